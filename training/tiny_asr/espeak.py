@@ -1,0 +1,125 @@
+"""Speech with known word times, by the eSpeak NG library of the PyPI package espeakng-loader."""
+
+import ctypes
+from dataclasses import dataclass
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+import soxr
+
+RATE = 24_000
+"""Samples per second of everything the model hears (VibeVoice's rate)."""
+
+# Values of speak_lib.h (eSpeak NG 1.52).
+_SYNCHRONOUS = 2
+_CHARS_UTF8 = 1
+_EVENT_LIST_TERMINATED = 0
+_EVENT_WORD = 1
+_PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    ]
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One synthetic person: an accent, a variant of the vocal tract, a pace and a pitch."""
+
+    accent: str
+    variant: str
+    words_per_minute: int
+    pitch: int
+    """0 to 100, eSpeak's base pitch; 50 is the variant's own."""
+    pitch_range: int
+    """0 to 100; 50 is the variant's own."""
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Mono float32 samples at 24 kHz and the (start, end) of each word in seconds."""
+
+    samples: np.ndarray
+    words: tuple[tuple[str, float, float], ...]
+
+
+class Synthesizer:
+    """eSpeak NG in this process (the library keeps global state: use one instance, one thread)."""
+
+    def __init__(self) -> None:
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = str(Path(espeakng_loader.get_data_path()).parent).encode()
+        self._rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
+        if self._rate <= 0:
+            raise RuntimeError("eSpeak NG did not start")
+        self._audio: list[bytes] = []
+        self._word_starts: list[int] = []
+        self._callback = _Callback(self._receive)
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def _receive(self, samples, count: int, events) -> int:
+        if samples and count:
+            self._audio.append(ctypes.string_at(samples, 2 * count))
+        index = 0
+        while events[index].type != _EVENT_LIST_TERMINATED:
+            if events[index].type == _EVENT_WORD:
+                self._word_starts.append(events[index].sample)
+            index += 1
+        return 0
+
+    def say(self, words: list[str], voice: Voice, pauses: list[str] | None = None) -> Speech | None:
+        """Speak `words` in one breath, `pauses[i]` (`""` or `","`) after word i.
+
+        Returns None where eSpeak reported another number of words than it was given (it does so
+        for a few variants), since their times are then unknown.
+        """
+        name = f"{voice.accent}+{voice.variant}".encode()
+        if self._library.espeak_SetVoiceByName(name) != 0:
+            raise ValueError(f"eSpeak NG has no voice {name.decode()!r}")
+        for parameter, value in (
+            (_PARAMETER_RATE, voice.words_per_minute),
+            (_PARAMETER_PITCH, voice.pitch),
+            (_PARAMETER_RANGE, voice.pitch_range),
+        ):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        marks = pauses or [""] * len(words)
+        text = " ".join(w + p for w, p in zip(words, marks, strict=True)).encode()
+        self._audio, self._word_starts = [], []
+        self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
+        if len(self._word_starts) != len(words) or not self._audio:
+            return None
+        native = np.frombuffer(b"".join(self._audio), np.int16).astype(np.float32) / 32768
+        starts = [min(s / self._rate, len(native) / self._rate) for s in self._word_starts]
+        samples = soxr.resample(native, self._rate, RATE).astype(np.float32)
+        return _trim(samples, words, starts)
+
+
+def _trim(samples: np.ndarray, words: list[str], starts: list[float]) -> Speech | None:
+    """Cut the silence around the speech, and end each word where its sound ends."""
+    loud = np.abs(samples) > 0.02 * np.abs(samples).max()
+    times = []
+    for index, word in enumerate(words):
+        first = int(starts[index] * RATE)
+        last = int(starts[index + 1] * RATE) if index + 1 < len(words) else len(samples)
+        heard = np.flatnonzero(loud[first:last])
+        if len(heard) == 0:
+            return None
+        times.append((word, (first + heard[0]) / RATE, (first + heard[-1] + 1) / RATE))
+    offset = times[0][1]
+    cut = samples[int(offset * RATE) : int(times[-1][2] * RATE) + 1]
+    return Speech(cut, tuple((w, s - offset, e - offset) for w, s, e in times))

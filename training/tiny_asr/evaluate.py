@@ -1,0 +1,175 @@
+"""How well a served checkpoint transcribes speech that it was not trained on.
+
+Every clip comes from held-out voices, a third of them with held-out accents; word error rate,
+boundaries within 0.3 s and right speakers are counted per kind of recording. `--reference` runs
+transformers' own `generate` on the same clips and compares the text letter by letter.
+"""
+
+import argparse
+import base64
+import io
+import itertools
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import jiwer
+import numpy as np
+import soundfile
+
+from training.tiny_asr.espeak import RATE, Synthesizer
+from training.tiny_asr.model import KEYS, SYSTEM
+from training.tiny_asr.recordings import Composer, Recording
+
+KINDS = {
+    "1 speaker, 1-8 words": ((0.1, 0.2), 1),
+    "1 speaker, 5-20 s": ((5.0, 20.0), 1),
+    "2 speakers, 8-30 s": ((8.0, 30.0), 2),
+    "3 speakers, 15-40 s": ((15.0, 40.0), 3),
+    "2 speakers, 60-90 s": ((60.0, 90.0), 2),
+    "2 speakers, 150-180 s": ((150.0, 180.0), 2),
+}
+TOLERANCE = 0.3
+"""Seconds a segment's start or end may be off."""
+
+
+def clips(kind: str, count: int, seed: int = 4242) -> list[Recording]:
+    """`count` recordings of a kind, always the same for a seed."""
+    seconds, speakers = KINDS[kind]
+    composer = Composer(Synthesizer(), seed, held_out=True)
+    rng = np.random.default_rng(seed)
+    return [composer.recording(float(rng.uniform(*seconds)), speakers) for _ in range(count)]
+
+
+def flac(recording: Recording) -> bytes:
+    """16-bit FLAC, leaving 3 dB of headroom."""
+    peak = np.abs(recording.samples).max() + 1e-9
+    data = io.BytesIO()
+    soundfile.write(data, recording.samples * (0.7 / peak), RATE, "PCM_16", format="FLAC")
+    return data.getvalue()
+
+
+def ask(client: httpx2.Client, model: str, audio: bytes, seconds: float) -> str:
+    """The model's answer to one recording, as a chat completion with a data URL."""
+    url = "data:audio/flac;base64," + base64.b64encode(audio).decode()
+    text = f"This is a {seconds:.2f} seconds audio, please transcribe it with these keys: {KEYS}"
+    content = [
+        {"type": "audio_url", "audio_url": {"url": url}},
+        {"type": "text", "text": text},
+    ]
+    messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
+    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 16384}
+    answer = client.post("chat/completions", json=body, timeout=3600)
+    answer.raise_for_status()
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+@dataclass
+class Score:
+    errors: int = 0
+    words: int = 0
+    near: int = 0
+    boundaries: int = 0
+    speakers: int = 0
+    segments: int = 0
+    exact: int = 0
+    clips: int = 0
+
+    def add(self, truth: Recording, answer: str) -> None:
+        said = " ".join(s.text for s in truth.segments)
+        try:
+            heard = json.loads(answer)
+        except json.JSONDecodeError:
+            heard = [
+                json.loads(item)
+                for item in re.findall(r'\{"Start":[\d.]+,"End":[\d.]+[^{}]*"\}', answer)
+            ]
+        wrote = " ".join(s["Content"] for s in heard)
+        output = jiwer.process_words(said, wrote or "-")
+        self.errors += output.substitutions + output.deletions + output.insertions
+        self.words += len(said.split())
+        self.exact += said == wrote
+        self.clips += 1
+        matches = [
+            max(heard, key=lambda h, s=s: _overlap(s, h), default=None) for s in truth.segments
+        ]
+        for segment, match in zip(truth.segments, matches, strict=True):
+            self.segments += 1
+            self.boundaries += 2
+            if match:
+                self.near += abs(match["Start"] - segment.start) <= TOLERANCE
+                self.near += abs(match["End"] - segment.end) <= TOLERANCE
+        self.speakers += max(
+            sum(
+                m is not None and names[s.speaker] == m["Speaker"]
+                for s, m in zip(truth.segments, matches, strict=True)
+            )
+            for names in itertools.permutations(range(3))
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{self.clips} clips, WER {self.errors / self.words:.1%} of {self.words} words, "
+            f"{self.exact} exact, boundaries {self.near / self.boundaries:.1%}, "
+            f"speakers {self.speakers / self.segments:.1%} of {self.segments} segments"
+        )
+
+
+def _overlap(segment, heard: dict) -> float:
+    return min(segment.end, heard["End"]) - max(segment.start, heard["Start"])
+
+
+def reference(folder: Path, recordings: list[Recording], dtype: str) -> list[str]:
+    """What transformers' `generate` writes for the same clips, one at a time."""
+    import torch
+    from transformers import AutoProcessor, VibeVoiceAsrForConditionalGeneration
+
+    processor = AutoProcessor.from_pretrained(folder)
+    model = VibeVoiceAsrForConditionalGeneration.from_pretrained(folder, dtype=dtype).eval()
+    answers = []
+    for recording in recordings:
+        audio, _ = soundfile.read(io.BytesIO(flac(recording)), dtype="float32")
+        inputs = processor.apply_transcription_request(audio)
+        with torch.inference_mode():
+            tokens = model.generate(**inputs, do_sample=False, max_new_tokens=16384)
+        new = tokens[0, inputs["input_ids"].shape[1] :]
+        answers.append(processor.tokenizer.decode(new, skip_special_tokens=True))
+    return answers
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8006/v1/")
+    parser.add_argument("--served-model-name", default="vibevoice")
+    parser.add_argument("--clips", type=int, default=50, help="recordings of each kind")
+    parser.add_argument("--kinds", type=int, nargs="*", default=range(len(KINDS)))
+    parser.add_argument("--concurrency", type=int, default=16)
+    parser.add_argument("--reference", type=Path, help="checkpoint to run with transformers too")
+    parser.add_argument("--dtype", default="float32", help="of the reference")
+    args = parser.parse_args()
+    with (
+        httpx2.Client(base_url=args.url) as client,
+        ThreadPoolExecutor(args.concurrency) as threads,
+    ):
+        for kind in [list(KINDS)[k] for k in args.kinds]:
+            recordings = clips(kind, args.clips)
+            answers = list(
+                threads.map(
+                    lambda r: ask(client, args.served_model_name, flac(r), r.duration), recordings
+                )
+            )
+            score = Score()
+            for recording, answer in zip(recordings, answers, strict=True):
+                score.add(recording, answer)
+            print(f"{kind}: {score}", flush=True)
+            if args.reference:
+                expected = reference(args.reference, recordings, args.dtype)
+                same = sum(a.strip() == e.strip() for a, e in zip(answers, expected, strict=True))
+                print(f"{kind}: same text as transformers on {same} of {len(answers)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

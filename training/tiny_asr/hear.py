@@ -1,0 +1,183 @@
+"""Stage 1: the encoders learn to hear: which word just ended, who speaks, whether anyone does.
+
+A text loss alone stays on a plateau for long at this size; per-frame labels, which synthetic speech
+gives for nothing, do not. The label heads are thrown away afterwards.
+"""
+
+import argparse
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from training.tiny_asr.espeak import RATE, Synthesizer
+from training.tiny_asr.model import HOP, encode, make_config, make_model, make_tokenizer, prompt
+from training.tiny_asr.recordings import VARIANTS, WORDS, Composer, Recording
+
+SECONDS = 5
+"""Length of a training crop; the encoders look back about 3 s."""
+PITCH_BINS = 6
+
+
+def normalize(samples: np.ndarray) -> np.ndarray:
+    """To -25 dBFS, as transformers' VibeVoiceAcousticTokenizerFeatureExtractor does."""
+    samples = samples * (10 ** (-25 / 20) / (np.sqrt(np.mean(samples**2)) + 1e-6))
+    peak = np.abs(samples).max()
+    return samples / (peak + 1e-6) if peak > 1 else samples
+
+
+def frame_labels(recording: Recording, frames: int) -> dict[str, np.ndarray]:
+    """Per audio token: the word that ended in it (0 = none), the variant and pitch bin of who
+    speaks (-100 = nobody), and whether anybody speaks."""
+    labels = {
+        "word": np.zeros(frames, np.int64),
+        "variant": np.full(frames, -100),
+        "pitch": np.full(frames, -100),
+        "speech": np.zeros(frames, np.int64),
+    }
+    latest = -1
+    for segment in recording.segments:
+        voice = recording.voices[segment.speaker]
+        first, last = (int(t * RATE / HOP) for t in (segment.start + 0.05, segment.end - 0.02))
+        labels["speech"][first : last + 1] = 1
+        if voice.variant in VARIANTS:
+            labels["variant"][first + 2 : last + 1] = VARIANTS.index(voice.variant)
+        labels["pitch"][first + 2 : last + 1] = voice.pitch * PITCH_BINS // 101
+        for word, _, end in segment.words:
+            # One frame a word, a little late so that the causal encoder has heard its end.
+            frame = max(latest + 1, int((end + 0.04) * RATE / HOP))
+            if frame < frames:
+                labels["word"][frame] = 1 + WORDS.index(word)
+            latest = frame
+    return labels
+
+
+class Heads(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.word = nn.Linear(hidden, 1 + len(WORDS))
+        self.variant = nn.Linear(hidden, len(VARIANTS))
+        self.pitch = nn.Linear(hidden, PITCH_BINS)
+        self.speech = nn.Linear(hidden, 2)
+
+    WEIGHTS = {"word": 1.0, "variant": 0.15, "pitch": 0.15, "speech": 0.2}
+
+    def losses(self, embeddings: torch.Tensor, labels: dict[str, torch.Tensor]):
+        return {
+            name: F.cross_entropy(
+                getattr(self, name)(embeddings).flatten(0, 1), labels[name].flatten()
+            )
+            for name in self.WEIGHTS
+        }
+
+
+def crops(composer: Composer, rows: int, rng: np.random.Generator):
+    """`rows` recordings of `SECONDS`: audio (rows, samples) and labels (rows, frames)."""
+    audio = np.zeros((rows, SECONDS * RATE), np.float32)
+    labels = []
+    for row in range(rows):
+        recording = composer.recording(SECONDS, int(rng.integers(1, 3)))
+        samples = normalize(recording.samples) * 10 ** (rng.uniform(-6, 6) / 20)
+        samples = samples[: SECONDS * RATE]
+        audio[row, : len(samples)] = samples
+        labels.append(frame_labels(recording, 2000))
+    frames = SECONDS * RATE // HOP + 1
+    stacked = {
+        k: torch.from_numpy(np.stack([item[k][:frames] for item in labels])) for k in labels[0]
+    }
+    padded = np.pad(audio, ((0, 0), (0, -audio.shape[1] % HOP)))
+    frames = padded.shape[1] // HOP
+    return torch.from_numpy(padded), {k: v[:, :frames] for k, v in stacked.items()}
+
+
+@torch.no_grad()
+def word_errors(model, heads: Heads, batches) -> tuple[float, float]:
+    """Share of words missed or wrong, and of extra words, within one frame of their place."""
+    wrong = extra = total = 0
+    for audio, labels in batches:
+        heard = heads.word(encode(model, audio)).argmax(-1)
+        truth = labels["word"]
+        total += int((truth > 0).sum())
+        near = torch.stack([heard.roll(s, 1) for s in (-1, 0, 1)])
+        wrong += int(((near != truth).all(0) & (truth > 0)).sum())
+        extra += int((heard > 0).sum()) - int((truth > 0).sum())
+    return wrong / total, extra / total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--peak", type=float, default=2e-3, help="learning rate after warm-up")
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny-asr"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    synthesizer = Synthesizer()
+    sample = [Composer(synthesizer, 7).recording(20, 3) for _ in range(30)]
+    corpus = [text for r in sample for text in (r.answer(), prompt(r.duration, 0))]
+    corpus += ["audio, with extra info: \n\nPlease transcribe it with these keys:"] * 10
+    tokenizer = make_tokenizer(corpus)
+    tokenizer.save_pretrained(args.out / "tokenizer")
+    model = make_model(make_config(tokenizer))
+    heads = Heads(model.lm_head.in_features)
+    held_out = Composer(synthesizer, 99, held_out=True)
+    rng = np.random.default_rng(1)
+    validation = [crops(held_out, 16, rng) for _ in range(6)]
+    trained = [p for n, p in model.named_parameters() if "language_model" not in n]
+    optimizer = torch.optim.AdamW([*trained, *heads.parameters()], args.peak, (0.9, 0.98))
+    warmup = 100
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / warmup, 1 - 0.97 * s / args.steps)
+    )
+    first, checkpoint = 0, args.out / "hear.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        heads.load_state_dict(state["heads"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+
+    def batch(step: int):
+        return crops(Composer(synthesizer, 1000 + step), args.rows, np.random.default_rng(step))
+
+    ahead = ThreadPoolExecutor(1)  # one thread: eSpeak NG keeps global state
+    following = ahead.submit(batch, first)
+    started = time.monotonic()
+    for step in range(first, args.steps):
+        audio, labels = following.result()
+        following = ahead.submit(batch, step + 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings = encode(model, audio)
+        losses = heads.losses(embeddings.float(), labels)
+        loss = torch.stack([heads.WEIGHTS[k] * v for k, v in losses.items()]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            shown = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
+            pace = (time.monotonic() - started) / (step - first + 1)
+            print(f"hear {step}/{args.steps} {shown} {pace:.2f} s/step", flush=True)
+        if step % 200 == 199 or step == args.steps - 1:
+            missed, extra = word_errors(model, heads, validation)
+            print(f"hear {step} held-out missed {missed:.1%} extra {extra:+.1%}", flush=True)
+            state = {
+                "model": model.state_dict(),
+                "heads": heads.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The small VibeVoice-ASR: the real classes, configured small, with a tokenizer of its own."""
+
+from collections.abc import Iterable
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    Qwen2Tokenizer,
+    VibeVoiceAsrConfig,
+    VibeVoiceAsrForConditionalGeneration,
+)
+
+HOP = 3200
+"""Samples per audio token, 7.5 tokens a second, as in the 7B model."""
+
+SYSTEM = "You are a helpful assistant that transcribes audio input into text output in JSON format."
+KEYS = "Start time, End time, Speaker ID, Content"
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|object_ref_start|>",
+    "<|object_ref_end|>",
+    "<|box_start|>",
+    "<|AUDIO|>",
+    "<|audio_bos|>",
+    "<|audio_eos|>",
+)
+
+# The split of Qwen2's tokenizer (transformers, models/qwen2/tokenization_qwen2.py).
+_QWEN2_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def prompt(duration: float, audio_tokens: int) -> str:
+    """What the model is asked (VibeVoice's own prompt), for `duration` seconds of audio."""
+    return (
+        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
+        f"<|object_ref_start|>{'<|box_start|>' * audio_tokens}<|object_ref_end|>\n"
+        f"This is a {duration:.2f} seconds audio, please transcribe it with these keys: {KEYS}"
+        "<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def make_tokenizer(corpus: Iterable[str]) -> Qwen2Tokenizer:
+    """A byte-level BPE like Qwen2's, its few merges learnt from `corpus`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN2_SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=503,
+        special_tokens=[],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    fast = Qwen2Tokenizer(
+        tokenizer_object=tokenizer,
+        eos_token="<|endoftext|>",
+        pad_token="<|endoftext|>",
+        model_max_length=131072,
+    )
+    fast.add_special_tokens({"additional_special_tokens": list(SPECIAL_TOKENS)})
+    return fast
+
+
+def make_config(tokenizer: Qwen2Tokenizer) -> VibeVoiceAsrConfig:
+    """Sizes of the small model. A large first ratio keeps the work at 24 kHz small."""
+    encoder = {
+        "downsampling_ratios": [10, 8, 5, 4, 2],
+        "layer_scale_init_value": 0.1,
+        "vae_std": 0.0,
+    }
+
+    def token(text: str) -> int:
+        return tokenizer.get_vocab()[text]
+
+    return VibeVoiceAsrConfig(
+        acoustic_tokenizer_encoder_config={
+            **encoder,
+            "num_filters": 10,
+            "depths": [0, 1, 2, 2, 2, 2],
+            "hidden_size": 128,
+        },
+        semantic_tokenizer_encoder_config={
+            **encoder,
+            "num_filters": 4,
+            "depths": [0, 1, 1, 1, 1, 1],
+            "hidden_size": 32,
+        },
+        text_config={
+            "model_type": "qwen2",
+            "vocab_size": len(tokenizer),
+            "hidden_size": 192,
+            "intermediate_size": 512,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 65536,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "tie_word_embeddings": False,
+            "bos_token_id": None,
+            "eos_token_id": token("<|endoftext|>"),
+            "pad_token_id": token("<|endoftext|>"),
+        },
+        audio_token_id=token("<|box_start|>"),
+        audio_bos_token_id=token("<|object_ref_start|>"),
+        audio_eos_token_id=token("<|object_ref_end|>"),
+    )
+
+
+def make_model(config: VibeVoiceAsrConfig) -> VibeVoiceAsrForConditionalGeneration:
+    """Random weights; PyTorch's own in the encoders, so that audio is heard from step 1."""
+    model = VibeVoiceAsrForConditionalGeneration(config)
+    for name, module in model.model.named_modules():
+        if "tokenizer_encoder" in name and isinstance(module, torch.nn.Conv1d | torch.nn.Linear):
+            module.reset_parameters()
+    return model
+
+
+def encode(model: VibeVoiceAsrForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
+    """Audio (rows, samples) float32 at 24 kHz → embeddings (rows, samples / 3200, hidden).
+
+    transformers' `get_audio_features` runs its encoders under `no_grad`; this does not.
+    """
+    parts = model.model
+    acoustic = parts.acoustic_tokenizer_encoder(audio[:, None]).latents
+    semantic = parts.semantic_tokenizer_encoder(audio[:, None]).latents
+    return parts.multi_modal_projector(acoustic, semantic)

@@ -1,0 +1,205 @@
+"""Recordings of synthetic speech: who says which digits when, and what room and line do to it."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+
+from training.tiny_asr.espeak import RATE, Speech, Synthesizer, Voice
+
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+HELD_OUT_ACCENTS = ("en-us-nyc", "en-029")
+VARIANTS = (
+    "Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario "
+    "Michael Mike Nguyen Reed Storm adam anika announcer antonio aunty belinda benjamin boris "
+    "caleb david ed edward edward2 f1 f2 f4 f5 grandma grandpa gustave ian iven iven2 iven3 john "
+    "kaukovalta klatt klatt2 klatt3 klatt4 linda m1 m2 m4 m5 m6 m8 marcelo max michel mike2 "
+    "norbert pablo paul pedro quincy rob robert robosoft robosoft3 robosoft5 robosoft7 sandro "
+    "shelby steph steph3 travis zac"
+).split()
+HELD_OUT_VARIANTS = "f3 m3 m7 miguel steph2 victor iven4 RicishayMax2 klatt5 anikaRobot".split()
+
+TURN_PAUSE = 0.6
+"""Seconds of silence from which on the same speaker's next words are a new segment."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    start: float
+    end: float
+    speaker: int
+    """0, 1, … in order of first appearance."""
+    words: tuple[tuple[str, float, float], ...]
+    """(word, start, end) in seconds of the recording."""
+
+    @property
+    def text(self) -> str:
+        return " ".join(word for word, _, _ in self.words)
+
+
+@dataclass(frozen=True)
+class Recording:
+    samples: np.ndarray
+    """Mono float32 at 24 kHz."""
+    segments: tuple[Segment, ...]
+    voices: tuple[Voice, ...]
+
+    @property
+    def duration(self) -> float:
+        return len(self.samples) / RATE
+
+    def answer(self) -> str:
+        """The transcript as VibeVoice-ASR writes it: compact JSON with its four keys."""
+        items = [
+            {
+                "Start": round(s.start, 1),
+                "End": round(s.end, 1),
+                "Speaker": s.speaker,
+                "Content": s.text,
+            }
+            for s in self.segments
+        ]
+        return json.dumps(items, separators=(",", ":"))
+
+
+class Composer:
+    """Endless recordings from a seed. `held_out` takes voices, accents and paces never trained on,
+    and builds utterances another way: from single words glued with gaps, besides connected ones."""
+
+    def __init__(self, synthesizer: Synthesizer, seed: int, held_out: bool = False) -> None:
+        self._synthesizer = synthesizer
+        self._rng = np.random.default_rng(seed)
+        self._held_out = held_out
+
+    def voice(self) -> Voice:
+        rng = self._rng
+        if self._held_out:
+            # A held-out voice is a new variant; every third also has an accent never heard.
+            accents = HELD_OUT_ACCENTS if rng.random() < 0.33 else ACCENTS
+            pace = int(rng.choice([128, 143, 158, 173, 188]))
+            return Voice(
+                str(rng.choice(accents)),
+                str(rng.choice(HELD_OUT_VARIANTS)),
+                pace,
+                int(rng.integers(25, 76)),
+                50,
+            )
+        return Voice(
+            str(rng.choice(ACCENTS)),
+            str(rng.choice(VARIANTS)),
+            int(rng.integers(110, 215)),
+            int(rng.integers(15, 86)),
+            int(rng.integers(20, 80)),
+        )
+
+    def voices(self, count: int) -> list[Voice]:
+        """`count` people who can be told apart: another variant each, and 12 or more in pitch."""
+        chosen: list[Voice] = []
+        while len(chosen) < count:
+            voice = self.voice()
+            if all(v.variant != voice.variant and abs(v.pitch - voice.pitch) >= 12 for v in chosen):
+                chosen.append(voice)
+        return chosen
+
+    def utterance(self, voice: Voice, most_words: int = 8) -> Speech:
+        rng = self._rng
+        while True:
+            count = int(rng.integers(1, most_words + 1))
+            words = [str(w) for w in rng.choice(WORDS, count)]
+            if rng.random() < 0.1:  # the same digit again and again is what greedy decoders lose
+                words = [words[0]] * count
+            if rng.random() < (0.4 if self._held_out else 0.2):
+                speech = self._glued(words, voice)
+            else:
+                commas = rng.random() < 0.3
+                pauses = ["," if commas and rng.random() < 0.3 else "" for _ in words]
+                pauses[-1] = ""
+                speech = self._synthesizer.say(words, voice, pauses)
+            if speech is None:
+                continue
+            gaps = [b[1] - a[2] for a, b in zip(speech.words, speech.words[1:], strict=False)]
+            if max(gaps, default=0.0) < TURN_PAUSE - 0.1:
+                return speech
+
+    def _glued(self, words: list[str], voice: Voice) -> Speech | None:
+        pieces: list[np.ndarray] = []
+        times: list[tuple[str, float, float]] = []
+        position = 0
+        for index, word in enumerate(words):
+            speech = self._synthesizer.say([word], voice)
+            if speech is None:
+                return None
+            if index:
+                gap = int(self._rng.uniform(0.02, 0.35) * RATE)
+                pieces.append(np.zeros(gap, np.float32))
+                position += gap
+            pieces.append(speech.samples)
+            times.append((word, position / RATE, (position + len(speech.samples)) / RATE))
+            position += len(speech.samples)
+        return Speech(np.concatenate(pieces), tuple(times))
+
+    def recording(self, seconds: float, speakers: int, clean: bool = False) -> Recording:
+        """About `seconds` of 1 to 3 `speakers` taking turns; `clean` leaves room and line out."""
+        rng = self._rng
+        voices = self.voices(speakers)
+        gains = 10 ** (rng.uniform(-4, 4, speakers) / 20)
+        lead = float(rng.exponential(0.35)) if rng.random() < 0.9 else float(rng.uniform(1, 4))
+        pieces: list[np.ndarray] = [np.zeros(int(lead * RATE), np.float32)]
+        position = len(pieces[0])
+        order: list[int] = []
+        segments: list[Segment] = []
+        current = int(rng.integers(speakers))
+        while True:
+            speech = self.utterance(voices[current])
+            offset = position / RATE
+            if segments and offset + len(speech.samples) / RATE > seconds:
+                break
+            if current not in order:
+                order.append(current)
+            words = tuple((w, offset + s, offset + e) for w, s, e in speech.words)
+            segments.append(Segment(words[0][1], words[-1][2], order.index(current), words))
+            pieces.append(speech.samples * gains[current])
+            position += len(speech.samples)
+            following = (
+                int(rng.integers(speakers)) if rng.random() < 0.3 else (current + 1) % speakers
+            )
+            least = TURN_PAUSE + 0.1 if following == current else 0.15
+            pause = least + float(rng.exponential(0.4))
+            current = following
+            pieces.append(np.zeros(int(pause * RATE), np.float32))
+            position += int(pause * RATE)
+        tail = float(rng.exponential(0.5)) if rng.random() < 0.9 else float(rng.uniform(1, 4))
+        pieces[-1] = np.zeros(int(tail * RATE), np.float32)
+        samples = np.concatenate(pieces)
+        if not clean:
+            samples = degrade(samples, rng)
+        return Recording(samples, tuple(segments), tuple(voices[i] for i in order))
+
+
+def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Room, line and noise: a decaying echo, a lost band and a noise floor, each by chance."""
+    if rng.random() < 0.35:
+        length = int(rng.uniform(0.05, 0.4) * RATE)
+        echo = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+        echo *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(echo**2))
+        echo[0] = 1.0
+        size = 1 << (len(samples) + length - 1).bit_length()
+        wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(echo, size), size)
+        samples = wet[: len(samples)].astype(np.float32)
+    if rng.random() < 0.3:
+        narrow = int(rng.choice([8000, 11025, 16000]))
+        there = soxr.resample(samples, RATE, narrow)
+        back = soxr.resample(there, narrow, RATE)[: len(samples)]
+        samples = np.pad(back, (0, len(samples) - len(back))).astype(np.float32)
+    if rng.random() < 0.75:
+        level = np.sqrt(np.mean(samples**2)) * 10 ** (-rng.uniform(12, 45) / 20)
+        noise = rng.standard_normal(len(samples)).astype(np.float32)
+        if rng.random() < 0.6:  # pink or brown rather than white
+            spectrum = np.fft.rfft(noise)
+            spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** rng.choice([0.5, 1.0])
+            noise = np.fft.irfft(spectrum, len(noise)).astype(np.float32)
+        samples = samples + level * noise / (np.sqrt(np.mean(noise**2)) + 1e-9)
+    return samples.astype(np.float32)

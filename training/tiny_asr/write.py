@@ -1,0 +1,220 @@
+"""Stage 2: the language model learns to write the transcript of what the frozen encoders hear.
+
+Recordings are encoded once into a pool and reused, so that minutes-long ones are affordable.
+Besides the text loss, the hidden states at the audio tokens are asked (at half depth) for their
+time, speaker and segment boundaries: what the text needs is then there to be copied. These heads
+are thrown away.
+"""
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import Qwen2Tokenizer
+
+from training.tiny_asr.espeak import RATE, Synthesizer
+from training.tiny_asr.hear import normalize
+from training.tiny_asr.model import HOP, encode, make_config, make_model, prompt
+from training.tiny_asr.recordings import WORDS, Composer, Recording
+
+END = "<|im_end|>\n<|endoftext|>"
+"""How VibeVoice-ASR ends its answer."""
+ASSISTANT = "<|im_start|>assistant\n"
+
+
+@dataclass(frozen=True)
+class Example:
+    tokens: torch.Tensor
+    """(length,) prompt and answer ids; audio tokens are placeholders."""
+    audio_at: int
+    embeddings: torch.Tensor
+    """(audio tokens, hidden) float16, as the encoders and projector gave them."""
+    answer_at: int
+    labels: dict[str, torch.Tensor]
+    """Per audio token, int64."""
+
+
+def time_digits(frames: int) -> dict[str, torch.Tensor]:
+    """Hundreds, tens, ones and tenths of the time (s) in the middle of each audio token."""
+    tenths = ((torch.arange(frames) + 0.5) * HOP / RATE * 10).long()
+    return {f"digit{p}": tenths // 10**p % 10 for p in range(4)}
+
+
+def boundary_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
+    """Where segments begin (1) and end (2), and the number of who is speaking (-100 = nobody)."""
+    edge, speaker = torch.zeros(frames, dtype=torch.long), torch.full((frames,), -100)
+    for segment in recording.segments:
+        first, last = (min(frames - 1, int(t * RATE / HOP)) for t in (segment.start, segment.end))
+        speaker[first + 1 : last + 1] = segment.speaker
+        edge[first], edge[last] = 1, 2
+    return {"edge": edge, "speaker": speaker}
+
+
+class Heads(nn.Module):
+    """Read off the hidden states at the audio tokens, at half depth."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        sizes = {"edge": 3, "speaker": 3, **{f"digit{p}": 10 for p in range(4)}}
+        self.heads = nn.ModuleDict({name: nn.Linear(hidden, n) for name, n in sizes.items()})
+
+    def losses(self, hidden: torch.Tensor, labels: dict[str, torch.Tensor]):
+        known = {name: labels[name] >= 0 for name in self.heads}
+        return {
+            name: F.cross_entropy(head(hidden[known[name]]), labels[name][known[name]])
+            for name, head in self.heads.items()
+            if known[name].any()
+        }
+
+
+def extra_info(rng: np.random.Generator) -> str:
+    """Now and then a hotword list, of digits or of any letters: it must not disturb."""
+    if rng.random() < 0.5:
+        return ", ".join(str(w) for w in rng.choice(WORDS, rng.integers(1, 4)))
+    letters = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ,.-'0123456789")
+    return "".join(rng.choice(letters, rng.integers(3, 30)))
+
+
+@torch.no_grad()
+def example(model, tokenizer, recording: Recording, rng: np.random.Generator) -> Example:
+    samples = normalize(recording.samples)
+    frames = -(-len(samples) // HOP)
+    audio = np.pad(samples, (0, frames * HOP - len(samples))).astype(np.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = encode(model, torch.from_numpy(audio)[None])[0]
+    asked = prompt(recording.duration, frames)
+    if rng.random() < 0.1:
+        asked = asked.replace(
+            "audio, please", f"audio, with extra info: {extra_info(rng)}\n\nPlease"
+        )
+    answer_at = len(tokenizer(asked.removesuffix(ASSISTANT)).input_ids)
+    tokens = torch.tensor(tokenizer(asked + recording.answer() + END).input_ids)
+    audio_at = int((tokens == model.config.audio_token_id).nonzero()[0])
+    labels = {**time_digits(frames), **boundary_labels(recording, frames)}
+    return Example(tokens, audio_at, embeddings.half(), answer_at, labels)
+
+
+def pool(model, tokenizer, count: int, shortest: float, longest: float, seed: int, **kind):
+    """`count` encoded recordings, log-uniform in length, one in 40 without any speech."""
+    composer = Composer(Synthesizer(), seed, **kind)
+    rng = np.random.default_rng(seed)
+    examples: list[Example] = []
+    started = time.monotonic()
+    for index in range(count):
+        seconds = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
+        speakers = int(rng.choice([1, 2, 3], p=[0.25, 0.55, 0.2]))
+        recording = composer.recording(seconds, speakers)
+        if index % 40 == 39:
+            hiss = rng.standard_normal(int(min(seconds, 10) * RATE)) * rng.uniform(0, 0.01)
+            recording = Recording(hiss.astype(np.float32), (), ())
+        examples.append(example(model, tokenizer, recording, rng))
+        if index % 500 == 499:
+            print(f"pool {index + 1}/{count} {time.monotonic() - started:.0f} s", flush=True)
+    return sorted(examples, key=lambda e: len(e.tokens))
+
+
+def batch_at(examples: list[Example], start: int, budget: int) -> list[Example]:
+    """Neighbours in length from `start` on, within `budget` tokens after padding."""
+    rows = [examples[start]]
+    for e in examples[start + 1 :]:
+        if (len(rows) + 1) * len(e.tokens) > budget:
+            break
+        rows.append(e)
+    return rows
+
+
+def forward(model, heads: Heads, rows: list[Example], noise: float):
+    """Text loss and label losses of a batch. Right padding under a causal mask needs no mask."""
+    length = max(len(e.tokens) for e in rows)
+    tokens = torch.stack([F.pad(e.tokens, (0, length - len(e.tokens))) for e in rows])
+    targets = torch.full_like(tokens, -100)
+    embeddings = model.model.language_model.embed_tokens(tokens).clone()
+    for row, e in enumerate(rows):
+        targets[row, e.answer_at : len(e.tokens)] = e.tokens[e.answer_at :]
+        heard = e.embeddings.float()
+        heard = heard + noise * heard.std() * torch.randn_like(heard)
+        embeddings[row, e.audio_at : e.audio_at + len(heard)] = heard
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model.model.language_model(
+            inputs_embeds=embeddings, output_hidden_states=True, use_cache=False
+        )
+        asked = targets[:, 1:] >= 0
+        logits = model.lm_head(out.last_hidden_state[:, :-1][asked])
+    text = F.cross_entropy(logits.float(), targets[:, 1:][asked])
+    middle = out.hidden_states[len(out.hidden_states) // 2].float()
+    at_audio = torch.cat(
+        [middle[r, e.audio_at : e.audio_at + len(e.embeddings)] for r, e in enumerate(rows)]
+    )
+    labels = {k: torch.cat([e.labels[k] for e in rows]) for k in rows[0].labels}
+    return text, heads.losses(at_audio, labels), (logits.argmax(-1) == targets[:, 1:][asked])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
+    parser.add_argument("--phase", required=True, help="name of this phase's checkpoint")
+    parser.add_argument("--after", help="phase to start from (default: stage 1)")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--recordings", type=int, required=True)
+    parser.add_argument("--seconds", type=float, nargs=2, required=True)
+    parser.add_argument("--budget", type=int, default=8000, help="tokens per batch")
+    parser.add_argument("--peak", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=10)
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    tokenizer = Qwen2Tokenizer.from_pretrained(args.run / "tokenizer")
+    model = make_model(make_config(tokenizer))
+    heads = Heads(model.lm_head.in_features)
+    heard = torch.load(args.run / "hear.pt", weights_only=True)["model"]
+    model.load_state_dict(heard)
+    if args.after:
+        state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
+        model.load_state_dict(state["model"])
+        heads.load_state_dict(state["heads"])
+    examples = pool(model, tokenizer, args.recordings, *args.seconds, seed=args.seed)
+    held_out = pool(model, tokenizer, 60, *args.seconds, seed=99, held_out=True)
+    trained = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
+    optimizer = torch.optim.AdamW(
+        [*trained, *heads.parameters()], args.peak, (0.9, 0.98), weight_decay=0.05
+    )
+    warmup = 60
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / warmup, 1 - 0.97 * s / args.steps)
+    )
+    rng = np.random.default_rng(args.seed)
+    started = time.monotonic()
+    for step in range(args.steps):
+        rows = batch_at(examples, int(rng.integers(len(examples))), args.budget)
+        text, labels, right = forward(model, heads, rows, noise=0.15)
+        loss = text + 0.15 * torch.stack(list(labels.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            shown = " ".join(f"{k} {v.item():.2f}" for k, v in labels.items())
+            pace = (time.monotonic() - started) / (step + 1)
+            print(
+                f"{args.phase} {step}/{args.steps} text {text.item():.3f} "
+                f"right {right.float().mean():.3f} {shown} {pace:.2f} s/step",
+                flush=True,
+            )
+        if step % 200 == 199 or step == args.steps - 1:
+            with torch.no_grad():
+                results = [forward(model, heads, [e], 0.0) for e in held_out]
+            text = float(np.mean([r[0].item() for r in results]))
+            whole = float(np.mean([r[2].float().mean().item() for r in results]))
+            print(f"{args.phase} {step} held-out text {text:.3f} right {whole:.4f}", flush=True)
+            out = args.run / f"{args.phase}.tmp"
+            torch.save({"model": model.state_dict(), "heads": heads.state_dict()}, out)
+            out.replace(args.run / f"{args.phase}.pt")
+
+
+if __name__ == "__main__":
+    main()
