@@ -48,6 +48,8 @@ class Voice:
     """0 to 100, eSpeak's base pitch; 50 is the variant's own."""
     pitch_range: int
     """0 to 100; 50 is the variant's own."""
+    hertz: float = 0.0
+    """Fundamental frequency as measured; 0 = not voiced or not measured."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,23 @@ class Synthesizer:
         starts = [min(s / self._rate, len(native) / self._rate) for s in self._word_starts]
         samples = soxr.resample(native, self._rate, RATE).astype(np.float32)
         return _trim(samples, words, starts)
+
+
+def fundamental(samples: np.ndarray) -> float:
+    """Median pitch in Hz of the voiced parts of speech (float32 at 24 kHz), by autocorrelation.
+
+    0 where nothing is voiced.
+    """
+    size, step = 1200, 480
+    frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::step]
+    spectra = np.abs(np.fft.rfft(frames - frames.mean(1, keepdims=True), 2 * size)) ** 2
+    correlation = np.fft.irfft(spectra)[:, :size]
+    shortest, longest = RATE // 450, RATE // 60
+    lags = correlation[:, shortest:longest] / (correlation[:, :1] + 1e-6)
+    voiced = lags.max(1) > 0.5
+    if not voiced.any():
+        return 0.0
+    return float(np.median(RATE / (shortest + lags[voiced].argmax(1))))
 
 
 def _trim(samples: np.ndarray, words: list[str], starts: list[float]) -> Speech | None:

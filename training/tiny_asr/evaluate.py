@@ -13,6 +13,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -22,7 +23,7 @@ import soundfile
 
 from training.tiny_asr.espeak import RATE, Synthesizer
 from training.tiny_asr.model import KEYS, SYSTEM
-from training.tiny_asr.recordings import Composer, Recording
+from training.tiny_asr.recordings import Composer, Recording, Segment
 
 KINDS = {
     "1 speaker, 1-8 words": ((0.1, 0.2), 1),
@@ -78,36 +79,27 @@ class Score:
     exact: int = 0
     clips: int = 0
 
-    def add(self, truth: Recording, answer: str) -> None:
+    def add(self, truth: Recording, heard: list[dict]) -> None:
+        """Count one transcript: segments with start, end (seconds), speaker and text."""
         said = " ".join(s.text for s in truth.segments)
-        try:
-            heard = json.loads(answer)
-        except json.JSONDecodeError:
-            heard = [
-                json.loads(item)
-                for item in re.findall(r'\{"Start":[\d.]+,"End":[\d.]+[^{}]*"\}', answer)
-            ]
-        wrote = " ".join(s["Content"] for s in heard)
+        wrote = " ".join(s["text"] for s in heard)
         output = jiwer.process_words(said, wrote or "-")
         self.errors += output.substitutions + output.deletions + output.insertions
         self.words += len(said.split())
         self.exact += said == wrote
         self.clips += 1
-        matches = [
-            max(heard, key=lambda h, s=s: _overlap(s, h), default=None) for s in truth.segments
-        ]
-        for segment, match in zip(truth.segments, matches, strict=True):
+        pairs = [(s, max(heard, key=partial(_overlap, s), default=None)) for s in truth.segments]
+        for segment, match in pairs:
             self.segments += 1
             self.boundaries += 2
             if match:
-                self.near += abs(match["Start"] - segment.start) <= TOLERANCE
-                self.near += abs(match["End"] - segment.end) <= TOLERANCE
+                self.near += abs(match["start"] - segment.start) <= TOLERANCE
+                self.near += abs(match["end"] - segment.end) <= TOLERANCE
+        # speakers are numbered by appearance; count under the naming that fits best
+        labels = [*{h["speaker"] for h in heard}, None, None, None]
         self.speakers += max(
-            sum(
-                m is not None and names[s.speaker] == m["Speaker"]
-                for s, m in zip(truth.segments, matches, strict=True)
-            )
-            for names in itertools.permutations(range(3))
+            sum(m is not None and names[s.speaker] == m["speaker"] for s, m in pairs)
+            for names in itertools.permutations(labels, 3)
         )
 
     def __str__(self) -> str:
@@ -118,8 +110,22 @@ class Score:
         )
 
 
-def _overlap(segment, heard: dict) -> float:
-    return min(segment.end, heard["End"]) - max(segment.start, heard["Start"])
+def _overlap(segment: Segment, heard: dict) -> float:
+    return min(segment.end, heard["end"]) - max(segment.start, heard["start"])
+
+
+def segments(answer: str) -> list[dict]:
+    """The segments of a model's answer; the complete ones where it was cut off."""
+    items = re.findall(r'\{"Start":[^{}]*"\}', answer)
+    return [
+        {
+            "start": float(item["Start"]),
+            "end": float(item["End"]),
+            "speaker": item["Speaker"],
+            "text": item["Content"],
+        }
+        for item in map(json.loads, items)
+    ]
 
 
 def reference(folder: Path, recordings: list[Recording], dtype: str) -> list[str]:
@@ -134,7 +140,8 @@ def reference(folder: Path, recordings: list[Recording], dtype: str) -> list[str
         audio, _ = soundfile.read(io.BytesIO(flac(recording)), dtype="float32")
         inputs = processor.apply_transcription_request(audio)
         with torch.inference_mode():
-            tokens = model.generate(**inputs, do_sample=False, max_new_tokens=16384)
+            # transformers' own annotation of `self` does not fit its classes
+            tokens = model.generate(**inputs, do_sample=False, max_new_tokens=16384)  # pyright: ignore[reportAttributeAccessIssue]
         new = tokens[0, inputs["input_ids"].shape[1] :]
         answers.append(processor.tokenizer.decode(new, skip_special_tokens=True))
     return answers
@@ -163,7 +170,7 @@ def main() -> None:
             )
             score = Score()
             for recording, answer in zip(recordings, answers, strict=True):
-                score.add(recording, answer)
+                score.add(recording, segments(answer))
             print(f"{kind}: {score}", flush=True)
             if args.reference:
                 expected = reference(args.reference, recordings, args.dtype)

@@ -13,14 +13,16 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import Qwen2Tokenizer
 
 from training.tiny_asr.espeak import RATE, Synthesizer
-from training.tiny_asr.model import HOP, encode, make_config, make_model, make_tokenizer, prompt
+from training.tiny_asr.model import HOP, encode, make_config, make_model, make_tokenizer
 from training.tiny_asr.recordings import VARIANTS, WORDS, Composer, Recording
 
 SECONDS = 5
 """Length of a training crop; the encoders look back about 3 s."""
-PITCH_BINS = 6
+PITCH_BINS = 12
+"""From 65 Hz up, 0.22 octaves each."""
 
 
 def normalize(samples: np.ndarray) -> np.ndarray:
@@ -46,7 +48,7 @@ def frame_labels(recording: Recording, frames: int) -> dict[str, np.ndarray]:
         labels["speech"][first : last + 1] = 1
         if voice.variant in VARIANTS:
             labels["variant"][first + 2 : last + 1] = VARIANTS.index(voice.variant)
-        labels["pitch"][first + 2 : last + 1] = voice.pitch * PITCH_BINS // 101
+        labels["pitch"][first + 2 : last + 1] = pitch_bin(voice.hertz)
         for word, _, end in segment.words:
             # One frame a word, a little late so that the causal encoder has heard its end.
             frame = max(latest + 1, int((end + 0.04) * RATE / HOP))
@@ -54,6 +56,10 @@ def frame_labels(recording: Recording, frames: int) -> dict[str, np.ndarray]:
                 labels["word"][frame] = 1 + WORDS.index(word)
             latest = frame
     return labels
+
+
+def pitch_bin(hertz: float) -> int:
+    return int(np.clip(np.log2(hertz / 65) / 0.22, 0, PITCH_BINS - 1))
 
 
 class Heads(nn.Module):
@@ -64,7 +70,7 @@ class Heads(nn.Module):
         self.pitch = nn.Linear(hidden, PITCH_BINS)
         self.speech = nn.Linear(hidden, 2)
 
-    WEIGHTS = {"word": 1.0, "variant": 0.15, "pitch": 0.15, "speech": 0.2}
+    WEIGHTS = {"word": 1.0, "variant": 0.1, "pitch": 0.3, "speech": 0.2}
 
     def losses(self, embeddings: torch.Tensor, labels: dict[str, torch.Tensor]):
         return {
@@ -118,11 +124,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     synthesizer = Synthesizer()
-    sample = [Composer(synthesizer, 7).recording(20, 3) for _ in range(30)]
-    corpus = [text for r in sample for text in (r.answer(), prompt(r.duration, 0))]
-    corpus += ["audio, with extra info: \n\nPlease transcribe it with these keys:"] * 10
-    tokenizer = make_tokenizer(corpus)
-    tokenizer.save_pretrained(args.out / "tokenizer")
+    if (args.out / "tokenizer").exists():
+        tokenizer = Qwen2Tokenizer.from_pretrained(args.out / "tokenizer")
+    else:
+        tokenizer = make_tokenizer()
+        tokenizer.save_pretrained(args.out / "tokenizer")
     model = make_model(make_config(tokenizer))
     heads = Heads(model.lm_head.in_features)
     held_out = Composer(synthesizer, 99, held_out=True)

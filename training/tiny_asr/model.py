@@ -1,7 +1,5 @@
 """The small VibeVoice-ASR: the real classes, configured small, with a tokenizer of its own."""
 
-from collections.abc import Iterable
-
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -9,6 +7,8 @@ from transformers import (
     VibeVoiceAsrConfig,
     VibeVoiceAsrForConditionalGeneration,
 )
+
+from training.tiny_asr.recordings import WORDS
 
 HOP = 3200
 """Samples per audio token, 7.5 tokens a second, as in the 7B model."""
@@ -45,8 +45,15 @@ def prompt(duration: float, audio_tokens: int) -> str:
     )
 
 
-def make_tokenizer(corpus: Iterable[str]) -> Qwen2Tokenizer:
-    """A byte-level BPE like Qwen2's, its few merges learnt from `corpus`."""
+def make_tokenizer() -> Qwen2Tokenizer:
+    """A byte-level BPE like Qwen2's, its few merges learnt from the prompt and the answers."""
+    segments = [
+        f'[{{"Start":0.1,"End":2.3,"Speaker":0,"Content":"{word} {word}"}},'
+        f'{{"Start":4.5,"End":6.7,"Speaker":1,"Content":"{word} {word}"}}]'
+        for word in WORDS
+    ]
+    hotwords = "audio, with extra info: one\n\nPlease transcribe it with these keys:"
+    corpus = [*segments, prompt(8.9, 0), prompt(8.9, 0), hotwords, hotwords]
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

@@ -1,12 +1,12 @@
 """Recordings of synthetic speech: who says which digits when, and what room and line do to it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import soxr
 
-from training.tiny_asr.espeak import RATE, Speech, Synthesizer, Voice
+from training.tiny_asr.espeak import RATE, Speech, Synthesizer, Voice, fundamental
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -75,6 +75,14 @@ class Composer:
         self._held_out = held_out
 
     def voice(self) -> Voice:
+        """Somebody new, with a pitch that was measured."""
+        while True:
+            voice = self._draw()
+            speech = self._synthesizer.say(["nine", "one", "zero"], voice)
+            if speech is not None and (hertz := fundamental(speech.samples)):
+                return replace(voice, hertz=hertz)
+
+    def _draw(self) -> Voice:
         rng = self._rng
         if self._held_out:
             # A held-out voice is a new variant; every third also has an accent never heard.
@@ -96,11 +104,14 @@ class Composer:
         )
 
     def voices(self, count: int) -> list[Voice]:
-        """`count` people who can be told apart: another variant each, and 12 or more in pitch."""
+        """`count` people who can be told apart: other variants, a third of an octave in pitch."""
         chosen: list[Voice] = []
         while len(chosen) < count:
             voice = self.voice()
-            if all(v.variant != voice.variant and abs(v.pitch - voice.pitch) >= 12 for v in chosen):
+            if all(
+                v.variant != voice.variant and abs(np.log2(v.hertz / voice.hertz)) >= 1 / 3
+                for v in chosen
+            ):
                 chosen.append(voice)
         return chosen
 

@@ -1,0 +1,100 @@
+"""Many clients at once against one at a time, through proxy and engine: the gain of batching.
+
+Starts both on the embedded checkpoint (or uses `--url`), sends the same clips in both ways, turn
+about, and prints the ratio of throughputs and what the engine's metrics saw. Clips are new
+recordings each time, since the engine keeps the encoded audio of a clip that it has heard.
+"""
+
+import argparse
+import contextlib
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent / p) for p in (".", "scripts")]
+
+from demo import free_port  # noqa: E402
+from serve import EMBEDDED, stack  # noqa: E402
+from training.tiny_asr.espeak import Synthesizer  # noqa: E402
+from training.tiny_asr.evaluate import Score, flac  # noqa: E402
+from training.tiny_asr.recordings import Composer, Recording  # noqa: E402
+
+
+def transcribe(url: str, recording: Recording) -> list[dict]:
+    answer = httpx2.post(
+        f"{url}/v1/audio/transcriptions",
+        files={"file": flac(recording)},
+        data={"response_format": "diarized_json"},
+        timeout=600,
+    )
+    answer.raise_for_status()
+    return answer.json()["segments"]
+
+
+class RunningRequests:
+    """Highest `vllm:num_requests_running` of the engine while entered, looked at every 50 ms."""
+
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.most = 0
+
+    def _watch(self) -> None:
+        with httpx2.Client(timeout=10) as client:
+            while not self._stop.wait(0.05):
+                for line in client.get(f"{self._engine}/metrics").text.splitlines():
+                    if line.startswith("vllm:num_requests_running"):
+                        self.most = max(self.most, int(float(line.rsplit(" ", 1)[1])))
+
+    def __enter__(self) -> "RunningRequests":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=12.0, help="length of a clip")
+    parser.add_argument("--rounds", type=int, default=2)
+    args = parser.parse_args()
+    composer = Composer(Synthesizer(), 555, held_out=True)
+    api_port, asr_port = free_port(), free_port()
+    log = Path("/tmp/vibevoice-bench-engine.log")
+    with contextlib.ExitStack() as parts:
+        parts.enter_context(stack(EMBEDDED, api_port, asr_port, log))
+        url, engine = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{asr_port}"
+        transcribe(url, composer.recording(5, 1))
+        for number in range(1, args.rounds + 1):
+            figures = {}
+            for clients in (1, args.clients):
+                clips = [composer.recording(args.seconds, 2) for _ in range(args.clients)]
+                with RunningRequests(engine) as running, ThreadPoolExecutor(clients) as threads:
+                    started = time.monotonic()
+                    answers = list(threads.map(lambda clip: transcribe(url, clip), clips))
+                    seconds = time.monotonic() - started
+                score = Score()
+                for clip, segments in zip(clips, answers, strict=True):
+                    score.add(clip, segments)
+                audio = sum(clip.duration for clip in clips)
+                figures[clients] = audio / seconds
+                print(
+                    f"round {number}: {clients} clients, {audio:.0f} s of audio in {seconds:.1f} s "
+                    f"= {audio / seconds:.1f}x real time; at most {running.most} running at once; "
+                    f"{score}",
+                    flush=True,
+                )
+            ratio = figures[args.clients] / figures[1]
+            print(f"round {number}: {args.clients} clients / 1 client = {ratio:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

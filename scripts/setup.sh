@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Makes .venv with everything: the engine (CUDA when nvidia-smi answers, else CPU), the proxy, the tools.
+# Safe to run again. VIBEVOICE_ENGINE=cpu|gpu overrules the choice; PYTHON names the interpreter.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "setup: Python 3.11 or newer is needed, $python is $("$python" --version 2>&1); set PYTHON=…" >&2
+    exit 1
+}
+engine=${VIBEVOICE_ENGINE:-$(nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)}
+echo "setup: engine for $engine, in .venv (the first time this downloads about $([ "$engine" = gpu ] && echo 6 GB || echo 1 GB))"
+
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet 'uv>=0.8'
+uv() { .venv/bin/uv pip install --quiet --python .venv/bin/python "$@"; }
+export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
+
+if [ "$engine" = cpu ]; then
+    # PyPI's torch is the CUDA build, several GB: take the CPU wheel from a local folder or from PyTorch's index.
+    if [ -n "$UV_FIND_LINKS" ]; then
+        uv torch==2.13.0
+    else
+        uv torch==2.13.0+cpu --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match
+    fi
+    # Their CPU builds do not load beside this torch, and nothing here uses them.
+    excluded=$(mktemp)
+    trap 'rm -f "$excluded"' EXIT
+    printf '%s; python_version < "3"\n' torchaudio torchvision torchcodec >"$excluded"
+    uv --override "$excluded" torch==2.13.0 -e '.[cpu,proxy,dev]'
+else
+    uv -e '.[gpu,proxy,dev]'
+fi
+touch .venv/ready
