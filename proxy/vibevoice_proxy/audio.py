@@ -1,0 +1,221 @@
+"""An upload of any container and codec → mono 24 kHz, 16 bit, in a compact file.
+
+The bytes decide what an upload is, never its name. Decoding goes packet by packet, so memory stays
+flat over an hour, and every resource that a hostile file could claim is bounded: the demuxers, the
+protocols (none), the sampling rate, the decoded seconds and the time taken.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import av
+import numpy as np
+import soundfile
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from numpy.typing import NDArray
+
+from vibevoice_proxy.errors import InvalidAudio, StorageFull
+
+SAMPLE_RATE = 24_000
+"""Hz; what VibeVoice's tokenizers take."""
+MIN_SECONDS = 0.1
+"""The shortest recording that OpenAI's API takes."""
+SILENCE_PEAK = 3
+"""In 16-bit steps: 20 log10(3 / 32768) = -81 dBFS, below the noise of any microphone."""
+SAMPLE_RATES = range(1_000, 768_001)
+"""Hz. A forged rate would turn one small packet into hours: 1 Hz is resampled 24000-fold."""
+
+# Without playlists, `concat`, SDP and the like: those open files and sockets of their own.
+_DEMUXERS = (
+    "aac,ac3,eac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,"
+    "mpeg,mpegts,ogg,tta,w64,wav,wv"
+)
+_OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "pipe"}
+_ENCODINGS = {
+    "flac": ("FLAC", "PCM_16", "audio/flac"),
+    "wav": ("WAV", "PCM_16", "audio/wav"),
+    "opus": ("OGG", "OPUS", "audio/ogg"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Decoded audio: mono, 24 kHz, 16 bit, encoded in `file`."""
+
+    file: BinaryIO
+    size: int
+    """Bytes in `file`."""
+    media_type: str
+    samples: int
+    """Samples at 24 kHz."""
+    is_silent: bool
+    """Whether no sample rises above -81 dBFS."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return self.samples / SAMPLE_RATE
+
+
+def transcode(
+    source: BinaryIO,
+    target: BinaryIO,
+    *,
+    encoding: str,
+    max_seconds: float,
+    timeout: float,
+    check_cancelled: Callable[[], None] = lambda: None,
+) -> Recording:
+    """Decodes the first audio stream of `source` into `target`, both seekable; `target` is an empty
+    file without a buffer.
+
+    `encoding` is flac, wav or opus. `check_cancelled` is called once a packet and may raise to stop
+    the work. Raises InvalidAudio when there is nothing to transcribe, when the audio is not finite,
+    longer than `max_seconds`, or takes more than `timeout` seconds to decode; StorageFull when
+    `target` cannot be written.
+    """
+    container_format, subtype, media_type = _ENCODINGS[encoding]
+    samples = peak = 0
+    try:
+        with soundfile.SoundFile(
+            target.fileno(),
+            "w",
+            SAMPLE_RATE,
+            1,
+            format=container_format,
+            subtype=subtype,
+            closefd=False,
+        ) as encoder:
+            for block in decode(source, timeout=timeout, check_cancelled=check_cancelled):
+                samples += len(block)
+                if samples > max_seconds * SAMPLE_RATE:
+                    raise _too_long(max_seconds)
+                peak = max(peak, int(block.max()), -int(block.min()))
+                encoder.write(block)
+    except soundfile.LibsndfileError as error:
+        raise StorageFull from error
+    if samples < MIN_SECONDS * SAMPLE_RATE:
+        raise InvalidAudio(
+            f"The recording is too short: {samples / SAMPLE_RATE:.3f} seconds of audio, expected "
+            f"at least {MIN_SECONDS:g}.",
+            code="audio_too_short",
+        )
+    size = os.fstat(target.fileno()).st_size
+    return Recording(target, size, media_type, samples, peak <= SILENCE_PEAK)
+
+
+def decode(
+    source: BinaryIO, *, timeout: float, check_cancelled: Callable[[], None] = lambda: None
+) -> Iterator[NDArray[np.int16]]:
+    """Blocks of mono 24 kHz samples, shape (samples,), int16, none of them empty."""
+    deadline = time.monotonic() + timeout
+    try:
+        container = av.open(source, "r", options=_OPEN_OPTIONS, metadata_errors="replace")
+    except (FFmpegError, ValueError) as error:
+        raise _undecodable() from error
+    with container:
+        resampler: AudioResampler | None = None
+        layout = None
+        for frame in _frames(container):
+            check_cancelled()
+            if time.monotonic() > deadline:
+                raise InvalidAudio(
+                    f"The recording could not be decoded within {timeout:g} seconds.",
+                    code="audio_too_complex",
+                )
+            frame_layout = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if resampler is None or frame_layout != layout:
+                # A stream may change its rate or channels on the way (AAC, chained Ogg).
+                yield from _resample(resampler, None)
+                resampler, layout = _new_resampler(frame), frame_layout
+            _check_finite(frame)
+            yield from _resample(resampler, frame)
+        yield from _resample(resampler, None)
+
+
+def _frames(container: InputContainer) -> Iterator[AudioFrame]:
+    """The frames of the first audio stream. Corrupt packets are left out, as ffmpeg does; a file of
+    which most cannot be decoded is refused."""
+    stream = next(iter(container.streams.audio), None)
+    if stream is None:
+        raise InvalidAudio("The file holds no audio; expected at least one audio stream.")
+    if stream.codec_context is None:
+        raise _undecodable()
+    good = corrupt = 0
+    for packet in _packets(container, stream):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            corrupt += 1
+            continue
+        for frame in frames:
+            if isinstance(frame, AudioFrame):
+                good += 1
+                yield frame
+    if corrupt > good:
+        raise _undecodable()
+
+
+def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet]:
+    """Packets up to the end of the file, or up to where a damaged one stops making sense."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            yield next(packets)
+        except (StopIteration, FFmpegError):
+            return
+
+
+def _new_resampler(frame: AudioFrame) -> AudioResampler:
+    if frame.sample_rate not in SAMPLE_RATES:
+        raise InvalidAudio(
+            f"The recording claims a sampling rate of {frame.sample_rate} Hz; expected "
+            f"{SAMPLE_RATES.start} to {SAMPLE_RATES.stop - 1}."
+        )
+    # 16 bit as output makes the resampler scale the mix-down, so that it cannot clip.
+    return AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+
+
+def _resample(
+    resampler: AudioResampler | None, frame: AudioFrame | None
+) -> Iterator[NDArray[np.int16]]:
+    """`frame` resampled; None flushes the resampler."""
+    if resampler is None:
+        return
+    try:
+        resampled = resampler.resample(frame)
+    except (FFmpegError, ValueError) as error:
+        raise _undecodable() from error
+    for piece in resampled:
+        if piece.samples:
+            yield piece.to_ndarray()[0]
+
+
+def _check_finite(frame: AudioFrame) -> None:
+    """NaN would become noise here, and poison other requests in the engine."""
+    if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
+        raise InvalidAudio(
+            "The recording holds samples that are not finite numbers (NaN or infinity)."
+        )
+
+
+def _too_long(max_seconds: float) -> InvalidAudio:
+    return InvalidAudio(
+        f"The recording is longer than {max_seconds / 60:g} minutes, the most that one request can "
+        "hold. Send it in shorter parts.",
+        code="audio_too_long",
+    )
+
+
+def _undecodable() -> InvalidAudio:
+    return InvalidAudio(
+        "The file could not be decoded as audio. Expected a recording in a common format, such as "
+        "wav, mp3, m4a, mp4, webm, ogg, opus, aac or flac."
+    )

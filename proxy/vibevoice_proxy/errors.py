@@ -1,0 +1,111 @@
+"""What can go wrong, each with its HTTP status and its OpenAI error body.
+
+ProxyError
+├── InvalidRequest              400  the request says something we cannot do
+│   ├── InvalidAudio            400  the recording cannot be decoded or transcribed
+│   ├── ModelNotFound           404
+│   ├── UploadTooLarge          413
+│   └── UnsupportedMediaType    415
+├── StorageFull                 503  there is no room for the recording just now
+└── UpstreamError               502  the engine answered, but not as it should
+    ├── UpstreamUnavailable     503  the engine cannot be reached or is still loading
+    └── UpstreamTimeout         504  the engine took too long; sending it again would not help
+"""
+
+from collections.abc import Mapping
+
+RETRY_AFTER_SECONDS = 5
+"""LiteLLM obeys `Retry-After` from 1 to 60 s; the openai client gives up above 120 s."""
+
+
+class ProxyError(Exception):
+    """A failure that a client may read: `str(error)` is the message sent to it."""
+
+    status = 500
+    type = "server_error"
+    default_code: str | None = None
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code or self.default_code
+
+
+class InvalidRequest(ProxyError):
+    """The request is wrong; sending it again gives the same answer."""
+
+    status = 400
+    type = "invalid_request_error"
+    default_code = "invalid_value"
+
+
+class InvalidAudio(InvalidRequest):
+    """The uploaded recording cannot be transcribed."""
+
+    default_code = "invalid_audio"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, param="file", code=code)
+
+
+class ModelNotFound(InvalidRequest):
+    """The model name is unknown (only with strict model names)."""
+
+    status = 404
+    default_code = "model_not_found"
+
+
+class UploadTooLarge(InvalidRequest):
+    """The request body is larger than the limit."""
+
+    status = 413
+    default_code = "content_too_large"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The request body is not a multipart form."""
+
+    status = 415
+    default_code = "unsupported_media_type"
+
+
+class StorageFull(ProxyError):
+    """A temporary file could not be written; a retry can help once other requests are done."""
+
+    status = 503
+    default_code = "storage_full"
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
+
+    def __init__(self) -> None:
+        super().__init__("The server has no room to store the recording. Try again soon.")
+
+
+class UpstreamError(ProxyError):
+    """The engine failed in a way that sending the recording again would not heal."""
+
+    status = 502
+    default_code = "upstream_error"
+    headers = {"x-should-retry": "false"}
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The engine cannot take the request now; a retry can help."""
+
+    status = 503
+    default_code = "upstream_unavailable"
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
+
+
+class UpstreamTimeout(UpstreamError):
+    """The engine did not answer in time; a retry would only repeat the work."""
+
+    status = 504
+    default_code = "upstream_timeout"
+
+
+def error_body(
+    message: str, *, type: str, param: str | None = None, code: str | None = None
+) -> dict[str, dict[str, str | None]]:
+    """OpenAI's error body; all four keys are always there."""
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}

@@ -1,0 +1,86 @@
+"""The chat completion that transcribes a recording: what VibeVoice-ASR was trained to be asked.
+
+The texts are those that the model's own processor builds (microsoft/VibeVoice, `vllm_plugin`), to
+the letter.
+"""
+
+import json
+import re
+
+SYSTEM_PROMPT = (
+    "You are a helpful assistant that transcribes audio input into text output in JSON format."
+)
+KEYS = "Start time, End time, Speaker ID, Content"
+MAX_TOKENS = 32_768
+"""The model's own clients ask for this many at most."""
+MAX_TOKENS_PER_SECOND = 100
+"""Ten times the most seen in speech with many speakers: it only ends runaway decoding sooner."""
+LITERAL_PENALTIES_SECONDS = 300
+"""Up to here the penalties hold as plain numbers. They count the JSON scaffold too and would break
+it over a longer recording; an engine with our plugin applies its own to the words alone."""
+
+_SPECIAL_TOKEN = re.compile(r"<\|[^<|>]*\|>")
+_DATA_URL_END = ";base64,"
+
+
+def extra_info(texts: list[str]) -> str:
+    """Prompt, hotwords and keywords as one line without special tokens."""
+    info = " ".join(", ".join(texts).split())
+    while (stripped := _SPECIAL_TOKEN.sub("", info)) != info:
+        info = stripped
+    return info.strip(" ,")
+
+
+def user_text(duration: float, info: str) -> str:
+    """The text that follows the audio. `duration` in seconds; `info` may be empty."""
+    if info:
+        return (
+            f"This is a {duration:.2f} seconds audio, with extra info: {info}\n\n"
+            f"Please transcribe it with these keys: {KEYS}"
+        )
+    return f"This is a {duration:.2f} seconds audio, please transcribe it with these keys: {KEYS}"
+
+
+def pinned_decoding(duration: float) -> dict[str, float]:
+    """The sampling parameters of every transcription, whatever the client asks for."""
+    if duration <= LITERAL_PENALTIES_SECONDS:
+        return {
+            "temperature": 0.0,
+            "repetition_penalty": 1.1,
+            "frequency_penalty": 0.5,
+            "presence_penalty": 0.0,
+        }
+    return {
+        "temperature": 0.0,
+        "repetition_penalty": 1.0,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0.0,
+    }
+
+
+def chat_request(model: str, duration: float, info: str, media_type: str) -> tuple[bytes, bytes]:
+    """The JSON body before and after the base64 of the audio."""
+    body = json.dumps(
+        {
+            "model": model,
+            "messages": [
+                {"role": "system", "content": SYSTEM_PROMPT},
+                {
+                    "role": "user",
+                    "content": [
+                        {
+                            "type": "audio_url",
+                            "audio_url": {"url": f"data:{media_type}{_DATA_URL_END}"},
+                        },
+                        {"type": "text", "text": user_text(duration, info)},
+                    ],
+                },
+            ],
+            "max_tokens": min(MAX_TOKENS, 1024 + int(MAX_TOKENS_PER_SECOND * duration)),
+            **pinned_decoding(duration),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+    )
+    head, end, tail = body.partition(_DATA_URL_END)
+    return (head + end).encode(), tail.encode()

@@ -1,0 +1,58 @@
+"""Recordings in every container, made here."""
+
+import io
+from typing import Any, cast
+
+import av
+import numpy as np
+import soundfile
+from av.audio.stream import AudioStream
+from numpy.typing import NDArray
+
+
+def tone(seconds: float, rate: int = 24_000, frequency: float = 440.0) -> NDArray[np.float32]:
+    """A sine at half of full scale, shape (samples,)."""
+    times = np.arange(round(seconds * rate)) / rate
+    return (0.5 * np.sin(2 * np.pi * frequency * times)).astype(np.float32)
+
+
+def wav(
+    samples: NDArray[Any], rate: int = 24_000, subtype: str = "PCM_16", format: str = "WAV"
+) -> bytes:
+    """`samples`, shape (samples,) or (samples, channels), as a WAV file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format=format, subtype=subtype)
+    return file.getvalue()
+
+
+def encoded(
+    container: str,
+    codec: str,
+    seconds: float = 2.0,
+    *,
+    rate: int = 48_000,
+    layout: str = "mono",
+    video: bool = False,
+) -> bytes:
+    """A 440 Hz tone in any container and codec, beside a picture stream when `video`."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=container) as output:
+        picture = output.add_stream("mpeg4", rate=5) if video else None
+        stream = cast(AudioStream, output.add_stream(codec, rate=rate, layout=layout))
+        if picture:
+            picture.width = picture.height = 32
+            for pts in range(int(5 * seconds)):
+                image = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
+                image.pts = pts
+                output.mux(picture.encode(image))
+            output.mux(picture.encode(None))
+        samples = np.tile(tone(seconds, rate), (len(av.AudioLayout(layout).channels), 1))
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=layout)
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(
+            stream.format, layout, rate, frame_size=stream.frame_size or 1024
+        )
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            output.mux(stream.encode(piece))
+        output.mux(stream.encode(None))
+    return file.getvalue()
