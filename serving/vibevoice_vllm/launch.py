@@ -1,0 +1,111 @@
+"""Starts the ASR engine: `python -m vibevoice_vllm.launch --model-dir models/VibeVoice-ASR`.
+
+Settings come from flags, else from the environment, else from their defaults; `--dry-run` prints
+the command that they make. Arguments after `--` go to vLLM as they are.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, ValidationError
+
+from vibevoice_vllm.checkpoint import CheckpointError, problems
+from vibevoice_vllm.command import Device, LaunchSettings, engine_command
+from vibevoice_vllm.supervise import EngineError, supervise
+
+
+def find_device(asked: Literal["auto", "gpu", "cpu"]) -> Device:
+    """The device asked for; for auto, gpu if nvidia-smi answers."""
+    if asked != "auto":
+        return asked
+    if (nvidia_smi := shutil.which("nvidia-smi")) is None:
+        return "cpu"
+    found = subprocess.run([nvidia_smi, "-L"], capture_output=True, timeout=60, check=False)
+    return "gpu" if found.returncode == 0 and b"GPU" in found.stdout else "cpu"
+
+
+def find_model(model_dir: str) -> str:
+    """The served folder meant by `--model-dir`; a hub id is prepared first.
+
+    Raises:
+        CheckpointError: there is none, or something is missing in it.
+    """
+    if not model_dir:
+        raise CheckpointError(
+            "no model given: set --model-dir or MODEL_DIR to a folder, or to a hub id such as "
+            "microsoft/VibeVoice-ASR"
+        )
+    folder = Path(model_dir)
+    if not (folder / "config.json").exists() and (folder / "VibeVoice-ASR").is_dir():
+        folder = folder / "VibeVoice-ASR"
+    if not folder.is_dir():
+        # The hub's client takes a second to import and only downloads need it.
+        from vibevoice_vllm.prepare import prepare
+
+        folder = Path("models") / folder.name
+        prepare(model_dir, folder)
+    if found := problems(folder):
+        raise CheckpointError(f"{folder} cannot be served: " + "; ".join(found))
+    return str(folder)
+
+
+def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
+    """Settings, whether it is a dry run, and the arguments for vLLM.
+
+    Raises:
+        ValidationError: a value is of the wrong type or out of its range.
+    """
+    parser = argparse.ArgumentParser(
+        prog="start_asr_server.sh",
+        description="Start the ASR engine. Arguments after -- go to vLLM as they are.",
+    )
+    for name, field in LaunchSettings.model_fields.items():
+        alias = field.validation_alias
+        named = isinstance(alias, AliasChoices)
+        variable = alias.choices[0] if named else f"VIBEVOICE_{name.upper()}"
+        default = "" if name in ("python", "chat_template") else field.default
+        shown = f" [{default}]" if default not in ("", None) else ""
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            action=argparse.BooleanOptionalAction if "bool" in str(field.annotation) else "store",
+            help=f"{(field.description or '').rstrip('.')}{shown} ({variable})",
+        )
+    parser.add_argument("--dry-run", action="store_true", help="print the command and stop")
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    given = vars(parser.parse_args(arguments[:split]))
+    dry_run = given.pop("dry_run")
+    return LaunchSettings(**given), dry_run, arguments[split + 1 :]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    try:
+        settings, dry_run, extra = _parse(sys.argv[1:] if arguments is None else arguments)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"])
+            print(f"{name}: {problem['msg']}, got {problem['input']!r}", file=sys.stderr)
+        return 2
+    try:
+        if not dry_run:
+            settings = settings.model_copy(update={"model_dir": find_model(settings.model_dir)})
+        command = engine_command(settings, find_device(settings.device), os.environ, extra)
+        if dry_run:
+            print(command)
+            return 0
+        environ = {**os.environ, **command.env}
+        return supervise(
+            command.argv, environ, settings.host, settings.port, settings.wait_ready_secs
+        )
+    except (CheckpointError, EngineError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

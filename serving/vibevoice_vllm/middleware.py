@@ -1,0 +1,251 @@
+"""Pins the decoding of every request to the engine, whoever sends it and whatever it says.
+
+A pure ASGI middleware for vLLM's `--middleware`. A body of an hour of audio is about 94 MB, so it
+is never parsed: it passes through in the pieces in which it comes, and the pinned values are
+appended at its end, where they win over equal keys of the caller (JSON: the last equal key wins;
+forms: the last equal field wins).
+
+Pinned: temperature, top_p, top_k, min_p and beam search to plain greedy decoding; vLLM's own
+repetition, frequency and presence penalties to neutral; and `vllm_xargs`, as a whole, to the
+penalties on the words of the segment being written, so a caller's own `vllm_xargs` are dropped.
+
+Left to the caller, since they say how much or in which form to answer and not how to choose the
+next token: max_tokens (bounded by the engine's `max_new_tokens`), min_tokens, ignore_eos, stop,
+logprobs, structured outputs, logit_bias, bad_words, allowed_token_ids, and seed, which greedy
+decoding does not read. `n` above 1 is vLLM's 400, as it is for any greedy request.
+
+Routes with the sampling parameters elsewhere in the body are not pinned: vLLM keeps
+`/inference/v1/generate` and `/cohere/v2/chat` switched off unless told otherwise. vLLM does not
+read `vllm_xargs` on `/v1/chat/completions/batch`, which is greedy without penalties.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vibevoice_vllm.penalties import PINNED, TEMPERATURE
+
+JSON_ROUTES = frozenset(
+    {
+        "/v1/chat/completions",
+        "/v1/chat/completions/batch",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/invocations",
+    }
+)
+"""Routes of vLLM that take sampling parameters as top-level keys of a JSON object."""
+FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
+"""Routes of vLLM that take them as fields of a multipart form."""
+WARMER_HEADER = "x-vibevoice-temperature"
+"""How a caller that broke off a loop asks to continue warmer (see `DecodingSettings`)."""
+
+_SPACE = b" \t\r\n"
+
+
+class DecodingSettings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="VIBEVOICE_",
+        env_ignore_empty=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    warmer_limit: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Up to which temperature the header `x-vibevoice-temperature` is obeyed; 0 = not at all."""
+
+
+def pinned_values(temperature: float = TEMPERATURE) -> dict[str, Any]:
+    """The sampling parameters of every request, by the names of vLLM's API.
+
+    A warmer temperature goes with top_p 0.95, as in the recovery of Microsoft's own client
+    (microsoft/VibeVoice, vllm_plugin/tests/test_api_auto_recover.py).
+    """
+    return {
+        "temperature": temperature,
+        "top_p": 0.95 if temperature > 0 else 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0.0,
+        "use_beam_search": False,
+        "vllm_xargs": PINNED.as_xargs(),
+    }
+
+
+class Body(Protocol):
+    """A request body on its way to the engine; it becomes `growth` bytes longer."""
+
+    growth: int
+
+    def feed(self, chunk: bytes) -> bytes: ...
+
+    def close(self) -> bytes: ...
+
+
+class JSONBody:
+    """Appends keys to a JSON object.
+
+    A body that is no object passes unchanged but for spaces at its end and gets vLLM's own 400. So
+    that no body is read in another encoding, with other bytes at its end, than the UTF-8 appended
+    here, bodies in UTF-16 and UTF-32 (which Python's `json` would recognise) are made invalid.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._keys = json.dumps(dict(values), separators=(",", ":")).encode()[1:-1]
+        self.growth = len(self._keys) + 1
+        self._start = b""
+        self._opening = b""
+        self._held = bytearray()
+        """What may turn out to be the end: the last brace with the space after it, or space."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        if len(self._start) < 4:
+            self._start = (self._start + chunk)[:4]
+        if len(self._opening) < 2:
+            self._opening = (self._opening + chunk.translate(None, _SPACE))[:2]
+        body = chunk.rstrip(_SPACE)
+        if not body:
+            self._held += chunk
+            return b""
+        end = len(body) - 1 if body.endswith(b"}") else len(body)
+        passed = bytes(self._held) + chunk[:end]
+        self._held[:] = chunk[end:]
+        return passed
+
+    def close(self) -> bytes:
+        held = bytes(self._held)
+        if not json.detect_encoding(self._start).startswith("utf-8"):
+            return held + b"}" * self.growth
+        if not held.startswith(b"}"):
+            return held + b" " * self.growth
+        return (b" " if self._opening == b"{}" else b",") + self._keys + held
+
+
+class FormBody:
+    """Appends fields to a multipart form, before its closing boundary.
+
+    A form that never closes is made invalid: a lenient parser would take the fields before the end.
+    The first field is appended twice, since a part without data that closes at once may swallow it
+    (its closing boundary shares the line break that ends its headers).
+    """
+
+    def __init__(self, values: Mapping[str, Any], boundary: bytes) -> None:
+        self._delimiter = b"\r\n--" + boundary
+        self._fields = b"".join(
+            self._delimiter
+            + f'\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode()
+            + (value if isinstance(value, str) else json.dumps(value)).encode()
+            for name, value in [*list(values.items())[:1], *values.items()]
+        )
+        self.growth = len(self._fields)
+        self._held = b""
+        """What may turn out to be the beginning of the closing boundary."""
+        self._closed = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        if self._closed:
+            return chunk
+        closing = self._delimiter + b"--"
+        data = self._held + chunk
+        at = data.find(closing)
+        if at >= 0:
+            self._closed, self._held = True, b""
+            return data[:at] + self._fields + data[at:]
+        passed = max(0, len(data) - len(closing) + 1)
+        self._held = data[passed:]
+        return data[:passed]
+
+    def close(self) -> bytes:
+        if self._closed:
+            return b""
+        return self._held + (self._delimiter + b"\r\n\0").ljust(self.growth)
+
+
+class PinnedDecoding:
+    """The middleware: `--middleware vibevoice_vllm.middleware.PinnedDecoding`."""
+
+    def __init__(self, app: ASGIApp, settings: DecodingSettings | None = None) -> None:
+        self._app = app
+        self._settings = settings or DecodingSettings()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self._app(scope, receive, send)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path not in JSON_ROUTES | FORM_ROUTES:
+            return await self._app(scope, receive, send)
+        scope = {**scope, "headers": list(scope["headers"])}
+        headers = MutableHeaders(scope=scope)
+        try:
+            body = self._body(path, headers)
+        except ValueError as error:
+            return await _refusal(str(error))(scope, receive, send)
+        if body is None:
+            return await self._app(scope, receive, send)
+        if (length := headers.get("content-length")) is not None and length.isdecimal():
+            headers["content-length"] = str(int(length) + body.growth)
+        await self._app(scope, _through(body, receive), send)
+
+    def _body(self, path: str, headers: MutableHeaders) -> Body | None:
+        """What becomes of the request's body; None if it is no form of the route at all.
+
+        Raises:
+            ValueError: the request cannot be pinned; the message says what was expected.
+        """
+        values = pinned_values(self._temperature(headers.get(WARMER_HEADER)))
+        if path in JSON_ROUTES:
+            return JSONBody(values)
+        kind, options = parse_options_header(headers.get("content-type"))
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
+            return None
+        charset = options.get(b"charset", b"utf-8").lower()
+        if charset not in (b"utf-8", b"us-ascii"):
+            raise ValueError("The form's charset must be utf-8.")
+        return FormBody(values, options[b"boundary"])
+
+    def _temperature(self, asked: str | None) -> float:
+        limit = self._settings.warmer_limit
+        if asked is None or limit == 0:
+            return TEMPERATURE
+        message = f"{WARMER_HEADER} must be a number from 0 to {limit}."
+        try:
+            temperature = float(asked)
+        except ValueError:
+            raise ValueError(message) from None
+        if not 0 <= temperature <= limit:
+            raise ValueError(message)
+        return temperature
+
+
+def _through(body: Body, receive: Receive) -> Receive:
+    """`receive`, with the request's body going through `body`."""
+    closed = False
+
+    async def pinned() -> Message:
+        nonlocal closed
+        message = await receive()
+        if message["type"] != "http.request" or closed:
+            return message
+        data = body.feed(message.get("body", b""))
+        if not message.get("more_body", False):
+            closed = True
+            data += body.close()
+        return {**message, "body": data}
+
+    return pinned
+
+
+def _refusal(message: str) -> JSONResponse:
+    """A 400 in the shape of vLLM's own errors."""
+    error = {"message": message, "type": "BadRequestError", "param": None, "code": 400}
+    return JSONResponse({"error": error}, status_code=400)

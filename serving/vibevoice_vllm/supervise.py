@@ -1,0 +1,181 @@
+"""Runs the engine as a child process until it ends: waits until it is healthy, forwards signals."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+_SHOWN_LINES = 20
+"""How much of the engine's log is shown again as the reason of its end."""
+_REPORT_SECONDS = 10
+_STOP_SECONDS = 20
+"""How long the engine may take to stop by itself."""
+_REST_SECONDS = 5
+"""How long its other processes may take after it."""
+
+
+class EngineError(Exception):
+    """The engine did not start or did not stay; the message says why."""
+
+
+class _Engine:
+    """The engine's process, in a session of its own, its output passed on and remembered."""
+
+    def __init__(self, argv: list[str], environ: Mapping[str, str]) -> None:
+        self.last_lines: deque[str] = deque(maxlen=_SHOWN_LINES)
+        self.stopping: signal.Signals | None = None
+        try:
+            self.process = subprocess.Popen(
+                argv,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise EngineError(f"cannot run {argv[0]}: {error.strerror}") from error
+        self._reader = threading.Thread(target=self._pass_on, daemon=True)
+        self._reader.start()
+
+    def _pass_on(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                self.last_lines.append(line.rstrip())
+                # Whoever read the log may be gone; the engine must not block on a full pipe.
+                with suppress(OSError, ValueError):
+                    sys.stdout.write(line)
+                    sys.stdout.flush()
+
+    def ended(self, seconds: float) -> int | None:
+        """Wait so long for the end; the exit code, or None if it still runs."""
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        # The engine's own processes end after the one that answers requests, or not at all.
+        until = time.monotonic() + _REST_SECONDS
+        while self._signal_group(0) and time.monotonic() < until:
+            time.sleep(0.1)
+        self._signal_group(signal.SIGKILL)
+        self._reader.join(_REST_SECONDS)
+        return code
+
+    def forward(self, number: int, frame: FrameType | None = None) -> None:
+        self.stopping = signal.Signals(number)
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    def stop(self) -> None:
+        self.forward(signal.SIGTERM)
+        if self.ended(_STOP_SECONDS) is None:
+            self._signal_group(signal.SIGKILL)
+            self.ended(_STOP_SECONDS)
+
+    def _signal_group(self, number: int) -> bool:
+        """Whether there still is a process of the engine to take the signal."""
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return False
+        return True
+
+
+def supervise(
+    argv: list[str], environ: Mapping[str, str], host: str, port: int, wait_seconds: int
+) -> int:
+    """Run the engine until it ends. Returns 0 if a signal stopped it, else its exit code.
+
+    Raises:
+        EngineError: the port is taken, the engine ended by itself, or it was not healthy after
+            `wait_seconds` (0: waits for ever).
+    """
+    _require_free(host, port)
+    engine = _Engine(argv, environ)
+    with _signals_forwarded(engine):
+        try:
+            return _watch(engine, host, port, wait_seconds)
+        finally:
+            if engine.process.poll() is None:
+                engine.stop()
+
+
+def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+    url = f"http://{reached}:{port}/health"
+    started, reported, ready = time.monotonic(), 0.0, False
+    while (code := engine.ended(1.0 if not ready else 3600.0)) is None:
+        elapsed = time.monotonic() - started
+        if ready or engine.stopping:
+            continue
+        state = _health(reached, port)
+        if state == "healthy":
+            ready = True
+            _report(f"the engine is ready at http://{host}:{port} after {elapsed:.0f} s")
+        elif wait_seconds and elapsed > wait_seconds:
+            raise EngineError(
+                f"the engine was not ready after {wait_seconds} s ({url}: {state}); a longer wait: "
+                f"--wait-ready-secs. Its last lines:\n" + "\n".join(engine.last_lines)
+            )
+        elif elapsed - reported >= _REPORT_SECONDS:
+            reported = elapsed
+            limit = f" of {wait_seconds} s" if wait_seconds else " s"
+            _report(f"waiting for {url}: {state}, {elapsed:.0f}{limit}")
+    if engine.stopping and code in (0, -engine.stopping, 128 + engine.stopping):
+        return 0
+    when = "" if ready else " before it was ready"
+    raise EngineError(
+        f"the engine ended{when} with exit code {code}. Its last lines:\n"
+        + "\n".join(engine.last_lines)
+    )
+
+
+def _health(host: str, port: int) -> str:
+    """`healthy`, or why not."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", "/health")
+        status = connection.getresponse().status
+    except OSError as error:
+        return (error.strerror or type(error).__name__).lower()
+    except http.client.HTTPException as error:
+        return f"no HTTP answer ({type(error).__name__})"
+    finally:
+        connection.close()
+    return "healthy" if status == 200 else f"status {status}"
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EngineError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+@contextmanager
+def _signals_forwarded(engine: _Engine) -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(number, engine.forward) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _report(text: str) -> None:
+    print(f"[start_asr_server] {text}", file=sys.stderr, flush=True)
