@@ -10,6 +10,9 @@ from training.tiny_asr.espeak import RATE, Speech, Synthesizer, Voice, fundament
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
+MOST_WORDS = 8
+"""Words in a segment."""
+
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
 HELD_OUT_ACCENTS = ("en-us-nyc", "en-029")
 VARIANTS = (
@@ -115,7 +118,7 @@ class Composer:
                 chosen.append(voice)
         return chosen
 
-    def utterance(self, voice: Voice, most_words: int = 8) -> Speech:
+    def utterance(self, voice: Voice, most_words: int = MOST_WORDS) -> Speech:
         rng = self._rng
         while True:
             count = int(rng.integers(1, most_words + 1))

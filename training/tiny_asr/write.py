@@ -1,4 +1,4 @@
-"""Stage 2: the language model learns to write the transcript of what the frozen encoders hear.
+"""Stage 3: the language model learns to write long transcripts of what the frozen encoders hear.
 
 Recordings are encoded once into a pool and reused, so that minutes-long ones are affordable.
 Besides the text loss, the hidden states at the audio tokens are asked (at half depth) for their
@@ -7,8 +7,9 @@ are thrown away.
 """
 
 import argparse
+import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
+from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
 from training.tiny_asr.espeak import RATE, Synthesizer
 from training.tiny_asr.hear import normalize
 from training.tiny_asr.model import HOP, encode, make_config, make_model, prompt
-from training.tiny_asr.recordings import WORDS, Composer, Recording
+from training.tiny_asr.recordings import MOST_WORDS, WORDS, Composer, Recording
 
 END = "<|im_end|>\n<|endoftext|>"
 """How VibeVoice-ASR ends its answer."""
 ASSISTANT = "<|im_start|>assistant\n"
+TIME_OR_WORD = re.compile(r'"(?:Start|End)":([\d.]+)|(?<=[" ])([a-z]+)(?=[" ])')
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,19 @@ class Example:
     tokens: torch.Tensor
     """(length,) prompt and answer ids; audio tokens are placeholders."""
     audio_at: int
-    embeddings: torch.Tensor
-    """(audio tokens, hidden) float16, as the encoders and projector gave them."""
+    audio_tokens: int
     answer_at: int
     labels: dict[str, torch.Tensor]
     """Per audio token, int64."""
+    pointers: torch.Tensor
+    """(n, 3) int64: position of a token of the answer, 1 if it is part of a time and 0 if of a
+    word, and the audio token that it is about."""
+    embeddings: torch.Tensor
+    """(audio tokens, hidden) as the encoders and projector gave them; empty before."""
+
+    def with_audio(self, embeddings: torch.Tensor) -> "Example":
+        """The same with embeddings, of which surplus rows (padding) are dropped."""
+        return replace(self, embeddings=embeddings[: self.audio_tokens])
 
 
 def time_digits(frames: int) -> dict[str, torch.Tensor]:
@@ -45,14 +56,18 @@ def time_digits(frames: int) -> dict[str, torch.Tensor]:
     return {f"digit{p}": tenths // 10**p % 10 for p in range(4)}
 
 
-def boundary_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
-    """Where segments begin (1) and end (2), and the number of who is speaking (-100 = nobody)."""
-    edge, speaker = torch.zeros(frames, dtype=torch.long), torch.full((frames,), -100)
+def segment_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
+    """Where segments begin (1) and end (2); who is speaking, and which word of the segment ended
+    (-100 = nobody, none)."""
+    edge = torch.zeros(frames, dtype=torch.long)
+    speaker, nth = torch.full((2, frames), -100)
     for segment in recording.segments:
         first, last = (min(frames - 1, int(t * RATE / HOP)) for t in (segment.start, segment.end))
         speaker[first + 1 : last + 1] = segment.speaker
         edge[first], edge[last] = 1, 2
-    return {"edge": edge, "speaker": speaker}
+        for index, (_, _, end) in enumerate(segment.words):
+            nth[min(frames - 1, int((end + 0.04) * RATE / HOP))] = index
+    return {"edge": edge, "speaker": speaker, "nth": nth}
 
 
 class Heads(nn.Module):
@@ -60,7 +75,7 @@ class Heads(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        sizes = {"edge": 3, "speaker": 3, **{f"digit{p}": 10 for p in range(4)}}
+        sizes = {"edge": 3, "speaker": 3, "nth": MOST_WORDS, **{f"digit{p}": 10 for p in range(4)}}
         self.heads = nn.ModuleDict({name: nn.Linear(hidden, n) for name, n in sizes.items()})
 
     def losses(self, hidden: torch.Tensor, labels: dict[str, torch.Tensor]):
@@ -80,23 +95,53 @@ def extra_info(rng: np.random.Generator) -> str:
     return "".join(rng.choice(letters, rng.integers(3, 30)))
 
 
-@torch.no_grad()
-def example(model, tokenizer, recording: Recording, rng: np.random.Generator) -> Example:
-    samples = normalize(recording.samples)
-    frames = -(-len(samples) // HOP)
-    audio = np.pad(samples, (0, frames * HOP - len(samples))).astype(np.float32)
-    with torch.autocast("cpu", torch.bfloat16):
-        embeddings = encode(model, torch.from_numpy(audio)[None])[0]
+def point(recording: Recording, spans: list[tuple[int, int]], at: int, frames: int) -> torch.Tensor:
+    """`Example.pointers`, from the characters that each token spans; the answer starts `at`."""
+    words = iter(w for s in recording.segments for w in s.words)
+    edges = iter(t for s in recording.segments for t in (s.start, s.end))
+    about: list[tuple[int, int, int, int]] = []
+    for match in re.finditer(
+        r'"(?:Start|End)":([\d.]+)|(?<=[" ])([a-z]+)(?=[" ])', recording.answer()
+    ):
+        if match[1]:
+            about.append((*match.span(1), 1, int(next(edges) * RATE / HOP)))
+        else:
+            about.append((*match.span(2), 0, int((next(words)[2] + 0.04) * RATE / HOP)))
+    pointers, index = [], 0
+    for position, (start, end) in enumerate(spans):
+        while index < len(about) and about[index][1] + at <= start:
+            index += 1
+        if index < len(about) and end > about[index][0] + at and end > start >= at:
+            pointers.append((position, about[index][2], min(about[index][3], frames - 1)))
+    return torch.tensor(pointers, dtype=torch.int64).view(-1, 3)
+
+
+def text_of(tokenizer, recording: Recording, frames: int, rng: np.random.Generator) -> Example:
+    """Prompt, answer and labels of a recording of so many audio tokens, still without audio."""
     asked = prompt(recording.duration, frames)
     if rng.random() < 0.1:
         asked = asked.replace(
             "audio, please", f"audio, with extra info: {extra_info(rng)}\n\nPlease"
         )
     answer_at = len(tokenizer(asked.removesuffix(ASSISTANT)).input_ids)
-    tokens = torch.tensor(tokenizer(asked + recording.answer() + END).input_ids)
-    audio_at = int((tokens == model.config.audio_token_id).nonzero()[0])
-    labels = {**time_digits(frames), **boundary_labels(recording, frames)}
-    return Example(tokens, audio_at, embeddings.half(), answer_at, labels)
+    encoding = tokenizer(asked + recording.answer() + END, return_offsets_mapping=True)
+    tokens = torch.tensor(encoding.input_ids)
+    pointers = point(recording, encoding.offset_mapping, len(asked), frames)
+    placeholder = tokenizer.get_vocab()["<|box_start|>"]
+    audio_at = int((tokens == placeholder).nonzero()[0])
+    labels = {**time_digits(frames), **segment_labels(recording, frames)}
+    return Example(tokens, audio_at, frames, answer_at, labels, pointers, torch.empty(0))
+
+
+@torch.no_grad()
+def example(model, tokenizer, recording: Recording, rng: np.random.Generator) -> Example:
+    """A recording as the frozen encoders hear it; embeddings are kept in float16."""
+    samples = normalize(recording.samples)
+    frames = -(-len(samples) // HOP)
+    audio = np.pad(samples, (0, frames * HOP - len(samples))).astype(np.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = encode(model, torch.from_numpy(audio)[None])[0]
+    return text_of(tokenizer, recording, frames, rng).with_audio(embeddings.half())
 
 
 def pool(model, tokenizer, count: int, shortest: float, longest: float, seed: int, **kind):
@@ -128,6 +173,30 @@ def batch_at(examples: list[Example], start: int, budget: int) -> list[Example]:
     return rows
 
 
+def pointer_loss(model, hidden: torch.Tensor, rows: list[Example]) -> torch.Tensor:
+    """Guided attention (Tachibana et al. 2017): two heads of the layer that reads `hidden` learn
+    to look at the audio token, or the one before, that the next token of the answer is about."""
+    lm = model.model.language_model
+    layer = lm.layers[len(lm.layers) // 2]
+    x = layer.input_layernorm(hidden)
+    attention, size = layer.self_attn, layer.self_attn.head_dim
+    q = attention.q_proj(x).unflatten(-1, (-1, size)).transpose(1, 2)[:, :2]
+    k = attention.k_proj(x).unflatten(-1, (-1, size)).transpose(1, 2)[:, :1]
+    cos, sin = lm.rotary_emb(x, torch.arange(x.shape[1])[None])
+    q, k = apply_rotary_pos_emb(q, k, cos, sin)
+    losses = []
+    for row, e in enumerate(rows):
+        if len(e.pointers):
+            position, head, frame = e.pointers.T
+            asking = q[row, head, position - 1].float()
+            scores = asking @ k[row, 0].float().T * size**-0.5
+            future = torch.arange(scores.shape[1]) >= position[:, None]
+            looked = scores.masked_fill(future, -torch.inf).log_softmax(-1)
+            targets = e.audio_at + torch.stack([frame, (frame - 1).clamp(0)], 1)
+            losses.append(-looked.gather(1, targets).logsumexp(1))
+    return torch.cat(losses).mean() if losses else hidden.new_zeros(())
+
+
 def forward(model, heads: Heads, rows: list[Example], noise: float):
     """Text loss and label losses of a batch. Right padding under a causal mask needs no mask."""
     length = max(len(e.tokens) for e in rows)
@@ -137,8 +206,8 @@ def forward(model, heads: Heads, rows: list[Example], noise: float):
     for row, e in enumerate(rows):
         targets[row, e.answer_at : len(e.tokens)] = e.tokens[e.answer_at :]
         heard = e.embeddings.float()
-        heard = heard + noise * heard.std() * torch.randn_like(heard)
-        embeddings[row, e.audio_at : e.audio_at + len(heard)] = heard
+        heard = heard + noise * heard.detach().std() * torch.randn_like(heard)
+        embeddings[row, e.audio_at : e.audio_at + e.audio_tokens] = heard
     with torch.autocast("cpu", torch.bfloat16):
         out = model.model.language_model(
             inputs_embeds=embeddings, output_hidden_states=True, use_cache=False
@@ -148,17 +217,25 @@ def forward(model, heads: Heads, rows: list[Example], noise: float):
     text = F.cross_entropy(logits.float(), targets[:, 1:][asked])
     middle = out.hidden_states[len(out.hidden_states) // 2].float()
     at_audio = torch.cat(
-        [middle[r, e.audio_at : e.audio_at + len(e.embeddings)] for r, e in enumerate(rows)]
+        [middle[r, e.audio_at : e.audio_at + e.audio_tokens] for r, e in enumerate(rows)]
     )
     labels = {k: torch.cat([e.labels[k] for e in rows]) for k in rows[0].labels}
-    return text, heads.losses(at_audio, labels), (logits.argmax(-1) == targets[:, 1:][asked])
+    losses = heads.losses(at_audio, labels)
+    losses["pointer"] = pointer_loss(model, middle, rows)
+    return text, losses, (logits.argmax(-1) == targets[:, 1:][asked])
+
+
+def total(text: torch.Tensor, labels: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What is minimised: the text loss, and a share of the others, of the pointers most."""
+    shares = [(0.5 if name == "pointer" else 0.15) * loss for name, loss in labels.items()]
+    return text + torch.stack(shares).sum()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
     parser.add_argument("--phase", required=True, help="name of this phase's checkpoint")
-    parser.add_argument("--after", help="phase to start from (default: stage 1)")
+    parser.add_argument("--after", default="joint", help="phase to start from")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--recordings", type=int, required=True)
     parser.add_argument("--seconds", type=float, nargs=2, required=True)
@@ -170,12 +247,9 @@ def main() -> None:
     tokenizer = Qwen2Tokenizer.from_pretrained(args.run / "tokenizer")
     model = make_model(make_config(tokenizer))
     heads = Heads(model.lm_head.in_features)
-    heard = torch.load(args.run / "hear.pt", weights_only=True)["model"]
-    model.load_state_dict(heard)
-    if args.after:
-        state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
-        model.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
+    state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    heads.load_state_dict(state["heads"], strict=False)
     examples = pool(model, tokenizer, args.recordings, *args.seconds, seed=args.seed)
     held_out = pool(model, tokenizer, 60, *args.seconds, seed=99, held_out=True)
     trained = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
@@ -191,7 +265,7 @@ def main() -> None:
     for step in range(args.steps):
         rows = batch_at(examples, int(rng.integers(len(examples))), args.budget)
         text, labels, right = forward(model, heads, rows, noise=0.15)
-        loss = text + 0.15 * torch.stack(list(labels.values())).sum()
+        loss = total(text, labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)

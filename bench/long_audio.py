@@ -1,0 +1,133 @@
+"""Recordings of 1, 10 and 60 minutes through proxy and engine: time, memory, what is right.
+
+Every process is looked at five times a second while a recording is under way: `peak` is the most
+resident memory of each during that request, `before` what it held just before.
+"""
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx2
+import psutil
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent / p) for p in (".", "scripts")]
+
+from demo import free_port  # noqa: E402
+from serve import EMBEDDED, stack  # noqa: E402
+from training.tiny_asr.espeak import Synthesizer  # noqa: E402
+from training.tiny_asr.evaluate import Score, flac  # noqa: E402
+from training.tiny_asr.recordings import Composer, Recording  # noqa: E402
+
+MIB = 2**20
+
+
+def role(process: psutil.Process) -> str:
+    """What a process of the stack does."""
+    line = " ".join(process.cmdline())
+    for mark, name in (
+        ("vibevoice_proxy", "proxy"),
+        ("EngineCore", "engine core"),
+        ("Worker", "engine worker"),
+        ("api_server", "engine front end"),
+    ):
+        if mark in line or mark in process.name():
+            return name
+    return "other"
+
+
+class Memory:
+    """Resident MiB of the stack's processes by role, sampled while entered."""
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.before = self.now()
+        self.peak = dict(self.before)
+
+    def now(self) -> dict[str, float]:
+        held: dict[str, float] = {}
+        for process in psutil.Process().children(recursive=True):
+            try:
+                name = role(process)
+                held[name] = held.get(name, 0.0) + process.memory_info().rss / MIB
+            except psutil.NoSuchProcess:
+                continue
+        return held
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            for name, held in self.now().items():
+                self.peak[name] = max(self.peak.get(name, 0.0), held)
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def by_minute(recording: Recording, heard: list[dict], minutes: list[float]) -> str:
+    """Word error rate of the first so many minutes, for each of `minutes`."""
+    figures = []
+    for limit in minutes:
+        if limit * 60 > recording.duration + 30:
+            break
+        score = Score()
+        segments = tuple(s for s in recording.segments if s.start < limit * 60)
+        score.add(
+            Recording(recording.samples, segments, recording.voices),
+            [s for s in heard if s["start"] < limit * 60],
+        )
+        figures.append(f"{limit:g} min {score.errors / max(score.words, 1):.1%}")
+    return ", ".join(figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10, 60])
+    args = parser.parse_args()
+    api_port, asr_port = free_port(), free_port()
+    log = Path(tempfile.gettempdir()) / "vibevoice-bench-engine.log"
+    with stack(EMBEDDED, api_port, asr_port, log):
+        for minutes in args.minutes:
+            composer = Composer(Synthesizer(), 777, held_out=True)
+            recording = composer.recording(minutes * 60, 2)
+            upload = flac(recording)
+            with Memory() as memory:
+                started = time.monotonic()
+                answer = httpx2.post(
+                    f"http://127.0.0.1:{api_port}/v1/audio/transcriptions",
+                    files={"file": upload},
+                    data={"response_format": "diarized_json"},
+                    timeout=7200,
+                )
+                seconds = time.monotonic() - started
+            print(
+                f"{minutes:g} min ({len(upload) / MIB:.1f} MiB FLAC): status {answer.status_code}, "
+                f"{seconds:.1f} s = {recording.duration / seconds:.1f}x real time",
+                flush=True,
+            )
+            for name, peak in sorted(memory.peak.items()):
+                before = memory.before.get(name, 0.0)
+                print(f"  {name}: before {before:.0f}, peak {peak:.0f} MiB ({peak - before:+.0f})")
+            if answer.status_code == 200:
+                body = answer.json()
+                heard = body["segments"]
+                print(
+                    f"  duration {body['duration']:.1f} s, {len(heard)} segments of "
+                    f"{len(recording.segments)}, usage {body['usage']}\n"
+                    f"  WER of the first {by_minute(recording, heard, [1, 2, 3, 4, 6, 10, 60])}",
+                    flush=True,
+                )
+            else:
+                print(f"  {answer.text[:500]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Stage 2: short recordings end to end, so that hearing and writing fit each other.
+
+The text loss and the frame labels of both other stages, on recordings of a few seconds. The
+encoders are left alone for the first steps, while the language model knows nothing yet.
+"""
+
+import argparse
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import Qwen2Tokenizer
+
+from training.tiny_asr import hear, write
+from training.tiny_asr.espeak import Synthesizer
+from training.tiny_asr.model import HOP, encode, make_config, make_model
+from training.tiny_asr.recordings import Composer, Recording
+
+
+def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, longest: float):
+    """Recordings as padded audio (rows, samples), texts, and the labels of both kinds of heads."""
+    recordings: list[Recording] = []
+    while len(recordings) < rows:
+        recording = composer.recording(rng.uniform(0.5, longest), int(rng.integers(1, 4)))
+        if recording.duration < longest + 2:
+            recordings.append(recording)
+    frames = [-(-len(r.samples) // HOP) for r in recordings]
+    audio = np.zeros((rows, max(frames) * HOP), np.float32)
+    frame_labels = []
+    for row, recording in enumerate(recordings):
+        audio[row, : len(recording.samples)] = hear.normalize(recording.samples)
+        labels = hear.frame_labels(recording, max(frames))
+        frame_labels.append({k: torch.from_numpy(v) for k, v in labels.items()})
+    stacked = {k: torch.stack([item[k] for item in frame_labels]) for k in frame_labels[0]}
+    texts = [write.text_of(tokenizer, r, n, rng) for r, n in zip(recordings, frames, strict=True)]
+    return torch.from_numpy(audio), stacked, texts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
+    parser.add_argument("--phase", default="joint", help="name of this phase's checkpoint")
+    parser.add_argument("--after", help="phase to start from (default: stage 1)")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rows", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=500_000)
+    parser.add_argument("--longest", type=float, default=6.0, help="seconds of a recording")
+    parser.add_argument("--alone", type=int, default=120, help="first steps without the encoders")
+    parser.add_argument("--peaks", type=float, nargs=2, default=(7e-4, 1.5e-3))
+    args = parser.parse_args()
+    torch.manual_seed(5)
+    tokenizer = Qwen2Tokenizer.from_pretrained(args.run / "tokenizer")
+    model = make_model(make_config(tokenizer))
+    hidden = model.lm_head.in_features
+    ears, pens = hear.Heads(hidden), write.Heads(hidden)
+    state = torch.load(args.run / "hear.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    ears.load_state_dict(state["heads"])
+    if args.after:
+        state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
+        model.load_state_dict(state["model"])
+        ears.load_state_dict(state["ears"])
+        pens.load_state_dict(state["heads"], strict=False)
+    lm = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
+    encoders = [p for n, p in model.model.named_parameters() if not n.startswith("language_model")]
+    encoder_peak, lm_peak = args.peaks
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [*encoders, *ears.parameters()], "lr": encoder_peak, "weight_decay": 0.01},
+            {"params": [*lm, *pens.parameters()], "lr": lm_peak, "weight_decay": 0.05},
+        ],
+        betas=(0.9, 0.98),
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / 50, 1 - 0.9 * s / args.steps)
+    )
+    first, checkpoint = 0, args.run / f"{args.phase}.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        ears.load_state_dict(state["ears"])
+        pens.load_state_dict(state["heads"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+    synthesizer = Synthesizer()
+    rng = np.random.default_rng(3)
+    held_out = batch(
+        Composer(synthesizer, 98, held_out=True), tokenizer, rng, 48, longest=args.longest
+    )
+
+    def prepare(step: int):
+        composer, rng = Composer(synthesizer, args.seed + step), np.random.default_rng(step)
+        return batch(composer, tokenizer, rng, args.rows, args.longest)
+
+    ahead = ThreadPoolExecutor(1)  # one thread: eSpeak NG keeps global state
+    following = ahead.submit(prepare, first)
+    started = time.monotonic()
+    for step in range(first, args.steps):
+        audio, frame_labels, texts = following.result()
+        following = ahead.submit(prepare, step + 1)
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings = encode(model, audio).float()
+        heard = ears.losses(embeddings, frame_labels)
+        given = embeddings.detach() if step < args.alone else embeddings
+        rows = [text.with_audio(given[row]) for row, text in enumerate(texts)]
+        text, labels, right = write.forward(model, pens, rows, noise=0.1)
+        hearing = torch.stack([ears.WEIGHTS[k] * v for k, v in heard.items()]).sum()
+        loss = write.total(text, labels) + hearing
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(encoders, 1.0)
+        nn.utils.clip_grad_norm_(lm, 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 20 == 0:
+            shown = {**heard, **labels}
+            pace = (time.monotonic() - started) / (step - first + 1)
+            print(
+                f"{args.phase} {step}/{args.steps} text {text.item():.3f} "
+                f"right {right.float().mean():.3f} "
+                + " ".join(f"{k} {v.item():.2f}" for k, v in shown.items())
+                + f" {pace:.2f} s/step",
+                flush=True,
+            )
+        if step % 100 == 99 or step == args.steps - 1:
+            with torch.no_grad():
+                audio, frame_labels, texts = held_out
+                embeddings = encode(model, audio)
+                rows = [t.with_audio(embeddings[row]) for row, t in enumerate(texts)]
+                text, _, right = write.forward(model, pens, rows, 0.0)
+            share = right.float().mean()
+            print(f"{args.phase} {step} held-out text {text:.3f} right {share:.4f}", flush=True)
+            state = {
+                "model": model.state_dict(),
+                "ears": ears.state_dict(),
+                "heads": pens.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
+
+
+if __name__ == "__main__":
+    main()
