@@ -1,0 +1,1 @@
+"""VibeVoice-ASR on vLLM: a plugin of the engine, and what starts and feeds it."""

@@ -1,0 +1,82 @@
+"""A decoded recording → pieces for the encoder. Pure functions on float32 mono audio."""
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from zlib import crc32
+
+import numpy as np
+
+RATE = 24_000
+"""Hz, of the audio that the encoders hear (transformers, feature_extraction_vibevoice_…)."""
+_TARGET_DBFS = -25
+_EPS = 1e-6
+_BLOCK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a recording with as much audio before it as its tokens depend on."""
+
+    samples: np.ndarray
+    """(samples,) float32 at `RATE`, a whole number of hops: context, then the piece itself."""
+    tokens: int
+    """Audio tokens that the piece itself gives, the last of `samples`."""
+    seed: int
+    """Of the acoustic noise: recording and place in it, 64 bits."""
+
+
+def normalize(samples: np.ndarray, hop: int) -> np.ndarray:
+    """(samples,) float32 brought to a level of -25 dBFS (RMS), and below 1.0, over the whole
+    recording; then filled up with silence to a whole number of hops.
+
+    As transformers' `VibeVoiceAcousticTokenizerFeatureExtractor` does.
+    """
+    rms = sqrt(energy(samples) / len(samples))
+    whole = np.zeros(-(-len(samples) // hop) * hop, np.float32)
+    np.multiply(samples, 10 ** (_TARGET_DBFS / 20) / (rms + _EPS), out=whole[: len(samples)])
+    peak = max(float(whole.max()), -float(whole.min()))
+    if peak > 1.0:
+        whole /= peak + _EPS
+    return whole
+
+
+def energy(samples: np.ndarray) -> float:
+    """The sum of squares, without a copy of the recording; not finite if a sample is not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        blocks = (samples[i : i + _BLOCK] for i in range(0, len(samples), _BLOCK))
+        return sum(float(block @ block) for block in blocks)
+
+
+def check(samples: np.ndarray, max_seconds: float) -> None:
+    """Refuse what cannot be transcribed.
+
+    Raises:
+        ValueError: no samples, too many, or one that is not finite (such a recording would spoil
+            the answers of other requests).
+    """
+    if samples.ndim != 1:
+        raise ValueError(f"Expected one channel of audio, got an array of shape {samples.shape}.")
+    if not samples.size:
+        raise ValueError("The audio is empty: expected at least one sample.")
+    if samples.size > max_seconds * RATE:
+        raise ValueError(
+            f"The audio is {samples.size / RATE:.1f} seconds long: expected at most "
+            f"{max_seconds:g} seconds."
+        )
+    if not isfinite(energy(samples)):
+        raise ValueError(
+            "The audio has samples that are not finite numbers (NaN or infinity) or far too large."
+        )
+
+
+def cut(samples: np.ndarray, hop: int, piece_tokens: int, context_tokens: int) -> list[Piece]:
+    """Cut a normalized recording of whole hops into pieces of `piece_tokens` audio tokens, the last
+    one shorter. They share the memory of the recording."""
+    seed = crc32(samples.data)
+    total = len(samples) // hop
+    pieces = []
+    for start in range(0, total, piece_tokens):
+        end = min(start + piece_tokens, total)
+        heard = samples[max(0, start - context_tokens) * hop : end * hop]
+        pieces.append(Piece(heard, end - start, seed << 20 | start))
+    return pieces
