@@ -16,7 +16,8 @@ from vibevoice_vllm.penalties import PINNED, TEMPERATURE, Penalties
 
 Device = Literal["gpu", "cpu"]
 
-_CHAT_TEMPLATE = Path(__file__).parents[2] / "chat_templates" / "vibevoice_asr.jinja"
+_INSTALLED = Path(__file__).with_name("vibevoice_asr.jinja")
+_CHECKED_OUT = Path(__file__).parents[2] / "chat_templates" / "vibevoice_asr.jinja"
 
 
 class LaunchSettings(BaseSettings):
@@ -77,7 +78,7 @@ class LaunchSettings(BaseSettings):
     """GPUs that hold a copy's layers one after the other."""
     data_parallel_size: int = Field(default=1, ge=1)
     """Copies of the model."""
-    chat_template: str = str(_CHAT_TEMPLATE)
+    chat_template: str = str(_INSTALLED if _INSTALLED.exists() else _CHECKED_OUT)
     """The prompt template."""
     max_audio_seconds: int = Field(default=61 * 60, ge=1)
     """The longest recording taken; bytes before and after decoding are limited to fit."""

@@ -9,7 +9,9 @@ are thrown away.
 import argparse
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +165,16 @@ def pool(model, tokenizer, count: int, shortest: float, longest: float, seed: in
     return sorted(examples, key=lambda e: len(e.tokens))
 
 
+def kept(file: Path, make: Callable[[], list[Example]]) -> list[Example]:
+    """The pool in `file`; made and written there when there is none yet."""
+    if file.exists():
+        return [Example(**fields) for fields in torch.load(file, weights_only=True)]
+    examples = make()
+    torch.save([vars(e) for e in examples], file.with_suffix(".tmp"))
+    file.with_suffix(".tmp").replace(file)
+    return examples
+
+
 def batch_at(examples: list[Example], start: int, budget: int) -> list[Example]:
     """Neighbours in length from `start` on, within `budget` tokens after padding."""
     rows = [examples[start]]
@@ -250,8 +262,17 @@ def main() -> None:
     state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
     model.load_state_dict(state["model"])
     heads.load_state_dict(state["heads"], strict=False)
-    examples = pool(model, tokenizer, args.recordings, *args.seconds, seed=args.seed)
-    held_out = pool(model, tokenizer, 60, *args.seconds, seed=99, held_out=True)
+    seconds = args.seconds
+    examples, held_out = (
+        kept(
+            args.run / f"{args.phase}-{name}.pt",
+            partial(pool, model, tokenizer, count, *seconds, seed, held_out=name == "held-out"),
+        )
+        for name, count, seed in (
+            ("pool", args.recordings, args.seed),
+            ("held-out", 40, 99),
+        )
+    )
     trained = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     optimizer = torch.optim.AdamW(
         [*trained, *heads.parameters()], args.peak, (0.9, 0.98), weight_decay=0.05
