@@ -6,12 +6,12 @@ encoders are left alone for the first steps, while the language model knows noth
 
 import argparse
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 from transformers import Qwen2Tokenizer
 
 from training.tiny_asr import hear, write
@@ -24,7 +24,7 @@ def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, lo
     """Recordings as padded audio (rows, samples), texts, and the labels of both kinds of heads."""
     recordings: list[Recording] = []
     while len(recordings) < rows:
-        recording = composer.recording(rng.uniform(0.5, longest), int(rng.integers(1, 4)))
+        recording = composer.recording(rng.uniform(0.1, 1) * longest, int(rng.integers(1, 4)))
         if recording.duration < longest + 2:
             recordings.append(recording)
     frames = [-(-len(r.samples) // HOP) for r in recordings]
@@ -39,11 +39,28 @@ def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, lo
     return torch.from_numpy(audio), stacked, texts
 
 
+class Batches(Dataset):
+    """Training batches by step, made in a process of their own."""
+
+    def __init__(self, tokenizer: Path, seed: int, rows: int, longest: float) -> None:
+        self._tokenizer = Qwen2Tokenizer.from_pretrained(tokenizer)
+        self._seed, self._rows, self._longest = seed, rows, longest
+        self._synthesizer: Synthesizer | None = None
+
+    def __getitem__(self, step: int):
+        self._synthesizer = self._synthesizer or Synthesizer()
+        composer, rng = Composer(self._synthesizer, self._seed + step), np.random.default_rng(step)
+        # every fourth batch: fewer recordings, as much longer
+        times = 5 if step % 4 == 3 else 1
+        return batch(composer, self._tokenizer, rng, self._rows // times, self._longest * times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
     parser.add_argument("--phase", default="joint", help="name of this phase's checkpoint")
     parser.add_argument("--after", help="phase to start from (default: stage 1)")
+    parser.add_argument("--weights", type=Path, help="or an exported checkpoint to start from")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--seed", type=int, default=500_000)
@@ -52,17 +69,23 @@ def main() -> None:
     parser.add_argument("--peaks", type=float, nargs=2, default=(7e-4, 1.5e-3))
     args = parser.parse_args()
     torch.manual_seed(5)
-    tokenizer = Qwen2Tokenizer.from_pretrained(args.run / "tokenizer")
+    tokens = args.weights or args.run / "tokenizer"
+    tokenizer = Qwen2Tokenizer.from_pretrained(tokens)
     model = make_model(make_config(tokenizer))
     hidden = model.lm_head.in_features
     ears, pens = hear.Heads(hidden), write.Heads(hidden)
-    state = torch.load(args.run / "hear.pt", weights_only=True)
-    model.load_state_dict(state["model"])
-    ears.load_state_dict(state["heads"])
-    if args.after:
+    if args.weights:
+        start = type(model).from_pretrained(args.weights, dtype=torch.float32)
+        model.load_state_dict(start.state_dict())
+    elif not args.after:
+        state = torch.load(args.run / "hear.pt", weights_only=True)
+        model.load_state_dict(state["model"])
+        ears.load_state_dict(state["heads"])
+    else:
         state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
         model.load_state_dict(state["model"])
-        ears.load_state_dict(state["ears"])
+        if "ears" in state:
+            ears.load_state_dict(state["ears"])
         pens.load_state_dict(state["heads"], strict=False)
     lm = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     encoders = [p for n, p in model.model.named_parameters() if not n.startswith("language_model")]
@@ -86,22 +109,19 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         first = state["step"]
-    synthesizer = Synthesizer()
     rng = np.random.default_rng(3)
-    held_out = batch(
-        Composer(synthesizer, 98, held_out=True), tokenizer, rng, 48, longest=args.longest
+    unheard = Composer(Synthesizer(), 98, held_out=True)
+    held_out = batch(unheard, tokenizer, rng, 48, args.longest)
+
+    batches = DataLoader(
+        Batches(tokens, args.seed, args.rows, args.longest),
+        batch_size=None,
+        sampler=range(first, args.steps),
+        num_workers=1,
+        prefetch_factor=4,
     )
-
-    def prepare(step: int):
-        composer, rng = Composer(synthesizer, args.seed + step), np.random.default_rng(step)
-        return batch(composer, tokenizer, rng, args.rows, args.longest)
-
-    ahead = ThreadPoolExecutor(1)  # one thread: eSpeak NG keeps global state
-    following = ahead.submit(prepare, first)
     started = time.monotonic()
-    for step in range(first, args.steps):
-        audio, frame_labels, texts = following.result()
-        following = ahead.submit(prepare, step + 1)
+    for step, (audio, frame_labels, texts) in enumerate(batches, first):
         with torch.autocast("cpu", torch.bfloat16):
             embeddings = encode(model, audio).float()
         heard = ears.losses(embeddings, frame_labels)

@@ -195,7 +195,7 @@ class Composer:
 
 def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Room, line and noise: a decaying echo, a lost band and a noise floor, each by chance."""
-    if rng.random() < 0.35:
+    if rng.random() < 0.25:
         length = int(rng.uniform(0.05, 0.4) * RATE)
         echo = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
         echo *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(echo**2))
@@ -203,13 +203,13 @@ def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         size = 1 << (len(samples) + length - 1).bit_length()
         wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(echo, size), size)
         samples = wet[: len(samples)].astype(np.float32)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         narrow = int(rng.choice([8000, 11025, 16000]))
         there = soxr.resample(samples, RATE, narrow)
         back = soxr.resample(there, narrow, RATE)[: len(samples)]
         samples = np.pad(back, (0, len(samples) - len(back))).astype(np.float32)
-    if rng.random() < 0.75:
-        level = np.sqrt(np.mean(samples**2)) * 10 ** (-rng.uniform(12, 45) / 20)
+    if rng.random() < 0.6:
+        level = np.sqrt(np.mean(samples**2)) * 10 ** (-rng.uniform(20, 50) / 20)
         noise = rng.standard_normal(len(samples)).astype(np.float32)
         if rng.random() < 0.6:  # pink or brown rather than white
             spectrum = np.fft.rfft(noise)
