@@ -39,11 +39,12 @@ def test_proxy_settings_table_is_complete() -> None:
 def test_plugin_settings_table_is_complete() -> None:
     """The same for the engine's plugin."""
     config = pytest.importorskip("vibevoice_vllm.config")
-    settings = []
+    settings: list[tuple[str, str, str]] = []
     for name, field in config.PluginSettings.model_fields.items():
         default = field.default
         shown = str(default).lower() if isinstance(default, bool) else f"{default}"
-        settings.append((f"VIBEVOICE_{name.upper()}", shown.removesuffix(".0"), field.description))
+        description = field.description or ""
+        settings.append((f"VIBEVOICE_{name.upper()}", shown.removesuffix(".0"), description))
     assert table("Settings of the engine's plugin") == written(settings)
 
 

@@ -212,4 +212,6 @@ def _native_arguments(device: Device, environ: Mapping[str, str]) -> list[str]:
         *("--logits-processors", f"vibevoice_vllm.decoding:{processor}"),
         *("--middleware", "vibevoice_vllm.middleware.PinnedDecoding"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
+        # It would keep gigabytes of recordings; the encoder's own cache knows repeated audio.
+        *("--mm-processor-cache-gb", "0"),
     ]
