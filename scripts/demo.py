@@ -39,12 +39,10 @@ def mistakes(expected: list[dict], segments: list[dict]) -> list[str]:
 
 
 def main() -> int:
-    log = Path(tempfile.gettempdir()) / "vibevoice-demo-engine.log"
+    log = Path(tempfile.gettempdir()) / "vibevoice-demo.log"
     samples = sorted((ROOT / "samples").glob("*.wav"))
     api_port, asr_port = free_port(), free_port()
-    print(
-        f"Starting vLLM with {Path(EMBEDDED).relative_to(ROOT)} and the proxy (engine log: {log}) …"
-    )
+    print(f"Starting vLLM with {Path(EMBEDDED).relative_to(ROOT)} and the proxy (log: {log}) …")
     started = time.monotonic()
     failed = 0
     try:
@@ -70,7 +68,7 @@ def main() -> int:
                 failed += bool(wrong)
                 print()
     except PartEnded as error:
-        print(f"demo: {error}; the engine's log is {log}", file=sys.stderr)
+        print(f"demo: {error}; the log is {log}", file=sys.stderr)
         return 1
     print("All transcripts are right." if not failed else f"{failed} transcripts are wrong.")
     return 1 if failed or not samples else 0

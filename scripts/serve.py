@@ -43,7 +43,7 @@ def stack(
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Engine on `asr_port` and proxy on `api_port`, both ready; ended on leaving.
 
-    `log` takes the engine's output (default: this terminal).
+    `log` takes the output of both (default: this terminal).
     """
     # The start script's own wait is off: what is waited for here is both parts.
     engine_options = ["--model-dir", model, "--port", str(asr_port), "--wait-ready-secs", "0"]
@@ -54,7 +54,7 @@ def stack(
         cleanup.callback(_stop, parts)
         for module, options, out in (
             ("vibevoice_vllm.launch", engine_options, output),
-            ("vibevoice_proxy", [], None),
+            ("vibevoice_proxy", [], output),
         ):
             command = [sys.executable, "-m", module, *options]
             parts.append(
@@ -86,7 +86,7 @@ def main() -> int:
         with stack(model, api_port, asr_port) as parts:
             print(
                 f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; try:\n\n"
-                f"  curl -F file=@samples/three-speakers.wav -F response_format=srt "
+                f"  curl -F file=@samples/two-speakers.wav -F response_format=srt "
                 f"http://127.0.0.1:{api_port}/v1/audio/transcriptions\n",
                 flush=True,
             )

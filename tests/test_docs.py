@@ -51,9 +51,8 @@ def test_plugin_settings_table_is_complete() -> None:
 def test_env_example_is_complete() -> None:
     """.env.example names every setting with its default."""
     lines = (ROOT / ".env.example").read_text().splitlines()
-    example = dict(
-        match.groups() for line in lines if (match := re.match(r"#?\s?([A-Z_]+)=(.*)", line))
-    )
+    matches = (re.match(r"([A-Z_]+)=(.*)", line) for line in lines)
+    example = {match[1]: match[2] for match in matches if match}
     assert example == {name: default for name, default, _ in describe_settings()}
 
 

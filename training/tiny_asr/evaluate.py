@@ -7,6 +7,7 @@ transformers' own `generate` on the same clips and compares the text letter by l
 
 import argparse
 import base64
+import contextlib
 import io
 import itertools
 import json
@@ -115,17 +116,15 @@ def _overlap(segment: Segment, heard: dict) -> float:
 
 
 def segments(answer: str) -> list[dict]:
-    """The segments of a model's answer; the complete ones where it was cut off."""
-    items = re.findall(r'\{"Start":[^{}]*"\}', answer)
-    return [
-        {
-            "start": float(item["Start"]),
-            "end": float(item["End"]),
-            "speaker": item["Speaker"],
-            "text": item["Content"],
-        }
-        for item in map(json.loads, items)
-    ]
+    """The segments of a model's answer that can be read."""
+    found = []
+    for item in re.findall(r"\{[^{}]*\}", answer):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            fields = json.loads(item)
+            start, end = float(fields["Start"]), float(fields["End"])
+            text, speaker = str(fields["Content"]), fields["Speaker"]
+            found.append({"start": start, "end": end, "speaker": speaker, "text": text})
+    return found
 
 
 def reference(folder: Path, recordings: list[Recording], dtype: str) -> list[str]:
