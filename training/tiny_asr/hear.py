@@ -75,7 +75,7 @@ class Heads(nn.Module):
     def losses(self, embeddings: torch.Tensor, labels: dict[str, torch.Tensor]):
         return {
             name: F.cross_entropy(
-                getattr(self, name)(embeddings).flatten(0, 1), labels[name].flatten()
+                getattr(self, name)(embeddings).flatten(0, -2), labels[name].flatten()
             )
             for name in self.WEIGHTS
         }

@@ -6,6 +6,7 @@ encoders are left alone for the first steps, while the language model knows noth
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,44 +16,70 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import Qwen2Tokenizer
 
 from training.tiny_asr import hear, write
-from training.tiny_asr.espeak import Synthesizer
+from training.tiny_asr.espeak import Synthesizer, Voice
 from training.tiny_asr.model import HOP, encode, make_config, make_model
 from training.tiny_asr.recordings import Composer, Recording
+from training.tiny_asr.write import Example
+
+GROUP = 4
+"""Recordings encoded at once: few, so that little is padded and the work stays in the cache."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    audio: list[torch.Tensor]
+    """Groups of recordings of about the same length: (rows, samples), zero-padded."""
+    labels: dict[str, torch.Tensor]
+    """Of all audio tokens of all recordings, one after another: `hear.frame_labels`."""
+    texts: list[Example]
+
+    def heard(self, model, levels: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
+        """Each recording's embeddings (audio tokens, hidden); `levels` as in `encoder.encoded`."""
+        rows = [row for audio in self.audio for row in encode(model, audio, levels).float()]
+        return [row[: t.audio_tokens] for row, t in zip(rows, self.texts, strict=True)]
 
 
 def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, longest: float):
-    """Recordings as padded audio (rows, samples), texts, and the labels of both kinds of heads."""
+    """`rows` recordings of up to `longest` seconds and a bit."""
     recordings: list[Recording] = []
     while len(recordings) < rows:
         recording = composer.recording(rng.uniform(0.1, 1) * longest, int(rng.integers(1, 4)))
         if recording.duration < longest + 2:
             recordings.append(recording)
+    recordings.sort(key=lambda r: r.duration)
     frames = [-(-len(r.samples) // HOP) for r in recordings]
-    audio = np.zeros((rows, max(frames) * HOP), np.float32)
-    frame_labels = []
-    for row, recording in enumerate(recordings):
-        audio[row, : len(recording.samples)] = hear.normalize(recording.samples)
-        labels = hear.frame_labels(recording, max(frames))
-        frame_labels.append({k: torch.from_numpy(v) for k, v in labels.items()})
-    stacked = {k: torch.stack([item[k] for item in frame_labels]) for k in frame_labels[0]}
+    groups = []
+    for first in range(0, rows, GROUP):
+        group = recordings[first : first + GROUP]
+        audio = np.zeros((len(group), max(frames[first : first + GROUP]) * HOP), np.float32)
+        for row, recording in enumerate(group):
+            audio[row, : len(recording.samples)] = hear.normalize(recording.samples)
+        groups.append(torch.from_numpy(audio))
+    labels = [hear.frame_labels(r, n) for r, n in zip(recordings, frames, strict=True)]
+    joined = {k: torch.from_numpy(np.concatenate([item[k] for item in labels])) for k in labels[0]}
     texts = [write.text_of(tokenizer, r, n, rng) for r, n in zip(recordings, frames, strict=True)]
-    return torch.from_numpy(audio), stacked, texts
+    return Batch(groups, joined, texts)
 
 
 class Batches(Dataset):
     """Training batches by step, made in a process of their own."""
 
+    LONGER = (5, 12, 30)
+
     def __init__(self, tokenizer: Path, seed: int, rows: int, longest: float) -> None:
         self._tokenizer = Qwen2Tokenizer.from_pretrained(tokenizer)
         self._seed, self._rows, self._longest = seed, rows, longest
         self._synthesizer: Synthesizer | None = None
+        self._voices: list[Voice] = []
 
-    def __getitem__(self, step: int):
+    def __getitem__(self, step: int) -> Batch:
         self._synthesizer = self._synthesizer or Synthesizer()
-        composer, rng = Composer(self._synthesizer, self._seed + step), np.random.default_rng(step)
-        # every fourth batch: fewer recordings, as much longer
-        times = 5 if step % 4 == 3 else 1
-        return batch(composer, self._tokenizer, rng, self._rows // times, self._longest * times)
+        composer = Composer(self._synthesizer, self._seed + step, known=self._voices)
+        rng = np.random.default_rng(step)
+        # every fourth batch has fewer recordings that are as much longer, some of minutes
+        times = int(rng.choice(self.LONGER, p=(0.7, 0.2, 0.1))) if step % 4 == 3 else 1
+        rows = max(1, self._rows // times)
+        return batch(composer, self._tokenizer, rng, rows, self._longest * times)
 
 
 def main() -> None:
@@ -121,15 +148,17 @@ def main() -> None:
         prefetch_factor=4,
     )
     started = time.monotonic()
-    for step, (audio, frame_labels, texts) in enumerate(batches, first):
+    for step, given in enumerate(batches, first):
         with torch.autocast("cpu", torch.bfloat16):
-            embeddings = encode(model, audio).float()
-        heard = ears.losses(embeddings, frame_labels)
-        given = embeddings.detach() if step < args.alone else embeddings
-        rows = [text.with_audio(given[row]) for row, text in enumerate(texts)]
+            embeddings = given.heard(model, levels := [])
+        uneven = (torch.stack(levels) + 1e-6).log().square().mean()
+        heard = ears.losses(torch.cat(embeddings), given.labels)
+        if step < args.alone:
+            embeddings = [row.detach() for row in embeddings]
+        rows = [t.with_audio(e) for t, e in zip(given.texts, embeddings, strict=True)]
         text, labels, right = write.forward(model, pens, rows, noise=0.1)
         hearing = torch.stack([ears.WEIGHTS[k] * v for k, v in heard.items()]).sum()
-        loss = write.total(text, labels) + hearing
+        loss = write.total(text, labels) + hearing + 0.02 * uneven
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(encoders, 1.0)
@@ -137,7 +166,7 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         if step % 20 == 0:
-            shown = {**heard, **labels}
+            shown = {**heard, **labels, "levels": uneven}
             pace = (time.monotonic() - started) / (step - first + 1)
             print(
                 f"{args.phase} {step}/{args.steps} text {text.item():.3f} "
@@ -148,9 +177,8 @@ def main() -> None:
             )
         if step % 100 == 99 or step == args.steps - 1:
             with torch.no_grad():
-                audio, frame_labels, texts = held_out
-                embeddings = encode(model, audio)
-                rows = [t.with_audio(embeddings[row]) for row, t in enumerate(texts)]
+                embeddings = held_out.heard(model)
+                rows = [t.with_audio(e) for t, e in zip(held_out.texts, embeddings, strict=True)]
                 text, _, right = write.forward(model, pens, rows, 0.0)
             share = right.float().mean()
             print(f"{args.phase} {step} held-out text {text:.3f} right {share:.4f}", flush=True)

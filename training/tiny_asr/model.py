@@ -8,6 +8,7 @@ from transformers import (
     VibeVoiceAsrForConditionalGeneration,
 )
 
+from training.tiny_asr.encoder import encoded
 from training.tiny_asr.recordings import WORDS
 
 HOP = 3200
@@ -133,12 +134,17 @@ def make_model(config: VibeVoiceAsrConfig) -> VibeVoiceAsrForConditionalGenerati
     return model
 
 
-def encode(model: VibeVoiceAsrForConditionalGeneration, audio: torch.Tensor) -> torch.Tensor:
+def encode(
+    model: VibeVoiceAsrForConditionalGeneration,
+    audio: torch.Tensor,
+    levels: list[torch.Tensor] | None = None,
+) -> torch.Tensor:
     """Audio (rows, samples) float32 at 24 kHz → embeddings (rows, samples / 3200, hidden).
 
-    transformers' `get_audio_features` runs its encoders under `no_grad`; this does not.
+    transformers' `get_audio_features` runs its encoders under `no_grad`; this does not. `levels` as
+    in `encoder.encoded`.
     """
     parts = model.model
-    acoustic = parts.acoustic_tokenizer_encoder(audio[:, None]).latents
-    semantic = parts.semantic_tokenizer_encoder(audio[:, None]).latents
+    acoustic = encoded(parts.acoustic_tokenizer_encoder, audio, levels)
+    semantic = encoded(parts.semantic_tokenizer_encoder, audio, levels)
     return parts.multi_modal_projector(acoustic, semantic)
