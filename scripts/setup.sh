@@ -13,6 +13,7 @@ engine=${VIBEVOICE_ENGINE:-$(nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo c
 echo "setup: engine for $engine, in .venv (the first time this downloads about $([ "$engine" = gpu ] && echo 6 GB || echo 1 GB))"
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip --upgrade
 .venv/bin/python -m pip install --quiet 'uv>=0.8'
 uv() { .venv/bin/uv pip install --quiet --python .venv/bin/python "$@"; }
 export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}

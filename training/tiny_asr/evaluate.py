@@ -54,7 +54,7 @@ def flac(recording: Recording) -> bytes:
     return data.getvalue()
 
 
-def ask(client: httpx2.Client, model: str, audio: bytes, seconds: float) -> str:
+def ask(client: httpx2.Client, model: str, audio: bytes, seconds: float, **sampling: float) -> str:
     """The model's answer to one recording, as a chat completion with a data URL."""
     url = "data:audio/flac;base64," + base64.b64encode(audio).decode()
     text = f"This is a {seconds:.2f} seconds audio, please transcribe it with these keys: {KEYS}"
@@ -63,7 +63,7 @@ def ask(client: httpx2.Client, model: str, audio: bytes, seconds: float) -> str:
         {"type": "text", "text": text},
     ]
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
-    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 16384}
+    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 16384, **sampling}
     answer = client.post("chat/completions", json=body, timeout=3600)
     answer.raise_for_status()
     return answer.json()["choices"][0]["message"]["content"]
