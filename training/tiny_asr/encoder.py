@@ -71,27 +71,18 @@ def block(x: torch.Tensor, layer: Any) -> torch.Tensor:
     return x + layer.ffn_gamma * layer.ffn(layer.ffn_norm(x))
 
 
-def encoded(
-    encoder: Any, audio: torch.Tensor, levels: list[torch.Tensor] | None = None
-) -> torch.Tensor:
-    """What `VibeVoiceAcousticTokenizerEncoderModel` makes of audio (rows, samples), (rows, tokens,
-    latent).
-
-    `levels` receives the mean square of what every stage gives, and of the result: there is no norm
-    between the stages, so these can grow until the blocks, each behind a norm, add nothing.
-    """
+def encoded(encoder: Any, audio: torch.Tensor) -> list[torch.Tensor]:
+    """What each stage of a `VibeVoiceAcousticTokenizerEncoderModel` makes of audio (rows, samples),
+    (rows, time, channels), and at the end the latents, (rows, tokens, latent)."""
     assert not len(encoder.stem.stage), "a stem without blocks is what this folds"
-    levels = [] if levels is None else levels
     first, *others = encoder.conv_layers
     x = stem(audio, encoder.stem.conv.conv, first.conv.conv)
     for layer in first.stage:
         x = block(x, layer)
-    levels.append(x.float().pow(2).mean())
+    stages = [x]
     for stage in others:
         x = downsampled(x, stage.conv.conv.weight, stage.conv.conv.bias)
         for layer in stage.stage:
             x = block(x, layer)
-        levels.append(x.float().pow(2).mean())
-    x = causal(x, encoder.head.conv)
-    levels.append(x.float().pow(2).mean())
-    return x
+        stages.append(x)
+    return [*stages, causal(x, encoder.head.conv)]

@@ -15,7 +15,8 @@ RATE = 24_000
 _SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
 _EVENT_LIST_TERMINATED = 0
-_EVENT_WORD = 1
+_EVENT_WORD, _EVENT_PHONEME = 1, 7
+_PHONEME_EVENTS = 1
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 
 
@@ -58,6 +59,8 @@ class Speech:
 
     samples: np.ndarray
     words: tuple[tuple[str, float, float], ...]
+    phones: tuple[tuple[str, float], ...] = ()
+    """(eSpeak's name, start in seconds) of each phoneme and pause; one lasts until the next."""
 
 
 class Synthesizer:
@@ -66,11 +69,12 @@ class Synthesizer:
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(Path(espeakng_loader.get_data_path()).parent).encode()
-        self._rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
+        self._rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS)
         if self._rate <= 0:
             raise RuntimeError("eSpeak NG did not start")
         self._audio: list[bytes] = []
         self._word_starts: list[int] = []
+        self._phones: list[tuple[str, int]] = []
         self._callback = _Callback(self._receive)
         self._library.espeak_SetSynthCallback(self._callback)
 
@@ -81,6 +85,8 @@ class Synthesizer:
         while events[index].type != _EVENT_LIST_TERMINATED:
             if events[index].type == _EVENT_WORD:
                 self._word_starts.append(events[index].sample)
+            if events[index].type == _EVENT_PHONEME:
+                self._phones.append((events[index].id.decode().strip("',"), events[index].sample))
             index += 1
         return 0
 
@@ -101,14 +107,15 @@ class Synthesizer:
             self._library.espeak_SetParameter(parameter, value, 0)
         marks = pauses or [""] * len(words)
         text = " ".join(w + p for w, p in zip(words, marks, strict=True)).encode()
-        self._audio, self._word_starts = [], []
+        self._audio, self._word_starts, self._phones = [], [], []
         self._library.espeak_Synth(text, len(text) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
         if len(self._word_starts) != len(words) or not self._audio:
             return None
         native = np.frombuffer(b"".join(self._audio), np.int16).astype(np.float32) / 32768
         starts = [min(s / self._rate, len(native) / self._rate) for s in self._word_starts]
         samples = soxr.resample(native, self._rate, RATE).astype(np.float32)
-        return _trim(samples, words, starts)
+        phones = [(name, sample / self._rate) for name, sample in self._phones]
+        return _trim(samples, words, starts, phones)
 
 
 def fundamental(samples: np.ndarray) -> float:
@@ -128,7 +135,9 @@ def fundamental(samples: np.ndarray) -> float:
     return float(np.median(RATE / (shortest + lags[voiced].argmax(1))))
 
 
-def _trim(samples: np.ndarray, words: list[str], starts: list[float]) -> Speech | None:
+def _trim(
+    samples: np.ndarray, words: list[str], starts: list[float], phones: list[tuple[str, float]]
+) -> Speech | None:
     """Cut the silence around the speech, and end each word where its sound ends."""
     loud = np.abs(samples) > 0.02 * np.abs(samples).max()
     times = []
@@ -141,4 +150,8 @@ def _trim(samples: np.ndarray, words: list[str], starts: list[float]) -> Speech 
         times.append((word, (first + heard[0]) / RATE, (first + heard[-1] + 1) / RATE))
     offset = times[0][1]
     cut = samples[int(offset * RATE) : int(times[-1][2] * RATE) + 1]
-    return Speech(cut, tuple((w, s - offset, e - offset) for w, s, e in times))
+    return Speech(
+        cut,
+        tuple((w, s - offset, e - offset) for w, s, e in times),
+        tuple((name, start - offset) for name, start in phones),
+    )

@@ -16,13 +16,24 @@ from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 
 from training.tiny_asr.espeak import RATE, Synthesizer
-from training.tiny_asr.model import HOP, encode, make_config, make_model, make_tokenizer
+from training.tiny_asr.model import HOP, SOUNDS, encode, make_config, make_model, make_tokenizer
 from training.tiny_asr.recordings import VARIANTS, WORDS, Composer, Recording
 
 SECONDS = 5
 """Length of a training crop; the encoders look back about 3 s."""
+CHANNELS = 80
+"""Of the acoustic encoder's stage of 60 Hz."""
+LEVELLING = 0.02
+"""Weight of `Hearing.unevenness` in the loss."""
 PITCH_BINS = 12
 """From 65 Hz up, 0.22 octaves each."""
+
+
+PHONES = "z i@ r oU w V n t u: T i: f o@ aI v s I k E @ eI 0".split()
+"""eSpeak NG's names of the phonemes of the ten words, in any accent."""
+_SAME_PHONE = {"O@": "o@", "t[": "t"}
+PHONE_DELAY = 0.04
+"""Seconds of a phoneme that the causal encoder hears before it is asked."""
 
 
 def normalize(samples: np.ndarray) -> np.ndarray:
@@ -34,13 +45,15 @@ def normalize(samples: np.ndarray) -> np.ndarray:
 
 def frame_labels(recording: Recording, frames: int) -> dict[str, np.ndarray]:
     """Per audio token: the word that ended in it (0 = none), the variant and pitch bin of who
-    speaks (-100 = nobody), and whether anybody speaks."""
+    speaks (-100 = nobody), whether anybody speaks, and (frames, 8) the phoneme (0 = none)."""
     labels = {
         "word": np.zeros(frames, np.int64),
         "variant": np.full(frames, -100),
         "pitch": np.full(frames, -100),
         "speech": np.zeros(frames, np.int64),
+        "phone": np.zeros((frames, SOUNDS), np.int64),
     }
+    step = HOP / RATE / SOUNDS
     latest = -1
     for segment in recording.segments:
         voice = recording.voices[segment.speaker]
@@ -55,6 +68,13 @@ def frame_labels(recording: Recording, frames: int) -> dict[str, np.ndarray]:
             if frame < frames:
                 labels["word"][frame] = 1 + WORDS.index(word)
             latest = frame
+        ends = [*(start for _, start in segment.phones[1:]), segment.end]
+        for (name, start), end in zip(segment.phones, ends, strict=True):
+            name = _SAME_PHONE.get(name, name)
+            first, last = (max(0, int((t + PHONE_DELAY) / step)) for t in (start, end))
+            labels["phone"].reshape(-1)[first:last] = (
+                1 + PHONES.index(name) if name in PHONES else 0
+            )
     return labels
 
 
@@ -63,21 +83,23 @@ def pitch_bin(hertz: float) -> int:
 
 
 class Heads(nn.Module):
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, channels: int) -> None:
         super().__init__()
+        self.phone = nn.Linear(channels, 1 + len(PHONES))
         self.word = nn.Linear(hidden, 1 + len(WORDS))
         self.variant = nn.Linear(hidden, len(VARIANTS))
         self.pitch = nn.Linear(hidden, PITCH_BINS)
         self.speech = nn.Linear(hidden, 2)
 
-    WEIGHTS = {"word": 1.0, "variant": 0.1, "pitch": 0.3, "speech": 0.2}
+    WEIGHTS = {"word": 1.0, "variant": 0.1, "pitch": 0.3, "speech": 0.2, "phone": 0.4}
 
-    def losses(self, embeddings: torch.Tensor, labels: dict[str, torch.Tensor]):
+    def losses(
+        self, embeddings: torch.Tensor, sounds: torch.Tensor, labels: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        heard = {name: sounds if name == "phone" else embeddings for name in self.WEIGHTS}
         return {
-            name: F.cross_entropy(
-                getattr(self, name)(embeddings).flatten(0, -2), labels[name].flatten()
-            )
-            for name in self.WEIGHTS
+            name: F.cross_entropy(getattr(self, name)(x).flatten(0, -2), labels[name].flatten())
+            for name, x in heard.items()
         }
 
 
@@ -105,7 +127,7 @@ def word_errors(model, heads: Heads, batches) -> tuple[float, float]:
     """Share of words missed or wrong, and of extra words, within one frame of their place."""
     wrong = extra = total = 0
     for audio, labels in batches:
-        heard = heads.word(encode(model, audio)).argmax(-1)
+        heard = heads.word(encode(model, audio).embeddings).argmax(-1)
         truth = labels["word"]
         total += int((truth > 0).sum())
         near = torch.stack([heard.roll(s, 1) for s in (-1, 0, 1)])
@@ -130,7 +152,7 @@ def main() -> None:
         tokenizer = make_tokenizer()
         tokenizer.save_pretrained(args.out / "tokenizer")
     model = make_model(make_config(tokenizer))
-    heads = Heads(model.lm_head.in_features)
+    heads = Heads(model.lm_head.in_features, CHANNELS)
     held_out = Composer(synthesizer, 99, held_out=True)
     rng = np.random.default_rng(1)
     validation = [crops(held_out, 16, rng) for _ in range(6)]
@@ -159,9 +181,10 @@ def main() -> None:
         audio, labels = following.result()
         following = ahead.submit(batch, step + 1)
         with torch.autocast("cpu", torch.bfloat16):
-            embeddings = encode(model, audio)
-        losses = heads.losses(embeddings.float(), labels)
+            heard = encode(model, audio)
+        losses = heads.losses(heard.embeddings, heard.sounds, labels)
         loss = torch.stack([heads.WEIGHTS[k] * v for k, v in losses.items()]).sum()
+        loss = loss + LEVELLING * heard.unevenness
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)

@@ -33,10 +33,18 @@ class Batch:
     """Of all audio tokens of all recordings, one after another: `hear.frame_labels`."""
     texts: list[Example]
 
-    def heard(self, model, levels: list[torch.Tensor] | None = None) -> list[torch.Tensor]:
-        """Each recording's embeddings (audio tokens, hidden); `levels` as in `encoder.encoded`."""
-        rows = [row for audio in self.audio for row in encode(model, audio, levels).float()]
-        return [row[: t.audio_tokens] for row, t in zip(rows, self.texts, strict=True)]
+    def heard(self, model) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+        """Each recording's embeddings (audio tokens, hidden); the sounds of all, one after another;
+        and the encoders' unevenness."""
+        groups = [encode(model, audio) for audio in self.audio]
+        lengths = [text.audio_tokens for text in self.texts]
+        rows = [row for group in groups for row in group.embeddings]
+        sounds = [row for group in groups for row in group.sounds]
+        return (
+            [row[:n] for row, n in zip(rows, lengths, strict=True)],
+            torch.cat([row[:n] for row, n in zip(sounds, lengths, strict=True)]),
+            torch.stack([group.unevenness for group in groups]).mean(),
+        )
 
 
 def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, longest: float):
@@ -100,7 +108,7 @@ def main() -> None:
     tokenizer = Qwen2Tokenizer.from_pretrained(tokens)
     model = make_model(make_config(tokenizer))
     hidden = model.lm_head.in_features
-    ears, pens = hear.Heads(hidden), write.Heads(hidden)
+    ears, pens = hear.Heads(hidden, hear.CHANNELS), write.Heads(hidden)
     if args.weights:
         start = type(model).from_pretrained(args.weights, dtype=torch.float32)
         model.load_state_dict(start.state_dict())
@@ -112,7 +120,7 @@ def main() -> None:
         state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
         model.load_state_dict(state["model"])
         if "ears" in state:
-            ears.load_state_dict(state["ears"])
+            ears.load_state_dict(state["ears"], strict=False)
         pens.load_state_dict(state["heads"], strict=False)
     lm = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     encoders = [p for n, p in model.model.named_parameters() if not n.startswith("language_model")]
@@ -150,15 +158,14 @@ def main() -> None:
     started = time.monotonic()
     for step, given in enumerate(batches, first):
         with torch.autocast("cpu", torch.bfloat16):
-            embeddings = given.heard(model, levels := [])
-        uneven = (torch.stack(levels) + 1e-6).log().square().mean()
-        heard = ears.losses(torch.cat(embeddings), given.labels)
+            embeddings, sounds, uneven = given.heard(model)
+        heard = ears.losses(torch.cat(embeddings), sounds, given.labels)
         if step < args.alone:
             embeddings = [row.detach() for row in embeddings]
         rows = [t.with_audio(e) for t, e in zip(given.texts, embeddings, strict=True)]
         text, labels, right = write.forward(model, pens, rows, noise=0.1)
         hearing = torch.stack([ears.WEIGHTS[k] * v for k, v in heard.items()]).sum()
-        loss = write.total(text, labels) + hearing + 0.02 * uneven
+        loss = write.total(text, labels) + hearing + hear.LEVELLING * uneven
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(encoders, 1.0)
@@ -166,7 +173,7 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         if step % 20 == 0:
-            shown = {**heard, **labels, "levels": uneven}
+            shown = {**heard, **labels, "uneven": uneven}
             pace = (time.monotonic() - started) / (step - first + 1)
             print(
                 f"{args.phase} {step}/{args.steps} text {text.item():.3f} "
@@ -177,7 +184,7 @@ def main() -> None:
             )
         if step % 100 == 99 or step == args.steps - 1:
             with torch.no_grad():
-                embeddings = held_out.heard(model)
+                embeddings, _, _ = held_out.heard(model)
                 rows = [t.with_audio(e) for t, e in zip(held_out.texts, embeddings, strict=True)]
                 text, _, right = write.forward(model, pens, rows, 0.0)
             share = right.float().mean()

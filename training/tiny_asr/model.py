@@ -1,5 +1,7 @@
 """The small VibeVoice-ASR: the real classes, configured small, with a tokenizer of its own."""
 
+from dataclasses import dataclass
+
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -13,6 +15,9 @@ from training.tiny_asr.recordings import WORDS
 
 HOP = 3200
 """Samples per audio token, 7.5 tokens a second, as in the 7B model."""
+
+SOUNDS = 8
+"""Steps of the encoder's third stage, 60 a second, per audio token."""
 
 SYSTEM = "You are a helpful assistant that transcribes audio input into text output in JSON format."
 KEYS = "Start time, End time, Speaker ID, Content"
@@ -134,17 +139,28 @@ def make_model(config: VibeVoiceAsrConfig) -> VibeVoiceAsrForConditionalGenerati
     return model
 
 
-def encode(
-    model: VibeVoiceAsrForConditionalGeneration,
-    audio: torch.Tensor,
-    levels: list[torch.Tensor] | None = None,
-) -> torch.Tensor:
-    """Audio (rows, samples) float32 at 24 kHz → embeddings (rows, samples / 3200, hidden).
+@dataclass(frozen=True)
+class Hearing:
+    embeddings: torch.Tensor
+    """(rows, tokens, hidden)."""
+    sounds: torch.Tensor
+    """(rows, tokens, 8, channels): the acoustic encoder's stage of 60 Hz."""
+    unevenness: torch.Tensor
+    """How far the mean squares of the stages are from 1, as the mean squared logarithm. There is no
+    norm between them, so they can grow until the blocks, each behind a norm, add nothing."""
 
-    transformers' `get_audio_features` runs its encoders under `no_grad`; this does not. `levels` as
-    in `encoder.encoded`.
+
+def encode(model: VibeVoiceAsrForConditionalGeneration, audio: torch.Tensor) -> Hearing:
+    """What the encoders hear in audio (rows, samples), float32 at 24 kHz, whole tokens of samples.
+
+    transformers' `get_audio_features` runs its encoders under `no_grad`; this does not.
     """
     parts = model.model
-    acoustic = encoded(parts.acoustic_tokenizer_encoder, audio, levels)
-    semantic = encoded(parts.semantic_tokenizer_encoder, audio, levels)
-    return parts.multi_modal_projector(acoustic, semantic)
+    acoustic = encoded(parts.acoustic_tokenizer_encoder, audio)
+    semantic = encoded(parts.semantic_tokenizer_encoder, audio)
+    levels = torch.stack([x.float().pow(2).mean() for x in (*acoustic, *semantic)])
+    return Hearing(
+        parts.multi_modal_projector(acoustic[-1], semantic[-1]).float(),
+        acoustic[2].unflatten(1, (-1, SOUNDS)).float(),
+        (levels + 1e-6).log().square().mean(),
+    )

@@ -37,6 +37,8 @@ class Segment:
     """0, 1, … in order of first appearance."""
     words: tuple[tuple[str, float, float], ...]
     """(word, start, end) in seconds of the recording."""
+    phones: tuple[tuple[str, float], ...] = ()
+    """(eSpeak's name, start in seconds of the recording) of each phoneme and pause."""
 
     @property
     def text(self) -> str:
@@ -154,6 +156,7 @@ class Composer:
     def _glued(self, words: list[str], voice: Voice) -> Speech | None:
         pieces: list[np.ndarray] = []
         times: list[tuple[str, float, float]] = []
+        phones: list[tuple[str, float]] = []
         position = 0
         for index, word in enumerate(words):
             speech = self._synthesizer.say([word], voice)
@@ -165,8 +168,9 @@ class Composer:
                 position += gap
             pieces.append(speech.samples)
             times.append((word, position / RATE, (position + len(speech.samples)) / RATE))
+            phones += [(name, position / RATE + start) for name, start in speech.phones]
             position += len(speech.samples)
-        return Speech(np.concatenate(pieces), tuple(times))
+        return Speech(np.concatenate(pieces), tuple(times), tuple(phones))
 
     def recording(self, seconds: float, speakers: int, clean: bool = False) -> Recording:
         """About `seconds` of 1 to 3 `speakers` taking turns; `clean` leaves room and line out."""
@@ -187,7 +191,8 @@ class Composer:
             if current not in order:
                 order.append(current)
             words = tuple((w, offset + s, offset + e) for w, s, e in speech.words)
-            segments.append(Segment(words[0][1], words[-1][2], order.index(current), words))
+            phones = tuple((name, offset + start) for name, start in speech.phones)
+            segments.append(Segment(words[0][1], words[-1][2], order.index(current), words, phones))
             pieces.append(speech.samples * gains[current])
             position += len(speech.samples)
             following = (

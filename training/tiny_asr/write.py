@@ -142,7 +142,7 @@ def example(model, tokenizer, recording: Recording, rng: np.random.Generator) ->
     frames = -(-len(samples) // HOP)
     audio = np.pad(samples, (0, frames * HOP - len(samples))).astype(np.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        embeddings = encode(model, torch.from_numpy(audio)[None])[0]
+        embeddings = encode(model, torch.from_numpy(audio)[None]).embeddings[0]
     return text_of(tokenizer, recording, frames, rng).with_audio(embeddings.half())
 
 
