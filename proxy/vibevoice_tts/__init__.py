@@ -1,0 +1,1 @@
+"""Speech synthesis: engines behind one interface (`engine`) and the worker that runs them."""

@@ -1,0 +1,225 @@
+"""The worker as the proxy sees it: a child process that is started, watched and started again."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import asdict
+from itertools import count
+from time import monotonic
+
+from vibevoice_tts import protocol
+from vibevoice_tts.engine import Chunk, End, InvalidRequest, SpeechError, SpeechRequest
+from vibevoice_tts.models import Model
+from vibevoice_tts.protocol import EngineInfo, Message
+
+FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0
+"""Seconds before another start when the one before failed; doubled each time."""
+END_SECONDS = 5.0
+"""Time that a worker has to end once its input is closed."""
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerUnavailable(SpeechError):
+    """The worker is not ready, or it was lost while it spoke; a retry can help."""
+
+
+class WorkerProcess:
+    """One model in one child process; `run` keeps it alive, `synthesize` uses it."""
+
+    def __init__(self, model: Model, *, start_timeout: float, hang_timeout: float) -> None:
+        """`start_timeout` is the seconds that loading may take, `hang_timeout` those without a sign
+        of life while requests are inside, after which the process is killed."""
+        self.model = model
+        self.info: EngineInfo | None = None
+        """What the engine can do; None before its first start."""
+        self._start_timeout = start_timeout
+        self._hang_timeout = hang_timeout
+        self._process: asyncio.subprocess.Process | None = None
+        self._ready = asyncio.Event()
+        self._slots: asyncio.Semaphore | None = None
+        self._numbers = count(1)
+        self._inside: dict[int, asyncio.Queue[Message | WorkerUnavailable]] = {}
+        self._last_sign = 0.0
+        """When the worker last said something, or was last given something to do (monotonic)."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are served at once."""
+        return self._ready.is_set()
+
+    @property
+    def unready_message(self) -> str:
+        """Why nothing can be spoken just now, for clients."""
+        state = "is being restarted" if self.info else "is still loading"
+        return f"The model {self.model.name} {state}. Try again soon."
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id while there is one."""
+        return self._process.pid if self._process else None
+
+    async def run(self) -> None:
+        """Start the worker, and start it again whenever it ends, until cancelled."""
+        backoff = FIRST_BACKOFF
+        while True:
+            was_ready, reason = await self._run_once()
+            backoff = FIRST_BACKOFF if was_ready else min(2 * backoff, LAST_BACKOFF)
+            logger.error("the %s worker %s", self.model.name, reason)
+            if not was_ready:
+                await asyncio.sleep(backoff)
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Chunk | End]:
+        """The speech of `request` as it is made; close the generator to stop it.
+
+        Waits for a place inside. Raises WorkerUnavailable when the worker is not ready or is lost,
+        InvalidRequest for what the client must change, SpeechError when it cannot be spoken.
+        """
+        if self._slots is None or not self.ready:
+            raise WorkerUnavailable(self.unready_message)
+        async with self._slots:
+            # The worker may have been lost while this waited: a new one is on its way.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), self._start_timeout)
+            if not self.ready:
+                raise WorkerUnavailable(self.unready_message)
+            with self._entered(request) as (number, messages):
+                while True:
+                    message = await messages.get()
+                    if isinstance(message, WorkerUnavailable):
+                        raise message
+                    match message.kind:
+                        case "chunk":
+                            yield Chunk(number, message.samples)
+                        case "end":
+                            yield End(number, message.fields["reason"])
+                            return
+                        case "failure":
+                            kind = message.fields["error"]
+                            error = InvalidRequest if kind == "invalid" else SpeechError
+                            raise error(message.fields["message"])
+
+    @contextmanager
+    def _entered(
+        self, request: SpeechRequest
+    ) -> Iterator[tuple[int, asyncio.Queue[Message | WorkerUnavailable]]]:
+        number = next(self._numbers)
+        messages = self._inside[number] = asyncio.Queue()
+        self._last_sign = monotonic()
+        self._write(protocol.speak(number, request))
+        try:
+            yield number, messages
+        finally:
+            if self._inside.pop(number, None) is not None:
+                self._write(Message("cancel", {"id": number}))
+
+    def _write(self, message: Message) -> None:
+        # Not drained: a worker that reads nothing has hung, and what waits for it is bounded by
+        # its capacity.
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(message.encode())
+
+    async def _run_once(self) -> tuple[bool, str]:
+        """One life of the worker: (whether it got ready, how it ended)."""
+        process = self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "vibevoice_tts.worker", json.dumps(asdict(self.model))),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        started = monotonic()
+        was_ready = False
+        reason = f"did not get ready within {self._start_timeout:g} s"
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                reason = await self._greet(process.stdout)
+            if not reason:
+                was_ready = True
+                logger.info("%s is ready after %.1f s", self.model.name, monotonic() - started)
+                reason = await self._serve(process.stdout)
+        except TimeoutError:
+            pass
+        except ValueError as error:
+            reason = f"said what is no message: {error}"
+        finally:
+            self._lose(reason)
+            await _end(process)
+        return was_ready, f"{reason} (exit status {process.returncode})"
+
+    async def _greet(self, pipe: asyncio.StreamReader) -> str:
+        """Wait until the worker is ready; why it is not, else empty."""
+        message = await protocol.read_async(pipe)
+        if message is None or message.kind != "ready":
+            return f"could not start: {message.fields['message']}" if message else "did not start"
+        self.info = EngineInfo.from_fields(message.fields)
+        if self._slots is None:
+            self._slots = asyncio.Semaphore(self.info.capacity)
+        self._ready.set()
+        return ""
+
+    async def _serve(self, pipe: asyncio.StreamReader) -> str:
+        """Hand out what the worker says until it says no more; why."""
+        watch = asyncio.create_task(self._watch())
+        reason = ""
+        try:
+            while (message := await protocol.read_async(pipe)) is not None:
+                self._last_sign = monotonic()
+                if message.kind == "broken":
+                    reason = f"failed: {message.fields['message']}"
+                elif (number := message.fields.get("id")) in self._inside:
+                    self._inside[number].put_nowait(message)
+                    if message.kind != "chunk":
+                        del self._inside[number]
+        finally:
+            hung = watch.done()
+            watch.cancel()
+        return reason or ("gave no sign of life and was stopped" if hung else "ended unexpectedly")
+
+    async def _watch(self) -> None:
+        """Kill the worker once it is silent for too long with requests inside; then return."""
+        while not self._inside or monotonic() - self._last_sign < self._hang_timeout:
+            await asyncio.sleep(min(self._hang_timeout / 10, 1.0))
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    def _lose(self, reason: str) -> None:
+        """Fail the requests inside; those that wait for a place stay."""
+        self._ready.clear()
+        self._process = None
+        for messages in self._inside.values():
+            messages.put_nowait(
+                WorkerUnavailable(f"The speech worker {reason} while it spoke. Try again soon.")
+            )
+        self._inside.clear()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Let the worker end, or end it."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def open_worker(
+    model: Model, *, start_timeout: float, hang_timeout: float
+) -> AsyncIterator[WorkerProcess]:
+    """A worker that is kept alive until the block ends; it may not be ready yet."""
+    worker = WorkerProcess(model, start_timeout=start_timeout, hang_timeout=hang_timeout)
+    task = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

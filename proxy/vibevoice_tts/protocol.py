@@ -1,0 +1,116 @@
+"""What the proxy and the worker say to one another over a pipe.
+
+A message is two lengths (big-endian 32-bit), a JSON object whose `kind` says what it is, and audio
+as raw float32 little-endian. Nothing in it is ever executed or unpickled.
+
+To the worker: `speak` (id, request), `cancel` (id).
+From the worker: `ready` (the engine, once it is warm), `chunk` (id), `end` (id, reason), `failure`
+(id, error, message: the request's own fault or bad luck), `beat` (work goes on without a chunk),
+`broken` (message: the engine cannot go on, the worker ends).
+"""
+
+import asyncio
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from vibevoice_tts.engine import Samples, SpeechRequest, Turn
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Largest JSON or audio of a message; recordings for cloning are the largest there is."""
+
+_LENGTHS = struct.Struct(">II")
+_SAMPLE = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message; `fields` without its kind, `samples` empty where it has none."""
+
+    kind: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    samples: Samples = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def encode(self) -> bytes:
+        """The bytes on the pipe."""
+        text = json.dumps({"kind": self.kind, **self.fields}).encode()
+        audio = np.ascontiguousarray(self.samples, _SAMPLE).tobytes()
+        return _LENGTHS.pack(len(text), len(audio)) + text + audio
+
+    @classmethod
+    def decode(cls, text: bytes, audio: bytes) -> "Message":
+        """The message of the bytes after the lengths; raises ValueError."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict) or not isinstance(kind := fields.pop("kind", None), str):
+            raise ValueError("not a message")
+        return cls(kind, fields, np.frombuffer(audio, _SAMPLE).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What `ready` tells of the engine; see `SpeechEngine`."""
+
+    name: str
+    sample_rate: int
+    capacity: int
+    max_speakers: int
+    clones: bool
+    voices: tuple[str, ...]
+    aliases: Mapping[str, str]
+    """OpenAI's voice names → voices; the empty name → the default voice."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "EngineInfo":
+        """The inverse of `dataclasses.asdict`."""
+        return cls(**{**fields, "voices": tuple(fields["voices"])})
+
+
+def read(pipe: BinaryIO) -> Message | None:
+    """The next message, None at the end of the pipe. Raises ValueError for anything else."""
+    if len(head := pipe.read(_LENGTHS.size)) < _LENGTHS.size:
+        return None
+    text, audio = (pipe.read(length) for length in _lengths(head))
+    return Message.decode(text, audio)
+
+
+async def read_async(pipe: asyncio.StreamReader) -> Message | None:
+    """The same from a stream of asyncio."""
+    try:
+        text, audio = _lengths(await pipe.readexactly(_LENGTHS.size))
+        return Message.decode(await pipe.readexactly(text), await pipe.readexactly(audio))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def speak(number: int, request: SpeechRequest) -> Message:
+    """`request` as a message; the recordings follow one another as its samples."""
+    fields = {
+        **{key: getattr(request, key) for key in ("cfg_scale", "steps", "seed", "max_seconds")},
+        "turns": [asdict(turn) for turn in request.turns],
+        "lengths": {name: len(samples) for name, samples in request.samples.items()},
+    }
+    audio = [np.zeros(0, np.float32), *request.samples.values()]
+    return Message("speak", {"id": number, "request": fields}, np.concatenate(audio))
+
+
+def request_of(message: Message) -> SpeechRequest:
+    """The inverse of `speak`."""
+    fields = dict(message.fields["request"])
+    lengths: dict[str, int] = fields.pop("lengths")
+    ends = np.cumsum(list(lengths.values()), dtype=int)
+    fields["samples"] = dict(
+        zip(lengths, np.split(message.samples, ends[:-1]) if lengths else (), strict=True)
+    )
+    fields["turns"] = tuple(Turn(**turn) for turn in fields["turns"])
+    return SpeechRequest(**fields)
+
+
+def _lengths(head: bytes) -> tuple[int, int]:
+    text, audio = _LENGTHS.unpack(head)
+    if text > MAX_BYTES or audio > MAX_BYTES:
+        raise ValueError("message too large")
+    return text, audio

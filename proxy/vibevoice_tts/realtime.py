@@ -1,0 +1,267 @@
+"""The Realtime model as an engine: many requests in one batch, frame by frame.
+
+Each request reads 5 tokens of its text, then makes 6 frames of speech, and so on; when its text is
+used up it makes frames until its classifier says that speech has ended. All requests share the
+forward passes, wherever in their own text they are. Windows, guidance and the end are those of
+microsoft/VibeVoice at e73d1e1 (modeling_vibevoice_streaming_inference.py), which runs one request
+at a time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from vibevoice_tts.checkpoint import CheckpointError, attention_name, place, read_tokenizer
+from vibevoice_tts.diffusion import Denoiser
+from vibevoice_tts.engine import Chunk, End, Event, InvalidRequest, SpeechRequest
+from vibevoice_tts.presets import Preset, read_preset
+from vibevoice_tts.realtime_model import SPEECH, TEXT, RealtimeModel, load_realtime
+from vibevoice_tts.sampling import Sampling
+from vibevoice_tts.slots import ConvolutionSlots, KeyValueSlots
+from vibevoice_tts.voices import REALTIME_ALIASES, Lru, VoiceTable, voice_files
+
+TOKENIZER = "Qwen/Qwen2.5-0.5B"
+"""Repository whose tokenizer the model was trained with."""
+TEXT_WINDOW = 5
+"""Tokens read at once."""
+SPEECH_WINDOW = 6
+"""Frames between two readings."""
+CFG_SCALE = 1.5
+"""Guidance of Microsoft's demos."""
+STEPS = 5
+"""Denoising steps of Microsoft's demos."""
+FRAMES_PER_TOKEN = 5
+"""Frames for a token of text above which a request has run away: real voices need 1.5 to 2.7."""
+EXTRA_FRAMES = 40
+"""Frames allowed on top, for short texts."""
+_PRESETS_KEPT = 32
+_QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
+
+
+@dataclass(eq=False)
+class _Row:
+    """A request inside."""
+
+    handle: int
+    slot: int
+    ids: list[int]
+    """Tokens of the text that have not been read yet."""
+    sampling: Sampling
+    negative: torch.Tensor
+    """Last hidden state without the text, [hidden]."""
+    positive: torch.Tensor
+    """Last hidden state with the text, [hidden]."""
+    frames: int = 0
+
+    @property
+    def with_text(self) -> int:
+        """Slot in the upper part."""
+        return 2 * self.slot
+
+    @property
+    def without_text(self) -> int:
+        """Slot in the upper part, for guidance."""
+        return 2 * self.slot + 1
+
+
+class Realtime:
+    """`SpeechEngine` of a VibeVoice-Realtime-0.5B."""
+
+    name = "vibevoice-realtime-0.5b"
+    sample_rate = 24_000
+    max_speakers = 1
+    clones = False
+
+    def __init__(
+        self,
+        model: RealtimeModel,
+        tokenizer: Tokenizer,
+        voices: Path,
+        cache: Path | None = None,
+        capacity: int = 8,
+    ) -> None:
+        """`voices` is the folder of presets, and `cache` the one that keeps converted ones."""
+        self.capacity = capacity
+        self._model, self._tokenizer, self._cache = model, tokenizer, cache
+        self._files = voice_files(voices, (".safetensors", ".pt"))
+        self._table = VoiceTable(tuple(self._files), REALTIME_ALIASES)
+        self._presets: Lru[Preset] = Lru(_PRESETS_KEPT)
+        self._lower = KeyValueSlots(model.config.lower, model.dtype, model.device)
+        self._upper = KeyValueSlots(model.config.upper, model.dtype, model.device)
+        self._denoise = Denoiser(model.diffusion_head)
+        self._contexts = ConvolutionSlots()
+        self._rows: list[_Row] = []
+        self._handles = 0
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        voices: Path,
+        *,
+        cache: Path | None = None,
+        capacity: int = 8,
+        device: str = "",
+        dtype: str = "auto",
+        attention: str = "sdpa",
+    ) -> "Realtime":
+        """The engine of a folder as published by Microsoft, with the presets of another.
+
+        Raises:
+            CheckpointError: the folder holds no Realtime model, or there are no voices.
+        """
+        model = load_realtime(folder, *place(device, dtype), attention_name(attention))
+        engine = cls(model, read_tokenizer(folder, TOKENIZER), voices, cache, capacity)
+        if not engine.voices():
+            raise CheckpointError(f"There are no voices (.pt) in the folder {voices.name}.")
+        return engine
+
+    def voices(self) -> tuple[str, ...]:
+        return self._table.names
+
+    def find_voice(self, name: str) -> str:
+        return self._table.find(name)
+
+    @torch.inference_mode()
+    def join(self, request: SpeechRequest) -> int:
+        if len(self._rows) >= self.capacity:
+            raise RuntimeError("all places are taken")
+        if request.samples:
+            raise InvalidRequest(f"{self.name} does not clone voices; use one of its own.")
+        voices = {self._table.find(turn.voice) for turn in request.turns}
+        if len(voices) != 1:
+            raise InvalidRequest(f"{self.name} speaks with 1 voice, and {len(voices)} are given.")
+        (voice,) = voices
+        preset = self._presets.get(voice, lambda: read_preset(self._files[voice], self._cache))
+        ids = self._tokens(" ".join(turn.text for turn in request.turns))
+        room = self._limit - preset.tts_language_model.shape[3] - SPEECH_WINDOW
+        if len(ids) > room:
+            raise InvalidRequest(
+                f"The text has {len(ids)} tokens, and {self.name} has room for {room}; send it "
+                "in parts."
+            )
+        sampling = Sampling.of(
+            request,
+            CFG_SCALE,
+            STEPS,
+            FRAMES_PER_TOKEN * len(ids) + EXTRA_FRAMES,
+            self._model.frame_samples / self.sample_rate,
+        )
+        taken = {row.slot for row in self._rows}
+        slot = next(n for n in range(self.capacity) if n not in taken)
+        condition = preset.negative_condition.to(self._model.device, self._model.dtype)
+        self._handles += 1
+        row = _Row(self._handles, slot, ids, sampling, condition, condition)
+        self._lower.start(slot, preset.language_model)
+        self._upper.start(row.with_text, preset.tts_language_model)
+        self._upper.start(row.without_text, preset.negative)
+        self._contexts.reset(slot)
+        self._rows = sorted([*self._rows, row], key=lambda row: row.slot)
+        return row.handle
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        events: list[Event] = []
+        due = [row for row in self._rows if row.ids and row.frames % SPEECH_WINDOW == 0]
+        for row in due:
+            if self._upper.length(row.with_text) + len(row.ids[:TEXT_WINDOW]) > self._limit:
+                events.append(self._end(row, "length"))
+        self._read([row for row in due if row in self._rows])
+        rows = list(self._rows)
+        if not rows:
+            return events
+        latents = self._sample(rows)
+        chunks = self._decode(latents, rows)
+        for row, chunk in zip(rows, chunks, strict=True):
+            row.frames += 1
+            events.append(Chunk(row.handle, chunk))
+            if row.frames >= row.sampling.max_frames or (
+                self._upper.length(row.with_text) >= self._limit
+            ):
+                events.append(self._end(row, "length"))
+        events += self._hear(latents, rows)
+        return events
+
+    def leave(self, handle: int) -> None:
+        for row in [row for row in self._rows if row.handle == handle]:
+            self._end(row, "stop")
+
+    @property
+    def _limit(self) -> int:
+        return self._model.config.upper.max_position_embeddings
+
+    def _tokens(self, text: str) -> list[int]:
+        """Token ids of a text as the model was trained on it; whatever it says, none of them is a
+        control token."""
+        text = text.translate(_QUOTES).strip()
+        if not text:
+            raise InvalidRequest("The text is empty.")
+        return self._tokenizer.encode(text + "\n", add_special_tokens=False).ids
+
+    def _read(self, rows: Sequence[_Row]) -> None:
+        """Let rows read the next window of their texts."""
+        if not rows:
+            return
+        windows = [row.ids[:TEXT_WINDOW] for row in rows]
+        counts = [len(window) for window in windows]
+        width = max(counts)
+        ids = torch.tensor(
+            [window + [0] * (width - len(window)) for window in windows],
+            device=self._model.device,
+        )
+        lower, upper = [row.slot for row in rows], [row.with_text for row in rows]
+        states = self._model.read_text(ids, lower, self._lower)
+        states = self._model.read(states, TEXT, upper, self._upper)
+        self._lower.advance(lower, counts)
+        self._upper.advance(upper, counts)
+        for row, count, state in zip(rows, counts, states, strict=True):
+            row.positive = state[count - 1]
+            del row.ids[:count]
+
+    def _sample(self, rows: Sequence[_Row]) -> torch.Tensor:
+        """The next latent of every row, [rows, latent]."""
+        size = self._model.config.audio.hidden_size
+        noise = torch.stack([row.sampling.noise(size) for row in rows])
+        return self._denoise(
+            torch.stack([row.positive for row in rows]),
+            torch.stack([row.negative for row in rows]),
+            noise.to(self._model.device, self._model.dtype),
+            [row.sampling.cfg_scale for row in rows],
+            [row.sampling.steps for row in rows],
+        )
+
+    def _decode(self, latents: torch.Tensor, rows: Sequence[_Row]) -> list[np.ndarray]:
+        self._contexts.select([row.slot for row in rows])
+        audio = self._model.decode(latents, self._contexts)
+        return list(audio.float().cpu().numpy())
+
+    def _hear(self, latents: torch.Tensor, rows: Sequence[_Row]) -> list[Event]:
+        """Let the rows that go on read their own speech, and end those that have finished."""
+        going = [n for n, row in enumerate(rows) if row in self._rows]
+        if not going:
+            return []
+        heard = self._model.multi_modal_projector(latents[going])
+        slots = [slot for n in going for slot in (rows[n].with_text, rows[n].without_text)]
+        states = self._model.read(
+            heard.repeat_interleave(2, dim=0)[:, None], SPEECH, slots, self._upper
+        )[:, 0]
+        self._upper.advance(slots, [1] * len(slots))
+        ended = self._model.tts_eos_classifier(states[::2]).sigmoid().gt(0.5).tolist()
+        events: list[Event] = []
+        for n, positive, negative, end in zip(going, states[::2], states[1::2], ended, strict=True):
+            rows[n].positive, rows[n].negative = positive, negative
+            if end:
+                events.append(self._end(rows[n], "stop"))
+        return events
+
+    def _end(self, row: _Row, reason: Literal["stop", "length"]) -> End:
+        self._rows.remove(row)
+        self._lower.free(row.slot)
+        self._upper.free(row.with_text)
+        self._upper.free(row.without_text)
+        return End(row.handle, reason)

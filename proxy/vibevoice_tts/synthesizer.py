@@ -1,0 +1,163 @@
+"""Text in, speech out: the pieces of a text spoken one after another by one worker."""
+
+import logging
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field, replace
+from secrets import randbelow
+
+from vibevoice_tts.engine import End, InvalidRequest, Samples, SpeechError, SpeechRequest
+from vibevoice_tts.joints import PieceAudio
+from vibevoice_tts.process import WorkerProcess, WorkerUnavailable
+from vibevoice_tts.script import Piece, cut, read_script, words_in
+from vibevoice_tts.voices import VoiceTable
+
+MOST_SILENCE_SECONDS = 5.0
+"""Silence after which a piece counts as failed: a pause within speech lasts a second or two."""
+SHORT_WORDS = 4
+"""Up to this many words a piece is checked whole before anything of it is sent: the models are
+documented as unstable for three words or fewer, and so little is made in a moment."""
+SEEDS = 2**31
+
+logger = logging.getLogger(__name__)
+
+
+class TooManyRequests(SpeechError):
+    """As many requests as may wait are waiting."""
+
+
+class BadSpeech(SpeechError):
+    """The model made silence or did not come to an end, also at the second try."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a client asks to be said, and how."""
+
+    text: str
+    voice: str = ""
+    speakers: Mapping[str, str] | None = None
+    """Name → voice of the speakers of a script."""
+    cfg_scale: float | None = None
+    steps: int | None = None
+    seed: int | None = None
+    samples: Mapping[str, Samples] = field(default_factory=dict)
+    """Recordings to clone, by the names of voices that mean them."""
+
+
+class Synthesizer:
+    """Speaks scripts with one worker, so many at a time and no more."""
+
+    def __init__(self, worker: WorkerProcess, *, max_waiting: int, piece_weight: int) -> None:
+        """`max_waiting` requests may be there beside those that the worker has places for;
+        `piece_weight` is the length of a piece as `text.weight` counts."""
+        self.worker = worker
+        self._max_waiting = max_waiting
+        self._piece_weight = piece_weight
+        self._present = 0
+
+    @property
+    def present(self) -> int:
+        """Requests that speak or wait."""
+        return self._present
+
+    def plan(self, script: Script) -> list[Piece]:
+        """The pieces of a script, with the voices found.
+
+        Raises:
+            InvalidRequest: nothing to say, an unknown voice, too many speakers, no cloning.
+            WorkerUnavailable: the worker was never ready, so that its voices are unknown.
+        """
+        info = self.worker.info
+        if info is None:
+            raise WorkerUnavailable(self.worker.unready_message)
+        if script.samples and not info.clones:
+            raise InvalidRequest(f"The model {info.name} cannot clone voices.")
+        table = VoiceTable(info.voices, info.aliases, default="")
+
+        def find(name: str) -> str:
+            return name if name in script.samples else table.find(name)
+
+        speakers = script.speakers and {name: find(v) for name, v in script.speakers.items()}
+        turns = read_script(script.text, find(script.voice), speakers, info.voices)
+        count = len({turn.voice for turn in turns})
+        if count > info.max_speakers:
+            raise InvalidRequest(
+                f"The script has {count} voices; {info.name} speaks with at most "
+                f"{info.max_speakers}."
+            )
+        return cut(turns, self._piece_weight)
+
+    async def speak(self, script: Script, pieces: list[Piece]) -> AsyncGenerator[Samples]:
+        """The audio of `pieces` as it is made, mono float32 at the engine's rate.
+
+        Close the generator to stop. Raises TooManyRequests before anything else, BadSpeech, and
+        whatever WorkerProcess.synthesize raises.
+        """
+        with self._admitted():
+            for piece in pieces:
+                request = SpeechRequest(
+                    piece,
+                    cfg_scale=script.cfg_scale,
+                    steps=script.steps,
+                    seed=script.seed,
+                    samples=script.samples,
+                )
+                async with aclosing(self._speak_piece(request)) as audio:
+                    async for samples in audio:
+                        yield samples
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        info = self.worker.info
+        most = (info.capacity if info else 0) + self._max_waiting
+        if self._present >= most:
+            raise TooManyRequests(f"{most} requests are being spoken or wait. Try again soon.")
+        self._present += 1
+        try:
+            yield
+        finally:
+            self._present -= 1
+
+    async def _speak_piece(self, request: SpeechRequest) -> AsyncGenerator[Samples]:
+        """One piece, tried again with another seed where the first try failed before any sound."""
+        sent = False
+        try:
+            async with aclosing(self._attempt(request)) as audio:
+                async for samples in audio:
+                    sent = True
+                    yield samples
+            return
+        except BadSpeech as error:
+            if sent:
+                raise
+            logger.warning("a piece of %d words: %s", words_in(request.turns), error)
+        seed = randbelow(SEEDS) if request.seed is None else (request.seed + 1) % SEEDS
+        async with aclosing(self._attempt(replace(request, seed=seed))) as audio:
+            async for samples in audio:
+                yield samples
+
+    async def _attempt(self, request: SpeechRequest) -> AsyncGenerator[Samples]:
+        assert self.worker.info is not None
+        rate = self.worker.info.sample_rate
+        piece = PieceAudio(rate)
+        whole = words_in(request.turns) <= SHORT_WORDS
+        ready: list[Samples] = []
+        async with aclosing(self.worker.synthesize(request)) as events:
+            async for event in events:
+                if isinstance(event, End):
+                    if event.reason == "length":
+                        raise BadSpeech("The model did not come to an end.")
+                    break
+                samples = piece.feed(event.samples)
+                if piece.held > MOST_SILENCE_SECONDS * rate:
+                    raise BadSpeech("The model fell silent.")
+                if whole:
+                    ready.append(samples)
+                elif len(samples):
+                    yield samples
+        if not piece.heard:
+            raise BadSpeech("The model made no sound.")
+        for samples in ready:
+            yield samples
+        yield piece.finish()

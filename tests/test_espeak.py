@@ -1,0 +1,121 @@
+"""The speech engine that needs no weights."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from vibevoice_tts.engine import Chunk, End, InvalidRequest, SpeechRequest, Turn, UnknownVoice
+from vibevoice_tts.espeak import ALIASES, PRESETS, Espeak
+from vibevoice_tts.text import sentences
+
+
+@pytest.fixture(scope="module")
+def espeak() -> Espeak:
+    """One for all tests: the library has one state in a process."""
+    return Espeak()
+
+
+def speak(espeak: Espeak, *requests: SpeechRequest) -> list[tuple[np.ndarray, End]]:
+    """Audio and end of every request, all spoken together."""
+    handles = [espeak.join(request) for request in requests]
+    chunks: dict[int, list[np.ndarray]] = {handle: [] for handle in handles}
+    ends: dict[int, End] = {}
+    while len(ends) < len(handles):
+        for event in espeak.step():
+            match event:
+                case Chunk(handle, samples):
+                    chunks[handle].append(samples)
+                case End(handle):
+                    ends[handle] = event
+    return [(np.concatenate(chunks[handle]), ends[handle]) for handle in handles]
+
+
+def said(text: str, voice: str = "") -> SpeechRequest:
+    return SpeechRequest((Turn(text, voice),))
+
+
+def seconds(samples: Iterable[float]) -> float:
+    return len(list(samples)) / Espeak.sample_rate
+
+
+@pytest.mark.parametrize("voice", PRESETS)
+def test_every_voice_is_audible(espeak: Espeak, voice: str) -> None:
+    """Each speaks, about as long as people would, loud enough, and in a way of its own."""
+    (spoken, end), (default, _) = speak(
+        espeak, said("zero one two three four", voice), said("zero")
+    )
+    assert end.reason == "stop"
+    assert spoken.dtype == np.float32
+    assert 0.8 < seconds(spoken) < 6
+    assert 0.1 < np.abs(spoken).max() <= 1.0
+    assert not np.array_equal(spoken[: len(default)], default)
+
+
+def test_requests_together_sound_as_alone(espeak: Espeak) -> None:
+    """Sentences of other requests in between change neither length nor level (eSpeak's flutter and
+    noise go on from call to call, so the samples are never quite the same)."""
+    requests = [said("Hello there. How are you?", voice) for voice in PRESETS]
+    alone = [speak(espeak, request)[0][0] for request in requests]
+    together = [audio for audio, _ in speak(espeak, *requests)]
+    assert [len(a) for a in together] == pytest.approx([len(a) for a in alone], rel=0.02)
+    assert [a.std() for a in together] == pytest.approx([a.std() for a in alone], rel=0.1)
+
+
+def test_step_is_one_sentence(espeak: Espeak) -> None:
+    """The first audio is there before the rest of the text was spoken."""
+    text = "One. Two. Three."
+    handle = espeak.join(said(text))
+    chunks = [espeak.step() for _ in sentences(text)]
+    assert [type(events[0]) for events in chunks] == [Chunk] * 3
+    assert espeak.step() == [End(handle, "stop")]
+    assert espeak.step() == []
+
+
+def test_request_that_left_makes_nothing(espeak: Espeak) -> None:
+    """After leaving, no event comes; leaving again does nothing."""
+    handle = espeak.join(said("One. Two. Three."))
+    assert len(espeak.step()) == 1
+    espeak.leave(handle)
+    espeak.leave(handle)
+    assert espeak.step() == []
+
+
+def test_length_is_limited(espeak: Espeak) -> None:
+    """Audio ends exactly at the limit, and says so."""
+    request = SpeechRequest((Turn("One two three. Four five six."),), max_seconds=0.5)
+    ((spoken, end),) = speak(espeak, request)
+    assert seconds(spoken) == 0.5
+    assert end.reason == "length"
+
+
+def test_two_voices_in_one_request(espeak: Espeak) -> None:
+    """Turns follow one another, each in its voice."""
+    turns = (Turn("One.", "espeak-en-us-man"), Turn("Two.", "espeak-fr-woman"))
+    both, first, second = speak(
+        espeak, SpeechRequest(turns), *(SpeechRequest((turn,)) for turn in turns)
+    )
+    assert len(both[0]) == pytest.approx(len(first[0]) + len(second[0]), rel=0.02)
+    # The same "One." comes first; what follows is not what the first voice would say.
+    assert both[0][: len(first[0])].std() == pytest.approx(first[0].std(), rel=0.1)
+    assert both[0][len(first[0]) :].std() == pytest.approx(second[0].std(), rel=0.1)
+
+
+@pytest.mark.parametrize("name", [*ALIASES, "", "EN-US-GIRL", "fr"])
+def test_names_find_voices(espeak: Espeak, name: str) -> None:
+    """OpenAI's names, no name, and a unique part of a name in any case."""
+    assert espeak.find_voice(name) in espeak.voices()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "en", "%2e%2e", "\0"])
+def test_other_names_are_refused_with_the_list(espeak: Espeak, name: str) -> None:
+    """Unknown and ambiguous names are refused, and the message lists what there is."""
+    with pytest.raises(UnknownVoice, match="espeak-en-us-woman"):
+        espeak.join(said("Hello.", name))
+
+
+def test_cloning_is_refused(espeak: Espeak) -> None:
+    """There is no way to clone a voice with it, so it does not pretend to."""
+    samples = {"mine": np.zeros(24000, np.float32)}
+    with pytest.raises(InvalidRequest, match="cannot clone"):
+        espeak.join(SpeechRequest((Turn("Hello.", "mine"),), samples=samples))
