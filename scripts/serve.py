@@ -61,7 +61,7 @@ def stack(
                 subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=ROOT)
             )
         wait_until_ready(f"http://127.0.0.1:{asr_port}/health", parts[0], 1800)
-        wait_until_ready(f"http://127.0.0.1:{api_port}/health", parts[1], 60)
+        wait_until_ready(f"http://127.0.0.1:{api_port}/health", parts[1], 660)
         yield parts
 
 

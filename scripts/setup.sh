@@ -29,8 +29,8 @@ if [ "$engine" = cpu ]; then
     excluded=$(mktemp)
     trap 'rm -f "$excluded"' EXIT
     printf '%s; python_version < "3"\n' torchaudio torchvision torchcodec >"$excluded"
-    uv --override "$excluded" torch==2.13.0 -e '.[cpu,proxy,dev]'
+    uv --override "$excluded" torch==2.13.0 -e '.[cpu,proxy,tts,dev]'
 else
-    uv -e '.[gpu,proxy,dev]'
+    uv -e '.[gpu,proxy,tts,dev]'
 fi
 touch .venv/ready

@@ -26,7 +26,7 @@ def _engine_server() -> Iterator[tuple[FakeEngine, str]]:
 
 @pytest.fixture(scope="session")
 def _default_proxy(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
-    with serve(create_app(Settings(asr_base_url=_engine_server[1]))) as url:
+    with serve(create_app(Settings(asr_base_url=_engine_server[1], tts_model_type="off"))) as url:
         yield url
 
 
@@ -49,6 +49,7 @@ def start_proxy(
             if not settings:
                 return _default_proxy
             settings.setdefault("asr_base_url", _engine_server[1])
+            settings.setdefault("tts_model_type", "off")
             return servers.enter_context(serve(create_app(Settings(**settings))))
 
         yield start

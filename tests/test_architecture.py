@@ -1,6 +1,8 @@
 """Which package may import what."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +12,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = {
     "vibevoice_vllm": ROOT / "serving" / "vibevoice_vllm",
     "vibevoice_proxy": ROOT / "proxy" / "vibevoice_proxy",
+    "vibevoice_tts": ROOT / "proxy" / "vibevoice_tts",
 }
 FORBIDDEN = {
     "vibevoice_vllm": {"vibevoice_proxy", "fastapi", "httpx2"},
     "vibevoice_proxy": {"vibevoice_vllm", "vllm", "torch", "transformers"},
+    "vibevoice_tts": {"vibevoice_proxy", "vibevoice_vllm", "vllm", "fastapi", "training"},
 }
 
 
@@ -38,6 +42,15 @@ def test_packages_do_not_import_what_is_not_theirs(package: str) -> None:
         if module in FORBIDDEN[package]
     ]
     assert found == []
+
+
+def test_proxy_starts_without_the_libraries_of_the_models() -> None:
+    """What the proxy takes of vibevoice_tts loads neither torch nor transformers."""
+    code = (
+        "import sys, vibevoice_proxy.__main__; "
+        "sys.exit(sorted({'torch', 'transformers', 'diffusers'} & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_litellm_folder_is_no_package() -> None:

@@ -15,8 +15,9 @@ import soundfile
 from numpy.typing import NDArray
 from tests.recordings import encoded, tone, wav
 
-from vibevoice_proxy.audio import SAMPLE_RATE, Recording, transcode
+from vibevoice_proxy.audio import transcode
 from vibevoice_proxy.errors import InvalidAudio, StorageFull
+from vibevoice_proxy.pieces import SAMPLE_RATE, Piece
 
 
 @pytest.fixture
@@ -26,13 +27,19 @@ def target() -> Iterator[BinaryIO]:
         yield cast(BinaryIO, file)
 
 
-def read(data: bytes, target: BinaryIO, **limits: Any) -> Recording:
-    """`data` transcoded with the default limits."""
-    defaults = {"encoding": "flac", "max_seconds": 3660.0, "timeout": 60.0}
-    return transcode(io.BytesIO(data), target, **{**defaults, **limits})
+def read(data: bytes, target: BinaryIO, **limits: Any) -> Piece:
+    """`data` transcoded in one piece with the default limits."""
+    defaults: dict[str, Any] = {
+        "encoding": "flac",
+        "max_seconds": 3660.0,
+        "max_piece_seconds": 3600.0,
+        "timeout": 60.0,
+    }
+    (piece,) = transcode(io.BytesIO(data), lambda: target, **{**defaults, **limits}).pieces
+    return piece
 
 
-def samples(recording: Recording) -> NDArray[np.float64]:
+def samples(recording: Piece) -> NDArray[np.float64]:
     """What the engine would decode."""
     recording.file.seek(0)
     data, rate = soundfile.read(io.BytesIO(recording.file.read()))

@@ -17,6 +17,7 @@ from tests.fakes import FakeEngine, StartProxy, serve
 from tests.recordings import encoded, tone, wav
 
 from vibevoice_proxy.app import create_app
+from vibevoice_proxy.formats import RESPONSE_FORMATS
 from vibevoice_proxy.settings import Settings
 
 pytest_plugins = ("tests.proxy_fixtures",)
@@ -131,11 +132,33 @@ def test_a_file_object_of_any_kind_is_taken(openai_client: openai.OpenAI, tmp_pa
             file.close()
 
 
-async def test_the_async_client_works(start_proxy: StartProxy) -> None:
-    """The asynchronous client gets the same answer."""
+@pytest.mark.parametrize("response_format", RESPONSE_FORMATS)
+async def test_the_async_client_gets_the_same_in_every_format(
+    response_format: Any, openai_client: openai.OpenAI, start_proxy: StartProxy
+) -> None:
+    """The asynchronous client is answered like the other."""
     async with openai.AsyncOpenAI(base_url=f"{start_proxy()}/v1", api_key="none") as client:
-        answer = await client.audio.transcriptions.create(file=SPEECH, model="whisper-1")
-    assert answer.text == "Good morning. Hello."
+        answer = await client.audio.transcriptions.create(
+            file=SPEECH, model="whisper-1", response_format=response_format
+        )
+    assert answer
+    assert answer == openai_client.audio.transcriptions.create(
+        file=SPEECH, model="whisper-1", response_format=response_format
+    )
+
+
+async def test_the_async_client_raises_the_same_errors(
+    start_proxy: StartProxy, fake_engine: FakeEngine
+) -> None:
+    """Bad audio is the caller's; a failed engine is not asked again, one that is not ready is."""
+    async with openai.AsyncOpenAI(base_url=f"{start_proxy()}/v1", api_key="none") as client:
+        with pytest.raises(openai.BadRequestError):
+            await client.audio.transcriptions.create(file=b"nothing", model="x")
+        assert fake_engine.asked == 0
+        fake_engine.status = 500
+        with pytest.raises(openai.InternalServerError):
+            await client.audio.transcriptions.create(file=SPEECH, model="x")
+    assert fake_engine.asked == 1
 
 
 def test_a_base_url_without_v1_works(start_proxy: StartProxy) -> None:

@@ -66,6 +66,12 @@ def post(
         pytest.param(
             {"known_speaker_names[]": list("abcde")}, "known_speaker_names", "4", id="five names"
         ),
+        pytest.param(
+            {"known_speaker_references[]": ["data:,x"] * 5},
+            "known_speaker_references",
+            "4",
+            id="five references",
+        ),
         pytest.param({"prompt": "x" * 4001}, "prompt", "at most 4000", id="long prompt"),
         pytest.param({"keywords[]": ["x" * 3000] * 2}, "prompt", "6000", id="long keywords"),
         pytest.param({"language": "x" * 65}, "language", "64", id="long language"),
@@ -163,9 +169,7 @@ def field(name: str, value: bytes, more: bytes = b"") -> bytes:
             "together",
             id="huge text fields",
         ),
-        pytest.param(
-            {"content-type": "application/json"}, b"{}", 415, "multipart/form-data", id="JSON"
-        ),
+        pytest.param({"content-type": "application/json"}, b"{}", 400, "input_audio", id="JSON"),
         pytest.param({"content-type": "audio/wav"}, SPEECH, 415, "audio/wav", id="raw audio"),
         pytest.param({}, SPEECH, 415, "no content type", id="no content type"),
     ],

@@ -7,6 +7,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from vibevoice_proxy.app import create_app
+from vibevoice_proxy.logs import configure_logging
 from vibevoice_proxy.settings import Settings
 
 logger = logging.getLogger("vibevoice_proxy")
@@ -18,17 +19,19 @@ def main() -> None:
         settings = Settings(_env_file=".env")  # type: ignore[call-arg]
     except ValidationError as error:
         sys.exit(f"The settings are wrong: {error}")
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    configure_logging(settings.log_level, settings.log_format)
+    try:
+        app = create_app(settings)
+    except (OSError, ValueError) as error:
+        sys.exit(f"The API keys cannot be read: {error}")
     logger.info("engine expected at %s", settings.asr_url)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         log_config=None,
-        timeout_graceful_shutdown=30,
+        access_log=False,
+        timeout_graceful_shutdown=settings.shutdown_grace,
     )
 
 

@@ -8,14 +8,18 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from vibevoice_proxy import status, transcriptions
+from vibevoice_proxy import speech, speech_listings, status, transcriptions, translations
+from vibevoice_proxy.access import ApiKeys, read_api_keys
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
+from vibevoice_proxy.metrics import CountRequests, Metrics
 from vibevoice_proxy.request_id import RequestId
 from vibevoice_proxy.resources import Resources, open_resources
 from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.transcriptions import TRUNCATED
 
 logger = logging.getLogger(__name__)
 
@@ -24,16 +28,36 @@ CLIENT_CLOSED_REQUEST = 499
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The proxy as an ASGI application."""
+    """The proxy as an ASGI application.
+
+    Raises OSError or ValueError when the file of API keys cannot be read or holds none.
+    """
+
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Resources]]:
-        async with open_resources(settings) as resources:
+        async with open_resources(settings, metrics) as resources:
             yield {"resources": resources}
 
     app = FastAPI(title="VibeVoice", description="The OpenAI audio API.", lifespan=lifespan)
     app.include_router(status.router)
     app.include_router(transcriptions.router)
+    app.include_router(translations.router)
+    app.include_router(speech.router)
+    app.include_router(speech_listings.router)
+    # The one added last is the first to see a request.
+    if keys := read_api_keys(settings):
+        app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "retry-after", TRUNCATED],
+        )
+    app.add_middleware(CountRequests, metrics=metrics)
     app.add_middleware(RequestId)
     app.add_exception_handler(ProxyError, _proxy_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

@@ -7,8 +7,9 @@ protocols (none), the sampling rate, the decoded seconds and the time taken.
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import BinaryIO
 
 import av
@@ -22,9 +23,8 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from vibevoice_proxy.errors import InvalidAudio, StorageFull
+from vibevoice_proxy.pieces import SAMPLE_RATE, Piece, Recording, cut
 
-SAMPLE_RATE = 24_000
-"""Hz; what VibeVoice's tokenizers take."""
 MIN_SECONDS = 0.1
 """The shortest recording that OpenAI's API takes."""
 SILENCE_PEAK = 3
@@ -45,42 +45,44 @@ _ENCODINGS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """Decoded audio: mono, 24 kHz, 16 bit, encoded in `file`."""
-
-    file: BinaryIO
-    size: int
-    """Bytes in `file`."""
-    media_type: str
-    samples: int
-    """Samples at 24 kHz."""
-    is_silent: bool
-    """Whether no sample rises above -81 dBFS."""
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-        return self.samples / SAMPLE_RATE
-
-
 def transcode(
     source: BinaryIO,
-    target: BinaryIO,
+    new_file: Callable[[], BinaryIO],
     *,
     encoding: str,
     max_seconds: float,
+    max_piece_seconds: float,
     timeout: float,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> Recording:
-    """Decodes the first audio stream of `source` into `target`, both seekable; `target` is an empty
-    file without a buffer.
+    """Decodes the first audio stream of `source`, seekable, into pieces of at most
+    `max_piece_seconds`; `new_file` gives each an empty, seekable file without a buffer.
 
-    `encoding` is flac, wav or opus. `check_cancelled` is called once a packet and may raise to stop
-    the work. Raises InvalidAudio when there is nothing to transcribe, when the audio is not finite,
-    longer than `max_seconds`, or takes more than `timeout` seconds to decode; StorageFull when
-    `target` cannot be written.
+    `encoding` is flac, wav or opus. `check_cancelled` is called again and again and may raise to
+    stop the work. Raises InvalidAudio when there is nothing to transcribe, when the audio is not
+    finite, longer than `max_seconds`, or takes more than `timeout` seconds to decode; StorageFull
+    when a file cannot be written.
     """
+    blocks = _bounded(decode(source, timeout, check_cancelled), max_seconds)
+    pieces: list[Piece] = []
+    first = 0
+    for _, numbered in groupby(cut(blocks, int(max_piece_seconds * SAMPLE_RATE)), itemgetter(0)):
+        piece = _encode(first, (block for _, block in numbered), new_file(), encoding)
+        pieces.append(piece)
+        first += piece.samples
+    if first < MIN_SECONDS * SAMPLE_RATE:
+        raise InvalidAudio(
+            f"The recording is too short: {first / SAMPLE_RATE:.3f} seconds of audio, expected "
+            f"at least {MIN_SECONDS:g}.",
+            code="audio_too_short",
+        )
+    return Recording(tuple(pieces))
+
+
+def _encode(
+    first: int, blocks: Iterable[NDArray[np.int16]], target: BinaryIO, encoding: str
+) -> Piece:
+    """The piece that begins at sample `first` and holds `blocks`, in `target`."""
     container_format, subtype, media_type = _ENCODINGS[encoding]
     samples = peak = 0
     try:
@@ -93,29 +95,41 @@ def transcode(
             subtype=subtype,
             closefd=False,
         ) as encoder:
-            for block in decode(source, timeout=timeout, check_cancelled=check_cancelled):
+            for block in blocks:
                 samples += len(block)
-                if samples > max_seconds * SAMPLE_RATE:
-                    raise _too_long(max_seconds)
                 peak = max(peak, int(block.max()), -int(block.min()))
                 encoder.write(block)
     except soundfile.LibsndfileError as error:
         raise StorageFull from error
-    if samples < MIN_SECONDS * SAMPLE_RATE:
-        raise InvalidAudio(
-            f"The recording is too short: {samples / SAMPLE_RATE:.3f} seconds of audio, expected "
-            f"at least {MIN_SECONDS:g}.",
-            code="audio_too_short",
-        )
     size = os.fstat(target.fileno()).st_size
-    return Recording(target, size, media_type, samples, peak <= SILENCE_PEAK)
+    return Piece(target, size, media_type, first, samples, peak <= SILENCE_PEAK)
+
+
+def _bounded(
+    blocks: Iterator[NDArray[np.int16]], max_seconds: float
+) -> Iterator[NDArray[np.int16]]:
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        if samples > max_seconds * SAMPLE_RATE:
+            raise _too_long(max_seconds)
+        yield block
 
 
 def decode(
-    source: BinaryIO, *, timeout: float, check_cancelled: Callable[[], None] = lambda: None
+    source: BinaryIO, timeout: float, check_cancelled: Callable[[], None] = lambda: None
 ) -> Iterator[NDArray[np.int16]]:
     """Blocks of mono 24 kHz samples, shape (samples,), int16, none of them empty."""
     deadline = time.monotonic() + timeout
+
+    def check() -> None:
+        check_cancelled()
+        if time.monotonic() > deadline:
+            raise InvalidAudio(
+                f"The recording could not be decoded within {timeout:g} seconds.",
+                code="audio_too_complex",
+            )
+
     try:
         container = av.open(source, "r", options=_OPEN_OPTIONS, metadata_errors="replace")
     except (FFmpegError, ValueError) as error:
@@ -123,13 +137,7 @@ def decode(
     with container:
         resampler: AudioResampler | None = None
         layout = None
-        for frame in _frames(container):
-            check_cancelled()
-            if time.monotonic() > deadline:
-                raise InvalidAudio(
-                    f"The recording could not be decoded within {timeout:g} seconds.",
-                    code="audio_too_complex",
-                )
+        for frame in _frames(container, check):
             frame_layout = (frame.format.name, frame.layout.name, frame.sample_rate)
             if resampler is None or frame_layout != layout:
                 # A stream may change its rate or channels on the way (AAC, chained Ogg).
@@ -140,9 +148,9 @@ def decode(
         yield from _resample(resampler, None)
 
 
-def _frames(container: InputContainer) -> Iterator[AudioFrame]:
-    """The frames of the first audio stream. Corrupt packets are left out, as ffmpeg does; a file of
-    which most cannot be decoded is refused."""
+def _frames(container: InputContainer, check: Callable[[], None]) -> Iterator[AudioFrame]:
+    """The frames of the first audio stream, with `check` called for every packet. Corrupt packets
+    are left out, as ffmpeg does; a file of which most cannot be decoded is refused."""
     stream = next(iter(container.streams.audio), None)
     if stream is None:
         raise InvalidAudio("The file holds no audio; expected at least one audio stream.")
@@ -150,6 +158,7 @@ def _frames(container: InputContainer) -> Iterator[AudioFrame]:
         raise _undecodable()
     good = corrupt = 0
     for packet in _packets(container, stream):
+        check()
         try:
             frames = packet.decode()
         except FFmpegError:

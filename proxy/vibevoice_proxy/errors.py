@@ -6,6 +6,8 @@ ProxyError
 │   ├── ModelNotFound           404
 │   ├── UploadTooLarge          413
 │   └── UnsupportedMediaType    415
+├── RequestTimeout              408  the client stopped in the middle of its upload
+├── TooManyRequests             429  every place is taken, and the queue is full
 ├── StorageFull                 503  there is no room for the recording just now
 └── UpstreamError               502  the engine answered, but not as it should
     ├── UpstreamUnavailable     503  the engine cannot be reached or is still loading
@@ -68,6 +70,27 @@ class UnsupportedMediaType(InvalidRequest):
 
     status = 415
     default_code = "unsupported_media_type"
+
+
+class TooManyRequests(ProxyError):
+    """All places and the queue are taken; nothing of the upload was read."""
+
+    status = 429
+    type = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+    headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
+
+    def __init__(self) -> None:
+        super().__init__("The server is busy: too many requests at once. Try again soon.")
+
+
+class RequestTimeout(ProxyError):
+    """The client stopped sending in the middle of its request."""
+
+    status = 408
+    type = "invalid_request_error"
+    default_code = "request_timeout"
+    headers = {"x-should-retry": "false", "connection": "close"}
 
 
 class StorageFull(ProxyError):

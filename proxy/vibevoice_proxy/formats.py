@@ -63,6 +63,11 @@ def segment_id(number: int) -> str:
     return f"seg_{number:03d}"
 
 
+def truncation(transcript: Transcript) -> dict[str, str]:
+    """`truncated` and its reason, of a transcript that misses a part; nothing otherwise."""
+    return {"truncated": transcript.truncated} if transcript.truncated else {}
+
+
 def _usage(transcript: Transcript) -> dict[str, Any]:
     return token_usage(transcript) if transcript.usage else duration_usage(transcript)
 
@@ -78,7 +83,7 @@ def _text(transcript: Transcript) -> str:
 def _verbose_json(transcript: Transcript) -> str:
     return _dump(
         {
-            "task": "transcribe",
+            "task": "translate" if transcript.is_translation else "transcribe",
             "language": transcript.language or UNKNOWN,
             "duration": transcript.duration,
             "text": transcript.text,
@@ -99,6 +104,7 @@ def _verbose_json(transcript: Transcript) -> str:
                 for index, segment in enumerate(transcript.segments)
             ],
             "usage": duration_usage(transcript),
+            **truncation(transcript),
         }
     )
 
@@ -115,6 +121,7 @@ def _diarized_json(transcript: Transcript) -> str:
                 for number, segment in enumerate(transcript.segments, 1)
             ],
             "usage": _usage(transcript),
+            **truncation(transcript),
         }
     )
 

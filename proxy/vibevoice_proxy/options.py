@@ -10,33 +10,64 @@ from vibevoice_proxy.formats import RESPONSE_FORMATS
 from vibevoice_proxy.prompt import extra_info
 from vibevoice_proxy.settings import Settings
 
+TRANSLATION_FORMATS = tuple(name for name in RESPONSE_FORMATS if name != "diarized_json")
 STREAMED_FORMATS = ("json", "text", "diarized_json")
-_LISTS = ("languages", "keywords", "include", "timestamp_granularities", "known_speaker_names")
+MAX_KNOWN_SPEAKERS = 4
+_LISTS = (
+    "languages",
+    "keywords",
+    "hotwords",
+    "include",
+    "timestamp_granularities",
+    "known_speaker_names",
+    "known_speaker_references",
+)
+_WRITTEN_PLAIN = "hotwords"
+"""vLLM's field, which has no brackets there."""
 Language = Annotated[str, Field(max_length=64)]
 
 
-def form_schema() -> dict[str, Any]:
-    """The form as OpenAPI describes a request body."""
-    schema = TranscriptionOptions.model_json_schema()
-    schema["properties"] = {
-        "file": {"type": "string", "format": "binary", "description": "Any audio or video file."},
-        **{
-            f"{name}[]" if name in _LISTS else name: field
-            for name, field in schema["properties"].items()
+def body_schema(options: type["RecordingOptions"]) -> dict[str, Any]:
+    """The bodies that carry a recording with `options`, as OpenAPI describes them."""
+    schema = options.model_json_schema()
+    fields = schema.pop("properties")
+    form = {
+        **schema,
+        "properties": {
+            "file": {
+                "type": "string",
+                "format": "binary",
+                "description": "Any audio or video file.",
+            },
+            **{
+                f"{name}[]" if name in _LISTS and name != _WRITTEN_PLAIN else name: field
+                for name, field in fields.items()
+            },
         },
+        "required": ["file"],
     }
-    schema["required"] = ["file"]
+    audio = {
+        "type": "object",
+        "properties": {
+            "data": {"type": "string", "format": "byte", "description": "Base64 of the file."},
+            "format": {"type": "string", "description": "Not used: the bytes decide."},
+        },
+        "required": ["data"],
+    }
+    body = {**schema, "properties": {"input_audio": audio, **fields}, "required": ["input_audio"]}
     return {
-        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/json": {"schema": body},
+            },
+        }
     }
 
 
-class TranscriptionOptions(BaseModel):
-    """The form of OpenAI's transcription API (openai 3.52) and vLLM's `hotwords`.
-
-    Fields that have no meaning for VibeVoice (a language switch, word times, log probabilities,
-    named speakers, chunking) are taken and change nothing, so that clients that send them work.
-    """
+class RecordingOptions(BaseModel):
+    """What every request with a recording may say of it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -44,15 +75,10 @@ class TranscriptionOptions(BaseModel):
     language: Language = ""
     languages: list[Language] = []
     prompt: str = ""
-    hotwords: str = ""
+    hotwords: list[str] = []
     keywords: list[str] = []
-    response_format: Literal[RESPONSE_FORMATS] = "json"  # type: ignore[valid-type]
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     """Checked only: decoding is pinned to temperature 0."""
-    timestamp_granularities: list[Literal["segment", "word"]] = []
-    include: list[Literal["logprobs"]] = []
-    known_speaker_names: list[str] = Field([], max_length=4)
-    stream: bool = False
 
     @classmethod
     def from_form(cls, form: FormData, settings: Settings) -> Self:
@@ -76,12 +102,6 @@ class TranscriptionOptions(BaseModel):
             ) from error
         options._check_model(settings)
         options._check_prompt(settings.max_prompt_chars)
-        if options.stream and options.response_format not in STREAMED_FORMATS:
-            raise InvalidRequest(
-                f"response_format {options.response_format} cannot be streamed; expected "
-                f"{', '.join(STREAMED_FORMATS)}.",
-                param="stream",
-            )
         return options
 
     @property
@@ -95,7 +115,7 @@ class TranscriptionOptions(BaseModel):
         return self.language or next(iter(self.languages), None)
 
     def _info_texts(self) -> list[str]:
-        return [text for text in (self.prompt, self.hotwords, *self.keywords) if text]
+        return [text for text in (self.prompt, *self.hotwords, *self.keywords) if text]
 
     def _check_model(self, settings: Settings) -> None:
         known = {settings.served_model_name, *settings.model_aliases, ""}
@@ -113,3 +133,35 @@ class TranscriptionOptions(BaseModel):
                 f"most {max_chars}.",
                 param="prompt",
             )
+
+
+class TranscriptionOptions(RecordingOptions):
+    """The form of OpenAI's transcription API (openai 3.52) and vLLM's `hotwords`.
+
+    Fields that have no meaning for VibeVoice (a language switch, word times, log probabilities,
+    named speakers, chunking) are taken and change nothing, so that clients that send them work.
+    """
+
+    response_format: Literal[RESPONSE_FORMATS] = "json"  # type: ignore[valid-type]
+    timestamp_granularities: list[Literal["segment", "word"]] = []
+    include: list[Literal["logprobs"]] = []
+    known_speaker_names: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
+    known_speaker_references: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
+    stream: bool = False
+
+    @classmethod
+    def from_form(cls, form: FormData, settings: Settings) -> Self:
+        options = super().from_form(form, settings)
+        if options.stream and options.response_format not in STREAMED_FORMATS:
+            raise InvalidRequest(
+                f"response_format {options.response_format} cannot be streamed; expected "
+                f"{', '.join(STREAMED_FORMATS)}.",
+                param="stream",
+            )
+        return options
+
+
+class TranslationOptions(RecordingOptions):
+    """The form of OpenAI's translation API (openai 3.52), which has no stream and no speakers."""
+
+    response_format: Literal[TRANSLATION_FORMATS] = "json"  # type: ignore[valid-type]

@@ -6,6 +6,8 @@ the letter.
 
 import json
 import re
+from dataclasses import dataclass
+from typing import Any
 
 SYSTEM_PROMPT = (
     "You are a helpful assistant that transcribes audio input into text output in JSON format."
@@ -41,45 +43,63 @@ def user_text(duration: float, info: str) -> str:
     return f"This is a {duration:.2f} seconds audio, please transcribe it with these keys: {KEYS}"
 
 
-def pinned_decoding(duration: float) -> dict[str, float]:
-    """The sampling parameters of every transcription, whatever the client asks for."""
-    if duration <= LITERAL_PENALTIES_SECONDS:
-        return {
-            "temperature": 0.0,
-            "repetition_penalty": 1.1,
-            "frequency_penalty": 0.5,
-            "presence_penalty": 0.0,
-        }
-    return {
-        "temperature": 0.0,
-        "repetition_penalty": 1.0,
-        "frequency_penalty": 0.0,
-        "presence_penalty": 0.0,
-    }
+def max_answer_tokens(duration: float) -> int:
+    """The most tokens that a recording of `duration` seconds may take."""
+    return min(MAX_TOKENS, 1024 + int(MAX_TOKENS_PER_SECOND * duration))
 
 
-def chat_request(model: str, duration: float, info: str, media_type: str) -> tuple[bytes, bytes]:
+def pinned_decoding(duration: float, temperature: float = 0.0) -> dict[str, float]:
+    """The sampling parameters of every transcription, whatever the client asks for.
+
+    `temperature` is above 0 only to bring the model out of a loop; top_p goes with it as in the
+    recovery of Microsoft's client (microsoft/VibeVoice, `test_api_auto_recover.py`).
+    """
+    penalties = (
+        {"repetition_penalty": 1.1, "frequency_penalty": 0.5, "presence_penalty": 0.0}
+        if duration <= LITERAL_PENALTIES_SECONDS
+        else {"repetition_penalty": 1.0, "frequency_penalty": 0.0, "presence_penalty": 0.0}
+    )
+    warmer = {"top_p": 0.95} if temperature > 0 else {}
+    return {"temperature": temperature, **warmer, **penalties}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """How the model is to go about a recording: as always, or going on after a loop."""
+
+    max_tokens: int
+    written: str = ""
+    """What the model has written so far and is to continue; it ends with a whole segment."""
+    temperature: float = 0.0
+
+
+def chat_request(
+    model: str, duration: float, info: str, media_type: str, attempt: Attempt
+) -> tuple[bytes, bytes]:
     """The JSON body before and after the base64 of the audio."""
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": SYSTEM_PROMPT},
+        {
+            "role": "user",
+            "content": [
+                {"type": "audio_url", "audio_url": {"url": f"data:{media_type}{_DATA_URL_END}"}},
+                {"type": "text", "text": user_text(duration, info)},
+            ],
+        },
+    ]
+    continued: dict[str, bool] = {}
+    if attempt.written:
+        messages.append({"role": "assistant", "content": attempt.written})
+        continued = {"continue_final_message": True, "add_generation_prompt": False}
     body = json.dumps(
         {
             "model": model,
-            "messages": [
-                {"role": "system", "content": SYSTEM_PROMPT},
-                {
-                    "role": "user",
-                    "content": [
-                        {
-                            "type": "audio_url",
-                            "audio_url": {"url": f"data:{media_type}{_DATA_URL_END}"},
-                        },
-                        {"type": "text", "text": user_text(duration, info)},
-                    ],
-                },
-            ],
-            "max_tokens": min(MAX_TOKENS, 1024 + int(MAX_TOKENS_PER_SECOND * duration)),
-            **pinned_decoding(duration),
+            "messages": messages,
+            "max_tokens": attempt.max_tokens,
+            **pinned_decoding(duration, attempt.temperature),
+            **continued,
             "stream": True,
-            "stream_options": {"include_usage": True},
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
     )
     head, end, tail = body.partition(_DATA_URL_END)

@@ -1,9 +1,20 @@
 """Every setting of the proxy, read once from the environment."""
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, HttpUrl, TypeAdapter, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    HttpUrl,
+    SecretStr,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from vibevoice_tts.models import Dtype, Kind, ModelType, choose_kinds
 
 MIB = 1024 * 1024
 
@@ -18,7 +29,11 @@ class Settings(BaseSettings):
     in capitals, unless the field names another."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VIBEVOICE_", frozen=True, extra="ignore", use_attribute_docstrings=True
+        env_prefix="VIBEVOICE_",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
     )
 
     api_host: str = Field(default="127.0.0.1", validation_alias=_named("API_HOST"))
@@ -44,8 +59,24 @@ class Settings(BaseSettings):
     """Answer 404 to a model name that is neither served nor an alias, instead of transcribing."""
     max_upload_bytes: int = Field(default=1024 * MIB, ge=1)
     """Largest request body in bytes; 413 above."""
-    max_audio_seconds: float = Field(default=3660.0, gt=0)
+    upload_timeout: float = Field(default=60.0, gt=0)
+    """Seconds that a client may pause in the middle of its upload; 408 above."""
+    spool_dir: str = ""
+    """Folder for uploads and decoded audio while they are needed; empty means the system's."""
+    max_audio_seconds: float = Field(default=8 * 3600.0, gt=0)
     """Longest recording in seconds of decoded audio; 400 above."""
+    max_piece_seconds: float = Field(default=3600.0, ge=2)
+    """Longest recording in seconds that goes to the model in one piece; longer ones are cut."""
+    piece_concurrency: int = Field(default=4, ge=1)
+    """Pieces of one long recording transcribed at the same time."""
+    max_concurrency: int = Field(default=64, ge=1)
+    """Recordings served at the same time, uploads included."""
+    max_queue: int = Field(default=64, ge=0)
+    """Requests that wait for a place; 429 above, before their upload is read."""
+    queue_timeout: float = Field(default=30.0, gt=0)
+    """Seconds that a request waits for a place; 429 above."""
+    shutdown_grace: int = Field(default=30, ge=0)
+    """Seconds in which a proxy told to stop finishes what is in flight."""
     max_prompt_chars: int = Field(default=4000, ge=0)
     """Most characters of prompt, hotwords and keywords together; 400 above."""
     decode_timeout: float = Field(default=300.0, gt=0)
@@ -59,13 +90,61 @@ class Settings(BaseSettings):
     upstream_read_timeout: float = Field(default=600.0, gt=0)
     """Seconds that the engine may be silent (it waits, or encodes the audio); 504 above."""
     transcription_timeout: float = Field(default=3600.0, gt=0)
-    """Seconds that one transcription may take in the engine; 504 above."""
+    """Seconds that the engine may take for one answer; 504 above."""
+    ping_interval: float = Field(default=15.0, gt=0)
+    """Seconds without an event after which a stream sends a comment; the first begins it."""
     health_timeout: float = Field(default=2.0, gt=0)
     """Seconds that the engine has to answer a health check."""
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    """Keys that clients must send one of, separated by commas; empty means that anybody may."""
+    api_keys_file: str = ""
+    """File with further keys, one a line, read once at the start."""
+    open_listings: bool = True
+    """Whether the lists of models and voices, `/` and the docs need no key."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins whose pages may call from a browser, separated by commas; `*` means any."""
+    translate_base_url: str = ""
+    """Base URL with `/v1` of a chat model that translates transcripts; empty means none."""
+    translate_api_key: SecretStr = SecretStr("")
+    """API key of the translating model."""
+    translate_model: str = ""
+    """Name of the translating model."""
+    translate_timeout: float = Field(default=300.0, gt=0)
+    """Seconds that the translating model may take for one answer; 504 above."""
+    tts_model_type: ModelType = Field(default="auto", validation_alias=_named("TTS_MODEL_TYPE"))
+    """Speech models: 0.5b, 1.5b, both, espeak, off; auto is those in `MODEL_DIR`, else espeak."""
+    model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
+    """Folder that may hold `VibeVoice-Realtime-0.5B`, `VibeVoice-1.5B` and `voices`."""
+    tts_dtype: Dtype = Field(default="auto", validation_alias=_named("TTS_DTYPE"))
+    """Precision of the speech models; auto is bfloat16 on a GPU and float32 elsewhere."""
+    tts_voice_cache: str = ""
+    """Folder that keeps voice presets once converted from `.pt`; empty means none is kept."""
+    tts_device: str = ""
+    """Device of the speech models, such as cuda:1, mps or cpu; empty means the best there is."""
+    attn_implementation: str = Field(
+        default="sdpa", validation_alias=_named("ATTN_IMPLEMENTATION"), min_length=1
+    )
+    """Attention of the speech models; flash_attention_2 needs an Ampere GPU or newer."""
+    tts_batch_size: int = Field(default=16, ge=1)
+    """Requests that a speech model speaks at the same time."""
+    tts_max_queue: int = Field(default=32, ge=0)
+    """Requests that wait for a speech model beside those being spoken; 429 above."""
+    tts_max_input_chars: int = Field(default=50000, ge=1)
+    """Most characters of a text to speak; 400 above."""
+    tts_chunk_chars: int = Field(default=1200, ge=50)
+    """Length of the pieces, cut between sentences, in which a long text is spoken."""
+    tts_start_timeout: float = Field(default=600.0, gt=0)
+    """Seconds in which a speech model must be loaded and warm, or its worker is started anew."""
+    tts_hang_timeout: float = Field(default=60.0, gt=0)
+    """Seconds after which a worker that speaks and gives no sign of life is started anew."""
+    tts_send_timeout: float = Field(default=60.0, gt=0)
+    """Seconds after which speech ends whose client takes nothing of it."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
+    log_format: Literal["text", "json"] = "text"
+    """Log lines as text or as JSON objects."""
 
-    @field_validator("model_aliases", mode="before")
+    @field_validator("model_aliases", "api_keys", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -78,6 +157,35 @@ class Settings(BaseSettings):
         if value:
             TypeAdapter(HttpUrl).validate_python(value)
         return value.rstrip("/").removesuffix("/v1")
+
+    @field_validator("translate_base_url")
+    @classmethod
+    def _check_translate_url(cls, value: str) -> str:
+        if value:
+            TypeAdapter(HttpUrl).validate_python(value)
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_translation(self) -> Self:
+        if self.translate_base_url and not self.translate_model:
+            raise ValueError("VIBEVOICE_TRANSLATE_BASE_URL needs VIBEVOICE_TRANSLATE_MODEL")
+        return self
+
+    @model_validator(mode="after")
+    def _check_speech_models(self) -> Self:
+        choose_kinds(self.tts_model_type, self.models_folder)
+        return self
+
+    @property
+    def models_folder(self) -> Path | None:
+        """The folder of speech models; None where `MODEL_DIR` is empty or a name on the hub."""
+        folder = Path(self.model_dir)
+        return folder if self.model_dir and folder.is_dir() else None
+
+    @property
+    def speech_models(self) -> tuple[Kind, ...]:
+        """The speech models to serve, the default first."""
+        return choose_kinds(self.tts_model_type, self.models_folder)
 
     @property
     def asr_url(self) -> str:
@@ -104,4 +212,6 @@ def _written(default: Any) -> str:
         return ",".join(default)
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
     return f"{default:g}" if isinstance(default, float) else str(default)

@@ -5,6 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
 
 from vibevoice_proxy.errors import RETRY_AFTER_SECONDS, ModelNotFound, UpstreamError
 from vibevoice_proxy.resources import Resources, resources_of
@@ -13,18 +15,16 @@ router = APIRouter()
 
 
 @router.get("/")
-async def describe_service() -> dict[str, Any]:
+async def describe_service(request: Request) -> dict[str, Any]:
     """Name, version and routes."""
+    schema = request.app.openapi()
+    routes = [
+        f"{method.upper()} {path}" for path, item in schema["paths"].items() for method in item
+    ]
     return {
         "name": "vibevoice",
         "version": version("vibevoice-serving"),
-        "endpoints": [
-            "POST /v1/audio/transcriptions",
-            "GET /v1/models",
-            "GET /health",
-            "GET /health/live",
-            "GET /docs",
-        ],
+        "endpoints": [*routes, "GET /docs"],
     }
 
 
@@ -37,21 +37,33 @@ async def check_liveness() -> dict[str, str]:
 @router.get("/health")
 async def check_health(request: Request) -> JSONResponse:
     """200 when requests can be served, 503 with the state of each part while not."""
+    resources = resources_of(request)
+    parts = {"proxy": "ok", "asr": "ok"}
     try:
-        await resources_of(request).upstream.check_health()
+        await resources.upstream.check_health()
     except UpstreamError as error:
-        return JSONResponse(
-            {"status": "unavailable", "parts": {"proxy": "ok", "asr": str(error)}},
-            503,
-            {"retry-after": str(RETRY_AFTER_SECONDS)},
-        )
-    return JSONResponse({"status": "ok", "parts": {"proxy": "ok", "asr": "ok"}})
+        parts["asr"] = str(error)
+    for synthesizer in resources.synthesizers.models:
+        worker = synthesizer.worker
+        parts[worker.model.name] = "ok" if worker.ready else worker.unready_message
+    if all(state == "ok" for state in parts.values()):
+        return JSONResponse({"status": "ok", "parts": parts})
+    return JSONResponse(
+        {"status": "unavailable", "parts": parts}, 503, {"retry-after": str(RETRY_AFTER_SECONDS)}
+    )
+
+
+@router.get("/metrics", response_class=Response)
+async def list_metrics(request: Request) -> Response:
+    """What the process counts, in Prometheus' text format."""
+    body = generate_latest(resources_of(request).metrics.registry)
+    return Response(body, headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 @router.get("/v1/models")
 @router.get("/models", include_in_schema=False)
 async def list_models(request: Request) -> dict[str, Any]:
-    """The served model and its aliases."""
+    """The served models and their aliases."""
     resources = resources_of(request)
     return {"object": "list", "data": [_model(name, resources) for name in _names(resources)]}
 
@@ -68,7 +80,8 @@ async def retrieve_model(name: str, request: Request) -> dict[str, Any]:
 
 def _names(resources: Resources) -> list[str]:
     settings = resources.settings
-    return list(dict.fromkeys([settings.served_model_name, *settings.model_aliases]))
+    names = [settings.served_model_name, *settings.model_aliases, *resources.synthesizers.names]
+    return list(dict.fromkeys(names))
 
 
 def _model(name: str, resources: Resources) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _ASSISTANT = "assistant\n"
 _NON_SPEECH = re.compile(r"\[[^\[\]]+\]")
 _NEXT_OBJECT = re.compile(r'\s*,\s*\{\s*"')
 _MAYBE_NEXT_OBJECT = re.compile(r"\s*(,\s*(\{\s*)?)?")
+_OPENING = re.compile(r'\s*,\s*\{\s*"[^"]*"\s*:')
 _LOOSE_FIELD = re.compile(
     r'"(start(?: time)?|end(?: time)?|speaker(?: id)?)"\s*:\s*("[^"]*"|[-\w.]+)', re.IGNORECASE
 )
@@ -73,6 +74,11 @@ class Transcript:
     """None when the engine was not asked (silence) or did not count."""
     language: str | None = None
     """What the client said; the model does not tell."""
+    truncated: str | None = None
+    """Why the words end, or miss a part, before the recording does: `loop` when the model could not
+    be brought out of repeating itself, `length` when it ran out of tokens; None when it is all."""
+    is_translation: bool = False
+    """Whether the segments are in English, whatever was spoken."""
 
     @property
     def text(self) -> str:
@@ -122,19 +128,54 @@ class TranscriptDecoder:
         self._is_json: bool | None = None
         self._labels: dict[str, str] = {}
         self._last_end = 0.0
+        self._written: list[str] = []
+        self._length = 0
+        self._ends: list[int] = []
 
     def feed(self, text: str) -> list[Segment]:
         """The segments completed by `text`."""
         if self.complete:
             return []
+        self._written.append(text)
+        self._length += len(text)
         self._buffer += text
         if self._is_json is None:
             self._is_json = self._recognise()
         segments = []
         if self._is_json:
             while (fields := self._next_object()) is not None:
-                segments += self._segment(fields)
+                found = self._segment(fields)
+                segments += found
+                self._ends += [self._length - len(self._buffer)] * len(found)
         return segments
+
+    def text_through(self, segments: int) -> str:
+        """The model's text through so many whole segments; nothing for 0.
+
+        Fed to a new decoder, it brings that one to where this one was. When the model has begun
+        another segment, its opening as far as the first colon is there too: a tokenizer makes one
+        token of `"},{"`, and the model goes on well only from where one of its tokens ended.
+        """
+        if not segments:
+            return ""
+        text, end = "".join(self._written), self._ends[segments - 1]
+        opening = _OPENING.match(text, end)
+        return text[: opening.end() if opening else end]
+
+    @property
+    def open_segment(self) -> tuple[str, float | None]:
+        """The text of the segment that is being written, raw, and how many seconds it claims to be;
+        None when that is not known."""
+        if self._is_json is False:
+            return self._buffer, self._duration
+        content = _LOOSE_CONTENT.search(self._buffer)
+        if content is None:
+            return self._buffer, None
+        fields = _salvage(self._buffer[: content.start()])
+        if "start" not in fields or "end" not in fields:
+            return content[1], None
+        start = self._seconds(fields["start"], self._last_end)
+        return content[1], max(0.0, self._seconds(fields["end"], start) - start)
 
     def finish(self) -> list[Segment]:
         """The segments that only the end of the text completes."""

@@ -2,108 +2,112 @@
 
 import logging
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager
 from functools import partial
 from time import monotonic
 from typing import BinaryIO, cast
 
 from anyio import from_thread, to_thread
 from fastapi import APIRouter, Request
+from starlette.datastructures import FormData, UploadFile
 from starlette.responses import Response
 
-from vibevoice_proxy.audio import Recording, transcode
+from vibevoice_proxy.audio import transcode
 from vibevoice_proxy.disconnect import until_disconnect
 from vibevoice_proxy.errors import UpstreamError
-from vibevoice_proxy.events import EventStream, transcription_events
+from vibevoice_proxy.events import EventStream
 from vibevoice_proxy.formats import render
-from vibevoice_proxy.options import TranscriptionOptions, form_schema
+from vibevoice_proxy.options import RecordingOptions, TranscriptionOptions, body_schema
+from vibevoice_proxy.pieces import Recording
 from vibevoice_proxy.resources import Resources, resources_of
-from vibevoice_proxy.transcript import Segment, Transcript, TranscriptDecoder, Usage
+from vibevoice_proxy.transcript import Segment, Transcript
 from vibevoice_proxy.upload import receive_form, uploaded_file
-from vibevoice_proxy.upstream import AUDIO_TOKEN_SAMPLES, Finish, TextDelta, TokenCount, Upstream
+
+TRUNCATED = "x-vibevoice-truncated"
+"""Header of an answer that misses a part: why it does (`Transcript.truncated`)."""
 
 router = APIRouter()
 logger = logging.getLogger(__name__)
 
 
-@router.post("/v1/audio/transcriptions", response_class=Response, openapi_extra=form_schema())
+@router.post(
+    "/v1/audio/transcriptions",
+    response_class=Response,
+    openapi_extra=body_schema(TranscriptionOptions),
+)
 @router.post("/audio/transcriptions", include_in_schema=False)
 async def create_transcription(request: Request) -> Response:
     """Transcribe a recording with speakers and times."""
     resources = resources_of(request)
-    request_id: str = request.state.request_id
-    started = monotonic()
-    files = AsyncExitStack()
-    try:
-        form = await files.enter_async_context(
-            receive_form(request, resources.settings.max_upload_bytes)
-        )
-        received = monotonic()
+    async with AsyncExitStack() as files:
+        form = await files.enter_async_context(receive_recording(request))
         options = TranscriptionOptions.from_form(form, resources.settings)
-        upload = uploaded_file(form)
-        encoded = files.enter_context(tempfile.TemporaryFile(buffering=0))
+        results = transcribe(uploaded_file(form), options, request)
+        if options.stream:
+            ping_interval = resources.settings.ping_interval
+            return EventStream(results, options.response_format, files.pop_all(), ping_interval)
+        transcript = await until_disconnect(request, partial(last, results))
+        return respond(transcript, options.response_format)
 
-        async def answer() -> Response:
-            recording = await _transcode(upload.file, cast(BinaryIO, encoded), resources)
-            logger.info(
-                "%s received %d bytes in %.2f s, decoded %.2f s of audio to %d bytes in %.2f s",
-                request_id,
-                upload.size,
-                received - started,
-                recording.duration,
-                recording.size,
-                monotonic() - received,
-            )
-            results = transcribe(resources.upstream, recording, options, request_id)
-            if options.stream:
-                # The first result is awaited here: a failure before it has a status of its own.
-                first = await anext(results)
-                events = transcription_events(first, results, options.response_format)
-                return EventStream(events, files.pop_all())
-            rendering = render(await _last(results), options.response_format)
-            return Response(rendering.body, media_type=rendering.media_type)
 
-        return await until_disconnect(request, answer)
-    finally:
-        await files.aclose()
+@asynccontextmanager
+async def receive_recording(request: Request) -> AsyncIterator[FormData]:
+    """The form of `request`, with a place among the requests in flight, until the block ends."""
+    resources = resources_of(request)
+    settings = resources.settings
+    async with resources.admission.place():
+        started = monotonic()
+        received = receive_form(
+            request,
+            settings.max_upload_bytes,
+            timeout=settings.upload_timeout,
+            spool_dir=settings.spool_dir or None,
+        )
+        async with received as form:
+            logger.info("received the request in %.2f s", monotonic() - started)
+            yield form
 
 
 async def transcribe(
-    upstream: Upstream, recording: Recording, options: TranscriptionOptions, request_id: str
+    upload: UploadFile, options: RecordingOptions, request: Request
 ) -> AsyncGenerator[Segment | Transcript]:
-    """Each segment as soon as the model has written it, and the transcript at the end."""
-    if recording.is_silent:
-        yield Transcript((), recording.duration, language=options.spoken_language)
-        return
-    started = monotonic()
-    decoder = TranscriptDecoder(recording.duration)
-    segments: list[Segment] = []
-    usage: Usage | None = None
-    async with aclosing(upstream.transcribe(recording, options.info, request_id)) as events:
-        async for event in events:
-            match event:
-                case TextDelta(text):
-                    for segment in decoder.feed(text):
-                        segments.append(segment)
-                        yield segment
-                case TokenCount(prompt, completion):
-                    audio_tokens = -(-recording.samples // AUDIO_TOKEN_SAMPLES)
-                    usage = Usage(prompt, completion, min(audio_tokens, prompt))
-                case Finish(reason) if reason != "stop":
-                    logger.warning("%s: the model was cut off (%s)", request_id, reason)
-    for segment in decoder.finish():
-        segments.append(segment)
-        yield segment
-    if not segments and not decoder.complete:
-        raise UpstreamError("The model gave no transcript of the recording.")
-    logger.info(
-        "%s transcribed %d segments in %.2f s", request_id, len(segments), monotonic() - started
-    )
-    yield Transcript(tuple(segments), recording.duration, usage, options.spoken_language)
+    """Decodes `upload`; then each segment as soon as the model has written it, and the transcript
+    at the end. Close the iterator to stop all work."""
+    resources = resources_of(request)
+    metrics = resources.metrics
+    with ExitStack() as files:
+        started = monotonic()
+        recording = await _decode(upload, files, resources)
+        decoded = monotonic()
+        metrics.decoded(decoded - started)
+        logger.info(
+            "decoded %.2f s of audio from %s bytes to %d in %.2f s",
+            recording.duration,
+            upload.size,
+            recording.size,
+            decoded - started,
+        )
+        results = resources.transcriber.transcribe(
+            recording, options.info, options.spoken_language, request.state.request_id
+        )
+        segments = 0
+        try:
+            async with aclosing(results):
+                async for result in results:
+                    if isinstance(result, Transcript):
+                        metrics.transcribed(result.duration, monotonic() - decoded)
+                    elif not segments:
+                        metrics.first_segment(monotonic() - decoded)
+                    segments += 1
+                    yield result
+        except UpstreamError as error:
+            metrics.upstream_error("asr", error.code)
+            raise
 
 
-async def _last(results: AsyncGenerator[Segment | Transcript]) -> Transcript:
+async def last(results: AsyncGenerator[Segment | Transcript]) -> Transcript:
+    """The transcript at the end of `results`."""
     async with aclosing(results):
         async for result in results:
             if isinstance(result, Transcript):
@@ -111,15 +115,30 @@ async def _last(results: AsyncGenerator[Segment | Transcript]) -> Transcript:
     raise RuntimeError("a transcription ended without its transcript")
 
 
-async def _transcode(source: BinaryIO, target: BinaryIO, resources: Resources) -> Recording:
+def respond(transcript: Transcript, response_format: str) -> Response:
+    """The whole `transcript` as an answer."""
+    rendering = render(transcript, response_format)
+    headers = {TRUNCATED: transcript.truncated} if transcript.truncated else None
+    return Response(rendering.body, headers=headers, media_type=rendering.media_type)
+
+
+async def _decode(upload: UploadFile, files: ExitStack, resources: Resources) -> Recording:
+    """The recording in `upload`, in temporary files that are closed with `files`."""
     settings = resources.settings
+
+    def new_file() -> BinaryIO:
+        # On Linux it never has a name (O_TMPFILE), so nothing is left when the process is killed.
+        file = tempfile.TemporaryFile(buffering=0, dir=settings.spool_dir or None)
+        return cast(BinaryIO, files.enter_context(file))
+
     return await to_thread.run_sync(
         partial(
             transcode,
-            source,
-            target,
+            upload.file,
+            new_file,
             encoding=settings.upstream_audio_format,
             max_seconds=settings.max_audio_seconds,
+            max_piece_seconds=settings.max_piece_seconds,
             timeout=settings.decode_timeout,
             check_cancelled=from_thread.check_cancelled,
         ),

@@ -12,14 +12,14 @@ from typing import Any
 import httpx2
 from anyio import to_thread
 
-from vibevoice_proxy.audio import Recording
 from vibevoice_proxy.errors import (
     InvalidAudio,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from vibevoice_proxy.prompt import chat_request
+from vibevoice_proxy.pieces import Piece
+from vibevoice_proxy.prompt import Attempt, chat_request
 from vibevoice_proxy.settings import Settings
 
 AUDIO_TOKEN_SAMPLES = 3200
@@ -28,6 +28,10 @@ BASE64_BLOCK = 3 * 256 * 1024
 """Bytes of audio encoded at a time; a multiple of 3, so that the pieces join without padding."""
 ERROR_BODY_LIMIT = 4096
 """Bytes of the engine's error message that reach the log."""
+WARMER_HEADER = "x-vibevoice-temperature"
+"""How our engine's middleware, which pins the temperature, is asked to allow another."""
+CONNECT_RETRIES = 2
+"""After 0 and 0.5 s. Nothing was sent by then, so trying again costs nothing."""
 KEEPALIVE_SECONDS = 2
 """Less than the 5 s after which vLLM closes an idle connection: it is never written to then."""
 
@@ -68,29 +72,31 @@ class Upstream:
         self._settings = settings
 
     async def transcribe(
-        self, recording: Recording, info: str, request_id: str
+        self, piece: Piece, info: str, request_id: str, attempt: Attempt
     ) -> AsyncGenerator[UpstreamEvent]:
-        """The model's answer to `recording`. Close the iterator to stop the engine's work.
+        """The model's answer to `piece`. Close the iterator to stop the engine's work.
 
         Raises InvalidAudio when the engine refuses the recording and an UpstreamError for
         everything else that keeps the answer from being whole.
         """
         settings = self._settings
         head, tail = chat_request(
-            settings.served_model_name, recording.duration, info, recording.media_type
+            settings.served_model_name, piece.duration, info, piece.media_type, attempt
         )
-        length = len(head) + 4 * -(-recording.size // 3) + len(tail)
+        length = len(head) + 4 * -(-piece.size // 3) + len(tail)
+        warmer = {WARMER_HEADER: f"{attempt.temperature:g}"} if attempt.temperature else {}
         deadline = monotonic() + settings.transcription_timeout
         finished = False
         with _transport_errors():
             async with self._client.sse(
                 "/v1/chat/completions",
                 method="POST",
-                content=_body(head, recording, tail),
+                content=_body(head, piece, tail),
                 headers={
                     "content-type": "application/json",
                     "content-length": str(length),
                     "x-request-id": request_id,
+                    **warmer,
                 },
             ) as source:
                 if source.response.status_code != 200:
@@ -134,19 +140,20 @@ async def open_upstream(settings: Settings) -> AsyncIterator[Upstream]:
         max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS
     )
     # The engine is a part of this stack: no proxy or credentials from the environment apply to it.
+    transport = httpx2.AsyncHTTPTransport(limits=limits, trust_env=False, retries=CONNECT_RETRIES)
     async with httpx2.AsyncClient(
-        base_url=settings.asr_url, timeout=timeout, limits=limits, trust_env=False
+        base_url=settings.asr_url, timeout=timeout, transport=transport, trust_env=False
     ) as client:
         yield Upstream(client, settings)
 
 
-async def _body(head: bytes, recording: Recording, tail: bytes) -> AsyncIterator[bytes]:
+async def _body(head: bytes, piece: Piece, tail: bytes) -> AsyncIterator[bytes]:
     """The request body, with the audio read and encoded a block at a time."""
 
     def next_block() -> bytes:
-        return base64.b64encode(recording.file.read(BASE64_BLOCK))
+        return base64.b64encode(piece.file.read(BASE64_BLOCK))
 
-    recording.file.seek(0)
+    piece.file.seek(0)
     yield head
     while block := await to_thread.run_sync(next_block):
         yield block
@@ -168,7 +175,8 @@ def _parse(data: str) -> Iterator[UpstreamEvent]:
         if usage := message.get("usage"):
             yield TokenCount(usage["prompt_tokens"], usage["completion_tokens"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        logger.error("unexpected message from the engine: %s", data[:ERROR_BODY_LIMIT])
+        # Not the message itself: it may hold what was said.
+        logger.error("unexpected message of %d characters from the engine", len(data))
         raise UpstreamError("The engine's answer could not be understood.") from error
 
 

@@ -59,8 +59,9 @@ class DecodingSettings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    warmer_limit: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Up to which temperature the header `x-vibevoice-temperature` is obeyed; 0 = not at all."""
+    warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)
+    """Up to which temperature the header `x-vibevoice-temperature` is obeyed; 0 = not at all. The
+    proxy goes up to 0.6 to bring the model out of a loop; nothing else sends the header."""
 
 
 def pinned_values(temperature: float = TEMPERATURE) -> dict[str, Any]:

@@ -38,12 +38,13 @@ TOLERANCE = 0.3
 """Seconds a segment's start or end may be off."""
 
 
-def clips(kind: str, count: int, seed: int = 4242) -> list[Recording]:
-    """`count` recordings of a kind, always the same for a seed."""
+def clips(kind: str, count: int, seed: int = 4242, clean: bool = False) -> list[Recording]:
+    """`count` recordings of a kind, always the same for a seed; `clean` ones without noise and
+    echo."""
     seconds, speakers = KINDS[kind]
     composer = Composer(Synthesizer(), seed, held_out=True)
     rng = np.random.default_rng(seed)
-    return [composer.recording(float(rng.uniform(*seconds)), speakers) for _ in range(count)]
+    return [composer.recording(float(rng.uniform(*seconds)), speakers, clean) for _ in range(count)]
 
 
 def flac(recording: Recording) -> bytes:
@@ -151,6 +152,7 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8006/v1/")
     parser.add_argument("--served-model-name", default="vibevoice")
     parser.add_argument("--clips", type=int, default=50, help="recordings of each kind")
+    parser.add_argument("--clean", action="store_true", help="no noise, echo or lost bands")
     parser.add_argument("--kinds", type=int, nargs="*", default=range(len(KINDS)))
     parser.add_argument("--concurrency", type=int, default=16)
     parser.add_argument("--reference", type=Path, help="checkpoint to run with transformers too")
@@ -161,7 +163,7 @@ def main() -> None:
         ThreadPoolExecutor(args.concurrency) as threads,
     ):
         for kind in [list(KINDS)[k] for k in args.kinds]:
-            recordings = clips(kind, args.clips)
+            recordings = clips(kind, args.clips, clean=args.clean)
             answers = list(
                 threads.map(
                     lambda r: ask(client, args.served_model_name, flac(r), r.duration), recordings

@@ -1,0 +1,322 @@
+"""Hostile inputs against the proxy: damaged audio, broken forms, slow and vanishing clients.
+
+    python bench/fuzz.py --inputs 5000 --seed 1
+
+starts the proxy before an engine that answers everything, so that any 5xx is the proxy's own fault,
+and prints what was answered, how long it took at most, and the proxy's memory before and after.
+Exit code 1 when an input got a 5xx, no answer, or the proxy is not well afterwards. The same seed
+gives the same inputs.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)]
+
+from tests.recordings import encoded, tone, wav  # noqa: E402
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+TIMEOUT = 60.0
+"""Seconds after which an input counts as a hang; more than any limit of the proxy here."""
+LIMITS = {"VIBEVOICE_DECODE_TIMEOUT": "20", "VIBEVOICE_UPLOAD_TIMEOUT": "2"}
+CONTAINERS: dict[str, Callable[[], bytes]] = {
+    "wav": lambda: wav(tone(1.0)),
+    "flac": lambda: encoded("flac", "flac", 1.0),
+    "mp3": lambda: encoded("mp3", "libmp3lame", 1.0),
+    "aac": lambda: encoded("adts", "aac", 1.0),
+    "ogg": lambda: encoded("ogg", "libopus", 1.0),
+    "webm": lambda: encoded("webm", "libopus", 1.0),
+    "m4a": lambda: encoded("ipod", "aac", 1.0),
+    "mp4": lambda: encoded("mp4", "aac", 1.0, video=True),
+    "mkv": lambda: encoded("matroska", "aac", 1.0),
+    "aiff": lambda: encoded("aiff", "pcm_s16be", 1.0),
+}
+LIES = [0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
+"""What lengths, counts and rates in a header are replaced with."""
+HEADER_BYTES = 512
+FIELDS = ["model", "prompt", "language", "response_format", "temperature", "stream", "file"]
+VALUES = [
+    "", " ", "json", "srt", "true", "nan", "-1", "1e999", "0.5", "\0", "\r\n", "<|im_end|>", "{}",
+    "../../etc/passwd", "file:///etc/passwd", "x" * 5000, "😀" * 100, "%00", "'; --", "[1,2",
+]  # fmt: skip
+
+
+@dataclass
+class Figures:
+    """What became of the inputs."""
+
+    statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(kind of input, status or what came in its place) → how often."""
+    longest: float = 0.0
+    """Seconds."""
+    faults: list[str] = field(default_factory=list)
+    """Inputs that got a 5xx or nothing, so that they can be made again."""
+
+    def note(self, kind: str, name: str, status: str, seconds: float) -> None:
+        """One input has been answered."""
+        self.statuses[kind, status] += 1
+        self.longest = max(self.longest, seconds)
+        if status.startswith("5") or status == "none":
+            self.faults.append(f"{name}: {status} after {seconds:.1f} s")
+
+
+def damaged_audio(rng: random.Random, originals: dict[str, bytes]) -> tuple[str, bytes]:
+    """(container and damage, the bytes) of a recording that something is wrong with."""
+    container = rng.choice(sorted(originals))
+    data = bytearray(originals[container])
+    damage = rng.choice(["flips", "cut", "lie", "splice", "hole", "repeat", "tail"])
+    at = rng.randrange(len(data))
+    if damage == "flips":
+        for _ in range(rng.choice([1, 4, 32, 256])):
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif damage == "cut":
+        del data[at:]
+    elif damage == "lie":
+        for _ in range(rng.choice([1, 2, 8])):
+            size = rng.choice([1, 2, 4, 8])
+            lie = (rng.choice(LIES) % (1 << 8 * size)).to_bytes(size, rng.choice(["big", "little"]))
+            start = rng.randrange(max(1, min(HEADER_BYTES, len(data) - size)))
+            data[start : start + size] = lie
+    elif damage == "splice":
+        other = originals[rng.choice(sorted(originals))]
+        data[at:] = other[rng.randrange(len(other)) :]
+    elif damage == "hole":
+        data[at : at + 1000] = bytes(len(data[at : at + 1000]))
+    elif damage == "repeat":
+        data[at:at] = data[at : at + 4096] * rng.choice([1, 10])
+    else:  # the index of mp4 is at the end, that of others is not missed
+        del data[: at // 2]
+    return f"{container} {damage}", bytes(data)
+
+
+def hostile_form(rng: random.Random, recording: bytes) -> tuple[str, bytes]:
+    """(content type, body) of a form that no decent client sends, or only by mistake."""
+    boundary = rng.choice(["x", "-" * 70, "a'b", "%0d"])
+    parts = []
+    for _ in range(rng.choice([0, 1, 2, 5, 40])):
+        name = rng.choice([*FIELDS, *VALUES, "languages[]", "keywords[]", "include[]"])
+        value = rng.choice(VALUES).encode("utf-8", "replace")
+        extra = rng.choice(["", "", f'; filename="{rng.choice(VALUES)[:50]}"', "; filename="])
+        parts.append(f'form-data; name="{name}"{extra}'.encode() + b"\r\n\r\n" + value)
+    if rng.random() < 0.7:
+        parts.append(b'form-data; name="file"; filename="a"\r\n\r\n' + recording)
+    rng.shuffle(parts)
+    edge = b"--" + boundary.encode()
+    body = b"".join(edge + b"\r\ncontent-disposition: " + part + b"\r\n" for part in parts)
+    body += rng.choice([edge + b"--\r\n", edge + b"--\r\n", edge, b""])
+    if rng.random() < 0.4:
+        spoilt = bytearray(body or b"?")
+        for _ in range(rng.choice([1, 5, 50])):
+            spoilt[rng.randrange(min(len(spoilt), 600))] = rng.randrange(256)
+        body = bytes(spoilt)
+    kinds = [f"multipart/form-data; boundary={boundary}"] * 8
+    kinds += ["multipart/form-data", "application/json", "text/plain", ""]
+    return rng.choice(kinds), body
+
+
+def post(url: str, content_type: str, body: bytes) -> str:
+    """The status of a transcription with this body."""
+    answer = httpx2.post(
+        url + TRANSCRIPTIONS,
+        content=body,
+        headers={"content-type": content_type} if content_type else {},
+        timeout=TIMEOUT,
+    )
+    if answer.status_code >= 400:
+        message = answer.json()["error"]["message"]
+        assert isinstance(message, str) and "Traceback" not in message
+    return str(answer.status_code)
+
+
+def post_audio(url: str, data: bytes, stream: bool) -> str:
+    """The status of a transcription of `data`; `error` for a stream that ended in one."""
+    answer = httpx2.post(
+        url + TRANSCRIPTIONS,
+        data={"stream": str(stream), "response_format": "json"},
+        files={"file": ("a", data)},
+        timeout=TIMEOUT,
+    )
+    return (
+        "error"
+        if '"error"' in answer.text and answer.status_code == 200
+        else str(answer.status_code)
+    )
+
+
+def vanish(url: str, rng: random.Random, recording: bytes) -> str:
+    """A client that is gone in the middle, or stops sending and waits for what comes of it."""
+    request = httpx2.Request("POST", url + TRANSCRIPTIONS, files={"file": ("a", recording)})
+    body = request.read()
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    message = f"POST {TRANSCRIPTIONS} HTTP/1.1\r\n{head}\r\n".encode() + body
+    address = ("127.0.0.1", urlsplit(url).port or 0)
+    with socket.create_connection(address, timeout=TIMEOUT) as connection:
+        connection.sendall(message[: rng.randrange(1, len(message) + 1)])
+        if rng.random() < 0.1:
+            answer = connection.makefile("rb").readline()
+            return answer.split()[1].decode() if answer else "closed"
+    return "gone"
+
+
+def run_one(kind: str, name: str, send: Callable[[], str], figures: Figures) -> None:
+    """Send one input and note what came of it."""
+    started = time.monotonic()
+    try:
+        status = send()
+    except httpx2.TimeoutException:
+        status = "none"
+    except (httpx2.TransportError, OSError) as error:
+        status = f"5 connection: {type(error).__name__}"
+    figures.note(kind, name, status, time.monotonic() - started)
+
+
+def inputs(seed: int, count: int, url: str, figures: Figures) -> Iterator[Callable[[], None]]:
+    """`count` inputs, each as something to be called: three of four damaged audio."""
+    originals = {name: make() for name, make in CONTAINERS.items()}
+    for number in range(count):
+        rng = random.Random(f"{seed} {number}")
+        chance = rng.random()
+        send: Callable[[], str]
+        if chance < 0.75:
+            label, data = damaged_audio(rng, originals)
+            kind, send = "audio", partial(post_audio, url, data, rng.random() < 0.3)
+        elif chance < 0.95:
+            label, body = hostile_form(rng, originals["wav"])
+            kind, send = "form", partial(post, url, label, body)
+        else:
+            kind, label = "vanishing", "upload"
+            send = partial(vanish, url, rng, originals["wav"])
+        yield partial(run_one, kind, f"{seed} {number} {kind} ({label})", send, figures)
+
+
+def described_requests(url: str, count: int, figures: Figures) -> None:
+    """Requests that schemathesis makes up from the proxy's own OpenAPI description."""
+    import hypothesis
+    import schemathesis
+
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    limits = hypothesis.settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        suppress_health_check=[
+            hypothesis.HealthCheck.too_slow,
+            hypothesis.HealthCheck.data_too_large,
+        ],
+        phases=[hypothesis.Phase.generate],
+    )
+    for found in schema.get_all_operations():
+        operation = found.ok()  # type: ignore[union-attr]
+        if "speech" in operation.path or "voices" in operation.path:
+            continue
+
+        def ask(case: schemathesis.Case) -> None:
+            name = f"{case.method} {case.path}"
+            run_one("described", name, partial(call, url, case), figures)
+
+        hypothesis.seed(0)(limits(hypothesis.given(case=operation.as_strategy())(ask)))()
+
+
+def call(url: str, case: Any) -> str:
+    """The status of a request of schemathesis's."""
+    return str(case.call(base_url=url, timeout=TIMEOUT).status_code)
+
+
+@contextlib.contextmanager
+def stack(settings: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
+    """A proxy with these settings before an engine that answers everything, each a process: the
+    proxy's URL and process."""
+    ports = []
+    for _ in range(2):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            ports.append(probe.getsockname()[1])
+    environ = {
+        **os.environ,
+        **settings,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+        "ASR_PORT": str(ports[0]),
+        "API_PORT": str(ports[1]),
+        "VIBEVOICE_LOG_LEVEL": "ERROR",
+    }
+    commands = [["tests.fakes", str(ports[0])], ["vibevoice_proxy"]]
+    processes = [
+        subprocess.Popen([sys.executable, "-m", *command], env=environ) for command in commands
+    ]
+    url = f"http://127.0.0.1:{ports[1]}"
+    try:
+        deadline = time.monotonic() + 60
+        while not is_well(url):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the proxy did not start")
+            time.sleep(0.1)
+        yield url, psutil.Process(processes[1].pid)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def is_well(url: str) -> bool:
+    """Whether the proxy and the engine behind it answer."""
+    try:
+        return httpx2.get(f"{url}/health", timeout=10).status_code == 200
+    except httpx2.TransportError:
+        return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Hostile inputs against the proxy.")
+    parser.add_argument("--inputs", type=int, default=5000)
+    parser.add_argument("--described", type=int, default=50, help="requests for each route")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--clients", type=int, default=8, help="inputs at once")
+    options = parser.parse_args()
+    figures = Figures()
+    with stack(LIMITS) as (url, proxy), ThreadPoolExecutor(options.clients) as clients:
+        warm = list(inputs(options.seed + 1, 200, url, Figures()))
+        list(clients.map(lambda send: send(), warm))
+        before = proxy.memory_info().rss
+        started = time.monotonic()
+        for _ in clients.map(
+            lambda send: send(), inputs(options.seed, options.inputs, url, figures)
+        ):
+            pass
+        described_requests(url, options.described, figures)
+        seconds = time.monotonic() - started
+        after = proxy.memory_info().rss
+        well = is_well(url)
+        open_files = proxy.num_fds()
+    total = sum(figures.statuses.values())
+    print(
+        f"{total} inputs (seed {options.seed}) in {seconds:.0f} s, longest {figures.longest:.2f} s"
+    )
+    for (kind, status), count in sorted(figures.statuses.items()):
+        print(f"  {kind:10} {status:28} {count}")
+    print(f"proxy memory {before / 2**20:.0f} → {after / 2**20:.0f} MiB, {open_files} files open")
+    print(f"proxy and engine {'well' if well else 'NOT WELL'}, {len(figures.faults)} faults")
+    for fault in figures.faults[:50]:
+        print(f"  {fault}")
+    return 0 if well and not figures.faults else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

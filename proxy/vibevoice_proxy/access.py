@@ -1,0 +1,76 @@
+"""Who may use the service: API keys."""
+
+import hmac
+import re
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from vibevoice_proxy.errors import error_body
+from vibevoice_proxy.settings import Settings
+
+ALWAYS_OPEN = frozenset({"/health", "/health/live"})
+LISTING = re.compile(
+    r"/|/docs|/redoc|/openapi\.json|(/v1)?/models(/.*)?|(/v1)?/audio/(models|voices)"
+)
+"""What tells only what is served. Open WebUI fetches its listings without a key."""
+
+
+def read_api_keys(settings: Settings) -> list[str]:
+    """The keys of the setting and of the file, which has one a line; `#` begins a comment.
+
+    Raises OSError when the file cannot be read, and ValueError when it holds no key: a server that
+    was meant to be closed must not start open.
+    """
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    if settings.api_keys_file:
+        lines = Path(settings.api_keys_file).read_text(encoding="utf-8").splitlines()
+        found = [key for line in lines if (key := line.partition("#")[0].strip())]
+        if not found:
+            raise ValueError("VIBEVOICE_API_KEYS_FILE holds no key.")
+        keys += found
+    return keys
+
+
+class ApiKeys:
+    """ASGI middleware: 401 for whoever has none of `keys`, before the body is read. Everything but
+    health and, unless closed, the listings needs a key."""
+
+    def __init__(self, app: ASGIApp, keys: Iterable[str], open_listings: bool) -> None:
+        self._app = app
+        self._digests = [sha256(key.encode()).digest() for key in keys]
+        self._open_listings = open_listings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or self._is_open(scope):
+            await self._app(scope, receive, send)
+            return
+        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+        key = key.strip() if scheme.lower() == "bearer" else ""
+        if self._is_known(key):
+            await self._app(scope, receive, send)
+            return
+        message = (
+            "Incorrect API key provided."
+            if key
+            else "No API key provided; expected the header Authorization: Bearer KEY."
+        )
+        body = error_body(message, type="invalid_request_error", code="invalid_api_key")
+        refusal = JSONResponse(body, 401, {"www-authenticate": "Bearer"})
+        await refusal(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        if scope.get("method") not in ("GET", "HEAD"):  # a WebSocket has none
+            return False
+        path = scope["path"]
+        return path in ALWAYS_OPEN or (self._open_listings and LISTING.fullmatch(path) is not None)
+
+    def _is_known(self, key: str) -> bool:
+        """Compares digests of one length with every key, so that the time taken tells nothing."""
+        digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self._digests]
+        return any(matches)

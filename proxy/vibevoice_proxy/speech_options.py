@@ -1,0 +1,119 @@
+"""What a client may ask of POST /v1/audio/speech (openai 3.52 `SpeechCreateParams`, and extras)."""
+
+from typing import Annotated, Any, Literal, Self
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.requests import Request
+
+from vibevoice_proxy.encoder import FASTEST, SLOWEST
+from vibevoice_proxy.errors import InvalidRequest, UploadTooLarge
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""More than a voice sample of 30 s takes in base64, whatever its encoding."""
+MAX_SPEAKERS = 4
+MAX_NAME = 200
+"""Characters of the name of a model, a voice or a speaker."""
+
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+
+class VoiceId(BaseModel):
+    """OpenAI's other form of a voice."""
+
+    id: Name
+
+
+class SpeechOptions(BaseModel):
+    """The JSON body. Keys that are not here are ignored; null means the default."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    input: str
+    """The text. A line that begins with `Speaker N:`, or with a name of `speakers`, is that
+    speaker's, where the model has several voices."""
+    model: Name = ""
+    """A name of GET /v1/audio/models; another means the first of them."""
+    voice: Name | VoiceId = ""
+    """A name of GET /v1/audio/voices, a unique part of one, or one of OpenAI's; empty means the
+    model's default."""
+    instructions: Annotated[str, Field(max_length=4096)] = ""
+    """Accepted for compatibility: the models take no instructions."""
+    response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
+    """pcm is 16-bit little-endian mono at 24 kHz."""
+    speed: Annotated[float, Field(ge=SLOWEST, le=FASTEST)] = 1.0
+    """Changes the length and keeps the pitch."""
+    stream_format: Literal["audio", "sse"] = "audio"
+    """The bytes of the audio, or server-sent events with them in base64."""
+    cfg_scale: Annotated[float, Field(ge=1.0, le=10.0)] | None = None
+    """Weight of the text in the diffusion; the model's own where absent."""
+    steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Denoising steps for each frame; the model's own where absent."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    """The same seed and request make the same audio."""
+    speakers: Annotated[dict[Name, Name], Field(max_length=MAX_SPEAKERS)] | None = None
+    """Names of speakers in the text → voices."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: item for key, item in value.items() if item is not None}
+        return value
+
+    @property
+    def voice_name(self) -> str:
+        """The voice in either form."""
+        return self.voice if isinstance(self.voice, str) else self.voice.id
+
+    @classmethod
+    async def from_request(cls, request: Request, max_chars: int) -> Self:
+        """The options in the body of `request`.
+
+        Raises UploadTooLarge, RequestValidationError for a wrong or missing field, InvalidRequest
+        for what is no JSON and for a text of more than `max_chars` characters or none.
+        """
+        try:
+            options = cls.model_validate_json(await _body(request))
+        except ValidationError as error:
+            if error.errors()[0]["type"] == "json_invalid":
+                raise InvalidRequest(
+                    "Expected a JSON object with the fields model, input and voice.",
+                    code="invalid_json",
+                ) from error
+            raise RequestValidationError(_located(error)) from error
+        if not options.input.strip():
+            raise InvalidRequest("The input is empty.", param="input")
+        if len(options.input) > max_chars:
+            raise InvalidRequest(
+                f"The input has {len(options.input)} characters; expected at most {max_chars}.",
+                param="input",
+                code="string_above_max_length",
+            )
+        return options
+
+
+def body_schema() -> dict[str, Any]:
+    """The request body for the API's description."""
+    schema = SpeechOptions.model_json_schema(ref_template="#/components/schemas/{model}")
+    voice_id = schema.pop("$defs")["VoiceId"]
+    schema["properties"]["voice"]["anyOf"][1] = voice_id
+    content = {"application/json": {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise UploadTooLarge(f"Maximum content size limit ({MAX_BODY_BYTES} bytes) exceeded.")
+    return bytes(body)
+
+
+def _located(error: ValidationError) -> list[Any]:
+    """The errors at the field of the body, without what was found there."""
+    return [
+        {"type": item["type"], "loc": ("body", *item["loc"][:1]), "msg": item["msg"]}
+        for item in error.errors(include_url=False, include_input=False)
+    ]
