@@ -23,6 +23,8 @@ from training.tiny_asr.write import Example
 
 GROUP = 4
 """Recordings encoded at once: few, so that little is padded and the work stays in the cache."""
+MOST_SECONDS = 180
+"""Of a recording."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ class Batches(Dataset):
         # every fourth batch has fewer recordings that are as much longer, some of minutes
         times = int(rng.choice(self.LONGER, p=(0.7, 0.2, 0.1))) if step % 4 == 3 else 1
         rows = max(1, self._rows // times)
-        return batch(composer, self._tokenizer, rng, rows, self._longest * times)
+        longest = min(self._longest * times, max(self._longest, MOST_SECONDS))
+        return batch(composer, self._tokenizer, rng, rows, longest)
 
 
 def main() -> None:
@@ -101,6 +104,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=500_000)
     parser.add_argument("--longest", type=float, default=6.0, help="seconds of a recording")
     parser.add_argument("--alone", type=int, default=120, help="first steps without the encoders")
+    parser.add_argument("--frozen", action="store_true", help="leave the encoders as they are")
     parser.add_argument("--peaks", type=float, nargs=2, default=(7e-4, 1.5e-3))
     args = parser.parse_args()
     torch.manual_seed(5)
@@ -157,7 +161,7 @@ def main() -> None:
     )
     started = time.monotonic()
     for step, given in enumerate(batches, first):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not args.frozen):
             embeddings, sounds, uneven = given.heard(model)
         heard = ears.losses(torch.cat(embeddings), sounds, given.labels)
         if step < args.alone:
@@ -165,7 +169,9 @@ def main() -> None:
         rows = [t.with_audio(e) for t, e in zip(given.texts, embeddings, strict=True)]
         text, labels, right = write.forward(model, pens, rows, noise=0.1)
         hearing = torch.stack([ears.WEIGHTS[k] * v for k, v in heard.items()]).sum()
-        loss = write.total(text, labels) + hearing + hear.LEVELLING * uneven
+        loss = write.total(text, labels)
+        if not args.frozen:
+            loss = loss + hearing + hear.LEVELLING * uneven
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(encoders, 1.0)
