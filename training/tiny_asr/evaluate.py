@@ -29,6 +29,7 @@ from training.tiny_asr.recordings import Composer, Recording, Segment
 KINDS = {
     "1 speaker, 1-8 words": ((0.1, 0.2), 1),
     "1 speaker, 5-20 s": ((5.0, 20.0), 1),
+    "2 speakers, 4-8 s": ((4.0, 8.0), 2),
     "2 speakers, 8-30 s": ((8.0, 30.0), 2),
     "3 speakers, 15-40 s": ((15.0, 40.0), 3),
     "2 speakers, 60-90 s": ((60.0, 90.0), 2),

@@ -1,6 +1,7 @@
 """Writes `samples/`: recordings, each with its transcript in a `.json`.
 
-Their seeds are chosen such that the embedded checkpoint gets them right.
+Voices that the embedded checkpoint was not trained on; their seeds are chosen such that it gets them
+right.
 """
 
 import argparse
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("samples"))
     args = parser.parse_args()
     for name, (seconds, speakers, seed) in SAMPLES.items():
-        composer = Composer(Synthesizer(), seed)
+        composer = Composer(Synthesizer(), seed, held_out=True)
         recording = composer.recording(seconds, speakers, clean=True)
         samples = recording.samples * (0.7 / np.abs(recording.samples).max())
         soundfile.write(args.out / f"{name}.wav", samples, RATE, "PCM_16")
