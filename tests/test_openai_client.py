@@ -222,7 +222,7 @@ def real_client(engine_url: str) -> Iterator[openai.OpenAI]:
 
 
 @pytest.mark.engine
-@pytest.mark.parametrize("name", ["one-speaker", "two-speakers"])
+@pytest.mark.parametrize("name", ["one-speaker", "two-speakers", "three-speakers"])
 def test_the_engine_tells_who_said_what_when(name: str, real_client: openai.OpenAI) -> None:
     """The samples come out as they were made: words, speakers, and times within 0.5 s."""
     expected: list[dict[str, Any]] = json.loads((SAMPLES / f"{name}.json").read_text())["segments"]
