@@ -9,6 +9,7 @@ import argparse
 import io
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
@@ -36,6 +37,16 @@ def wav(recording: Recording) -> bytes:
     return data.getvalue()
 
 
+def candidates(
+    synthesizer: Synthesizer, seconds: float, speakers: int, least: int
+) -> Iterator[tuple[int, Recording]]:
+    """(seed, recording) with so many speakers and at least so many segments, without end."""
+    for seed in itertools.count(1):
+        recording = Composer(synthesizer, seed, held_out=True).recording(seconds, speakers, True)
+        if len(recording.voices) == speakers and len(recording.segments) >= least:
+            yield seed, recording
+
+
 def is_right(recording: Recording, heard: list[dict]) -> bool:
     """Whether words, speakers and times are those of the recording."""
     return len(heard) == len(recording.segments) and all(
@@ -47,6 +58,22 @@ def is_right(recording: Recording, heard: list[dict]) -> bool:
     )
 
 
+def write(folder: Path, name: str, recording: Recording, data: bytes) -> None:
+    """The recording and its transcript."""
+    (folder / f"{name}.wav").write_bytes(data)
+    written = [
+        {
+            "start": round(s.start, 2),
+            "end": round(s.end, 2),
+            "speaker": "ABC"[s.speaker],
+            "text": s.text,
+        }
+        for s in recording.segments
+    ]
+    truth = {"duration": round(recording.duration, 2), "segments": written}
+    (folder / f"{name}.json").write_text(json.dumps(truth, indent=2) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8006/v1/")
@@ -56,28 +83,13 @@ def main() -> None:
     synthesizer = Synthesizer()
     with httpx2.Client(base_url=args.url) as client:
         for name, (seconds, speakers, least) in SAMPLES.items():
-            for seed in itertools.count(1):
-                composer = Composer(synthesizer, seed, held_out=True)
-                recording = composer.recording(seconds, speakers, clean=True)
-                if len(recording.voices) < speakers or len(recording.segments) < least:
-                    continue
+            for seed, recording in candidates(synthesizer, seconds, speakers, least):
                 data = wav(recording)
                 answer = ask(client, args.served_model_name, data, recording.duration)
                 if is_right(recording, segments(answer)):
+                    write(args.out, name, recording, data)
+                    print(f"{name}: seed {seed}, {recording.duration:.1f} s")
                     break
-            (args.out / f"{name}.wav").write_bytes(data)
-            written = [
-                {
-                    "start": round(s.start, 2),
-                    "end": round(s.end, 2),
-                    "speaker": "ABC"[s.speaker],
-                    "text": s.text,
-                }
-                for s in recording.segments
-            ]
-            truth = {"duration": round(recording.duration, 2), "segments": written}
-            (args.out / f"{name}.json").write_text(json.dumps(truth, indent=2) + "\n")
-            print(f"{name}: seed {seed}, {recording.duration:.1f} s, {len(written)} segments")
 
 
 if __name__ == "__main__":
