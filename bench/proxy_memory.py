@@ -4,10 +4,14 @@
 
 starts the proxy anew for each case before an engine that answers at once, uploads the same file so
 many times side by side, and prints the growth of its resident memory at its highest (`VmHWM`,
-Linux), in all and for each upload.
+Linux), in all and for each upload; and the seconds that a lone request took, beside those of the
+`ffmpeg` program, where there is one, for decoding the same file to mono 24 kHz.
 """
 
 import argparse
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -85,6 +89,16 @@ def upload(url: str, path: Path) -> float:
     return time.monotonic() - started
 
 
+def decoded_by_ffmpeg(path: Path) -> float | None:
+    """Seconds that the `ffmpeg` program takes; None where there is none."""
+    if not (program := shutil.which("ffmpeg")):
+        return None
+    target = ["-ac", "1", "-ar", "24000", "-f", "s16le", "-y", os.devnull]
+    started = time.monotonic()
+    subprocess.run([program, "-loglevel", "error", "-i", path, *target], check=True)
+    return time.monotonic() - started
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Memory of the proxy for long recordings.")
     parser.add_argument("--minutes", type=float, default=60)
@@ -111,6 +125,8 @@ def main() -> None:
                     f"{max(seconds):.1f} s",
                     flush=True,
                 )
+            if seconds := decoded_by_ffmpeg(path):
+                print(f"{name:5} decoded by ffmpeg: {seconds:.1f} s", flush=True)
             path.unlink()
 
 

@@ -63,7 +63,7 @@ def transcode(
     finite, longer than `max_seconds`, or takes more than `timeout` seconds to decode; StorageFull
     when a file cannot be written.
     """
-    blocks = _bounded(decode(source, timeout, check_cancelled), max_seconds)
+    blocks = _bounded(_joined(decode(source, timeout, check_cancelled)), max_seconds)
     pieces: list[Piece] = []
     first = 0
     for _, numbered in groupby(cut(blocks, int(max_piece_seconds * SAMPLE_RATE)), itemgetter(0)):
@@ -79,6 +79,14 @@ def transcode(
     return Recording(tuple(pieces))
 
 
+class _SoundFile(soundfile.SoundFile):
+    """A file that nobody reads after a crash: the base class would wait for the disk (fsync) at the
+    end, for longer than all the encoding takes."""
+
+    def flush(self) -> None:
+        """Nothing: closing writes what is left."""
+
+
 def _encode(
     first: int, blocks: Iterable[NDArray[np.int16]], target: BinaryIO, encoding: str
 ) -> Piece:
@@ -86,7 +94,7 @@ def _encode(
     container_format, subtype, media_type = _ENCODINGS[encoding]
     samples = peak = 0
     try:
-        with soundfile.SoundFile(
+        with _SoundFile(
             target.fileno(),
             "w",
             SAMPLE_RATE,
@@ -103,6 +111,21 @@ def _encode(
         raise StorageFull from error
     size = os.fstat(target.fileno()).st_size
     return Piece(target, size, media_type, first, samples, peak <= SILENCE_PEAK)
+
+
+def _joined(blocks: Iterator[NDArray[np.int16]]) -> Iterator[NDArray[np.int16]]:
+    """The same samples in blocks of about a second: a decoder's own are a few milliseconds, and
+    every one has its price."""
+    held: list[NDArray[np.int16]] = []
+    samples = 0
+    for block in blocks:
+        held.append(block)
+        samples += len(block)
+        if samples >= SAMPLE_RATE:
+            yield np.concatenate(held)
+            held, samples = [], 0
+    if held:
+        yield np.concatenate(held)
 
 
 def _bounded(

@@ -1,6 +1,6 @@
 """Stage 3: the language model learns to write long transcripts of what the frozen encoders hear.
 
-Recordings are encoded once into a pool and reused, so that minutes-long ones are affordable.
+Recordings come from the pool that `heard` fills, so that minutes-long ones are affordable.
 Besides the text loss, the hidden states at the audio tokens are asked (at half depth) for their
 time, speaker and segment boundaries: what the text needs is then there to be copied. These heads
 are thrown away.
@@ -9,9 +9,7 @@ are thrown away.
 import argparse
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,13 @@ from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
-from training.tiny_asr.espeak import RATE, Synthesizer
-from training.tiny_asr.hear import normalize
-from training.tiny_asr.model import HOP, encode, make_config, make_model, prompt
-from training.tiny_asr.recordings import MOST_WORDS, WORDS, Composer, Recording
+from training.tiny_asr.espeak import RATE
+from training.tiny_asr.heard import Heard, loaded, rearranged
+from training.tiny_asr.model import HOP, make_config, make_model, prompt
+from training.tiny_asr.recordings import MOST_WORDS, WORDS, Recording
 
+BATCH_SECONDS = 100
+"""Audio in a batch, unless one recording is longer."""
 END = "<|im_end|>\n<|endoftext|>"
 """How VibeVoice-ASR ends its answer."""
 ASSISTANT = "<|im_start|>assistant\n"
@@ -135,53 +135,30 @@ def text_of(tokenizer, recording: Recording, frames: int, rng: np.random.Generat
     return Example(tokens, audio_at, frames, answer_at, labels, pointers, torch.empty(0))
 
 
-@torch.no_grad()
-def example(model, tokenizer, recording: Recording, rng: np.random.Generator) -> Example:
-    """A recording as the frozen encoders hear it; embeddings are kept in float16."""
-    samples = normalize(recording.samples)
-    frames = -(-len(samples) // HOP)
-    audio = np.pad(samples, (0, frames * HOP - len(samples))).astype(np.float32)
-    with torch.autocast("cpu", torch.bfloat16):
-        embeddings = encode(model, torch.from_numpy(audio)[None]).embeddings[0]
-    return text_of(tokenizer, recording, frames, rng).with_audio(embeddings.half())
+class Pool:
+    """What was heard so far, in the files of a folder that may still grow."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: set[Path] = set()
+        self.heard: list[Heard] = []
+
+    def refresh(self) -> None:
+        for file in sorted(set(self._folder.glob("*.pt")) - self._read):
+            self.heard += loaded(file)
+            self._read.add(file)
 
 
-def pool(model, tokenizer, count: int, shortest: float, longest: float, seed: int, **kind):
-    """`count` encoded recordings, log-uniform in length, one in 40 without any speech."""
-    composer = Composer(Synthesizer(), seed, **kind)
-    rng = np.random.default_rng(seed)
-    examples: list[Example] = []
-    started = time.monotonic()
-    for index in range(count):
-        seconds = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
-        speakers = int(rng.choice([1, 2, 3], p=[0.25, 0.55, 0.2]))
-        recording = composer.recording(seconds, speakers)
-        if index % 40 == 39:
-            hiss = rng.standard_normal(int(min(seconds, 10) * RATE)) * rng.uniform(0, 0.01)
-            recording = Recording(hiss.astype(np.float32), (), ())
-        examples.append(example(model, tokenizer, recording, rng))
-        if index % 500 == 499:
-            print(f"pool {index + 1}/{count} {time.monotonic() - started:.0f} s", flush=True)
-    return sorted(examples, key=lambda e: len(e.tokens))
-
-
-def kept(file: Path, make: Callable[[], list[Example]]) -> list[Example]:
-    """The pool in `file`; made and written there when there is none yet."""
-    if file.exists():
-        return [Example(**fields) for fields in torch.load(file, weights_only=True)]
-    examples = make()
-    torch.save([vars(e) for e in examples], file.with_suffix(".tmp"))
-    file.with_suffix(".tmp").replace(file)
-    return examples
-
-
-def batch_at(examples: list[Example], start: int, budget: int) -> list[Example]:
-    """Neighbours in length from `start` on, within `budget` tokens after padding."""
-    rows = [examples[start]]
-    for e in examples[start + 1 :]:
-        if (len(rows) + 1) * len(e.tokens) > budget:
-            break
-        rows.append(e)
+def batch(pool: Pool, tokenizer, rng: np.random.Generator, shortest: float, longest: float):
+    """Recordings of about the same length, log-uniform between both (seconds), rearranged from
+    the pool; as many as make `BATCH_SECONDS`. Now and then one is without any speech."""
+    seconds = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
+    rows: list[Example] = []
+    while not rows or (len(rows) + 1) * seconds <= BATCH_SECONDS:
+        heard = pool.heard[int(rng.integers(len(pool.heard)))]
+        recording, heard = rearranged(heard, int(seconds * RATE / HOP), rng)
+        text = text_of(tokenizer, recording, len(heard.embeddings), rng)
+        rows.append(text.with_audio(heard.embeddings))
     return rows
 
 
@@ -249,9 +226,7 @@ def main() -> None:
     parser.add_argument("--phase", required=True, help="name of this phase's checkpoint")
     parser.add_argument("--after", default="joint", help="phase to start from")
     parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--recordings", type=int, required=True)
-    parser.add_argument("--seconds", type=float, nargs=2, required=True)
-    parser.add_argument("--budget", type=int, default=8000, help="tokens per batch")
+    parser.add_argument("--seconds", type=float, nargs=2, default=(10, 200))
     parser.add_argument("--peak", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=10)
     args = parser.parse_args()
@@ -259,33 +234,34 @@ def main() -> None:
     tokenizer = Qwen2Tokenizer.from_pretrained(args.run / "tokenizer")
     model = make_model(make_config(tokenizer))
     heads = Heads(model.lm_head.in_features)
-    state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
-    model.load_state_dict(state["model"])
-    heads.load_state_dict(state["heads"], strict=False)
-    seconds = args.seconds
-    examples, held_out = (
-        kept(
-            args.run / f"{args.phase}-{name}.pt",
-            partial(pool, model, tokenizer, count, *seconds, seed, held_out=name == "held-out"),
-        )
-        for name, count, seed in (
-            ("pool", args.recordings, args.seed),
-            ("held-out", 40, 99),
-        )
-    )
     trained = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     optimizer = torch.optim.AdamW(
         [*trained, *heads.parameters()], args.peak, (0.9, 0.98), weight_decay=0.05
     )
-    warmup = 60
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / warmup, 1 - 0.97 * s / args.steps)
+        optimizer, lambda s: min((s + 1) / 50, 1 - 0.97 * s / args.steps)
     )
-    rng = np.random.default_rng(args.seed)
+    first, checkpoint = 0, args.run / f"{args.phase}.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        first = state["step"]
+    else:
+        state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    heads.load_state_dict(state["heads"], strict=False)
+    pool, unheard = Pool(args.run / "heard"), Pool(args.run / "heard-held-out")
+    unheard.refresh()
+    rng = np.random.default_rng(3)
+    held_out = [batch(unheard, tokenizer, rng, *args.seconds) for _ in range(10)]
+    rng = np.random.default_rng([args.seed, first])
     started = time.monotonic()
-    for step in range(args.steps):
-        rows = batch_at(examples, int(rng.integers(len(examples))), args.budget)
-        text, labels, right = forward(model, heads, rows, noise=0.15)
+    for step in range(first, args.steps):
+        if step % 100 == 0 or step == first:
+            pool.refresh()
+        rows = batch(pool, tokenizer, rng, *args.seconds)
+        text, labels, right = forward(model, heads, rows, noise=0.1)
         loss = total(text, labels)
         optimizer.zero_grad()
         loss.backward()
@@ -294,21 +270,28 @@ def main() -> None:
         schedule.step()
         if step % 20 == 0:
             shown = " ".join(f"{k} {v.item():.2f}" for k, v in labels.items())
-            pace = (time.monotonic() - started) / (step + 1)
+            pace = (time.monotonic() - started) / (step - first + 1)
             print(
-                f"{args.phase} {step}/{args.steps} text {text.item():.3f} "
-                f"right {right.float().mean():.3f} {shown} {pace:.2f} s/step",
+                f"{args.phase} {step}/{args.steps} {len(rows)} x {rows[0].audio_tokens} "
+                f"text {text.item():.3f} right {right.float().mean():.3f} {shown} "
+                f"{pace:.2f} s/step",
                 flush=True,
             )
         if step % 200 == 199 or step == args.steps - 1:
             with torch.no_grad():
-                results = [forward(model, heads, [e], 0.0) for e in held_out]
+                results = [forward(model, heads, rows, 0.0) for rows in held_out]
             text = float(np.mean([r[0].item() for r in results]))
-            whole = float(np.mean([r[2].float().mean().item() for r in results]))
+            whole = float(torch.cat([r[2] for r in results]).float().mean())
             print(f"{args.phase} {step} held-out text {text:.3f} right {whole:.4f}", flush=True)
-            out = args.run / f"{args.phase}.tmp"
-            torch.save({"model": model.state_dict(), "heads": heads.state_dict()}, out)
-            out.replace(args.run / f"{args.phase}.pt")
+            state = {
+                "model": model.state_dict(),
+                "heads": heads.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "step": step + 1,
+            }
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").replace(checkpoint)
 
 
 if __name__ == "__main__":
