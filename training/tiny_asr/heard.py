@@ -17,7 +17,7 @@ from transformers import Qwen2Tokenizer
 from training.tiny_asr.espeak import RATE, Synthesizer, Voice
 from training.tiny_asr.hear import normalize
 from training.tiny_asr.model import HOP, encode, make_config, make_model
-from training.tiny_asr.recordings import Composer, Recording, Segment
+from training.tiny_asr.recordings import MOST_WORDS, Composer, Recording, Segment
 
 LEAST_PAUSE = 0.4
 """Seconds between two segments from which on a cut may lie between them: three audio tokens."""
@@ -48,6 +48,12 @@ def hear(model, recording: Recording) -> Heard:
     with torch.autocast("cpu", torch.bfloat16):
         embeddings = encode(model, torch.from_numpy(audio)[None]).embeddings[0]
     return Heard(embeddings.half(), recording.segments)
+
+
+def hiss(rng: np.random.Generator) -> Recording:
+    """Up to ten seconds in which nobody says anything."""
+    samples = rng.standard_normal(int(rng.uniform(0.5, 10) * RATE)) * 10 ** rng.uniform(-4, -1.5)
+    return Recording(samples.astype(np.float32), (), ())
 
 
 def parts(heard: Heard) -> list[Part]:
@@ -138,6 +144,7 @@ def main() -> None:
     parser.add_argument("--after", default="joint", help="phase whose encoders hear")
     parser.add_argument("--count", type=int, default=1000, help="recordings")
     parser.add_argument("--seconds", type=float, nargs=2, default=(40, 240))
+    parser.add_argument("--most-words", type=int, default=MOST_WORDS, help="in a segment")
     parser.add_argument("--file", type=int, default=20, help="recordings in a file")
     parser.add_argument("--seed", type=int, default=900_000)
     parser.add_argument("--held-out", action="store_true")
@@ -160,7 +167,8 @@ def main() -> None:
             composer = Composer(synthesizer, seed, args.held_out, None if args.held_out else known)
             seconds = float(np.exp(rng.uniform(*np.log(args.seconds))))
             speakers = int(rng.choice([1, 2, 3], p=[0.2, 0.5, 0.3]))
-            kept.append(hear(model, composer.recording(seconds, speakers)))
+            recording = composer.recording(seconds, speakers, most_words=args.most_words)
+            kept.append(hear(model, hiss(rng) if index % 20 == 19 else recording))
         saved(kept, file)
         heard = sum(len(h.embeddings) for h in kept) * HOP / RATE
         print(f"{file.name}: {heard:.0f} s, {time.monotonic() - started:.0f} s gone", flush=True)

@@ -172,8 +172,11 @@ class Composer:
             position += len(speech.samples)
         return Speech(np.concatenate(pieces), tuple(times), tuple(phones))
 
-    def recording(self, seconds: float, speakers: int, clean: bool = False) -> Recording:
-        """About `seconds` of 1 to 3 `speakers` taking turns; `clean` leaves room and line out."""
+    def recording(
+        self, seconds: float, speakers: int, clean: bool = False, most_words: int = MOST_WORDS
+    ) -> Recording:
+        """About `seconds` of 1 to 3 `speakers` taking turns of at most so many words; `clean`
+        leaves room and line out."""
         rng = self._rng
         voices = self.voices(speakers)
         gains = 10 ** (rng.uniform(-4, 4, speakers) / 20)
@@ -184,7 +187,7 @@ class Composer:
         segments: list[Segment] = []
         current = int(rng.integers(speakers))
         while True:
-            speech = self.utterance(voices[current])
+            speech = self.utterance(voices[current], most_words)
             offset = position / RATE
             if segments and offset + len(speech.samples) / RATE > seconds:
                 break

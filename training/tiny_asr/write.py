@@ -52,10 +52,35 @@ class Example:
         return replace(self, embeddings=embeddings[: self.audio_tokens])
 
 
-def time_digits(frames: int) -> dict[str, torch.Tensor]:
-    """Hundreds, tens, ones and tenths of the time (s) in the middle of each audio token."""
-    tenths = ((torch.arange(frames) + 0.5) * HOP / RATE * 10).long()
-    return {f"digit{p}": tenths // 10**p % 10 for p in range(4)}
+SHARES = {"pointer": 0.5, "digit": 0.5, "began": 0.1, "ended": 0.1}
+"""Weights of the losses beside the text's; 0.15 for all others."""
+DIGITS = 4
+"""Of a time: tenths of a second, seconds, tens and hundreds."""
+
+
+def digits(name: str, tenths: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The digits of times in tenths of a second, the last first; -100 where there is none."""
+    return {
+        f"{name}{place}": torch.where(tenths < 0, -100, tenths // 10**place % 10)
+        for place in range(DIGITS)
+    }
+
+
+def time_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
+    """At each audio token: its own time, in the middle of it; in a segment, and a token longer,
+    when that began; after a segment, and up to the first token of the next, when it ended.
+
+    What the answer says of times is then there to be found by what it said before: a word by the
+    start of its segment, the next start by the last end.
+    """
+    own = ((torch.arange(frames) + 0.5) * HOP / RATE * 10).long()
+    began, ended = torch.full((2, frames), -100)
+    for segment in recording.segments:
+        first, last = (min(frames - 1, int(t * RATE / HOP)) for t in (segment.start, segment.end))
+        ended[first + 1 :] = -100
+        began[first : last + 2] = round(segment.start * 10)
+        ended[last + 1 :] = round(segment.end * 10)
+    return {**digits("digit", own), **digits("began", began), **digits("ended", ended)}
 
 
 def segment_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
@@ -77,7 +102,8 @@ class Heads(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        sizes = {"edge": 3, "speaker": 3, "nth": MOST_WORDS, **{f"digit{p}": 10 for p in range(4)}}
+        times = [f"{name}{p}" for name in ("digit", "began", "ended") for p in range(DIGITS)]
+        sizes = {"edge": 3, "speaker": 3, "nth": MOST_WORDS, **dict.fromkeys(times, 10)}
         self.heads = nn.ModuleDict({name: nn.Linear(hidden, n) for name, n in sizes.items()})
 
     def losses(self, hidden: torch.Tensor, labels: dict[str, torch.Tensor]):
@@ -131,7 +157,7 @@ def text_of(tokenizer, recording: Recording, frames: int, rng: np.random.Generat
     pointers = point(recording, encoding.offset_mapping, len(asked), frames)
     placeholder = tokenizer.get_vocab()["<|box_start|>"]
     audio_at = int((tokens == placeholder).nonzero()[0])
-    labels = {**time_digits(frames), **segment_labels(recording, frames)}
+    labels = {**time_labels(recording, frames), **segment_labels(recording, frames)}
     return Example(tokens, audio_at, frames, answer_at, labels, pointers, torch.empty(0))
 
 
@@ -151,7 +177,7 @@ class Pool:
 
 def batch(pool: Pool, tokenizer, rng: np.random.Generator, shortest: float, longest: float):
     """Recordings of about the same length, log-uniform between both (seconds), rearranged from
-    the pool; as many as make `BATCH_SECONDS`. Now and then one is without any speech."""
+    the pool; as many as make `BATCH_SECONDS`."""
     seconds = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
     rows: list[Example] = []
     while not rows or (len(rows) + 1) * seconds <= BATCH_SECONDS:
@@ -216,7 +242,7 @@ def forward(model, heads: Heads, rows: list[Example], noise: float):
 
 def total(text: torch.Tensor, labels: dict[str, torch.Tensor]) -> torch.Tensor:
     """What is minimised: the text loss, and a share of the others, of the pointers most."""
-    shares = [(0.5 if name == "pointer" else 0.15) * loss for name, loss in labels.items()]
+    shares = [SHARES.get(name.rstrip("0123"), 0.15) * loss for name, loss in labels.items()]
     return text + torch.stack(shares).sum()
 
 
