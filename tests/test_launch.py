@@ -151,7 +151,7 @@ def test_environment() -> None:
         "VLLM_MAX_AUDIO_CLIP_FILESIZE_MB": "168",
         "VLLM_MAX_AUDIO_DECODE_DURATION_S": "3660",
         "VLLM_MAX_AUDIO_DECODE_BYTES": "1405440000",
-        "VIBEVOICE_MAX_AUDIO_SECONDS": "3660",
+        "VIBEVOICE_ENGINE_AUDIO_SECONDS": "3660",
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
@@ -172,9 +172,9 @@ def test_own_environment_wins_over_defaults() -> None:
 
 def test_flags_win_over_the_environment_that_the_plugin_reads() -> None:
     """What the plugin reads for itself is set to what the flag says."""
-    environ = {"VIBEVOICE_MAX_AUDIO_SECONDS": "100", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    environ = {"VIBEVOICE_ENGINE_AUDIO_SECONDS": "100", "VLLM_CPU_KVCACHE_SPACE": "1"}
     env = command("cpu", environ, max_audio_seconds=60, cpu_kvcache_gib=3).env
-    assert env["VIBEVOICE_MAX_AUDIO_SECONDS"] == "60"
+    assert env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] == "60"
     assert env["VLLM_CPU_KVCACHE_SPACE"] == "3"
 
 

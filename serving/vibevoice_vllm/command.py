@@ -80,7 +80,9 @@ class LaunchSettings(BaseSettings):
     """Copies of the model."""
     chat_template: str = str(_INSTALLED if _INSTALLED.exists() else _CHECKED_OUT)
     """The prompt template."""
-    max_audio_seconds: int = Field(default=61 * 60, ge=1)
+    max_audio_seconds: int = Field(
+        default=61 * 60, ge=1, validation_alias=AliasChoices("VIBEVOICE_ENGINE_AUDIO_SECONDS")
+    )
     """The longest recording taken; bytes before and after decoding are limited to fit."""
     allowed_local_media_path: str = ""
     """Folder below which file:// audio may be read (none)."""
@@ -181,7 +183,7 @@ def _environment(
     if device == "gpu":
         defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     env = {name: value for name, value in defaults.items() if name not in environ}
-    env["VIBEVOICE_MAX_AUDIO_SECONDS"] = str(seconds)
+    env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] = str(seconds)
     if settings.plugin == "native":
         env |= {"VLLM_PLUGINS": "vibevoice_asr", "VLLM_MEDIA_CONNECTOR": "vibevoice"}
     else:

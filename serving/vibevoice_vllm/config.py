@@ -19,7 +19,7 @@ class PluginSettings(BaseSettings):
         use_attribute_docstrings=True,
     )
 
-    max_audio_seconds: float = Field(default=61 * 60, gt=0)
+    engine_audio_seconds: float = Field(default=61 * 60, gt=0)
     """The longest recording taken, seconds."""
     piece_seconds: float = Field(default=30.0, ge=1, le=3660)
     """Audio encoded at once, seconds: between two pieces of a recording other requests decode."""

@@ -161,7 +161,7 @@ class RecordingConnector(MediaConnector):
         if scheme not in ("data", "file"):
             raise ValueError("Expected the audio as a data: URL; nothing is fetched.")
         if isinstance(media_io, AudioMediaIO):
-            media_io = RecordingIO(PluginSettings().max_audio_seconds)
+            media_io = RecordingIO(PluginSettings().engine_audio_seconds)
         return super().load_from_url(url, media_io)
 
     async def load_from_url_async(

@@ -109,7 +109,7 @@ class ProcessingInfo(BaseProcessingInfo):
         return self.get_tokenizer().get_vocab()[token]
 
     def get_data_parser(self) -> MultiModalDataParser:
-        return RecordingParser(self.settings.max_audio_seconds)
+        return RecordingParser(self.settings.engine_audio_seconds)
 
     def get_supported_mm_limits(self) -> Mapping[str, int | None]:
         return {"audio": 1}
