@@ -13,11 +13,16 @@ PACKAGES = {
     "vibevoice_vllm": ROOT / "serving" / "vibevoice_vllm",
     "vibevoice_proxy": ROOT / "proxy" / "vibevoice_proxy",
     "vibevoice_tts": ROOT / "proxy" / "vibevoice_tts",
+    "vibevoice_batch": ROOT / "batch" / "vibevoice_batch",
 }
 FORBIDDEN = {
     "vibevoice_vllm": {"vibevoice_proxy", "fastapi", "httpx2"},
     "vibevoice_proxy": {"vibevoice_vllm", "vllm", "torch", "transformers"},
     "vibevoice_tts": {"vibevoice_proxy", "vibevoice_vllm", "vllm", "fastapi", "training"},
+    "vibevoice_batch": {
+        *("vibevoice_proxy", "vibevoice_vllm", "vibevoice_tts"),
+        *("vllm", "torch", "transformers", "fastapi", "av", "numpy"),
+    },
 }
 
 

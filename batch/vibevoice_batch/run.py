@@ -1,0 +1,249 @@
+"""The run: each recording read, asked for, kept in the journal and written, many at a time."""
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from vibevoice_batch import outputs
+from vibevoice_batch.client import Busy, ConnectionLost, Failure
+from vibevoice_batch.journal import Content, Journal, read_content, request_key
+from vibevoice_batch.limit import Limit
+from vibevoice_batch.outputs import Transcript
+from vibevoice_batch.progress import Report
+from vibevoice_batch.recordings import Recording
+
+Ask = Callable[[Recording, str], Awaitable[Transcript]]
+"""Transcribes a recording; the second argument is its `request_key`."""
+
+TRIES_AFTER_LOSS = 3
+"""Requests for a recording whose connection breaks. It may be what breaks the server."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+"""Seconds before a busy server is asked again where it names none; doubled each time."""
+NOT_WRITTEN = "transcribed, but its file cannot be written"
+
+
+class GaveUp(Exception):
+    """The server took nothing for too long; what is left is left for the next run."""
+
+
+class NotThere(Exception):
+    """Nothing can be said about a recording yet."""
+
+
+class Run:
+    """One run over recordings; made for one call of `over`."""
+
+    def __init__(
+        self,
+        ask: Ask,
+        journal: Journal,
+        report: Report,
+        limit: Limit,
+        output: Path,
+        formats: Iterable[str],
+        patience: float,
+    ) -> None:
+        """`patience`: seconds without any answer after which the run ends."""
+        self._ask = ask
+        self._journal = journal
+        self._report = report
+        self._limit = limit
+        self._output = output
+        self._formats = tuple(formats)
+        self._patience = patience
+        self._stop = asyncio.Event()
+        self._in_flight: dict[str, list[tuple[Recording, Content]]] = {}
+        """By key: the files of the same content that wait for its transcript."""
+        self._asking = 0
+        self._last_answer = time.monotonic()
+        self._trouble = ""
+        """The last that was said."""
+        # Journal and files are written by one thread, one after the other.
+        self._writer = ThreadPoolExecutor(1, "writer")
+
+    def stop(self) -> None:
+        """Begin nothing more; what the server works on is waited for."""
+        self._stop.set()
+
+    async def over(self, recordings: Iterable[Recording]) -> None:
+        """Transcribe all of them, or until stopped.
+
+        Raises:
+            Refused, GaveUp: the run cannot go on.
+            OSError: the journal cannot be written.
+        """
+        stopped = asyncio.ensure_future(self._stop.wait())
+        running: set[asyncio.Future[Any]] = set()
+        try:
+            for recording in recordings:
+                running.add(asyncio.ensure_future(self._one(recording)))
+                while len(running) >= self._limit.value and not self._stop.is_set():
+                    running = await self._some({*running, stopped}) - {stopped}
+                if self._stop.is_set():
+                    break
+            while running:
+                running = await self._some(running)
+        finally:
+            for task in (*running, stopped):
+                task.cancel()
+            await asyncio.gather(*running, stopped, return_exceptions=True)
+            self._writer.shutdown()
+
+    async def _some(self, running: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
+        """Those that still run when one has ended; raises what it raised."""
+        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        return running
+
+    async def _one(self, recording: Recording) -> None:
+        try:
+            content = await asyncio.to_thread(read_content, recording.path)
+        except OSError as error:
+            content = Content(0, 0, "")
+            return await self._fail(
+                recording, content, Failure(f"cannot be read: {error.strerror}")
+            )
+        key = request_key(content.sha256, recording.fields)
+        if (entry := self._journal.done(key)) is not None:
+            return await self._keep(recording, content, self._journal.transcript(entry), True)
+        if key in self._in_flight:
+            self._in_flight[key].append((recording, content))
+            return
+        same = self._in_flight[key] = [(recording, content)]
+        try:
+            transcript = await self._patiently(recording, key)
+            for number, (recording, content) in enumerate(same):
+                await self._keep(recording, content, transcript, number > 0)
+        except Failure as failure:
+            for recording, content in same:
+                await self._fail(recording, content, failure)
+        except NotThere:
+            pass
+        finally:
+            del self._in_flight[key]
+
+    async def _patiently(self, recording: Recording, key: str) -> Transcript:
+        """What the server answers, asked again while that can help.
+
+        Raises:
+            Failure, Refused, GaveUp: it will not.
+            NotThere: stopped before there was an answer.
+        """
+        losses, busy_since, wait = 0, None, FIRST_WAIT
+        while not self._stop.is_set():
+            try:
+                return await self._once(recording, key)
+            except Busy as busy:
+                trouble, asked_for = busy, busy.retry_after
+            except ConnectionLost as lost:
+                losses += 1
+                if losses == TRIES_AFTER_LOSS:
+                    raise Failure(str(lost)) from lost
+                trouble, asked_for = lost, None
+            busy_since = busy_since or time.monotonic()
+            self._say_why(trouble)
+            quiet = time.monotonic() - max(busy_since, self._last_answer)
+            if quiet > self._patience and not self._asking:
+                raise GaveUp(f"no answer for {quiet:.0f} s: {trouble}")
+            await self._pause(asked_for or wait)
+            wait = min(LONGEST_WAIT, 2 * wait)
+        raise NotThere
+
+    async def _once(self, recording: Recording, key: str) -> Transcript:
+        round, sent = self._limit.sent(), time.monotonic()
+        self._asking += 1
+        try:
+            transcript = await self._ask(recording, key)
+        except Busy as busy:
+            if busy.is_full:
+                self._limit.busy(round)
+            raise
+        except Failure:
+            self._last_answer = time.monotonic()
+            raise
+        finally:
+            self._asking -= 1
+        self._last_answer = time.monotonic()
+        audio = float(transcript.get("duration") or 0)
+        self._limit.answered(round, audio, self._last_answer - sent)
+        return transcript
+
+    def _say_why(self, trouble: Busy | ConnectionLost) -> None:
+        """Once, or a wrong address would look like a slow server for all of the patience."""
+        is_full = isinstance(trouble, Busy) and trouble.is_full
+        if not is_full and str(trouble) != self._trouble:
+            self._trouble = str(trouble)
+            self._report.say(f"Trying again: {trouble}")
+
+    async def _pause(self, seconds: float) -> None:
+        """A little longer than `seconds`, each time another bit, or until stopped."""
+        try:
+            async with asyncio.timeout(seconds * random.uniform(1, 1.25)):
+                await self._stop.wait()
+        except TimeoutError:
+            pass
+
+    async def _keep(
+        self, recording: Recording, content: Content, transcript: Transcript, copied: bool
+    ) -> None:
+        await self._write(self._journal.add, recording, content, {"transcript": transcript})
+        try:
+            await self._write(
+                outputs.write, self._output, recording.name, transcript, self._formats
+            )
+        except OSError as error:
+            # Its transcript is in the journal; the next run writes the file.
+            message = f"{NOT_WRITTEN}: {error.strerror}"
+            return self._report.fail(recording.name, message, content.size)
+        audio = float(transcript.get("duration") or 0)
+        truncated = bool(transcript.get("truncated"))
+        self._report.done(
+            content.size, audio, self._limit.value, copied=copied, truncated=truncated
+        )
+
+    async def _fail(self, recording: Recording, content: Content, failure: Failure) -> None:
+        error = {"status": failure.status, "code": failure.code, "message": str(failure)}
+        await self._write(self._journal.add, recording, content, {"error": error})
+        for format in self._formats:
+            # Of what the file held when it was last transcribed.
+            if os.path.exists(stale := outputs.path(self._output, recording.name, format)):
+                stale.unlink()
+        self._report.fail(recording.name, str(failure), content.size)
+
+    async def _write(self, write: Callable[..., None], *args: Any) -> None:
+        """In the writing thread; a write that has begun is finished even when cancelled."""
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(self._writer, partial(write, *args)))
+
+
+def restore(
+    recordings: Iterable[Recording],
+    journal: Journal,
+    report: Report,
+    output: Path,
+    formats: Iterable[str],
+) -> None:
+    """Write the files of transcripts that the journal has and that are not there.
+
+    They were not written yet when a run was killed, or are in formats first asked for now.
+    """
+    for recording in recordings:
+        entry = journal.entry(recording)
+        if entry is None or entry.error is not None:
+            continue
+        missing = [
+            f for f in formats if not os.path.exists(outputs.path(output, recording.name, f))
+        ]
+        if not missing:
+            continue
+        try:
+            outputs.write(output, recording.name, journal.transcript(entry), missing)
+        except OSError as error:
+            report.fail(recording.name, f"{NOT_WRITTEN}: {error.strerror}", 0)

