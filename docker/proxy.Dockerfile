@@ -1,0 +1,41 @@
+# syntax=docker/dockerfile:1
+# The proxy, for amd64 and arm64. Build from the repository's root:
+#   docker build -f docker/proxy.Dockerfile --target proxy -t vibevoice-proxy .      no torch; speaks with espeak
+#   docker build -f docker/proxy.Dockerfile --target speech -t vibevoice-speech .    torch for CUDA 13; VibeVoice speech models
+# To pin the base for good, give its digest: --build-arg PYTHON_IMAGE=python@sha256:…
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+RUN pip install --no-cache-dir uv==0.13.9 && uv venv /opt/vibevoice
+WORKDIR /src
+COPY . .
+
+FROM build AS build-proxy
+RUN UV_NO_CACHE=1 docker/install.sh proxy /opt/vibevoice/bin/python
+
+FROM build AS build-speech
+RUN UV_NO_CACHE=1 docker/install.sh speech /opt/vibevoice/bin/python
+
+FROM ${PYTHON_IMAGE} AS base
+RUN useradd --uid 10001 --home-dir /cache --create-home vibevoice \
+    && install -d -o vibevoice -g vibevoice /spool /voices
+ENV HOME=/cache \
+    PATH=/opt/vibevoice/bin:$PATH \
+    API_HOST=0.0.0.0 \
+    API_PORT=8899 \
+    HF_HUB_OFFLINE=1 \
+    PYTHONUNBUFFERED=1
+USER 10001:10001
+WORKDIR /cache
+EXPOSE 8899
+# Whether it lives; /health also tells whether engine and speech models are ready.
+HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=30s \
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8899/health/live', timeout=4)"]
+ENTRYPOINT ["python", "-m", "vibevoice_proxy"]
+
+FROM base AS proxy
+COPY --from=build-proxy /opt/vibevoice /opt/vibevoice
+
+FROM base AS speech
+ENV VIBEVOICE_TTS_VOICE_CACHE=/cache/voices
+COPY --from=build-speech /opt/vibevoice /opt/vibevoice

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Builds the images, starts them with the embedded checkpoint, tries every endpoint, reports, and takes all down again.
+# usage: docker/run-test.sh [--no-gpu]     --no-gpu: the proxy alone, speaking with espeak
+# needs: docker with compose 2.24 or newer, curl; a GPU unless told otherwise. Ends with 0 when all passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+gpu=yes
+[ "${1:-}" != --no-gpu ] || gpu=no
+export API_PORT=${API_PORT:-18999} MODEL_DIR=$PWD/models/tiny-asr TTS_MODEL_TYPE=espeak ASR_DTYPE=float16
+url=http://127.0.0.1:$API_PORT
+answers=$(mktemp -d)
+if [ $gpu = yes ]; then
+    compose=(docker compose -p vibevoice-test -f docker/docker-compose.yml)
+else
+    export ASR_API=off
+    compose=(docker compose -p vibevoice-test -f docker/docker-compose.proxy-only.yml)
+fi
+stop() {
+    "${compose[@]}" down --volumes --timeout 45 >"$answers/down" 2>&1 || cat "$answers/down"
+    rm -rf "$answers"
+}
+trap stop EXIT
+
+passed=0 failed=0
+check() { # name, command…
+    local name=$1
+    shift
+    if "$@" >"$answers/output" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok    $name"
+    else
+        failed=$((failed + 1))
+        echo "FAIL  $name"
+        sed 's/^/      /' "$answers/output"
+    fi
+}
+get() { curl -sS --fail-with-body --max-time 120 "$@"; }
+contains() { # text, command…
+    local text=$1
+    shift
+    "$@" | tee "$answers/answer" | grep -q -- "$text" || { cat "$answers/answer"; return 1; }
+}
+status() { # expected status, curl's arguments…
+    local expected=$1 got
+    shift
+    got=$(curl -sS --max-time 120 -o /dev/null -w '%{http_code}' "$@")
+    [ "$got" = "$expected" ] || { echo "expected $expected, got $got"; return 1; }
+}
+speaks() { # format, first bytes in hexadecimal
+    get -H 'content-type: application/json' -o "$answers/speech" "$url/v1/audio/speech" \
+        -d "{\"model\": \"tts-1\", \"input\": \"One two three.\", \"voice\": \"alloy\", \"response_format\": \"$1\"}"
+    head -c 4 "$answers/speech" | od -An -tx1 | tr -d ' \n' | grep -Eq "^($2)"
+}
+not_root() { [ "$("${compose[@]}" exec -T "$1" id -u)" = 10001 ]; }
+cannot_write() { ! "${compose[@]}" exec -T "$1" touch /opt/x; }
+
+"${compose[@]}" build
+"${compose[@]}" up --detach --wait --wait-timeout 1800 || {
+    "${compose[@]}" logs --tail 100
+    exit 1
+}
+
+check "health" contains '"status":"ok"' get "$url/health"
+check "models" contains '"object":"list"' get "$url/v1/models"
+check "voices" contains espeak-en-us-woman get "$url/v1/audio/voices"
+check "metrics" contains vibevoice_requests_total get "$url/metrics"
+check "speech in mp3" speaks mp3 'fff|494433'
+check "speech in wav" speaks wav 52494646
+check "speech in flac" speaks flac 664c6143
+check "the proxy is not root" not_root proxy
+check "the proxy's files are read-only" cannot_write proxy
+if [ $gpu = yes ]; then
+    for format in json text srt vtt verbose_json diarized_json; do
+        check "transcription as $format" contains 'eight' \
+            get -F file=@samples/two-speakers.wav -F "response_format=$format" "$url/v1/audio/transcriptions"
+    done
+    check "streamed transcription" contains transcript.text.done \
+        get -F file=@samples/two-speakers.wav -F stream=true "$url/v1/audio/transcriptions"
+    check "what is no recording is a 400" status 400 -F file=@README.md "$url/v1/audio/transcriptions"
+    check "the engine is not root" not_root engine
+    check "the engine's files are read-only" cannot_write engine
+else
+    check "no engine is a 404" status 404 -F file=@samples/two-speakers.wav "$url/v1/audio/transcriptions"
+fi
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
