@@ -1,0 +1,161 @@
+"""One engine on all cores against one engine on each share of them: the gain of replicas.
+
+Each layout in turn serves the embedded checkpoint on the same cores and transcribes the same clips
+for the same number of clients, through a proxy:
+
+- `one`: one engine,
+- `replicas`: `--replicas` engines, each on its share of the cores, behind nginx with
+  deploy/nginx.conf,
+- `data-parallel`: one engine with vLLM's `--data-parallel-size`.
+
+A layout's engines are new, so that none has heard a clip before.
+"""
+
+import argparse
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent / p) for p in (".", "scripts")]
+
+from serve import wait_until_ready  # noqa: E402
+from tests.engine import TINY, start_engine  # noqa: E402
+from tests.nginx import free_port, start_nginx  # noqa: E402
+from training.tiny_asr.espeak import Synthesizer  # noqa: E402
+from training.tiny_asr.evaluate import Score, flac  # noqa: E402
+from training.tiny_asr.recordings import Composer, Recording  # noqa: E402
+
+LAYOUTS = ("one", "replicas", "data-parallel")
+Engine = contextlib.AbstractContextManager[str]
+"""An engine to be started; its base URL."""
+
+
+def engines(layout: str, cores: list[int], count: int, folder: Path) -> list[Engine]:
+    """The engines of a layout; logs go to `folder`."""
+    if layout == "replicas":
+        shares = [cores[number::count] for number in range(count)]
+    else:
+        shares = [cores]
+    bindings = [{"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, share))} for share in shares]
+    options: tuple[str, ...] = ()
+    if layout == "data-parallel":
+        # Bound, all parts of one engine would share the same cores.
+        threads = str(max(1, len(cores) // count))
+        bindings = [{"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}]
+        options = ("--data-parallel-size", str(count))
+    return [
+        start_engine(TINY, folder / f"engine{number}.log", *options, pinned=True, **binding)
+        for number, binding in enumerate(bindings)
+    ]
+
+
+@contextlib.contextmanager
+def serving(layout: str, cores: list[int], count: int, folder: Path) -> Iterator[str]:
+    """A layout and its proxy, ready; yields the proxy's base URL."""
+    with contextlib.ExitStack() as parts:
+
+        def start(engine: Engine) -> str:
+            return parts.enter_context(engine)
+
+        starting = engines(layout, cores, count, folder)
+        with ThreadPoolExecutor(len(starting)) as threads:
+            urls = list(threads.map(start, starting))
+        if layout == "replicas":
+            urls = [parts.enter_context(start_nginx(urls, folder))]
+        yield parts.enter_context(proxy(urls[0], folder / "proxy.log"))
+
+
+@contextlib.contextmanager
+def proxy(engine: str, log: Path) -> Iterator[str]:
+    """The proxy before an engine, in a process of its own."""
+    port = free_port()
+    environ = {
+        **os.environ,
+        "API_PORT": str(port),
+        "ASR_BASE_URL": engine,
+        "TTS_MODEL_TYPE": "off",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vibevoice_proxy"],
+            env=environ,
+            stdout=output,
+            stderr=output,
+        )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            wait_until_ready(f"{url}/health", process, 60)
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def transcribe(url: str, recording: Recording) -> list[dict]:
+    answer = httpx2.post(
+        f"{url}/v1/audio/transcriptions",
+        files={"file": flac(recording)},
+        data={"response_format": "diarized_json"},
+        timeout=600,
+    )
+    answer.raise_for_status()
+    return answer.json()["segments"]
+
+
+def measure(url: str, clips: list[Recording], clients: int) -> tuple[float, Score]:
+    """Seconds of audio transcribed in a second, and how well."""
+    with ThreadPoolExecutor(clients) as threads:
+        started = time.monotonic()
+        answers = list(threads.map(lambda clip: transcribe(url, clip), clips))
+        seconds = time.monotonic() - started
+    score = Score()
+    for clip, segments in zip(clips, answers, strict=True):
+        score.add(clip, segments)
+    return sum(clip.duration for clip in clips) / seconds, score
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--replicas", type=int, default=2)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--clips", type=int, default=48)
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of a clip")
+    parser.add_argument("--layouts", nargs="+", choices=LAYOUTS, default=LAYOUTS)
+    args = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
+    if args.replicas > len(cores):
+        parser.error(f"{args.replicas} replicas need as many cores; there are {len(cores)}")
+    composer = Composer(Synthesizer(), 777, held_out=True)
+    warm_up = [composer.recording(5, 1) for _ in range(2 * args.replicas)]
+    clips = [composer.recording(args.seconds, 2) for _ in range(args.clips)]
+    figures: dict[str, float] = {}
+    for layout in args.layouts:
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.monotonic()
+            with serving(layout, cores, args.replicas, Path(folder)) as url:
+                ready = time.monotonic() - started
+                measure(url, warm_up, len(warm_up))
+                figures[layout], score = measure(url, clips, args.clients)
+        print(
+            f"{layout}: {len(cores)} cores, {args.clients} clients, {len(clips)} clips of "
+            f"{args.seconds:g} s: {figures[layout]:.2f}x real time; {score}; "
+            f"ready after {ready:.0f} s",
+            flush=True,
+        )
+    first, *others = args.layouts
+    for layout in others:
+        print(f"{layout} / {first} = {figures[layout] / figures[first]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
