@@ -1,0 +1,122 @@
+"""The real LiteLLM proxy with the configuration of this repository, in an environment of its own.
+
+It wants other releases of FastAPI and others than this project, so it cannot live in `.venv`.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import yaml
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = ROOT / ".venv-litellm"
+KEY = "sk-6e3f1c1d0a6a4a0f9a5c2b7d8e9f0a1b"
+"""LiteLLM refuses to start with a key that is easy to guess."""
+START_SECONDS = 300
+
+
+def install() -> Path:
+    """The folder of LiteLLM's commands, installed first where it is not."""
+    wanted = (ROOT / "litellm" / "requirements.txt").read_text()
+    done = ENVIRONMENT / "ready"
+    if not done.exists() or done.read_text() != wanted:
+        find_links = os.environ.get("PIP_FIND_LINKS", "")
+        environ = {**os.environ, "UV_FIND_LINKS": os.environ.get("UV_FIND_LINKS", find_links)}
+        uv = [sys.executable, "-m", "uv"]
+        python = ENVIRONMENT / "bin" / "python"
+        for command in (
+            [*uv, "venv", "--clear", "--quiet", "--python", sys.executable, str(ENVIRONMENT)],
+            [*uv, "pip", "install", "--quiet", "--python", str(python), "-r", "requirements.txt"],
+        ):
+            subprocess.run(command, check=True, env=environ, cwd=ROOT / "litellm")
+        done.write_text(wanted)
+    return ENVIRONMENT / "bin"
+
+
+def configuration(
+    servers: Mapping[str, Sequence[str]], models: Mapping[str, str]
+) -> dict[str, Any]:
+    """`litellm/config.yaml` with other servers.
+
+    Args:
+        servers: model group → base URLs without /v1.
+        models: for a group that the file does not have, what its servers call the model.
+    """
+    config = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
+    groups = {item["model_name"]: item for item in config["model_list"]}
+    for group, model in models.items():
+        params = {**groups["vibevoice-asr"]["litellm_params"], "model": f"hosted_vllm/{model}"}
+        groups[group] = {**groups["vibevoice-asr"], "model_name": group, "litellm_params": params}
+    config["model_list"] = [
+        {
+            **groups[group],
+            "litellm_params": {**groups[group]["litellm_params"], "api_base": f"{url}/v1"},
+        }
+        for group, urls in servers.items()
+        for url in urls
+    ]
+    return config
+
+
+@contextmanager
+def start_litellm(
+    folder: Path, servers: Mapping[str, Sequence[str]], **models: str
+) -> Iterator[str]:
+    """Yield the base URL of LiteLLM before `servers` until the block ends.
+
+    Args:
+        folder: empty; takes the configuration and the log.
+        servers, models: as for `configuration`.
+
+    Raises:
+        RuntimeError: it ended or was not ready in time; the message ends with its log.
+    """
+    commands = install()
+    shutil.copy(ROOT / "litellm" / "custom_callbacks.py", folder)
+    (folder / "config.yaml").write_text(yaml.safe_dump(configuration(servers, models)))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    argv = ["--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)]
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(commands / "litellm"), *argv],
+            env={
+                **os.environ,
+                "LITELLM_MASTER_KEY": KEY,
+                "LITELLM_LOCAL_MODEL_COST_MAP": "true",
+                "PYTHONWARNINGS": "",
+            },
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=ROOT,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not _is_ready(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-4000:]
+                raise RuntimeError(f"LiteLLM did not get ready:\n{tail}")
+            time.sleep(0.3)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/health/liveliness", timeout=10).status_code == 200
+    except httpx2.TransportError:
+        return False
