@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from tests.tts_fixtures import FULL, Spoken, collect, expected, request_of, speak
+from tests.tts_fixtures import FULL, FULL_SIZE, Spoken, collect, expected, request_of, speak
 from transformers import VibeVoiceConfig, VibeVoiceForConditionalGeneration
 
 from vibevoice_tts.checkpoint import CheckpointError, full_config, hf_name, read_config
@@ -22,37 +22,6 @@ FRAME = 20
 """Samples of one frame of the tiny model."""
 CASES = expected(FULL)
 SHORT = SpeechRequest((Turn("hello there", "en-Tiny_woman"),), seed=1)
-
-_TOKENIZER = {
-    "encoder_n_filters": 32,
-    "encoder_ratios": [8, 5, 5, 4, 2, 2],
-    "encoder_depths": "3-3-3-3-3-3-8",
-}
-FULL_SIZE = {
-    "acoustic_tokenizer_config": {"vae_dim": 64, "fix_std": 0.5, **_TOKENIZER},
-    "semantic_tokenizer_config": {"vae_dim": 128, "fix_std": 0, **_TOKENIZER},
-    "decoder_config": {
-        "model_type": "qwen2",
-        "vocab_size": 151936,
-        "hidden_size": 1536,
-        "intermediate_size": 8960,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 12,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 65536,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": True,
-    },
-    "diffusion_head_config": {
-        "hidden_size": 1536,
-        "latent_size": 64,
-        "head_layers": 4,
-        "head_ffn_ratio": 3.0,
-        "rms_norm_eps": 1e-5,
-    },
-}
-"""The sizes in the config.json of microsoft/VibeVoice-1.5B."""
 
 
 def load(folder: Path) -> Full:
@@ -184,7 +153,8 @@ def test_sample_of_the_request_is_the_voice(engine: Full) -> None:
     for sample in (first, first, second):
         request = SpeechRequest((Turn("hello", "me"),), seed=1, samples={"me": sample})
         handle = engine.join(request)
-        prompts.append(engine._rows[0].prompt)
+        (row,) = engine._rows
+        prompts.append(row.prompt)
         engine.leave(handle)
     assert all(prompt is not None for prompt in prompts)
     assert prompts[0].equal(prompts[1])

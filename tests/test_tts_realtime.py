@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tts_fixtures import REALTIME, Spoken, collect, expected, request_of, speak
+from tests.tts_fixtures import REALTIME, REALTIME_SIZE, Spoken, collect, expected, request_of, speak
 
 from vibevoice_tts.checkpoint import CheckpointError, hf_name
 from vibevoice_tts.engine import Chunk, End, InvalidRequest, SpeechRequest, Turn, UnknownVoice
@@ -19,35 +19,6 @@ FRAME = 20
 """Samples of one frame of the tiny model."""
 CASES = expected(REALTIME)
 LONG = SpeechRequest((Turn("one two three four five six seven", "en-Tiny_woman"),), seed=5)
-FULL_SIZE = {
-    "model_type": "vibevoice_streaming",
-    "tts_backbone_num_hidden_layers": 20,
-    "acoustic_tokenizer_config": {
-        "vae_dim": 64,
-        "encoder_n_filters": 32,
-        "encoder_ratios": [8, 5, 5, 4, 2, 2],
-        "encoder_depths": "3-3-3-3-3-3-8",
-    },
-    "decoder_config": {
-        "vocab_size": 151936,
-        "hidden_size": 896,
-        "intermediate_size": 4864,
-        "num_hidden_layers": 24,
-        "num_attention_heads": 14,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": 8192,
-        "rope_theta": 1000000.0,
-        "rms_norm_eps": 1e-6,
-    },
-    "diffusion_head_config": {
-        "hidden_size": 896,
-        "latent_size": 64,
-        "head_layers": 4,
-        "head_ffn_ratio": 3.0,
-        "rms_norm_eps": 1e-5,
-    },
-}
-"""The sizes in the config.json of microsoft/VibeVoice-Realtime-0.5B."""
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +145,7 @@ def test_half_precision_speaks() -> None:
 def test_full_size_is_the_published_model() -> None:
     """605 tensors and 1,017,626,724 parameters, with the one tensor that is never read."""
     with torch.device("meta"):
-        model = RealtimeModel(RealtimeConfig.from_original(FULL_SIZE))
+        model = RealtimeModel(RealtimeConfig.from_original(REALTIME_SIZE))
     sizes = [tensor.numel() for tensor in model.state_dict().values()]
     assert len(sizes) + 1 == 605
     assert sum(sizes) + 151936 * 896 == 1_017_626_724
@@ -206,3 +177,20 @@ def test_step_gives_a_chunk_for_each_request(engine: Realtime) -> None:
     assert not any(isinstance(event, End) for event in events)
     for handle in handles:
         engine.leave(handle)
+
+
+def test_chunk_does_not_wait_for_what_comes_after(
+    engine: Realtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step ends with the audio: the model reads its own frame in the next step."""
+    calls: list[str] = []
+    read, decode = engine._model.read, engine._model.decode
+    monkeypatch.setattr(engine._model, "read", lambda *rest: (calls.append("read"), read(*rest))[1])
+    monkeypatch.setattr(
+        engine._model, "decode", lambda *rest: (calls.append("decode"), decode(*rest))[1]
+    )
+    handle = engine.join(LONG)
+    engine.step()
+    engine.step()
+    engine.leave(handle)
+    assert calls == ["read", "decode", "read", "decode"]

@@ -14,7 +14,15 @@ import psutil
 import pytest
 
 from vibevoice_tts import protocol
-from vibevoice_tts.engine import Chunk, End, InvalidRequest, Samples, SpeechRequest, Turn
+from vibevoice_tts.engine import (
+    Chunk,
+    End,
+    InvalidRequest,
+    Prepared,
+    Samples,
+    SpeechRequest,
+    Turn,
+)
 from vibevoice_tts.models import Model
 from vibevoice_tts.process import WorkerProcess, WorkerUnavailable, open_worker
 from vibevoice_tts.protocol import EngineInfo, Message
@@ -33,7 +41,7 @@ async def started(worker: WorkerProcess) -> WorkerProcess:
     return worker
 
 
-async def speak(worker: WorkerProcess, request: SpeechRequest) -> list[Chunk | End]:
+async def speak(worker: WorkerProcess, request: SpeechRequest) -> list[Prepared | Chunk | End]:
     """All that comes of a request."""
     return [event async for event in worker.synthesize(request)]
 
@@ -195,8 +203,8 @@ def synthesizer_of(worker: Any, **limits: int) -> Synthesizer:
 
 
 async def spoken(synthesizer: Synthesizer, script: Script) -> Samples:
-    parts = [part async for part in synthesizer.speak(script, synthesizer.plan(script))]
-    return np.concatenate(parts)
+    events = [event async for event in synthesizer.speak(script, synthesizer.plan(script))]
+    return np.concatenate([event for event in events if not isinstance(event, Prepared | End)])
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,79 @@ from typing import Any
 import numpy as np
 from safetensors import safe_open
 
-from vibevoice_tts.engine import Chunk, End, Event, Samples, SpeechEngine, SpeechRequest, Turn
+from vibevoice_tts.engine import (
+    Chunk,
+    End,
+    Event,
+    Failure,
+    Samples,
+    SpeechEngine,
+    SpeechRequest,
+    Turn,
+)
 
 DATA = Path(__file__).parent / "data"
 REALTIME = DATA / "tts-realtime"
 FULL = DATA / "tts-full"
+REALTIME_SIZE = {
+    "model_type": "vibevoice_streaming",
+    "tts_backbone_num_hidden_layers": 20,
+    "acoustic_tokenizer_config": {
+        "vae_dim": 64,
+        "encoder_n_filters": 32,
+        "encoder_ratios": [8, 5, 5, 4, 2, 2],
+        "encoder_depths": "3-3-3-3-3-3-8",
+    },
+    "decoder_config": {
+        "vocab_size": 151936,
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 8192,
+        "rope_theta": 1000000.0,
+        "rms_norm_eps": 1e-6,
+    },
+    "diffusion_head_config": {
+        "hidden_size": 896,
+        "latent_size": 64,
+        "head_layers": 4,
+        "head_ffn_ratio": 3.0,
+        "rms_norm_eps": 1e-5,
+    },
+}
+"""The sizes in the config.json of microsoft/VibeVoice-Realtime-0.5B."""
+_TOKENIZER = {
+    "encoder_n_filters": 32,
+    "encoder_ratios": [8, 5, 5, 4, 2, 2],
+    "encoder_depths": "3-3-3-3-3-3-8",
+}
+FULL_SIZE = {
+    "acoustic_tokenizer_config": {"vae_dim": 64, "fix_std": 0.5, **_TOKENIZER},
+    "semantic_tokenizer_config": {"vae_dim": 128, "fix_std": 0, **_TOKENIZER},
+    "decoder_config": {
+        "model_type": "qwen2",
+        "vocab_size": 151936,
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 65536,
+        "rope_theta": 1000000.0,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+    },
+    "diffusion_head_config": {
+        "hidden_size": 1536,
+        "latent_size": 64,
+        "head_layers": 4,
+        "head_ffn_ratio": 3.0,
+        "rms_norm_eps": 1e-5,
+    },
+}
+"""The sizes in the config.json of microsoft/VibeVoice-1.5B."""
 
 
 @dataclass
@@ -53,7 +121,7 @@ def collect(events: list[Event], spoken: dict[int, Spoken]) -> None:
             spoken[event.handle].chunks.append(event.samples)
         elif isinstance(event, End):
             spoken[event.handle].end = event
-        else:
+        elif isinstance(event, Failure):
             raise event.error
 
 

@@ -8,7 +8,6 @@ by `text_config`, which only the HF one has. Rules and values are checked agains
 """
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +17,6 @@ import torch
 from huggingface_hub import hf_hub_download
 from safetensors import safe_open
 from tokenizers import Tokenizer
-
-_log = logging.getLogger(__name__)
 
 
 class CheckpointError(Exception):
@@ -239,20 +236,3 @@ def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
         return torch.device(device), getattr(torch, dtype)
     except RuntimeError as error:
         raise CheckpointError(f"{device!r} is no device") from error
-
-
-def attention_name(wanted: str) -> str:
-    """The attention implementation that serves a wish: sdpa or eager.
-
-    Rows of a batch stand at different positions of their sequences, which takes a mask that
-    flash_attention_2 has no place for; sdpa serves instead, and the log says so.
-
-    Raises:
-        CheckpointError: there is no such implementation.
-    """
-    if wanted in ("sdpa", "eager"):
-        return wanted
-    if wanted == "flash_attention_2":
-        _log.warning("Speech synthesis uses sdpa: its batches cannot use flash_attention_2")
-        return "sdpa"
-    raise CheckpointError(f"{wanted!r} is none of sdpa, eager, flash_attention_2")

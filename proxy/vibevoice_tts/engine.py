@@ -6,7 +6,7 @@ end, at an error, or when the worker no longer wants it. One thread calls an eng
 
     handle = engine.join(request)     # refuses a bad request with InvalidRequest
     while not ended:
-        for event in engine.step():   # Chunk, End or Failure, each with its handle
+        for event in engine.step():   # Prepared, Chunk, End or Failure, each with its handle
             ...
     engine.leave(handle)              # only to stop early; after End or Failure it has left
 
@@ -29,6 +29,10 @@ class SpeechError(Exception):
 
 class InvalidRequest(SpeechError):
     """The request itself is at fault: its text, a number out of range, too many speakers."""
+
+
+class CannotClone(InvalidRequest):
+    """The model does not take voices that come with a request."""
 
 
 class UnknownVoice(InvalidRequest):
@@ -70,6 +74,20 @@ class SpeechRequest:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """The voices of a request are ready; comes once, before its first chunk, from engines that
+    compute features of recordings."""
+
+    handle: int
+    found: int
+    """Voices whose features were computed before."""
+    computed: int
+    """Voices whose features were computed now."""
+    seconds: float
+    """Time that this took."""
+
+
+@dataclass(frozen=True)
 class Chunk:
     """The next audio of a request; chunks joined in order are the whole."""
 
@@ -85,6 +103,8 @@ class End:
     reason: Literal["stop", "length"]
     """`stop`: the model ended by itself. `length`: cut by `max_seconds`, the runaway limit or the
     model's context."""
+    seconds: float = 0.0
+    """Time since the request joined; the worker fills it in."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +115,7 @@ class Failure:
     error: SpeechError
 
 
-Event = Chunk | End | Failure
+Event = Prepared | Chunk | End | Failure
 
 
 class SpeechEngine(Protocol):

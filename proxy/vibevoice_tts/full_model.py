@@ -20,6 +20,7 @@ from vibevoice_tts.checkpoint import (
     read_config,
     read_tensors,
 )
+from vibevoice_tts.layers import downsample_by_product, narrow_linears, upsample_by_product
 from vibevoice_tts.slots import ConvolutionSlots, KeyValueSlots
 
 
@@ -100,8 +101,9 @@ class FullModel:
 
     def choose(self, hidden: torch.Tensor, tokens: list[int]) -> list[int]:
         """Hidden states [rows, hidden] → the likeliest of `tokens` for each row, as its index."""
-        logits = self._model.lm_head(hidden).float()
-        return logits[:, tokens].argmax(dim=-1).tolist()
+        # the whole vocabulary would be 233 million weights to read for every frame
+        logits = hidden @ self._model.lm_head.weight[tokens].T
+        return logits.float().argmax(dim=-1).tolist()
 
     def decode(self, latents: torch.Tensor, contexts: ConvolutionSlots) -> torch.Tensor:
         """Latents [rows, latent] → audio [rows, 1, samples], continuing from `contexts`."""
@@ -160,4 +162,15 @@ def load_full(
     }
     if faults:
         raise CheckpointError(f"The weights do not fit the model: {faults}")
-    return FullModel(model.to(device).eval())
+    return FullModel(complete(model, device))
+
+
+def complete(
+    model: VibeVoiceForConditionalGeneration, device: torch.device
+) -> VibeVoiceForConditionalGeneration:
+    """A model with its weights, ready to speak frame by frame."""
+    cast(torch.nn.Module, model).to(device).eval()
+    narrow_linears(model)
+    upsample_by_product(model.model.audio_tower.decoder)
+    downsample_by_product(model.model.semantic_tokenizer_encoder)
+    return model

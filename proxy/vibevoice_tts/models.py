@@ -10,6 +10,7 @@ from vibevoice_tts.engine import SpeechEngine
 ModelType = Literal["auto", "0.5b", "1.5b", "both", "espeak", "off"]
 Kind = Literal["realtime", "full", "espeak"]
 Dtype = Literal["auto", "float16", "bfloat16", "float32"]
+Attention = Literal["sdpa", "eager"]
 
 NAMES: Mapping[Kind, str] = {
     "realtime": "vibevoice-realtime-0.5b",
@@ -53,7 +54,7 @@ class Model:
     """cuda, mps or cpu; empty means the best there is."""
     dtype: Dtype = "auto"
     """auto means bfloat16 on cuda, float32 elsewhere."""
-    attention: str = "sdpa"
+    attention: Attention = "sdpa"
     capacity: int = 16
     """Requests inside at once."""
 
@@ -61,6 +62,11 @@ class Model:
     def name(self) -> str:
         """What clients call it."""
         return NAMES[self.kind]
+
+    @property
+    def clones(self) -> bool:
+        """Whether it speaks with voices that come with a request."""
+        return self.kind == "full"
 
 
 def choose_kinds(model_type: ModelType, models: Path | None) -> tuple[Kind, ...]:

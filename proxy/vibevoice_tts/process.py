@@ -11,7 +11,14 @@ from itertools import count
 from time import monotonic
 
 from vibevoice_tts import protocol
-from vibevoice_tts.engine import Chunk, End, InvalidRequest, SpeechError, SpeechRequest
+from vibevoice_tts.engine import (
+    Chunk,
+    End,
+    InvalidRequest,
+    Prepared,
+    SpeechError,
+    SpeechRequest,
+)
 from vibevoice_tts.models import Model
 from vibevoice_tts.protocol import EngineInfo, Message
 
@@ -36,6 +43,8 @@ class WorkerProcess:
         self.model = model
         self.info: EngineInfo | None = None
         """What the engine can do; None before its first start."""
+        self.restarts = 0
+        """How often the worker was lost and another one started."""
         self._start_timeout = start_timeout
         self._hang_timeout = hang_timeout
         self._process: asyncio.subprocess.Process | None = None
@@ -50,6 +59,11 @@ class WorkerProcess:
     def ready(self) -> bool:
         """Whether requests are served at once."""
         return self._ready.is_set()
+
+    @property
+    def inside(self) -> int:
+        """Requests that it speaks."""
+        return len(self._inside)
 
     @property
     def unready_message(self) -> str:
@@ -68,11 +82,12 @@ class WorkerProcess:
         while True:
             was_ready, reason = await self._run_once()
             backoff = FIRST_BACKOFF if was_ready else min(2 * backoff, LAST_BACKOFF)
+            self.restarts += 1
             logger.error("the %s worker %s", self.model.name, reason)
             if not was_ready:
                 await asyncio.sleep(backoff)
 
-    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Chunk | End]:
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Prepared | Chunk | End]:
         """The speech of `request` as it is made; close the generator to stop it.
 
         Waits for a place inside. Raises WorkerUnavailable when the worker is not ready or is lost,
@@ -92,10 +107,15 @@ class WorkerProcess:
                     if isinstance(message, WorkerUnavailable):
                         raise message
                     match message.kind:
+                        case "prepared":
+                            fields = message.fields
+                            yield Prepared(
+                                number, fields["found"], fields["computed"], fields["seconds"]
+                            )
                         case "chunk":
                             yield Chunk(number, message.samples)
                         case "end":
-                            yield End(number, message.fields["reason"])
+                            yield End(number, message.fields["reason"], message.fields["seconds"])
                             return
                         case "failure":
                             kind = message.fields["error"]
@@ -171,7 +191,7 @@ class WorkerProcess:
                     reason = f"failed: {message.fields['message']}"
                 elif (number := message.fields.get("id")) in self._inside:
                     self._inside[number].put_nowait(message)
-                    if message.kind != "chunk":
+                    if message.kind in ("end", "failure"):
                         del self._inside[number]
         finally:
             hung = watch.done()

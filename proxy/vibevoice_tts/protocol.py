@@ -4,9 +4,10 @@ A message is two lengths (big-endian 32-bit), a JSON object whose `kind` says wh
 as raw float32 little-endian. Nothing in it is ever executed or unpickled.
 
 To the worker: `speak` (id, request), `cancel` (id).
-From the worker: `ready` (the engine, once it is warm), `chunk` (id), `end` (id, reason), `failure`
-(id, error, message: the request's own fault or bad luck), `beat` (work goes on without a chunk),
-`broken` (message: the engine cannot go on, the worker ends).
+From the worker: `ready` (the engine, once it is warm), `prepared` (id, found, computed, seconds),
+`chunk` (id), `end` (id, reason, seconds), `failure` (id, error, message: the request's own fault or
+bad luck), `beat` (work goes on without a chunk), `broken` (message: the engine cannot go on, the
+worker ends).
 """
 
 import asyncio

@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from vibevoice_tts.checkpoint import CheckpointError, attention_name, place, read_tokenizer
+from vibevoice_tts.checkpoint import CheckpointError, place, read_tokenizer
 from vibevoice_tts.diffusion import Denoiser
 from vibevoice_tts.engine import Chunk, End, Event, InvalidRequest, SpeechRequest
+from vibevoice_tts.models import Attention
 from vibevoice_tts.presets import Preset, read_preset
 from vibevoice_tts.realtime_model import SPEECH, TEXT, RealtimeModel, load_realtime
+from vibevoice_tts.rows import Row, Rows, next_latents
 from vibevoice_tts.sampling import Sampling
 from vibevoice_tts.slots import ConvolutionSlots, KeyValueSlots
 from vibevoice_tts.voices import REALTIME_ALIASES, Lru, VoiceTable, voice_files
@@ -43,30 +45,14 @@ _PRESETS_KEPT = 32
 _QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 
 
-@dataclass(eq=False)
-class _Row:
-    """A request inside."""
+@dataclass(eq=False, kw_only=True)
+class _Row(Row):
+    """A request inside; its text is read window by window."""
 
-    handle: int
-    slot: int
     ids: list[int]
     """Tokens of the text that have not been read yet."""
-    sampling: Sampling
-    negative: torch.Tensor
-    """Last hidden state without the text, [hidden]."""
-    positive: torch.Tensor
-    """Last hidden state with the text, [hidden]."""
-    frames: int = 0
-
-    @property
-    def with_text(self) -> int:
-        """Slot in the upper part."""
-        return 2 * self.slot
-
-    @property
-    def without_text(self) -> int:
-        """Slot in the upper part, for guidance."""
-        return 2 * self.slot + 1
+    unheard: torch.Tensor | None = None
+    """The latent of the last frame, [latent], until the row has read it."""
 
 
 class Realtime:
@@ -95,8 +81,7 @@ class Realtime:
         self._upper = KeyValueSlots(model.config.upper, model.dtype, model.device)
         self._denoise = Denoiser(model.diffusion_head)
         self._contexts = ConvolutionSlots()
-        self._rows: list[_Row] = []
-        self._handles = 0
+        self._rows: Rows[_Row] = Rows(capacity)
 
     @classmethod
     def load(
@@ -108,14 +93,14 @@ class Realtime:
         capacity: int = 8,
         device: str = "",
         dtype: str = "auto",
-        attention: str = "sdpa",
+        attention: Attention = "sdpa",
     ) -> "Realtime":
         """The engine of a folder as published by Microsoft, with the presets of another.
 
         Raises:
             CheckpointError: the folder holds no Realtime model, or there are no voices.
         """
-        model = load_realtime(folder, *place(device, dtype), attention_name(attention))
+        model = load_realtime(folder, *place(device, dtype), attention)
         engine = cls(model, read_tokenizer(folder, TOKENIZER), voices, cache, capacity)
         if not engine.voices():
             raise CheckpointError(f"There are no voices (.pt) in the folder {voices.name}.")
@@ -129,8 +114,7 @@ class Realtime:
 
     @torch.inference_mode()
     def join(self, request: SpeechRequest) -> int:
-        if len(self._rows) >= self.capacity:
-            raise RuntimeError("all places are taken")
+        self._rows.check_room()
         if request.samples:
             raise InvalidRequest(f"{self.name} does not clone voices; use one of its own.")
         voices = {self._table.find(turn.voice) for turn in request.turns}
@@ -152,21 +136,20 @@ class Realtime:
             FRAMES_PER_TOKEN * len(ids) + EXTRA_FRAMES,
             self._model.frame_samples / self.sample_rate,
         )
-        taken = {row.slot for row in self._rows}
-        slot = next(n for n in range(self.capacity) if n not in taken)
+        handle, slot = self._rows.next_place()
         condition = preset.negative_condition.to(self._model.device, self._model.dtype)
-        self._handles += 1
-        row = _Row(self._handles, slot, ids, sampling, condition, condition)
+        row = _Row(handle, slot, sampling, condition, condition, ids=ids)
         self._lower.start(slot, preset.language_model)
         self._upper.start(row.with_text, preset.tts_language_model)
         self._upper.start(row.without_text, preset.negative)
         self._contexts.reset(slot)
-        self._rows = sorted([*self._rows, row], key=lambda row: row.slot)
-        return row.handle
+        self._rows.add(row)
+        return handle
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        events: list[Event] = []
+        # first what the frames before lead to: their audio did not have to wait for it
+        events = self._hear([row for row in self._rows if row.unheard is not None])
         due = [row for row in self._rows if row.ids and row.frames % SPEECH_WINDOW == 0]
         for row in due:
             if self._upper.length(row.with_text) + len(row.ids[:TEXT_WINDOW]) > self._limit:
@@ -175,20 +158,20 @@ class Realtime:
         rows = list(self._rows)
         if not rows:
             return events
-        latents = self._sample(rows)
+        latents = next_latents(self._denoise, rows, self._model.config.audio.hidden_size)
         chunks = self._decode(latents, rows)
-        for row, chunk in zip(rows, chunks, strict=True):
+        for row, latent, chunk in zip(rows, latents, chunks, strict=True):
             row.frames += 1
+            row.unheard = latent
             events.append(Chunk(row.handle, chunk))
             if row.frames >= row.sampling.max_frames or (
                 self._upper.length(row.with_text) >= self._limit
             ):
                 events.append(self._end(row, "length"))
-        events += self._hear(latents, rows)
         return events
 
     def leave(self, handle: int) -> None:
-        for row in [row for row in self._rows if row.handle == handle]:
+        if (row := self._rows.of(handle)) is not None:
             self._end(row, "stop")
 
     @property
@@ -223,40 +206,28 @@ class Realtime:
             row.positive = state[count - 1]
             del row.ids[:count]
 
-    def _sample(self, rows: Sequence[_Row]) -> torch.Tensor:
-        """The next latent of every row, [rows, latent]."""
-        size = self._model.config.audio.hidden_size
-        noise = torch.stack([row.sampling.noise(size) for row in rows])
-        return self._denoise(
-            torch.stack([row.positive for row in rows]),
-            torch.stack([row.negative for row in rows]),
-            noise.to(self._model.device, self._model.dtype),
-            [row.sampling.cfg_scale for row in rows],
-            [row.sampling.steps for row in rows],
-        )
-
     def _decode(self, latents: torch.Tensor, rows: Sequence[_Row]) -> list[np.ndarray]:
         self._contexts.select([row.slot for row in rows])
         audio = self._model.decode(latents, self._contexts)
         return list(audio.float().cpu().numpy())
 
-    def _hear(self, latents: torch.Tensor, rows: Sequence[_Row]) -> list[Event]:
-        """Let the rows that go on read their own speech, and end those that have finished."""
-        going = [n for n, row in enumerate(rows) if row in self._rows]
-        if not going:
+    def _hear(self, rows: Sequence[_Row]) -> list[Event]:
+        """Let rows read their own last frames, and end those that have finished."""
+        if not rows:
             return []
-        heard = self._model.multi_modal_projector(latents[going])
-        slots = [slot for n in going for slot in (rows[n].with_text, rows[n].without_text)]
-        states = self._model.read(
-            heard.repeat_interleave(2, dim=0)[:, None], SPEECH, slots, self._upper
-        )[:, 0]
+        latents = torch.stack([row.unheard for row in rows if row.unheard is not None])
+        heard = self._model.multi_modal_projector(latents).repeat_interleave(2, dim=0)[:, None]
+        slots = [slot for row in rows for slot in (row.with_text, row.without_text)]
+        states = self._model.read(heard, SPEECH, slots, self._upper)[:, 0]
         self._upper.advance(slots, [1] * len(slots))
         ended = self._model.tts_eos_classifier(states[::2]).sigmoid().gt(0.5).tolist()
         events: list[Event] = []
-        for n, positive, negative, end in zip(going, states[::2], states[1::2], ended, strict=True):
-            rows[n].positive, rows[n].negative = positive, negative
+        for row, positive, negative, end in zip(
+            rows, states[::2], states[1::2], ended, strict=True
+        ):
+            row.positive, row.negative, row.unheard = positive, negative, None
             if end:
-                events.append(self._end(rows[n], "stop"))
+                events.append(self._end(row, "stop"))
         return events
 
     def _end(self, row: _Row, reason: Literal["stop", "length"]) -> End:

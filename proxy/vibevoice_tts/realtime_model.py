@@ -36,6 +36,7 @@ from vibevoice_tts.checkpoint import (
     read_tensors,
     tokenizer_config,
 )
+from vibevoice_tts.layers import narrow_linears, upsample_by_product
 from vibevoice_tts.slots import ConvolutionSlots, KeyValueSlots
 
 SPEECH, TEXT = 0, 1
@@ -190,8 +191,17 @@ def load_realtime(
         if (ours := hf_name(name)) is not None
     )
     load_weights(model, tensors, dtype)
+    return complete(model, device)
+
+
+def complete(model: RealtimeModel, device: torch.device) -> RealtimeModel:
+    """A model that was built on the meta device and then given its weights, ready to speak."""
+    config = model.config
     # constants that are no part of a checkpoint are computed, not left on the meta device
     model.language_model.rotary_emb = Qwen2RotaryEmbedding(config.lower)
     model.tts_language_model.rotary_emb = Qwen2RotaryEmbedding(config.upper)
     model.diffusion_head.timestep_embedding = VibeVoiceDiffusionHeadSinusoidalEmbedding(config.head)
-    return model.to(device).eval()
+    model.to(device).eval()
+    narrow_linears(model)
+    upsample_by_product(model.audio_tower.decoder)
+    return model

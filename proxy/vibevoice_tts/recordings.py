@@ -7,11 +7,13 @@ import av.error
 import numpy as np
 from av.audio.resampler import AudioResampler
 
-from vibevoice_tts.engine import Samples, SpeechError
+from vibevoice_tts.engine import InvalidRequest, Samples, SpeechError
 
 SAMPLE_RATE = 24_000
 MOST_SECONDS = 15.0
 """Voice that is used: more of it costs time in every request and adds little."""
+LEAST_SECONDS, GOOD_SECONDS = 3.0, 6.0
+"""A sample of a voice is refused below the first; below the second its clone is unstable."""
 MAX_FILE_SECONDS = 120.0
 _LEVEL_DB = -25.0
 """Root mean square that the model was trained with (microsoft/VibeVoice, preprocessor_config)."""
@@ -49,6 +51,24 @@ def read_recording(path: Path) -> Samples:
     if not samples.size or not np.isfinite(samples).all():
         raise RecordingError(f"{path.name} holds no usable audio")
     return samples
+
+
+def check_sample(samples: Samples) -> Samples:
+    """A sample of a voice to clone, trimmed.
+
+    Raises:
+        InvalidRequest: it is not made of numbers, or has too little speech.
+    """
+    if not np.isfinite(samples).all():
+        raise InvalidRequest("The sample holds values that are not numbers.")
+    trimmed = trim(samples)
+    seconds = trimmed.size / SAMPLE_RATE
+    if seconds < LEAST_SECONDS:
+        raise InvalidRequest(
+            f"The sample has {seconds:.1f} s of speech; expected {GOOD_SECONDS:g} to 30 s, and "
+            f"at least {LEAST_SECONDS:g} s."
+        )
+    return trimmed
 
 
 def trim(samples: Samples, most_seconds: float = MOST_SECONDS) -> Samples:

@@ -6,8 +6,17 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 from secrets import randbelow
 
-from vibevoice_tts.engine import End, InvalidRequest, Samples, SpeechError, SpeechRequest
+from vibevoice_tts.engine import (
+    CannotClone,
+    End,
+    InvalidRequest,
+    Prepared,
+    Samples,
+    SpeechError,
+    SpeechRequest,
+)
 from vibevoice_tts.joints import PieceAudio
+from vibevoice_tts.models import NAMES
 from vibevoice_tts.process import WorkerProcess, WorkerUnavailable
 from vibevoice_tts.script import Piece, cut, read_script, words_in
 from vibevoice_tts.voices import VoiceTable
@@ -61,6 +70,12 @@ class Synthesizer:
         """Requests that speak or wait."""
         return self._present
 
+    def check_cloning(self) -> None:
+        """Raises CannotClone when the model has only voices of its own."""
+        model = self.worker.model
+        if not model.clones:
+            raise CannotClone(f"The model {model.name} cannot clone voices; {NAMES['full']} can.")
+
     def plan(self, script: Script) -> list[Piece]:
         """The pieces of a script, with the voices found.
 
@@ -71,8 +86,8 @@ class Synthesizer:
         info = self.worker.info
         if info is None:
             raise WorkerUnavailable(self.worker.unready_message)
-        if script.samples and not info.clones:
-            raise InvalidRequest(f"The model {info.name} cannot clone voices.")
+        if script.samples:
+            self.check_cloning()
         table = VoiceTable(info.voices, info.aliases, default="")
 
         def find(name: str) -> str:
@@ -88,8 +103,11 @@ class Synthesizer:
             )
         return cut(turns, self._piece_weight)
 
-    async def speak(self, script: Script, pieces: list[Piece]) -> AsyncGenerator[Samples]:
-        """The audio of `pieces` as it is made, mono float32 at the engine's rate.
+    async def speak(
+        self, script: Script, pieces: list[Piece]
+    ) -> AsyncGenerator[Prepared | Samples | End]:
+        """The audio of `pieces` as it is made, mono float32 at the engine's rate; before that of a
+        piece what its voices cost, and after it its end.
 
         Close the generator to stop. Raises TooManyRequests before anything else, BadSpeech, and
         whatever WorkerProcess.synthesize raises.
@@ -103,9 +121,9 @@ class Synthesizer:
                     seed=script.seed,
                     samples=script.samples,
                 )
-                async with aclosing(self._speak_piece(request)) as audio:
-                    async for samples in audio:
-                        yield samples
+                async with aclosing(self._speak_piece(request)) as events:
+                    async for event in events:
+                        yield event
 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
@@ -119,33 +137,40 @@ class Synthesizer:
         finally:
             self._present -= 1
 
-    async def _speak_piece(self, request: SpeechRequest) -> AsyncGenerator[Samples]:
+    async def _speak_piece(
+        self, request: SpeechRequest
+    ) -> AsyncGenerator[Prepared | Samples | End]:
         """One piece, tried again with another seed where the first try failed before any sound."""
         sent = False
         try:
-            async with aclosing(self._attempt(request)) as audio:
-                async for samples in audio:
-                    sent = True
-                    yield samples
+            async with aclosing(self._attempt(request)) as events:
+                async for event in events:
+                    sent = sent or not isinstance(event, Prepared | End)
+                    yield event
             return
         except BadSpeech as error:
             if sent:
                 raise
             logger.warning("a piece of %d words: %s", words_in(request.turns), error)
         seed = randbelow(SEEDS) if request.seed is None else (request.seed + 1) % SEEDS
-        async with aclosing(self._attempt(replace(request, seed=seed))) as audio:
-            async for samples in audio:
-                yield samples
+        async with aclosing(self._attempt(replace(request, seed=seed))) as events:
+            async for event in events:
+                yield event
 
-    async def _attempt(self, request: SpeechRequest) -> AsyncGenerator[Samples]:
+    async def _attempt(self, request: SpeechRequest) -> AsyncGenerator[Prepared | Samples | End]:
         assert self.worker.info is not None
         rate = self.worker.info.sample_rate
         piece = PieceAudio(rate)
         whole = words_in(request.turns) <= SHORT_WORDS
         ready: list[Samples] = []
+        end: End | None = None
         async with aclosing(self.worker.synthesize(request)) as events:
             async for event in events:
+                if isinstance(event, Prepared):
+                    yield event
+                    continue
                 if isinstance(event, End):
+                    end = event
                     if event.reason == "length":
                         raise BadSpeech("The model did not come to an end.")
                     break
@@ -161,3 +186,5 @@ class Synthesizer:
         for samples in ready:
             yield samples
         yield piece.finish()
+        if end:
+            yield end

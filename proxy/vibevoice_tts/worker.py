@@ -13,6 +13,7 @@ import sys
 import threading
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import BinaryIO
 
 from vibevoice_tts import protocol
@@ -22,6 +23,7 @@ from vibevoice_tts.engine import (
     Event,
     Failure,
     InvalidRequest,
+    Prepared,
     SpeechEngine,
     SpeechError,
     SpeechRequest,
@@ -68,18 +70,24 @@ class Worker:
         self._commands: SimpleQueue[Message] = SimpleQueue()
         self._ids: dict[int, int] = {}
         """Handle of every request inside → its id on the pipe."""
+        self._began: dict[int, float] = {}
+        """Id of every request inside → when it came (monotonic)."""
 
     def run(self) -> None:
         """Serve for ever; whatever breaks the engine is raised."""
         threading.Thread(target=self._listen, daemon=True).start()
         _send(self._pipe, Message("ready", asdict(_describe(self._engine))))
         while True:
-            self._obey()
-            events = self._engine.step()
-            for event in events:
-                self._report(event)
-            if not any(isinstance(event, Chunk) for event in events):
-                _send(self._pipe, Message("beat"))
+            self.turn()
+
+    def turn(self) -> None:
+        """Carry out the commands that have come, and one step of the engine."""
+        self._obey()
+        events = self._engine.step()
+        for event in events:
+            self._report(event)
+        if not any(isinstance(event, Chunk) for event in events):
+            _send(self._pipe, Message("beat"))
 
     def _listen(self) -> None:
         while (message := protocol.read(sys.stdin.buffer)) is not None:
@@ -100,8 +108,10 @@ class Worker:
                 self._cancel(number)
 
     def _join(self, number: int, request: SpeechRequest) -> None:
+        began = monotonic()
         try:
             self._ids[self._engine.join(request)] = number
+            self._began[number] = began
         except SpeechError as error:
             _send(self._pipe, _failure(number, error))
 
@@ -109,19 +119,27 @@ class Worker:
         for handle, inside in self._ids.items():
             if inside == number:
                 self._engine.leave(handle)
-                del self._ids[handle]
+                self._forget(handle)
                 return
+
+    def _forget(self, handle: int) -> float:
+        """A request has left; the seconds that it was inside."""
+        return monotonic() - self._began.pop(self._ids.pop(handle))
 
     def _report(self, event: Event) -> None:
         number = self._ids[event.handle]
         match event:
+            case Prepared(_, found, computed, seconds):
+                fields = {"found": found, "computed": computed, "seconds": seconds}
+                _send(self._pipe, Message("prepared", {"id": number, **fields}))
             case Chunk(_, samples):
                 _send(self._pipe, Message("chunk", {"id": number}, samples))
             case End(handle, reason):
-                del self._ids[handle]
-                _send(self._pipe, Message("end", {"id": number, "reason": reason}))
+                seconds = self._forget(handle)
+                fields = {"id": number, "reason": reason, "seconds": seconds}
+                _send(self._pipe, Message("end", fields))
             case Failure(handle, error):
-                del self._ids[handle]
+                self._forget(handle)
                 _send(self._pipe, _failure(number, error))
 
 

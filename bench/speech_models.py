@@ -1,0 +1,125 @@
+"""The speech models at their published sizes with random weights, and engines that speak with them
+for as long as they are asked to."""
+
+import itertools
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import soundfile
+import torch
+from tests.tts_fixtures import FULL, FULL_SIZE, REALTIME_SIZE
+from tokenizers import Tokenizer
+from transformers import VibeVoiceConfig, VibeVoiceForConditionalGeneration
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
+from transformers.models.vibevoice.modeling_vibevoice import (
+    VibeVoiceDiffusionHeadSinusoidalEmbedding,
+)
+
+from vibevoice_tts import full_model, realtime_model
+from vibevoice_tts.checkpoint import full_config
+from vibevoice_tts.full import Full
+from vibevoice_tts.full_model import FullModel
+from vibevoice_tts.full_prompt import FRAME
+from vibevoice_tts.presets import Preset, save_preset
+from vibevoice_tts.realtime import Realtime
+from vibevoice_tts.realtime_model import RealtimeConfig, RealtimeModel
+
+LOWER_POSITIONS, UPPER_POSITIONS = 90, 250
+"""Positions of a preset; Microsoft's have 49 to 120 and 148 to 303."""
+VOICE_SECONDS = 10
+_BLOCK = 2**20
+
+
+def randomise(model: torch.nn.Module, device: torch.device) -> None:
+    """Memory and random weights for a model that was built on the meta device; small numbers, so
+    that nothing overflows on its way through the layers."""
+    model.to_empty(device=device)
+    noise = torch.empty(_BLOCK, device=device).uniform_(-0.02, 0.02)
+    for name, weight in itertools.chain(model.named_parameters(), model.named_buffers()):
+        if weight.ndim < 2:
+            weight.data.fill_(1.0 if "norm" in name or "scaling" in name else 0.0)
+            continue
+        for part in weight.data.view(-1).split(_BLOCK):
+            part.copy_(noise[: part.numel()])
+
+
+def realtime_sizes(layers: int = 0) -> dict[str, Any]:
+    """Values of the Realtime model's config.json; see `_cut`."""
+    return _cut(REALTIME_SIZE, layers)
+
+
+def reference_sizes(layers: int = 0) -> dict[str, Any]:
+    """The same as Microsoft's code wants it."""
+    sizes = realtime_sizes(layers)
+    return {**sizes, "decoder_config": {**sizes["decoder_config"], "model_type": "qwen2"}}
+
+
+def _cut(sizes: dict[str, Any], layers: int) -> dict[str, Any]:
+    """The sizes with `layers` layers of the language model; 0 leaves all."""
+    if not layers:
+        return sizes
+    return {
+        **sizes,
+        "decoder_config": {**sizes["decoder_config"], "num_hidden_layers": layers},
+        "tts_backbone_num_hidden_layers": max(1, layers * 5 // 6),
+    }
+
+
+def realtime_engine(
+    folder: Path, device: torch.device, dtype: torch.dtype, layers: int, capacity: int
+) -> Realtime:
+    """A Realtime model that never ends by itself, with one voice, kept in `folder`."""
+    config = RealtimeConfig.from_original(realtime_sizes(layers))
+    with torch.device("meta"):
+        model = RealtimeModel(config).to(dtype)
+    randomise(model, device)
+    torch.nn.init.constant_(model.tts_eos_classifier.fc2.bias, -100.0)
+    realtime_model.complete(model, device)
+
+    def held(of: Any, positions: int) -> torch.Tensor:
+        size = of.hidden_size // of.num_attention_heads
+        shape = of.num_hidden_layers, 2, of.num_key_value_heads, positions, size
+        return torch.randn(shape) / 10
+
+    preset = Preset(
+        held(config.lower, LOWER_POSITIONS),
+        held(config.upper, UPPER_POSITIONS),
+        held(config.upper, 1),
+        torch.randn(config.upper.hidden_size) / 10,
+    )
+    save_preset(preset, folder / "en-Random_man.safetensors")
+    return Realtime(model, _tokenizer(), folder, capacity=capacity)
+
+
+class _Talkative(FullModel):
+    """Says nothing but frames, whatever its weights."""
+
+    def choose(self, hidden: torch.Tensor, tokens: list[int]) -> list[int]:
+        return [FRAME for _ in super().choose(hidden, tokens)]
+
+
+def full_engine(
+    folder: Path, device: torch.device, dtype: torch.dtype, layers: int, capacity: int
+) -> Full:
+    """A 1.5B model that never ends by itself, with one voice of 10 s, kept in `folder`."""
+    config = VibeVoiceConfig(**full_config(_cut(FULL_SIZE, layers)))
+    with torch.device("meta"):
+        model = VibeVoiceForConditionalGeneration(config)
+        cast(torch.nn.Module, model).to(dtype)
+    randomise(model, device)
+    model.tie_weights()
+    parts = model.model
+    parts.language_model.rotary_emb = Qwen2RotaryEmbedding(parts.language_model.config)
+    parts.diffusion_head.timestep_embedding = VibeVoiceDiffusionHeadSinusoidalEmbedding(
+        parts.diffusion_head.timestep_embedding.config
+    )
+    full_model.complete(model, device)
+    recording = np.random.default_rng(1).normal(0, 0.1, VOICE_SECONDS * Full.sample_rate)
+    soundfile.write(folder / "en-Random_man.wav", recording, Full.sample_rate)
+    return Full(_Talkative(model), _tokenizer(), folder, capacity=capacity)
+
+
+def _tokenizer() -> Tokenizer:
+    """Of single bytes, with the control tokens of the 1.5B model."""
+    return Tokenizer.from_file(str(FULL / "tokenizer.json"))
