@@ -15,7 +15,9 @@ echo "setup: engine for $engine, in .venv (the first time this downloads about $
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip --upgrade
 .venv/bin/python -m pip install --quiet 'uv>=0.8'
-uv() { .venv/bin/uv pip install --quiet --python .venv/bin/python "$@"; }
+# Compiled once here, where two cores do it: every start of the engine would else compile what it imports where the
+# environment keeps Python from writing bytecode.
+uv() { .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python "$@"; }
 export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
 
 if [ "$engine" = cpu ]; then
@@ -29,8 +31,8 @@ if [ "$engine" = cpu ]; then
     excluded=$(mktemp)
     trap 'rm -f "$excluded"' EXIT
     printf '%s; python_version < "3"\n' torchaudio torchvision torchcodec >"$excluded"
-    uv --override "$excluded" torch==2.13.0 -e '.[cpu,proxy,tts,dev]'
+    uv --override "$excluded" torch==2.13.0 -e '.[cpu,proxy,tts,batch,dev]'
 else
-    uv -e '.[gpu,proxy,tts,dev]'
+    uv -e '.[gpu,proxy,tts,batch,dev]'
 fi
 touch .venv/ready

@@ -65,7 +65,8 @@ class FakeEngine:
     """Text and finish reason of the next answers; after them comes `text`, or what an assistant
     message leaves of it."""
     refuses_to_continue: bool = False
-    """Answer 400 to a request that ends with an assistant message."""
+    """Answer `refusal` to a request that ends with an assistant message."""
+    refusal: int = 400
     at_once: int = 0
     """Answers being written."""
     most_at_once: int = 0
@@ -113,7 +114,7 @@ class FakeEngine:
         url["url"] = url["url"].partition(",")[0]
         self.requests.append(body)
         if self.refuses_to_continue and body["messages"][-1]["role"] == "assistant":
-            return JSONResponse({"error": {"message": self.error_message}}, 400)
+            return JSONResponse({"error": {"message": self.error_message}}, self.refusal)
         text, finish_reason = self.text, self.finish_reason
         if self.answers:
             text, finish_reason = self.answers.pop(0)

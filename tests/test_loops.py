@@ -233,12 +233,21 @@ def test_an_answer_that_stays_out_of_tokens_is_marked(
     assert response.headers["x-vibevoice-truncated"] == "length"
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(400, id="allows-no-warmth"),
+        pytest.param(500, id="failed-meanwhile"),
+        pytest.param(503, id="busy-meanwhile"),
+    ],
+)
 def test_an_engine_that_cannot_go_on_ends_the_transcript(
-    http: httpx2.Client, fake_engine: FakeEngine
+    refusal: int, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """An engine that refuses to continue, as one that allows no warmth does, costs no words."""
+    """An engine that does not continue costs none of the words that it had written before."""
     fake_engine.answers = [(IN_A_SEGMENT, "length")]
     fake_engine.refuses_to_continue = True
+    fake_engine.refusal = refusal
     response = transcribe(http)
     assert (response.status_code, response.json()["text"]) == (200, "One. Two.")
     assert response.headers["x-vibevoice-truncated"] == "loop"

@@ -1,40 +1,16 @@
 """GET /metrics after requests of every kind."""
 
 import threading
-from collections.abc import Callable
 
 import httpx2
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from tests.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from tests.metrics import samples, samples_when
 from tests.recordings import tone, wav
 
 pytest_plugins = ("tests.proxy_fixtures",)
 
 SPEECH = wav(tone(2.0))
-
-
-def samples(http: httpx2.Client) -> dict[tuple[str, ...], float]:
-    """(name, label values in the order of their names…) → value, as Prometheus would read them."""
-    answer = http.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=")
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
-
-
-def samples_when(
-    http: httpx2.Client, condition: Callable[[dict[tuple[str, ...], float]], bool]
-) -> dict[tuple[str, ...], float]:
-    """The samples once `condition` holds: a request is counted just after its answer has left."""
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition(found := samples(http)):
-            return found
-        pause.wait(0.01)
-    raise AssertionError("did not happen within ten seconds")
 
 
 @pytest.fixture

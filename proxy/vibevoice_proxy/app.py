@@ -12,7 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from vibevoice_proxy import speech, speech_listings, status, transcriptions, translations
+from vibevoice_proxy import (
+    speech,
+    speech_listings,
+    status,
+    stored_voices,
+    transcriptions,
+    translations,
+)
 from vibevoice_proxy.access import ApiKeys, read_api_keys
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.metrics import CountRequests, Metrics
@@ -46,6 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(translations.router)
     app.include_router(speech.router)
     app.include_router(speech_listings.router)
+    app.include_router(stored_voices.router)
     # The one added last is the first to see a request.
     if keys := read_api_keys(settings):
         app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings)
@@ -55,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after", TRUNCATED],
+            expose_headers=["x-request-id", "retry-after", TRUNCATED, *speech.HEADERS],
         )
     app.add_middleware(CountRequests, metrics=metrics)
     app.add_middleware(RequestId)

@@ -4,6 +4,8 @@ ProxyError
 ├── InvalidRequest              400  the request says something we cannot do
 │   ├── InvalidAudio            400  the recording cannot be decoded or transcribed
 │   ├── ModelNotFound           404
+│   ├── VoiceNotFound           404
+│   ├── Forbidden               403  the operator has not allowed it
 │   ├── UploadTooLarge          413
 │   └── UnsupportedMediaType    415
 ├── RequestTimeout              408  the client stopped in the middle of its upload
@@ -56,6 +58,20 @@ class ModelNotFound(InvalidRequest):
 
     status = 404
     default_code = "model_not_found"
+
+
+class VoiceNotFound(InvalidRequest):
+    """There is no stored voice with the id."""
+
+    status = 404
+    default_code = "voice_not_found"
+
+
+class Forbidden(InvalidRequest):
+    """What is asked for is switched off."""
+
+    status = 403
+    default_code = "forbidden"
 
 
 class UploadTooLarge(InvalidRequest):

@@ -6,6 +6,8 @@ from time import monotonic
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vibevoice_proxy.speech_metrics import SpeechMetrics
+
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600)
 """Buckets from a health check to an hour of audio."""
 RATIOS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
@@ -69,6 +71,7 @@ class Metrics:
         )
         for outcome in ("recovered", "truncated"):
             self._loops.labels(outcome)
+        self.speech = SpeechMetrics(self.registry)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """One answer has ended, `seconds` after its request began."""

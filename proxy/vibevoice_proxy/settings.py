@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from vibevoice_tts.models import Dtype, Kind, ModelType, choose_kinds
+from vibevoice_tts.models import Attention, Dtype, Kind, ModelType, choose_kinds
 
 MIB = 1024 * 1024
 
@@ -44,6 +44,13 @@ class Settings(BaseSettings):
     """Port of a speech-recognition engine on this machine."""
     asr_base_url: str = Field(default="", validation_alias=_named("ASR_BASE_URL"))
     """Base URL of the engine, with or without `/v1`; empty means this machine at `ASR_PORT`."""
+    asr_api: Literal["chat", "transcriptions", "off"] = Field(
+        default="chat", validation_alias=_named("ASR_API")
+    )
+    """What `ASR_BASE_URL` is: chat for our engine, transcriptions for any other server of OpenAI's
+    transcription API, off for none."""
+    asr_api_key: SecretStr = Field(default=SecretStr(""), validation_alias=_named("ASR_API_KEY"))
+    """Key that the engine or transcription server wants; empty means none."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
     """Name under which the engine serves the model."""
     model_aliases: Annotated[tuple[str, ...], NoDecode] = (
@@ -121,10 +128,11 @@ class Settings(BaseSettings):
     """Folder that keeps voice presets once converted from `.pt`; empty means none is kept."""
     tts_device: str = ""
     """Device of the speech models, such as cuda:1, mps or cpu; empty means the best there is."""
-    attn_implementation: str = Field(
-        default="sdpa", validation_alias=_named("ATTN_IMPLEMENTATION"), min_length=1
+    attn_implementation: Attention = Field(
+        default="sdpa", validation_alias=_named("ATTN_IMPLEMENTATION")
     )
-    """Attention of the speech models; flash_attention_2 needs an Ampere GPU or newer."""
+    """Attention of the speech models, sdpa or eager; flash_attention_2 is refused, since it has no
+    place for the mask of a batch whose requests have come at different times."""
     tts_batch_size: int = Field(default=16, ge=1)
     """Requests that a speech model speaks at the same time."""
     tts_max_queue: int = Field(default=32, ge=0)
@@ -137,6 +145,12 @@ class Settings(BaseSettings):
     """Seconds in which a speech model must be loaded and warm, or its worker is started anew."""
     tts_hang_timeout: float = Field(default=60.0, gt=0)
     """Seconds after which a worker that speaks and gives no sign of life is started anew."""
+    voice_uploads: bool = False
+    """Whether clients may store recordings of voices to clone, in `VIBEVOICE_VOICE_DIR`."""
+    voice_dir: str = ""
+    """Folder that keeps stored voices; needed with `VIBEVOICE_VOICE_UPLOADS`."""
+    max_voices: int = Field(default=100, ge=1)
+    """Most voices that are stored, each of at most 15 seconds (0.7 MB)."""
     tts_send_timeout: float = Field(default=60.0, gt=0)
     """Seconds after which speech ends whose client takes nothing of it."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -169,6 +183,12 @@ class Settings(BaseSettings):
     def _check_translation(self) -> Self:
         if self.translate_base_url and not self.translate_model:
             raise ValueError("VIBEVOICE_TRANSLATE_BASE_URL needs VIBEVOICE_TRANSLATE_MODEL")
+        return self
+
+    @model_validator(mode="after")
+    def _check_voices(self) -> Self:
+        if self.voice_uploads and not self.voice_dir:
+            raise ValueError("VIBEVOICE_VOICE_UPLOADS needs VIBEVOICE_VOICE_DIR")
         return self
 
     @model_validator(mode="after")

@@ -7,10 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from starlette.requests import Request
 
 from vibevoice_proxy.encoder import FASTEST, SLOWEST
-from vibevoice_proxy.errors import InvalidRequest, UploadTooLarge
+from vibevoice_proxy.errors import InvalidRequest
+from vibevoice_proxy.upload import receive_body
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-"""More than a voice sample of 30 s takes in base64, whatever its encoding."""
+"""Room for a voice sample of 10 MiB in base64."""
+REF_AUDIO = "ref_audio"
+"""The field with a voice sample, named as in vLLM-Omni; its voice has that name in `speakers`."""
 MAX_SPEAKERS = 4
 MAX_NAME = 200
 """Characters of the name of a model, a voice or a speaker."""
@@ -52,7 +55,10 @@ class SpeechOptions(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     """The same seed and request make the same audio."""
     speakers: Annotated[dict[Name, Name], Field(max_length=MAX_SPEAKERS)] | None = None
-    """Names of speakers in the text → voices."""
+    """Names of speakers in the text → voices; `ref_audio` means the voice of that field."""
+    ref_audio: str = ""
+    """A recording of 6 to 30 s, in base64 or as a data URL, whose voice is cloned and taken in
+    place of `voice`, with a model that can."""
 
     @model_validator(mode="before")
     @classmethod
@@ -63,18 +69,22 @@ class SpeechOptions(BaseModel):
 
     @property
     def voice_name(self) -> str:
-        """The voice in either form."""
+        """The voice in any form."""
+        if self.ref_audio:
+            return REF_AUDIO
         return self.voice if isinstance(self.voice, str) else self.voice.id
 
     @classmethod
-    async def from_request(cls, request: Request, max_chars: int) -> Self:
-        """The options in the body of `request`.
+    async def from_request(cls, request: Request, max_chars: int, timeout: float) -> Self:
+        """The options in the body of `request`; `timeout`: seconds that the client may pause.
 
-        Raises UploadTooLarge, RequestValidationError for a wrong or missing field, InvalidRequest
-        for what is no JSON and for a text of more than `max_chars` characters or none.
+        Raises UploadTooLarge, RequestTimeout, RequestValidationError for a wrong or missing field,
+        InvalidRequest for what is no JSON and for a text of more than `max_chars` characters or
+        none.
         """
         try:
-            options = cls.model_validate_json(await _body(request))
+            body = await receive_body(request, MAX_BODY_BYTES, timeout=timeout)
+            options = cls.model_validate_json(body)
         except ValidationError as error:
             if error.errors()[0]["type"] == "json_invalid":
                 raise InvalidRequest(
@@ -100,15 +110,6 @@ def body_schema() -> dict[str, Any]:
     schema["properties"]["voice"]["anyOf"][1] = voice_id
     content = {"application/json": {"schema": schema}}
     return {"requestBody": {"required": True, "content": content}}
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise UploadTooLarge(f"Maximum content size limit ({MAX_BODY_BYTES} bytes) exceeded.")
-    return bytes(body)
 
 
 def _located(error: ValidationError) -> list[Any]:

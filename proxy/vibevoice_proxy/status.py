@@ -38,11 +38,13 @@ async def check_liveness() -> dict[str, str]:
 async def check_health(request: Request) -> JSONResponse:
     """200 when requests can be served, 503 with the state of each part while not."""
     resources = resources_of(request)
-    parts = {"proxy": "ok", "asr": "ok"}
-    try:
-        await resources.upstream.check_health()
-    except UpstreamError as error:
-        parts["asr"] = str(error)
+    parts = {"proxy": "ok"}
+    if resources.transcriber:
+        parts["asr"] = "ok"
+        try:
+            await resources.transcriber.check_health()
+        except UpstreamError as error:
+            parts["asr"] = str(error)
     for synthesizer in resources.synthesizers.models:
         worker = synthesizer.worker
         parts[worker.model.name] = "ok" if worker.ready else worker.unready_message
@@ -80,8 +82,9 @@ async def retrieve_model(name: str, request: Request) -> dict[str, Any]:
 
 def _names(resources: Resources) -> list[str]:
     settings = resources.settings
-    names = [settings.served_model_name, *settings.model_aliases, *resources.synthesizers.names]
-    return list(dict.fromkeys(names))
+    recognized = [settings.served_model_name, *settings.model_aliases]
+    names = recognized if resources.transcriber else []
+    return list(dict.fromkeys([*names, *resources.synthesizers.names]))
 
 
 def _model(name: str, resources: Resources) -> dict[str, Any]:

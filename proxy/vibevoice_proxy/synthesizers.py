@@ -1,4 +1,5 @@
-"""The speech models of this process, each with a worker of its own."""
+"""The speech models of this process, each with a worker of its own: a model that crashes, hangs or
+runs out of memory costs the requests of the other nothing."""
 
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -15,7 +16,7 @@ from vibevoice_proxy.errors import (
 )
 from vibevoice_proxy.settings import Settings
 from vibevoice_tts import engine, synthesizer
-from vibevoice_tts.models import Kind, Model, folders, routes
+from vibevoice_tts.models import NAMES, Kind, Model, folders, routes
 from vibevoice_tts.process import WorkerUnavailable, open_worker
 from vibevoice_tts.synthesizer import Synthesizer
 
@@ -43,6 +44,22 @@ class Synthesizers:
     def models(self) -> list[Synthesizer]:
         """The models, the default first."""
         return list(self._models.values())
+
+    def has_voice(self, name: str) -> bool:
+        """Whether a model has a voice or an alias of this name, in any case."""
+        lowered = name.lower()
+        infos = [one.worker.info for one in self.models if one.worker.info]
+        return any(
+            lowered == known.lower() for info in infos for known in (*info.voices, *info.aliases)
+        )
+
+    def check_cloning(self) -> None:
+        """Raises InvalidRequest when no model here clones voices."""
+        if not any(model.worker.model.clones for model in self.models):
+            raise InvalidRequest(
+                f"No model served here can clone voices; {NAMES['full']} can "
+                "(TTS_MODEL_TYPE=1.5b or both)."
+            )
 
     def find(self, name: str) -> Synthesizer:
         """The model that `name` means; raises ModelNotFound."""
@@ -92,6 +109,8 @@ def speech_errors() -> Iterator[None]:
         yield
     except engine.UnknownVoice as error:
         raise InvalidRequest(str(error), param="voice") from error
+    except engine.CannotClone as error:
+        raise InvalidRequest(str(error), param="model") from error
     except engine.InvalidRequest as error:
         raise InvalidRequest(str(error), param="input") from error
     except synthesizer.TooManyRequests as error:

@@ -1,55 +1,57 @@
 """A decoded recording in, its segments one by one and its transcript out.
 
-Here an answer that goes wrong on the way is mended: when the model loops or runs out of tokens, it
-is asked again to go on from its last whole segment, a little warmer each time. Here too the pieces
-of a recording that is too long for the model are transcribed side by side and joined in order.
+The pieces of a recording that is too long for the model are transcribed side by side here and
+joined in order.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import replace
 from time import monotonic
+from typing import Protocol
 
 import anyio
 
-from vibevoice_proxy.errors import InvalidAudio, UpstreamError
-from vibevoice_proxy.loops import LoopWatch, is_loop
-from vibevoice_proxy.metrics import Metrics
+from vibevoice_proxy.errors import UpstreamError
 from vibevoice_proxy.pieces import Piece, Recording
-from vibevoice_proxy.prompt import Attempt, max_answer_tokens
-from vibevoice_proxy.transcript import Segment, Transcript, TranscriptDecoder, Usage
-from vibevoice_proxy.upstream import (
-    AUDIO_TOKEN_SAMPLES,
-    Finish,
-    TextDelta,
-    TokenCount,
-    Upstream,
-    UpstreamEvent,
-)
-
-TEMPERATURES = (0.0, 0.2, 0.4, 0.6)
-"""Of the first attempt and of those that go on after a loop: Whisper's steps (openai/whisper,
-`transcribe.py`), up to where a transcript is still one."""
-MIN_TOKENS = 64
-"""With fewer left for the answer, it is not worth going on."""
-END_SECONDS = 1.0
-"""A loop so near the end of the recording has cut nothing off: there is nothing to go on to."""
-CHECK_CHARS = 128
-"""A segment being written is searched for a loop each time it has grown by so much."""
+from vibevoice_proxy.transcript import Segment, Transcript, Usage
 
 logger = logging.getLogger(__name__)
 
 
-class Transcriber:
-    """Transcribes recordings by one engine."""
+class Recognizer(Protocol):
+    """What transcribes the pieces: our engine, or another transcription server."""
 
-    def __init__(self, upstream: Upstream, metrics: Metrics, piece_concurrency: int) -> None:
+    def transcribe(
+        self, piece: Piece, info: str, language: str | None, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """The segments of one piece, its times and speakers its own; then its transcript, whose
+        segments are left out. Closing the iterator stops the work.
+
+        `info` is what is told beside the audio and may be empty, `language` what the client named.
+
+        Raises InvalidAudio when the recording is refused and an UpstreamError for everything else
+        that keeps the answer from being whole.
+        """
+        ...
+
+    async def check_health(self) -> None:
+        """Raises an UpstreamError when requests cannot be served now."""
+        ...
+
+
+class Transcriber:
+    """Transcribes recordings by one recognizer."""
+
+    def __init__(self, recognizer: Recognizer, piece_concurrency: int) -> None:
         """`piece_concurrency`: pieces of one recording transcribed at the same time."""
-        self._upstream = upstream
-        self._metrics = metrics
+        self._recognizer = recognizer
         self._piece_concurrency = piece_concurrency
+
+    async def check_health(self) -> None:
+        """Raises an UpstreamError when requests cannot be served now."""
+        await self._recognizer.check_health()
 
     async def transcribe(
         self, recording: Recording, info: str, language: str | None, request_id: str
@@ -58,16 +60,16 @@ class Transcriber:
 
         With several pieces, the number of the piece is part of the speakers' names: whether A of
         one piece (A1) is A of the next (A2) is not known. Closing the iterator stops the engine's
-        work. Raises what `Upstream.transcribe` raises, and an UpstreamError when there is no
+        work. Raises what `Recognizer.transcribe` raises, and an UpstreamError when there is no
         transcript at all.
         """
         started = monotonic()
         segments: list[Segment] = []
         ends: list[Transcript] = []
         if len(recording.pieces) == 1:
-            results = self._piece(recording.pieces[0], info, request_id)
+            results = self._piece(recording.pieces[0], info, language, request_id)
         else:
-            results = self._pieces(recording.pieces, info, request_id)
+            results = self._pieces(recording.pieces, info, language, request_id)
         async with aclosing(results):
             async for result in results:
                 if isinstance(result, Segment):
@@ -85,12 +87,12 @@ class Transcriber:
             tuple(segments),
             recording.duration,
             _total([end.usage for end in ends if end.usage]),
-            language,
+            language or next((end.language for end in ends if end.language), None),
             ",".join(reasons) or None,
         )
 
     async def _pieces(
-        self, pieces: tuple[Piece, ...], info: str, request_id: str
+        self, pieces: tuple[Piece, ...], info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
         """The results of all pieces, in their order and at their times."""
         places = asyncio.Semaphore(self._piece_concurrency)
@@ -99,7 +101,7 @@ class Transcriber:
         scopes = [anyio.CancelScope() for _ in pieces]
 
         async def work(number: int, results: asyncio.Queue[Segment | Transcript | None]) -> None:
-            answers = self._piece(pieces[number - 1], info, f"{request_id}-{number}")
+            answers = self._piece(pieces[number - 1], info, language, f"{request_id}-{number}")
             try:
                 with scopes[number - 1]:
                     async with places, aclosing(answers):
@@ -125,136 +127,17 @@ class Transcriber:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _piece(
-        self, piece: Piece, info: str, request_id: str
+        self, piece: Piece, info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """The segments of one piece, its times and speakers its own; then its transcript, whose
-        segments are left out."""
+        """As `Recognizer.transcribe`; of silence nothing is asked."""
         if piece.is_silent:
             yield Transcript((), piece.duration)
             return
-        usage: list[Usage] = []
-        tokens = max_answer_tokens(piece.duration)
-        answer = _Answer(piece)
-        reason: str | None = None
-        looped = False
-        for number, temperature in enumerate(TEMPERATURES):
-            attempt = Attempt(tokens, answer.written, temperature)
-            attempt_id = f"{request_id}-r{number}" if number else request_id
-            events = self._upstream.transcribe(piece, info, attempt_id, attempt)
-            try:
-                async with aclosing(events):
-                    async for event in events:
-                        for segment in answer.read(event):
-                            yield segment
-                        if answer.is_looping:
-                            break
-            except InvalidAudio:
-                if not reason:
-                    raise
-                logger.warning("%s: the engine does not go on after a %s", attempt_id, reason)
-                break
-            if answer.usage:
-                usage.append(answer.usage)
-            reason = answer.trouble
-            looped = looped or reason == "loop"
-            if reason == "loop" and answer.end > piece.duration - END_SECONDS:
-                reason = None
-            if not reason:
-                break
-            logger.warning("%s: stopped (%s) after %d segments", attempt_id, reason, answer.kept)
-            tokens -= answer.kept_tokens
-            if number + 1 == len(TEMPERATURES) or tokens < MIN_TOKENS:
-                break
-            answer = _Answer(piece, answer)
-        for segment in answer.finish():
-            yield segment
-        if looped:
-            self._metrics.loop(recovered=not reason)
-        if not reason and not answer.kept and not answer.is_complete:
-            raise UpstreamError("The model gave no transcript of the recording.")
-        yield Transcript((), piece.duration, _whole(usage), truncated=reason)
-
-
-class _Answer:
-    """One attempt at a piece, as far as the model has written it."""
-
-    def __init__(self, piece: Piece, before: "_Answer | None" = None) -> None:
-        """`before`: the attempt that this one goes on from, at its last whole segment."""
-        self.written = before.kept_text if before else ""
-        """What this attempt goes on from."""
-        self.kept = 0
-        """Whole segments that are no part of a loop, with those of the attempts before."""
-        self.end = 0.0
-        """Seconds of the piece that the segments kept reach."""
-        self.kept_tokens = 0
-        """Tokens of this attempt in them, at least."""
-        self.is_looping = False
-        self.usage: Usage | None = None
-        self._piece = piece
-        self._decoder = TranscriptDecoder(piece.duration)
-        self._watch = LoopWatch()
-        self._finish_reason = ""
-        self._unsearched = 0
-        self._known = 0
-        self._read(self.written)
-        self._known = before.kept if before else 0
-
-    @property
-    def trouble(self) -> str | None:
-        """Why the answer is not whole: `loop` or `length`."""
-        if self.is_looping:
-            return "loop"
-        return "length" if self._finish_reason == "length" else None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the model said all it meant to."""
-        return self._decoder.complete
-
-    @property
-    def kept_text(self) -> str:
-        """The model's text to the end of the last segment kept."""
-        return self._decoder.text_through(self.kept)
-
-    def read(self, event: UpstreamEvent) -> list[Segment]:
-        """The segments that `event` completes."""
-        match event:
-            case TextDelta(text):
-                return self._read(text)
-            case TokenCount(prompt, completion):
-                audio = -(-self._piece.samples // AUDIO_TOKEN_SAMPLES)
-                self.usage = Usage(prompt, completion, min(audio, prompt))
-            case Finish(reason):
-                self._finish_reason = reason
-        return []
-
-    def finish(self) -> list[Segment]:
-        """The segments that only the end of the answer completes; none when it is a loop."""
-        if self.is_looping:
-            return []
-        return self._pass_on(self._decoder.finish()) + self._new(self._watch.finish())
-
-    def _read(self, text: str) -> list[Segment]:
-        found = self._pass_on(self._decoder.feed(text))
-        self._unsearched += len(text)
-        if self._unsearched >= CHECK_CHARS and not self.is_looping:
-            self._unsearched = 0
-            self.is_looping = is_loop(*self._decoder.open_segment)
-        return found
-
-    def _pass_on(self, segments: list[Segment]) -> list[Segment]:
-        passed = [passed for segment in segments for passed in self._watch.pass_on(segment)]
-        self.is_looping = self.is_looping or self._watch.is_looping
-        return self._new(passed)
-
-    def _new(self, segments: list[Segment]) -> list[Segment]:
-        """`segments` without those that the client knows from the attempt before."""
-        known = max(0, self._known - self.kept)
-        self.kept += len(segments)
-        self.end = max([self.end, *(segment.end for segment in segments)])
-        if segments and self.usage:
-            self.kept_tokens = self.usage.output_tokens
-        return segments[known:]
+        async with aclosing(
+            self._recognizer.transcribe(piece, info, language, request_id)
+        ) as results:
+            async for result in results:
+                yield result
 
 
 def _placed(segment: Segment, start: float, number: int) -> Segment:
@@ -265,14 +148,6 @@ def _placed(segment: Segment, start: float, number: int) -> Segment:
         segment.speaker and f"{segment.speaker}{number}",
         segment.text,
     )
-
-
-def _whole(attempts: list[Usage]) -> Usage | None:
-    """The tokens of several attempts at one piece; its prompt counts once."""
-    if not attempts:
-        return None
-    output = sum(usage.output_tokens for usage in attempts)
-    return replace(attempts[0], output_tokens=output)
 
 
 def _total(pieces: list[Usage]) -> Usage | None:

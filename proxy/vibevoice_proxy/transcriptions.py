@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from vibevoice_proxy.audio import transcode
 from vibevoice_proxy.disconnect import until_disconnect
-from vibevoice_proxy.errors import UpstreamError
-from vibevoice_proxy.events import EventStream
+from vibevoice_proxy.errors import ModelNotFound, UpstreamError
+from vibevoice_proxy.events import stream_events
 from vibevoice_proxy.formats import render
 from vibevoice_proxy.options import RecordingOptions, TranscriptionOptions, body_schema
 from vibevoice_proxy.pieces import Recording
@@ -46,7 +46,7 @@ async def create_transcription(request: Request) -> Response:
         results = transcribe(uploaded_file(form), options, request)
         if options.stream:
             ping_interval = resources.settings.ping_interval
-            return EventStream(results, options.response_format, files.pop_all(), ping_interval)
+            return stream_events(results, options.response_format, files.pop_all(), ping_interval)
         transcript = await until_disconnect(request, partial(last, results))
         return respond(transcript, options.response_format)
 
@@ -56,6 +56,8 @@ async def receive_recording(request: Request) -> AsyncIterator[FormData]:
     """The form of `request`, with a place among the requests in flight, until the block ends."""
     resources = resources_of(request)
     settings = resources.settings
+    if resources.transcriber is None:
+        raise ModelNotFound("This server does not transcribe (ASR_API=off).", param="model")
     async with resources.admission.place():
         started = monotonic()
         received = receive_form(
@@ -75,7 +77,8 @@ async def transcribe(
     """Decodes `upload`; then each segment as soon as the model has written it, and the transcript
     at the end. Close the iterator to stop all work."""
     resources = resources_of(request)
-    metrics = resources.metrics
+    metrics, transcriber = resources.metrics, resources.transcriber
+    assert transcriber, "receive_recording has refused the request"
     with ExitStack() as files:
         started = monotonic()
         recording = await _decode(upload, files, resources)
@@ -88,7 +91,7 @@ async def transcribe(
             recording.size,
             decoded - started,
         )
-        results = resources.transcriber.transcribe(
+        results = transcriber.transcribe(
             recording, options.info, options.spoken_language, request.state.request_id
         )
         segments = 0

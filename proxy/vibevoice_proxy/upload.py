@@ -79,15 +79,25 @@ async def receive_form(
                 value.file.close()
 
 
-def uploaded_file(form: FormData) -> UploadFile:
-    """The recording in `form`. Raises InvalidRequest or InvalidAudio when it is not there."""
-    upload = form.get("file")
+async def receive_body(request: Request, max_bytes: int, *, timeout: float) -> bytes:
+    """The whole body of `request`; raises UploadTooLarge and RequestTimeout as `receive_form`."""
+    return b"".join([chunk async for chunk in _counted(request, max_bytes, timeout)])
+
+
+def uploaded_file(form: FormData, *fields: str) -> UploadFile:
+    """The recording in `form`, in the first of `fields` that is there; `file` unless told.
+
+    Raises InvalidRequest or InvalidAudio when there is none.
+    """
+    names = fields or ("file",)
+    field = next((name for name in names if name in form), names[0])
+    upload = form.get(field)
     if upload is None:
-        raise InvalidRequest("The field file is missing.", param="file", code="missing_file")
+        raise InvalidRequest(f"The field {field} is missing.", param=field, code="missing_file")
     if isinstance(upload, str):
         raise InvalidRequest(
-            "The field file is text; expected a file part, that is one with a filename.",
-            param="file",
+            f"The field {field} is text; expected a file part, that is one with a filename.",
+            param=field,
         )
     if not upload.size:
         raise InvalidAudio("The file is empty (0 bytes).", code="audio_too_short")

@@ -32,6 +32,10 @@ WARMER_HEADER = "x-vibevoice-temperature"
 """How our engine's middleware, which pins the temperature, is asked to allow another."""
 CONNECT_RETRIES = 2
 """After 0 and 0.5 s. Nothing was sent by then, so trying again costs nothing."""
+REFUSED = (
+    "The engine refused the recording. It expects speech of at most about an hour that fits its "
+    "context together with the prompt."
+)
 KEEPALIVE_SECONDS = 2
 """Less than the 5 s after which vLLM closes an idle connection: it is never written to then."""
 
@@ -87,7 +91,7 @@ class Upstream:
         warmer = {WARMER_HEADER: f"{attempt.temperature:g}"} if attempt.temperature else {}
         deadline = monotonic() + settings.transcription_timeout
         finished = False
-        with _transport_errors():
+        with transport_errors():
             async with self._client.sse(
                 "/v1/chat/completions",
                 method="POST",
@@ -100,7 +104,7 @@ class Upstream:
                 },
             ) as source:
                 if source.response.status_code != 200:
-                    raise await _refusal(source.response)
+                    raise await refusal(source.response, REFUSED)
                 async for event in source:
                     if monotonic() > deadline:
                         raise UpstreamTimeout(
@@ -117,7 +121,7 @@ class Upstream:
 
     async def check_health(self) -> None:
         """Raises an UpstreamError when the engine cannot serve requests now."""
-        with _transport_errors():
+        with transport_errors():
             response = await self._client.get("/health", timeout=self._settings.health_timeout)
         if response.status_code != 200:
             raise UpstreamUnavailable("The engine is not ready.")
@@ -128,8 +132,8 @@ def _is_end(event: UpstreamEvent) -> bool:
 
 
 @asynccontextmanager
-async def open_upstream(settings: Settings) -> AsyncIterator[Upstream]:
-    """The engine's client for the life of the process."""
+async def open_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """The client of the engine, or of what stands in its place, for the life of the process."""
     timeout = httpx2.Timeout(
         connect=settings.upstream_connect_timeout,
         read=settings.upstream_read_timeout,
@@ -141,10 +145,15 @@ async def open_upstream(settings: Settings) -> AsyncIterator[Upstream]:
     )
     # The engine is a part of this stack: no proxy or credentials from the environment apply to it.
     transport = httpx2.AsyncHTTPTransport(limits=limits, trust_env=False, retries=CONNECT_RETRIES)
+    key = settings.asr_api_key.get_secret_value()
     async with httpx2.AsyncClient(
-        base_url=settings.asr_url, timeout=timeout, transport=transport, trust_env=False
+        base_url=settings.asr_url,
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        timeout=timeout,
+        transport=transport,
+        trust_env=False,
     ) as client:
-        yield Upstream(client, settings)
+        yield client
 
 
 async def _body(head: bytes, piece: Piece, tail: bytes) -> AsyncIterator[bytes]:
@@ -180,8 +189,11 @@ def _parse(data: str) -> Iterator[UpstreamEvent]:
         raise UpstreamError("The engine's answer could not be understood.") from error
 
 
-async def _refusal(response: httpx2.Response) -> Exception:
-    """What an error status of the engine means to the client, who is not told its wording."""
+async def refusal(response: httpx2.Response, refused: str) -> Exception:
+    """What an error status of the engine means to the client, who is not told its wording.
+
+    `refused` is the message when the recording itself is refused.
+    """
     detail = b""
     async for chunk in response.aiter_bytes():
         detail += chunk
@@ -189,19 +201,16 @@ async def _refusal(response: httpx2.Response) -> Exception:
             break
     status = response.status_code
     logger.warning("engine answered %d: %r", status, detail[:ERROR_BODY_LIMIT])
-    if status in (400, 422):
-        return InvalidAudio(
-            "The engine refused the recording. It expects speech of at most about an hour that "
-            "fits its context together with the prompt.",
-            code="refused_by_engine",
-        )
+    if status in (400, 413, 422):
+        return InvalidAudio(refused, code="refused_by_engine")
     if status in (429, 503):
         return UpstreamUnavailable("The engine is busy or not ready. Try again soon.")
     return UpstreamError("The engine could not transcribe the recording.")
 
 
 @contextmanager
-def _transport_errors() -> Iterator[None]:
+def transport_errors() -> Iterator[None]:
+    """What fails on the way to the engine and back, as an UpstreamError."""
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:

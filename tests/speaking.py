@@ -1,0 +1,88 @@
+"""Asking a proxy for speech, and the models and recordings for it."""
+
+import base64
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import soundfile
+import torch
+from tests.tts_fixtures import FULL, REALTIME
+from transformers import VibeVoiceConfig, VibeVoiceForConditionalGeneration
+
+from vibevoice_tts.checkpoint import full_config, read_config
+
+SPEECH = "/v1/audio/speech"
+WEIGHTS_SEED = 42
+
+
+def make_models(folder: Path) -> Path:
+    """A `MODEL_DIR` with two tiny models and their voices."""
+    (folder / "voices").mkdir()
+    (folder / "VibeVoice-Realtime-0.5B").symlink_to(REALTIME)
+    (folder / "voices" / "streaming_model").symlink_to(REALTIME / "voices")
+    _write_full(folder / "VibeVoice-1.5B")
+    (folder / "voices" / "full_model").symlink_to(FULL / "voices")
+    return folder
+
+
+def _write_full(folder: Path) -> None:
+    """A 1.5B model of a million random parameters, in the layout of transformers.
+
+    Its frames have 3200 samples as those of the published model, so that a voice of some seconds
+    takes a few positions, and not thousands as with the model of tests/data. The weights are such
+    that it says something and comes to an end.
+    """
+    values = full_config(read_config(FULL))
+    for part in ("audio_config", "semantic_model_config"):
+        values[part] |= {
+            "num_filters": 2,
+            "downsampling_ratios": [2, 2, 4, 5, 5, 8],
+            "depths": [1] * 7,
+        }
+    with torch.random.fork_rng():
+        torch.manual_seed(WEIGHTS_SEED)
+        model = VibeVoiceForConditionalGeneration(VibeVoiceConfig(**values))
+        for name, weight in model.named_parameters():
+            if weight.ndim >= 2:
+                torch.nn.init.normal_(weight, 0, weight[0].numel() ** -0.5)
+            elif "gamma" in name:
+                torch.nn.init.constant_(weight, 0.5)
+    parts = model.model
+    parts.audio_tower.decoder.head.conv.weight.data *= 0.1  # not to clip
+    parts.latent_scaling_factor.data.fill_(1.0)
+    parts.latent_bias_factor.data.fill_(0.0)
+    model.save_pretrained(folder)
+    (folder / "tokenizer.json").write_bytes((FULL / "tokenizer.json").read_bytes())
+
+
+def wait_until_it_speaks(base: str, *models: str) -> None:
+    """Returns once the workers of `models` are ready."""
+    deadline = time.monotonic() + 300
+    while any(httpx2.get(f"{base}/health").json()["parts"][model] != "ok" for model in models):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def speak(http: httpx2.Client, **body: Any) -> httpx2.Response:
+    """The answer to a request for plain samples, of the 1.5B model unless told."""
+    fields = {"model": "tts-1-hd", "response_format": "pcm", "seed": 1, "steps": 2, **body}
+    return http.post(SPEECH, json=fields)
+
+
+def encoded(data: bytes) -> str:
+    """Bytes in base64."""
+    return base64.b64encode(data).decode()
+
+
+def recording(seconds: float, pitch: float = 120.0, rate: int = 24_000, form: str = "WAV") -> bytes:
+    """A buzz with vibrato, as a file; other pitches are other speakers."""
+    time = np.arange(round(seconds * rate)) / rate
+    phase = 2 * np.pi * pitch * time + 2 * np.sin(2 * np.pi * 5 * time)
+    samples = np.sum([np.sin(n * phase) / n for n in range(1, 8)], axis=0) * 0.1
+    content = io.BytesIO()
+    soundfile.write(content, samples, rate, format=form)
+    return content.getvalue()
