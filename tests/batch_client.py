@@ -34,7 +34,9 @@ class Batch:
             yield process
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
+            if process.stderr:
+                process.stderr.close()
 
     def run(self, *arguments: str | Path, **environ: str) -> tuple[int, str]:
         """Exit code and stderr."""
