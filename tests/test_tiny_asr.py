@@ -20,8 +20,9 @@ def transcribe(url: str, recordings: list) -> list[str]:
 @pytest.mark.parametrize(
     ("kind", "errors", "near", "speakers"),
     [
-        pytest.param("1 speaker, 1-8 words", 0.15, 0.95, 1.0, id="one-segment"),
-        pytest.param("2 speakers, 4-8 s", 0.25, 0.8, 0.75, id="two-speakers"),
+        pytest.param("1 speaker, 1-8 words", 0.12, 0.9, 0.95, id="one-segment"),
+        pytest.param("2 speakers, 4-8 s", 0.12, 0.9, 0.85, id="two-speakers"),
+        pytest.param("2 speakers, 8-30 s", 0.12, 0.85, 0.6, id="half-a-minute"),
     ],
 )
 def test_transcribes_held_out_speech(
