@@ -5,6 +5,7 @@ resident memory of each during that request, `before` what it held just before.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
@@ -91,7 +92,12 @@ def by_minute(recording: Recording, heard: list[dict], minutes: list[float]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10, 60])
+    parser.add_argument(
+        "--piece-seconds", help="cut longer recordings, as `make serve` does at 60 (default: 3600)"
+    )
     args = parser.parse_args()
+    if args.piece_seconds:
+        os.environ["VIBEVOICE_MAX_PIECE_SECONDS"] = args.piece_seconds
     api_port, asr_port = free_port(), free_port()
     log = Path(tempfile.gettempdir()) / "vibevoice-bench-engine.log"
     with stack(EMBEDDED, api_port, asr_port, log):

@@ -83,6 +83,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         model = os.environ.get("MODEL_DIR") or EMBEDDED
+        if model == EMBEDDED:
+            # It is right up to about a minute (docs/tiny-asr.md), the real model up to an hour.
+            os.environ.setdefault("VIBEVOICE_MAX_PIECE_SECONDS", "60")
         with stack(model, api_port, asr_port) as parts:
             print(
                 f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; try:\n\n"
