@@ -40,7 +40,9 @@ contains() { # text, command…
     local text=$1
     shift
     # Not a pipe: grep ends at the first match, and what still writes would have failed.
-    "$@" >"$answers/answer" && grep -q -- "$text" "$answers/answer" || { cat "$answers/answer"; return 1; }
+    "$@" >"$answers/answer" && grep -q -- "$text" "$answers/answer" && return
+    cat "$answers/answer"
+    return 1
 }
 status() { # expected status, curl's arguments…
     local expected=$1 got
