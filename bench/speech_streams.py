@@ -1,0 +1,69 @@
+"""How soon the proxy answers `/health/live` while it streams speech to many clients.
+
+    python bench/speech_streams.py --streams 16
+
+starts the proxy with eSpeak NG as its model, in a process of its own; each client is a process too.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / path) for path in (".", "scripts", "proxy")]
+
+from demo import free_port  # noqa: E402
+from serve import wait_until_ready  # noqa: E402
+
+TEXT = "The birch canoe slid on the smooth planks while the sun rose over the quiet lake. " * 20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The proxy's latency while it speaks.")
+    parser.add_argument("--streams", type=int, default=16)
+    options = parser.parse_args()
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environ = {**os.environ, "API_PORT": str(port), "ASR_API": "off", "TTS_MODEL_TYPE": "espeak"}
+    body = json.dumps({"model": "tts-1", "voice": "alloy", "input": TEXT})
+    command = ["curl", "-sf", "-o", os.devnull, "-w", "%{time_starttransfer} %{size_download}\n"]
+    command += ["-H", "content-type: application/json", "-d", body, f"{url}/v1/audio/speech"]
+    proxy = subprocess.Popen([sys.executable, "-m", "vibevoice_proxy"], env=environ, cwd=ROOT)
+    try:
+        wait_until_ready(f"{url}/health", proxy, 60)
+        with httpx2.Client(base_url=url, timeout=30) as client:
+            client.get("/health/live").raise_for_status()
+            clients = [
+                subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+                for _ in range(options.streams)
+            ]
+            delays: list[float] = []
+            while any(client.poll() is None for client in clients):
+                started = time.perf_counter()
+                client.get("/health/live").raise_for_status()
+                delays.append(time.perf_counter() - started)
+                time.sleep(0.005)
+        answers = [client.communicate()[0].split() for client in clients]
+        complete = sum(client.returncode == 0 for client in clients)
+        first = max(float(seconds) for seconds, _ in answers)
+        sizes = {int(size) for _, size in answers}
+        p50, p99 = 1000 * np.quantile(delays, [0.5, 0.99])
+        print(
+            f"{complete} of {options.streams} streams complete ({min(sizes)} to {max(sizes)} bytes "
+            f"of mp3), first bytes after {first:.2f} s at most; {len(delays)} health checks: "
+            f"median {p50:.1f} ms, p99 {p99:.1f} ms, at most {1000 * max(delays):.1f} ms"
+        )
+    finally:
+        proxy.terminate()
+        proxy.wait()
+
+
+if __name__ == "__main__":
+    main()
