@@ -2,13 +2,11 @@
 
 import os
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2
+from tests.processes import running
 
 from vibevoice_vllm.command import LaunchSettings, engine_command
 
@@ -42,29 +40,7 @@ def start_engine(
     for flag in () if pinned else _PINNING:
         at = argv.index(flag)
         argv = argv[:at] + argv[at + 2 :]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            argv,
-            env={**os.environ, **command.env, **environ},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
     url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _is_ready(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace")[-4000:]
-                raise RuntimeError(f"the engine did not get ready:\n{tail}")
-            time.sleep(0.5)
+    environment = {**os.environ, **command.env, **environ}
+    with running("the engine", argv, f"{url}/health", log, START_SECONDS, environ=environment):
         yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx2.get(f"{url}/health", timeout=10).status_code == 200
-    except httpx2.TransportError:
-        return False

@@ -8,14 +8,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import yaml
+from tests.processes import running
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-litellm"
@@ -87,36 +86,20 @@ def start_litellm(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     argv = ["--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)]
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [str(commands / "litellm"), *argv],
-            env={
-                **os.environ,
-                "LITELLM_MASTER_KEY": KEY,
-                "LITELLM_LOCAL_MODEL_COST_MAP": "true",
-                "PYTHONWARNINGS": "",
-            },
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-        )
     url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _is_ready(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace")[-4000:]
-                raise RuntimeError(f"LiteLLM did not get ready:\n{tail}")
-            time.sleep(0.3)
+    environ = {
+        **os.environ,
+        "LITELLM_MASTER_KEY": KEY,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "true",
+        "PYTHONWARNINGS": "",
+    }
+    with running(
+        "LiteLLM",
+        [commands / "litellm", *argv],
+        f"{url}/health/liveliness",
+        folder / "log",
+        START_SECONDS,
+        environ=environ,
+        cwd=ROOT,
+    ):
         yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx2.get(f"{url}/health/liveliness", timeout=10).status_code == 200
-    except httpx2.TransportError:
-        return False

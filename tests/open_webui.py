@@ -4,21 +4,19 @@ import io
 import json
 import os
 import re
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import av
-import httpx2
 from av.audio.stream import AudioStream
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from tests.processes import running
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(os.environ.get("OPEN_WEBUI_ENV", ROOT / ".open-webui"))
@@ -59,40 +57,17 @@ def start_open_webui(data: Path, port: int, settings: dict[str, str]) -> Iterato
     """
     url = f"http://127.0.0.1:{port}"
     environ = {"DATA_DIR": str(data), "WEBUI_SECRET_KEY": "tests", **_WITHOUT, **settings}
-    log = data / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                ENVIRONMENT / "bin" / "open-webui",
-                "serve",
-                "--host",
-                "127.0.0.1",
-                "--port",
-                f"{port}",
-            ],
-            env={**os.environ, **environ},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            cwd=data,
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not _is_ready(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace")[-4000:]
-                raise RuntimeError(f"Open WebUI did not get ready:\n{tail}")
-            time.sleep(0.5)
+    command = [ENVIRONMENT / "bin" / "open-webui", "serve", "--host", "127.0.0.1"]
+    with running(
+        "Open WebUI",
+        [*command, "--port", f"{port}"],
+        f"{url}/health",
+        data / "log",
+        START_SECONDS,
+        environ={**os.environ, **environ},
+        cwd=data,
+    ):
         yield url
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return httpx2.get(f"{url}/health", timeout=10).status_code == 200
-    except httpx2.TransportError:
-        return False
 
 
 def echo_model() -> ASGIApp:
