@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images, starts them with the embedded checkpoint, tries every endpoint, reports, and takes all down again.
+# Builds the images, starts them with the embedded checkpoint, tries health, listings, metrics, speech and transcription, reports, and takes all down again.
 # usage: docker/run-test.sh [--no-gpu]     --no-gpu: the proxy alone, speaking with espeak
 # needs: docker with compose 2.24 or newer, curl; a GPU unless told otherwise. Ends with 0 when all passed.
 set -euo pipefail

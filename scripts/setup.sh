@@ -5,8 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 python=${PYTHON:-python3}
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-    echo "setup: Python 3.11 or newer is needed, $python is $("$python" --version 2>&1); set PYTHON=…" >&2
+"$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || {
+    echo "setup: Python 3.11 to 3.14 is needed (vLLM has no other), $python is $("$python" --version 2>&1); set PYTHON=…" >&2
     exit 1
 }
 engine=${VIBEVOICE_ENGINE:-$(nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)}

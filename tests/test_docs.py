@@ -39,11 +39,16 @@ def test_proxy_settings_table_is_complete() -> None:
 def test_plugin_settings_table_is_complete() -> None:
     """The same for the engine's plugin."""
     config = pytest.importorskip("vibevoice_vllm.config")
+    middleware = pytest.importorskip("vibevoice_vllm.middleware")
+    fields = {
+        **config.PluginSettings.model_fields,
+        **middleware.DecodingSettings.model_fields,
+    }
     settings: list[tuple[str, str, str]] = []
-    for name, field in config.PluginSettings.model_fields.items():
+    for name, field in fields.items():
         default = field.default
         shown = str(default).lower() if isinstance(default, bool) else f"{default}"
-        description = field.description or ""
+        description = " ".join((field.description or "").split())
         settings.append((f"VIBEVOICE_{name.upper()}", shown.removesuffix(".0"), description))
     assert table("Settings of the engine's plugin") == written(settings)
 
@@ -66,7 +71,7 @@ def test_endpoints_table_is_complete() -> None:
     assert documented == served
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"^\$ make (\w+)", README, re.M))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"^\$ make ([\w-]+)", README, re.M))))
 def test_make_commands_exist(command: str) -> None:
     """A `make` command in the README is a target of the Makefile."""
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M)

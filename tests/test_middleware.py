@@ -19,6 +19,7 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.speech_to_text.transcription.protocol import TranscriptionRequest
 from vllm.entrypoints.speech_to_text.translation.protocol import TranslationRequest
 
+from vibevoice_proxy.engine import TEMPERATURES
 from vibevoice_vllm.middleware import (
     FORM_ROUTES,
     JSON_ROUTES,
@@ -311,10 +312,15 @@ async def test_every_route_is_pinned_below_a_root_path(path: str) -> None:
     assert json.loads(engine.body)["temperature"] == 0.0
 
 
+def test_the_proxy_may_ask_for_what_it_needs() -> None:
+    """As installed, the engine obeys the temperatures at which the proxy goes on after a loop."""
+    assert DecodingSettings().warmer_limit >= max(TEMPERATURES)
+
+
 @pytest.mark.parametrize(
     ("limit", "asked", "expected"),
     [
-        pytest.param(0.0, "0.4", 0.0, id="off-by-default"),
+        pytest.param(0.0, "0.4", 0.0, id="switched-off"),
         pytest.param(0.6, "0.4", 0.4, id="allowed"),
         pytest.param(0.6, "0.6", 0.6, id="at-the-limit"),
         pytest.param(0.6, "0.7", None, id="above-the-limit"),
