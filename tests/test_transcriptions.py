@@ -62,6 +62,7 @@ def test_the_engine_is_asked_as_the_model_was_trained(
         "frequency_penalty": 0.5,
         "presence_penalty": 0.0,
         "stream": True,
+        "stream_interval": 8,
         "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
     assert (rate, channels) == (24_000, 1)

@@ -17,6 +17,9 @@ MAX_TOKENS = 32_768
 """The model's own clients ask for this many at most."""
 MAX_TOKENS_PER_SECOND = 100
 """Ten times the most seen in speech with many speakers: it only ends runaway decoding sooner."""
+STREAM_INTERVAL = 8
+"""Tokens in one message of the engine's stream. A token each would cost the engine's front end and
+the proxy more than all the rest of a request; a segment comes at most seven tokens later so."""
 LITERAL_PENALTIES_SECONDS = 300
 """Up to here the penalties hold as plain numbers. They count the JSON scaffold too and would break
 it over a longer recording; an engine with our plugin applies its own to the words alone."""
@@ -99,6 +102,7 @@ def chat_request(
             **pinned_decoding(duration, attempt.temperature),
             **continued,
             "stream": True,
+            "stream_interval": STREAM_INTERVAL,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         }
     )
