@@ -70,6 +70,18 @@ def test_a_manifest_names_paths_and_fields(tree: Path, monkeypatch: pytest.Monke
     assert (second.name, second.metadata) == ("x/deep/b.MP3", {"id": 7})
 
 
+def test_a_manifest_tells_of_files_given_otherwise(tree: Path) -> None:
+    """What a line says holds for the file in a folder too; two lines may not contradict."""
+    line = json.dumps({"path": str(tree / "x/a.wav"), "prompt": "Bonn"})
+    found = find([str(tree / "x")], [("list", [line, line, str(tree / "x/a.wav")])])
+    assert [(one.name, one.fields) for one in found.recordings] == [
+        ("a.wav", {"prompt": "Bonn"}),
+        ("deep/b.MP3", {}),
+    ]
+    with pytest.raises(InputError, match="in the manifests twice"):
+        find([], [("list", [line, line.replace("Bonn", "Bern")])])
+
+
 def test_no_name_leads_out_of_the_output(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path outside of the base keeps all its folders."""
     monkeypatch.chdir(tree / "x")

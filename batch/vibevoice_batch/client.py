@@ -105,7 +105,7 @@ class Client:
             raise Failure("no answer in time") from error
         except httpx2.LocalProtocolError as error:
             raise Failure("the file changed while it was sent") from error
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             raise ConnectionLost("the connection was lost") from error
         return read_answer(answer)
 

@@ -4,7 +4,7 @@ import glob
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ def find(
 
     A name is the path relative to `base`; without one, to the folder given, to a glob's part before
     its first wildcard, to the folder of a file given, and for manifests to the working directory.
+    What a line of a manifest says of a recording holds too where another input names its file.
 
     Args:
         manifests: (name for messages, lines) of each; a line is a path, or a JSON object with
@@ -68,15 +69,21 @@ def find(
         without: a folder that is left out, where the transcripts go.
 
     Raises:
-        InputError: nothing is at a path given or matches a glob, a line of a manifest is wrong, or
-            two files have the same name.
+        InputError: nothing is at a path given or matches a glob, a line of a manifest is wrong, two
+            files have the same name, or two lines say different things of one file.
     """
+    plain: tuple[dict[str, Any], dict[str, Any]] = (dict(defaults or {}), {})
     found: dict[Path, Recording] = {}
     skipped: list[Path] = []
     names: dict[str, Path] = {}
 
     def add(recording: Recording) -> None:
-        if recording.path in found:
+        if known := found.get(recording.path):
+            told, said = (recording.fields, recording.metadata), (known.fields, known.metadata)
+            if told not in (said, plain):
+                if said != plain:
+                    raise InputError(f"{recording.path} is in the manifests twice, not the same")
+                found[known.path] = replace(recording, name=known.name)
             return
         if (other := names.setdefault(recording.name, recording.path)) != recording.path:
             raise InputError(
