@@ -10,11 +10,10 @@ gives the same inputs.
 
 import argparse
 import contextlib
-import os
 import random
 import socket
-import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,9 +30,11 @@ import psutil
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
+from tests.processes import answers, fake_engine_process, proxy_process  # noqa: E402
 from tests.recordings import encoded, tone, wav  # noqa: E402
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
+LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-fuzz.log"
 TIMEOUT = 60.0
 """Seconds after which an input counts as a hang; more than any limit of the proxy here."""
 LIMITS = {"VIBEVOICE_DECODE_TIMEOUT": "20", "VIBEVOICE_UPLOAD_TIMEOUT": "2"}
@@ -247,43 +248,12 @@ def call(url: str, case: Any) -> str:
 def stack(settings: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
     """A proxy with these settings before an engine that answers everything, each a process: the
     proxy's URL and process."""
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(probe.getsockname()[1])
-    environ = {
-        **os.environ,
-        **settings,
-        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
-        "ASR_PORT": str(ports[0]),
-        "API_PORT": str(ports[1]),
-        "VIBEVOICE_LOG_LEVEL": "ERROR",
-    }
-    commands = [["tests.fakes", str(ports[0])], ["vibevoice_proxy"]]
-    processes = [
-        subprocess.Popen([sys.executable, "-m", *command], env=environ) for command in commands
-    ]
-    url = f"http://127.0.0.1:{ports[1]}"
-    try:
-        deadline = time.monotonic() + 60
-        while not is_well(url):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the proxy did not start")
-            time.sleep(0.1)
-        yield url, psutil.Process(processes[1].pid)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-
-
-def is_well(url: str) -> bool:
-    """Whether the proxy and the engine behind it answer."""
-    try:
-        return httpx2.get(f"{url}/health", timeout=10).status_code == 200
-    except httpx2.TransportError:
-        return False
+    settings = {"VIBEVOICE_LOG_LEVEL": "ERROR", **settings}
+    with (
+        fake_engine_process(LOG.with_suffix(".engine.log"), killed=True) as engine,
+        proxy_process(LOG, killed=True, ASR_BASE_URL=engine, **settings) as (process, url),
+    ):
+        yield url, psutil.Process(process.pid)
 
 
 def main() -> int:
@@ -306,7 +276,7 @@ def main() -> int:
         described_requests(url, options.described, figures)
         seconds = time.monotonic() - started
         after = proxy.memory_info().rss
-        well = is_well(url)
+        well = answers(f"{url}/health")
         open_files = proxy.num_fds()
     total = sum(figures.statuses.values())
     print(

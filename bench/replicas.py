@@ -14,31 +14,28 @@ A layout's engines are new, so that none has heard a clip before.
 import argparse
 import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx2
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent / p) for p in (".", "scripts")]
-
-from serve import wait_until_ready  # noqa: E402
+from bench.helpers import measure  # noqa: E402
 from tests.engine import TINY, start_engine  # noqa: E402
-from tests.nginx import free_port, start_nginx  # noqa: E402
+from tests.nginx import start_nginx  # noqa: E402
+from tests.processes import proxy_process  # noqa: E402
 from training.tiny_asr.espeak import Synthesizer  # noqa: E402
-from training.tiny_asr.evaluate import Score, flac  # noqa: E402
-from training.tiny_asr.recordings import Composer, Recording  # noqa: E402
+from training.tiny_asr.recordings import Composer  # noqa: E402
 
 LAYOUTS = ("one", "replicas", "data-parallel")
 Engine = contextlib.AbstractContextManager[str]
 """An engine to be started; its base URL."""
 
 
-def engines(layout: str, cores: list[int], count: int, folder: Path) -> list[Engine]:
+def engines(layout: str, cores: list[int], count: int, folder: Path) -> Sequence[Engine]:
     """The engines of a layout; logs go to `folder`."""
     if layout == "replicas":
         shares = [cores[number::count] for number in range(count)]
@@ -52,7 +49,7 @@ def engines(layout: str, cores: list[int], count: int, folder: Path) -> list[Eng
         bindings = [{"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}]
         options = ("--data-parallel-size", str(count))
     return [
-        start_engine(TINY, folder / f"engine{number}.log", *options, pinned=True, **binding)
+        start_engine(TINY, folder / f"engine{number}.log", *options, environ=binding)
         for number, binding in enumerate(bindings)
     ]
 
@@ -70,56 +67,8 @@ def serving(layout: str, cores: list[int], count: int, folder: Path) -> Iterator
             urls = list(threads.map(start, starting))
         if layout == "replicas":
             urls = [parts.enter_context(start_nginx(urls, folder))]
-        yield parts.enter_context(proxy(urls[0], folder / "proxy.log"))
-
-
-@contextlib.contextmanager
-def proxy(engine: str, log: Path) -> Iterator[str]:
-    """The proxy before an engine, in a process of its own."""
-    port = free_port()
-    environ = {
-        **os.environ,
-        "API_PORT": str(port),
-        "ASR_BASE_URL": engine,
-        "TTS_MODEL_TYPE": "off",
-    }
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vibevoice_proxy"],
-            env=environ,
-            stdout=output,
-            stderr=output,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_until_ready(f"{url}/health", process, 60)
-            yield url
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def transcribe(url: str, recording: Recording) -> list[dict]:
-    answer = httpx2.post(
-        f"{url}/v1/audio/transcriptions",
-        files={"file": flac(recording)},
-        data={"response_format": "diarized_json"},
-        timeout=600,
-    )
-    answer.raise_for_status()
-    return answer.json()["segments"]
-
-
-def measure(url: str, clips: list[Recording], clients: int) -> tuple[float, Score]:
-    """Seconds of audio transcribed in a second, and how well."""
-    with ThreadPoolExecutor(clients) as threads:
-        started = time.monotonic()
-        answers = list(threads.map(lambda clip: transcribe(url, clip), clips))
-        seconds = time.monotonic() - started
-    score = Score()
-    for clip, segments in zip(clips, answers, strict=True):
-        score.add(clip, segments)
-    return sum(clip.duration for clip in clips) / seconds, score
+        proxy = proxy_process(folder / "proxy.log", ASR_BASE_URL=urls[0], TTS_MODEL_TYPE="off")
+        yield parts.enter_context(proxy)[1]
 
 
 def main() -> None:
@@ -145,7 +94,8 @@ def main() -> None:
             with serving(layout, cores, args.replicas, Path(folder)) as url:
                 ready = time.monotonic() - started
                 measure(url, warm_up, len(warm_up))
-                figures[layout], score = measure(url, clips, args.clients)
+                seconds, score = measure(url, clips, args.clients)
+        figures[layout] = sum(clip.duration for clip in clips) / seconds
         print(
             f"{layout}: {len(cores)} cores, {args.clients} clients, {len(clips)} clips of "
             f"{args.seconds:g} s: {figures[layout]:.2f}x real time; {score}; "

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,11 +18,11 @@ import httpx2
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / path) for path in (".", "scripts", "proxy")]
+sys.path[:0] = [str(ROOT)]
 
-from demo import free_port  # noqa: E402
-from serve import wait_until_ready  # noqa: E402
+from tests.processes import proxy_process  # noqa: E402
 
+LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-speech-streams.log"
 TEXT = "The birch canoe slid on the smooth planks while the sun rose over the quiet lake. " * 20
 
 
@@ -29,15 +30,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The proxy's latency while it speaks.")
     parser.add_argument("--streams", type=int, default=16)
     options = parser.parse_args()
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    environ = {**os.environ, "API_PORT": str(port), "ASR_API": "off", "TTS_MODEL_TYPE": "espeak"}
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": TEXT})
     command = ["curl", "-sf", "-o", os.devnull, "-w", "%{time_starttransfer} %{size_download}\n"]
-    command += ["-H", "content-type: application/json", "-d", body, f"{url}/v1/audio/speech"]
-    proxy = subprocess.Popen([sys.executable, "-m", "vibevoice_proxy"], env=environ, cwd=ROOT)
-    try:
-        wait_until_ready(f"{url}/health", proxy, 60)
+    command += ["-H", "content-type: application/json", "-d", body]
+    with proxy_process(LOG, ASR_API="off", TTS_MODEL_TYPE="espeak") as (_, url):
+        command += [f"{url}/v1/audio/speech"]
         with httpx2.Client(base_url=url, timeout=30) as client:
             client.get("/health/live").raise_for_status()
             clients = [
@@ -60,9 +57,6 @@ def main() -> None:
             f"of mp3), first bytes after {first:.2f} s at most; {len(delays)} health checks: "
             f"median {p50:.1f} ms, p99 {p99:.1f} ms, at most {1000 * max(delays):.1f} ms"
         )
-    finally:
-        proxy.terminate()
-        proxy.wait()
 
 
 if __name__ == "__main__":

@@ -23,12 +23,17 @@ class PartEnded(Exception):
     """The engine or the proxy ended, or was not ready in time."""
 
 
-def wait_until_ready(url: str, process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Poll `url` until it answers 200. Raises PartEnded when `process` ends or time is up."""
+STOP_SECONDS = 30
+"""More than the start script takes to end an engine that does not end by itself."""
+
+
+def wait_until_ready(url: str, *processes: subprocess.Popen[bytes], seconds: float) -> None:
+    """Poll `url` until it answers 200. Raises PartEnded when a process ends or time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise PartEnded(f"{process.args!r} ended with code {process.returncode}")
+        for process in processes:
+            if process.poll() is not None:
+                raise PartEnded(f"{process.args!r} ended with code {process.returncode}")
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
             with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
@@ -52,16 +57,16 @@ def stack(
         output = cleanup.enter_context(log.open("wb")) if log else None
         parts: list[subprocess.Popen[bytes]] = []
         cleanup.callback(_stop, parts)
-        for module, options, out in (
-            ("vibevoice_vllm.launch", engine_options, output),
-            ("vibevoice_proxy", [], output),
+        for module, options in (
+            ("vibevoice_vllm.launch", engine_options),
+            ("vibevoice_proxy", []),
         ):
             command = [sys.executable, "-m", module, *options]
             parts.append(
-                subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=ROOT)
+                subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)
             )
-        wait_until_ready(f"http://127.0.0.1:{asr_port}/health", parts[0], 1800)
-        wait_until_ready(f"http://127.0.0.1:{api_port}/health", parts[1], 660)
+        wait_until_ready(f"http://127.0.0.1:{asr_port}/health", *parts, seconds=1800)
+        wait_until_ready(f"http://127.0.0.1:{api_port}/health", *parts, seconds=660)
         yield parts
 
 
@@ -70,7 +75,7 @@ def _stop(parts: list[subprocess.Popen[bytes]]) -> None:
         part.terminate()
     for part in parts:
         try:
-            part.wait(20)
+            part.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             part.kill()
             part.wait()
@@ -86,6 +91,11 @@ def main() -> int:
         if model == EMBEDDED:
             # It is right up to about a minute (docs/tiny-asr.md), the real model up to an hour.
             os.environ.setdefault("VIBEVOICE_MAX_PIECE_SECONDS", "60")
+        if not Path(model).is_dir():
+            prepare = [sys.executable, "-m", "vibevoice_vllm.prepare", model]
+            if code := subprocess.run(prepare, cwd=ROOT).returncode:
+                return code
+            model = str(ROOT / "models" / Path(model).name)
         with stack(model, api_port, asr_port) as parts:
             print(
                 f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; try:\n\n"

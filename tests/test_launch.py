@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.processes import free_port
 
 from vibevoice_vllm.checkpoint import CheckpointError
 from vibevoice_vllm.command import Device, EngineCommand, LaunchSettings, engine_command
@@ -262,6 +263,20 @@ def test_model_folder_is_found(tmp_path: Path) -> None:
     assert find_model(str(tmp_path)) == str(tmp_path / "VibeVoice-ASR")
 
 
+def test_dry_run_names_the_folder_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What run_batch.sh runs is what the start script would."""
+    (tmp_path / "VibeVoice-ASR").symlink_to(MODEL)
+    for given, served in (
+        (str(tmp_path), str(tmp_path / "VibeVoice-ASR")),
+        ("microsoft/VibeVoice-ASR", "models/VibeVoice-ASR"),
+    ):
+        assert main(["--model-dir", given, "--dry-run"]) == 0
+        words = shlex.split(capsys.readouterr().out)
+        assert words[words.index("--model") + 1] == served
+
+
 def test_folder_that_cannot_be_served_is_named(tmp_path: Path) -> None:
     """Before the engine takes a minute to find out."""
     with pytest.raises(CheckpointError, match="cannot be served: config.json is missing"):
@@ -288,9 +303,7 @@ while True: time.sleep(0.1)
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 def engine(
@@ -393,6 +406,16 @@ def supervised(argv: list[str], port: int) -> Iterator[tuple[subprocess.Popen[st
         process.wait()
         reader.join()
         process.stdout.close()
+
+
+def test_an_engine_that_does_not_stop_is_killed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the port and the GPU."""
+    monkeypatch.setattr("vibevoice_vllm.supervise._STOP_SECONDS", 1)
+    argv = engine(port, on_term="signal.SIG_IGN", after="os.kill(os.getppid(), signal.SIGTERM)")
+    assert run(argv, port) == 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

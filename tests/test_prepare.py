@@ -105,6 +105,13 @@ def test_weights_are_linked_not_copied(tmp_path: Path) -> None:
     assert (tmp_path / "served" / "model.safetensors").samefile(MODEL / "model.safetensors")
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Told with its reason."""
+    (tmp_path / "file").touch()
+    assert main([str(MODEL), str(tmp_path / "file" / "served")]) == 1
+    assert "served: Not a directory" in capsys.readouterr().err
+
+
 def test_a_folder_is_prepared_in_place(tmp_path: Path) -> None:
     """transformers' layout needs only its tokenizer_class removed."""
     folder = tmp_path / "model"

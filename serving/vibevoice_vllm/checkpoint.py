@@ -1,10 +1,13 @@
 """What a folder with a VibeVoice-ASR checkpoint has to hold before the engine can serve it."""
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
 
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+"""How a repository on the hub is named."""
 ORIGINAL = "VibeVoiceForASRTraining"
 """Architecture of the original layout, `microsoft/VibeVoice-ASR`."""
 HF = "VibeVoiceAsrForConditionalGeneration"

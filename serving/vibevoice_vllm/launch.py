@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import AliasChoices, ValidationError
 
-from vibevoice_vllm.checkpoint import CheckpointError, problems
+from vibevoice_vllm.checkpoint import HUB_ID, CheckpointError, problems
 from vibevoice_vllm.command import Device, LaunchSettings, engine_command
 from vibevoice_vllm.supervise import EngineError, supervise
 
@@ -40,18 +40,25 @@ def find_model(model_dir: str) -> str:
             "no model given: set --model-dir or MODEL_DIR to a folder, or to a hub id such as "
             "microsoft/VibeVoice-ASR"
         )
-    folder = Path(model_dir)
-    if not (folder / "config.json").exists() and (folder / "VibeVoice-ASR").is_dir():
-        folder = folder / "VibeVoice-ASR"
-    if not folder.is_dir():
+    folder = served_folder(model_dir)
+    if not Path(model_dir).is_dir():
         # The hub's client takes a second to import and only downloads need it.
         from vibevoice_vllm.prepare import prepare
 
-        folder = Path("models") / folder.name
         prepare(model_dir, folder)
     if found := problems(folder):
         raise CheckpointError(f"{folder} cannot be served: " + "; ".join(found))
     return str(folder)
+
+
+def served_folder(model_dir: str) -> Path:
+    """Where `find_model` finds the model, or brings it."""
+    folder = Path(model_dir)
+    if not folder.is_dir() and HUB_ID.fullmatch(model_dir):
+        return Path("models") / folder.name
+    if not (folder / "config.json").exists() and (folder / "VibeVoice-ASR").is_dir():
+        return folder / "VibeVoice-ASR"
+    return folder
 
 
 def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
@@ -92,8 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{name}: {problem['msg']}, got {problem['input']!r}", file=sys.stderr)
         return 2
     try:
-        if not dry_run:
-            settings = settings.model_copy(update={"model_dir": find_model(settings.model_dir)})
+        if settings.model_dir or not dry_run:
+            find = served_folder if dry_run else find_model
+            settings = settings.model_copy(update={"model_dir": str(find(settings.model_dir))})
         command = engine_command(settings, find_device(settings.device), os.environ, extra)
         if dry_run:
             print(command)

@@ -66,6 +66,8 @@ def _blocks(file: BinaryIO) -> Iterator[np.ndarray]:
         stream = next(iter(container.streams.audio), None)
         if stream is None:
             raise ValueError("The file holds no audio: expected an audio stream.")
+        if stream.codec_context is None:  # no decoder: FFmpeg would be called without one
+            raise _undecodable()
         good = corrupt = 0
         resampler, kind = None, None
         for packet in _packets(container, stream):

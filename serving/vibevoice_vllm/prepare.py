@@ -13,7 +13,6 @@ as a `.bak` beside.
 import argparse
 import json
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from tokenizers import AddedToken, Tokenizer
 
 from vibevoice_vllm.checkpoint import (
     AUDIO_TOKENS,
+    HUB_ID,
     ORIGINAL,
     CheckpointError,
     architecture,
@@ -47,7 +47,6 @@ _SMALL = ("*.json", "*.jinja", "*.txt", "LICENSE*")
 _WEIGHTS = "*.safetensors"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 _UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, DryRunError)
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def prepare(source: str, folder: Path, tokenizer: str = TOKENIZER, revision: str = "main") -> None:
@@ -59,20 +58,23 @@ def prepare(source: str, folder: Path, tokenizer: str = TOKENIZER, revision: str
     origin = Path(source) if Path(source).is_dir() else _download(source, revision)
     config = read_json(origin / "config.json")
     original = architecture(config) == ORIGINAL
-    folder.mkdir(parents=True, exist_ok=True)
-    if origin.resolve() != folder.resolve():
-        _bring(origin, folder)
-    if original and not (folder / "tokenizer.json").exists():
-        _bring_tokenizer(tokenizer, folder)
-    if (folder / "tokenizer.json").exists():
-        _complete_tokenizer(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if origin.resolve() != folder.resolve():
+            _bring(origin, folder)
+        if original and not (folder / "tokenizer.json").exists():
+            _bring_tokenizer(tokenizer, folder)
+        if (folder / "tokenizer.json").exists():
+            _complete_tokenizer(folder)
+    except OSError as error:
+        raise CheckpointError(f"cannot write {folder}: {error.strerror}") from error
     if found := problems(folder):
         raise CheckpointError("; ".join(found))
 
 
 def _download(source: str, revision: str, patterns: tuple[str, ...] = (*_SMALL, _WEIGHTS)) -> Path:
     """The snapshot of a hub repository in the hub's cache; weights only of a VibeVoice-ASR."""
-    if not _HUB_ID.fullmatch(source):
+    if not HUB_ID.fullmatch(source):
         raise CheckpointError(f"{source} is neither a folder nor a hub id like owner/name")
     try:
         if _WEIGHTS in patterns:

@@ -78,7 +78,9 @@ class _Engine:
             self.process.send_signal(number)
 
     def stop(self) -> None:
-        self.forward(signal.SIGTERM)
+        """Let it end, or end it; no effect if it has ended."""
+        if not self.stopping:
+            self.forward(signal.SIGTERM)
         if self.ended(_STOP_SECONDS) is None:
             self._signal_group(signal.SIGKILL)
             self.ended(_STOP_SECONDS)
@@ -115,8 +117,10 @@ def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     url = f"http://{reached}:{port}/health"
     started, reported, ready = time.monotonic(), 0.0, False
-    while (code := engine.ended(1.0 if not ready else 3600.0)) is None:
+    while (code := engine.ended(1.0)) is None:
         elapsed = time.monotonic() - started
+        if engine.stopping:
+            engine.stop()
         if ready or engine.stopping:
             continue
         state = _health(reached, port)
@@ -132,7 +136,10 @@ def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
             reported = elapsed
             limit = f" of {wait_seconds} s" if wait_seconds else " s"
             _report(f"waiting for {url}: {state}, {elapsed:.0f}{limit}")
-    if engine.stopping and code in (0, -engine.stopping, 128 + engine.stopping):
+    if engine.stopping and code in (
+        *(0, -engine.stopping, 128 + engine.stopping),
+        -signal.SIGKILL,  # it did not stop by itself
+    ):
         return 0
     when = "" if ready else " before it was ready"
     raise EngineError(
