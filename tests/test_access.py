@@ -22,13 +22,13 @@ from vibevoice_proxy.settings import Settings
 pytest_plugins = ("tests.proxy_fixtures",)
 
 SPEECH = wav(tone(2.0))
-KEYS = ("first-key", "second-key")
+KEYS = ("first-key", "second-key", "schlüssel-drei")
 PAGE = "http://page.example"
 
 
 @pytest.fixture
 def closed(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
-    """A proxy that wants one of two keys."""
+    """A proxy that wants one of three keys."""
     url = start_proxy(api_keys=",".join(KEYS), cors_origins=PAGE)
     with httpx2.Client(base_url=url, timeout=30) as client:
         yield client
@@ -41,8 +41,9 @@ def bearer(key: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_key_opens(key: str, closed: httpx2.Client) -> None:
-    """Several keys are good, so that one can be replaced while the other works."""
-    answer = closed.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=bearer(key))
+    """Several keys are good, so that one can be replaced while the other works; in UTF-8."""
+    headers = {b"authorization": f"Bearer {key}".encode()}
+    answer = closed.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=headers)
     assert answer.status_code == 200
 
 

@@ -225,6 +225,21 @@ def test_storing_needs_a_model_that_clones(start_proxy: StartProxy, tmp_path: Pa
     assert "vibevoice-1.5b can" in error_of(answer)["message"]
 
 
+def test_names_are_known_before_a_voice_is_stored(
+    start_proxy: StartProxy, models_folder: Path, tmp_path: Path
+) -> None:
+    """While a model loads nobody can take the name of one of its voices."""
+    base = start_proxy(
+        voice_uploads=True,
+        voice_dir=str(tmp_path),
+        tts_model_type="both",
+        model_dir=str(models_folder),
+    )
+    answer = httpx2.post(f"{base}{VOICES}", data={"name": "alloy"}, files={"file": ("a", ANNA)})
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "speech_unavailable")
+    assert not list(tmp_path.iterdir())
+
+
 def test_storing_needs_a_folder() -> None:
     """Told at the start."""
     with pytest.raises(ValueError, match="VIBEVOICE_VOICE_DIR"):

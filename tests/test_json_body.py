@@ -93,6 +93,11 @@ def test_fields_become_those_of_a_form() -> None:
         pytest.param(
             b'{"input_audio": {"data": "' + "é".encode() * 100_000 + b'"}}', id="no ASCII"
         ),
+        pytest.param(b'{"input_audio": {"data": "\\ud800"}}', id="half a character"),
+        pytest.param(
+            b'{"input_audio": {"data": "\\ud800' + b"A" * 100_000 + b'"}}',
+            id="half a character in the recording",
+        ),
         pytest.param(
             b'{"a": "%s", "input_audio": {"data": "%s"}}' % (b"A" * 100_000, b"A" * 100_000),
             id="two long strings",

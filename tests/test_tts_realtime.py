@@ -12,6 +12,7 @@ from tests.tts_fixtures import REALTIME, REALTIME_SIZE, Spoken, collect, expecte
 
 from vibevoice_tts.checkpoint import CheckpointError, hf_name
 from vibevoice_tts.engine import Chunk, End, InvalidRequest, SpeechRequest, Turn, UnknownVoice
+from vibevoice_tts.presets import PresetError, read_preset, save_preset
 from vibevoice_tts.realtime import EXTRA_FRAMES, FRAMES_PER_TOKEN, Realtime
 from vibevoice_tts.realtime_model import RealtimeConfig, RealtimeModel
 
@@ -92,6 +93,18 @@ def test_seed_decides(engine: Realtime) -> None:
     ]
     np.testing.assert_array_equal(audio[0], audio[1])
     assert len({one.tobytes() for one in audio[1:]}) == 4
+
+
+def test_voice_of_another_model_is_refused(engine: Realtime, tmp_path: Path) -> None:
+    """A preset with another number of layers is told, and harms no other request."""
+    preset = read_preset(next(iter(engine._files.values())))
+    folder = tmp_path / "voices"
+    folder.mkdir()
+    save_preset(replace(preset, negative=preset.negative[:1]), folder / "en-Tiny_woman.safetensors")
+    odd = Realtime(engine._model, engine._tokenizer, folder)
+    with pytest.raises(PresetError, match="en-Tiny_woman.safetensors is no voice of vibevoice"):
+        odd.join(LONG)
+    assert odd.step() == []
 
 
 def test_max_seconds_is_a_hard_end(engine: Realtime) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
@@ -155,15 +156,32 @@ async def test_worker_that_cannot_start_is_tried_again() -> None:
             await speak(worker, SHORT)
 
 
-def test_worker_ends_with_its_parent() -> None:
-    """When its input ends, so does the process, also in the middle of a text."""
+async def test_worker_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when the system has no more processes, as just after it ran out of memory."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        async with asyncio.timeout(60):
+            while not worker.restarts:
+                await asyncio.sleep(0.02)
+        monkeypatch.undo()
+        assert len(await speak(await started(worker), SHORT)) == 2
+    assert "could not be started: [Errno 2]" in caplog.text
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4_000], ids=["whole", "in the samples", "in the text"])
+def test_worker_ends_with_its_parent(cut: int) -> None:
+    """When its input ends, so does the process, also in the middle of a text or of a message."""
     arguments = [sys.executable, "-m", "vibevoice_tts.worker", '{"kind": "espeak"}']
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe) as process:
         assert process.stdin and process.stdout
         ready = protocol.read(cast(BinaryIO, process.stdout))
         assert ready is not None and ready.kind == "ready"
-        process.stdin.write(protocol.speak(1, LONG).encode())
+        samples = {"a": np.zeros(100, np.float32)}
+        message = protocol.speak(1, replace(LONG, samples=samples if cut else {})).encode()
+        process.stdin.write(message[: len(message) - cut])
         process.stdin.close()
         assert process.wait(30) == 0
 
@@ -184,8 +202,8 @@ class ScriptedWorker:
     """A worker that makes what it is told: sound (s), silence (-), then the end or none (!)."""
 
     def __init__(self, *attempts: str) -> None:
-        self.info = EngineInfo("scripted", 24000, 1, 4, False, ("anna",), {"": "anna"})
-        self.model = SimpleNamespace(name="scripted")
+        self.info = EngineInfo("scripted", 24000, 4, ("anna",), {"": "anna"})
+        self.model = SimpleNamespace(name="scripted", capacity=1)
         self.seeds: list[int | None] = []
         self._attempts = list(attempts)
 

@@ -12,7 +12,6 @@ from vibevoice_tts.engine import (
     Chunk,
     End,
     Event,
-    Failure,
     Samples,
     SpeechEngine,
     SpeechRequest,
@@ -121,8 +120,6 @@ def collect(events: list[Event], spoken: dict[int, Spoken]) -> None:
             spoken[event.handle].chunks.append(event.samples)
         elif isinstance(event, End):
             spoken[event.handle].end = event
-        elif isinstance(event, Failure):
-            raise event.error
 
 
 def speak(engine: SpeechEngine, request: SpeechRequest) -> Spoken:

@@ -54,7 +54,7 @@ class InvalidAudio(InvalidRequest):
 
 
 class ModelNotFound(InvalidRequest):
-    """The model name is unknown (only with strict model names)."""
+    """The model name is unknown."""
 
     status = 404
     default_code = "model_not_found"
@@ -82,14 +82,14 @@ class UploadTooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The request body is not a multipart form."""
+    """The request body is no form, and no JSON either."""
 
     status = 415
     default_code = "unsupported_media_type"
 
 
 class TooManyRequests(ProxyError):
-    """All places and the queue are taken; nothing of the upload was read."""
+    """All places and the queue are taken."""
 
     status = 429
     type = "rate_limit_error"

@@ -20,7 +20,7 @@ MAX_ESCAPE = len("\\u002b")
 """Some writers of JSON escape characters of base64 (`/`, `+`)."""
 
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 _EXPECTED = 'Expected a JSON object with {"input_audio": {"data": BASE64, "format": NAME}}'
 
 
@@ -75,7 +75,7 @@ class JsonBody:
         data = audio.get("data") if isinstance(audio, dict) else None
         if not isinstance(data, str) or (data and self._long_strings):
             raise _invalid(f"{_EXPECTED}.")
-        return self._base64.decode(data.encode(), ended=True), list(_fields(body))
+        return self._base64.decode(data, ended=True), list(_fields(body))
 
     def _string(self, content: bytes, *, ended: bool) -> bytes:
         """The next `content` of the string being read; its bytes when it is the long one."""
@@ -111,18 +111,18 @@ class _Base64:
             text: str = json.loads(b'"' + raw[:whole] + b'"')
         except ValueError as error:
             raise _not_base64() from error
-        return self.decode(text.encode(), ended=ended)
+        return self.decode(text, ended=ended)
 
-    def decode(self, text: bytes, *, ended: bool) -> bytes:
+    def decode(self, text: str, *, ended: bool) -> bytes:
         """Decodes what is whole in `text`; all of it at the end, with or without padding."""
         if not self._has_begun:
             self._has_begun = True
-            text = _DATA_URL.sub("", text.decode(), count=1).encode()
-        digits = self._digits + text.translate(None, b" \t\r\n")
-        whole = len(digits) if ended else len(digits) // 4 * 4
-        self._digits = digits[whole:]
-        padding = b"=" * (-whole % 4)
+            text = DATA_URL.sub("", text, count=1)
         try:
+            digits = self._digits + text.encode("ascii").translate(None, b" \t\r\n")
+            whole = len(digits) if ended else len(digits) // 4 * 4
+            self._digits = digits[whole:]
+            padding = b"=" * (-whole % 4)
             return base64.b64decode(digits[:whole] + padding, validate=True)
         except ValueError as error:
             raise _not_base64() from error

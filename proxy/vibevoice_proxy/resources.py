@@ -22,6 +22,9 @@ from vibevoice_proxy.translator import Translator, open_translator
 from vibevoice_proxy.upstream import Upstream, open_client
 from vibevoice_proxy.voice_store import VoiceStore
 
+LARGE_SPEECH = 8
+"""Speech requests of up to 16 MiB that are read and decoded at the same time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -35,6 +38,8 @@ class Resources:
     """Bounds the threads that decode uploads."""
     metrics: Metrics
     synthesizers: Synthesizers
+    large_speech: Admission
+    """Bounds the memory of speech requests that bring a voice: their bodies are read whole."""
     voices: VoiceStore | None
     """Voices that clients have stored; None where they may not."""
     translator: Translator | None
@@ -69,6 +74,7 @@ async def open_resources(settings: Settings, metrics: Metrics) -> AsyncIterator[
             decoders,
             metrics,
             synthesizers,
+            Admission(LARGE_SPEECH, settings.tts_max_queue, settings.queue_timeout),
             voices,
             translator,
             int(time()),

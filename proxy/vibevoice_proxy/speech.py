@@ -3,7 +3,7 @@
 import base64
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from math import ceil
 from time import monotonic
@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from vibevoice_proxy.encoder import ENCODINGS, Encoder
 from vibevoice_proxy.resources import Resources, resources_of
-from vibevoice_proxy.speech_options import REF_AUDIO, SpeechOptions, body_schema
+from vibevoice_proxy.speech_options import REF_AUDIO, SpeechOptions, body_schema, is_large
 from vibevoice_proxy.streamed import EVENTS, StreamedAnswer, encode_event
 from vibevoice_proxy.synthesizers import speech_errors
 from vibevoice_proxy.voice_samples import collect_samples, warning_of
@@ -78,12 +78,16 @@ async def create_speech(request: Request) -> Response:
     began = monotonic()
     resources = resources_of(request)
     settings = resources.settings
-    options = await SpeechOptions.from_request(
-        request, settings.tts_max_input_chars, settings.upload_timeout
-    )
-    synthesizer = resources.synthesizers.find(options.model)
-    with resources.metrics.speech.errors(synthesizer.worker.model.name), speech_errors():
-        samples = await collect_samples(options, synthesizer, resources)
+    # The recording of a large body is decoded before its place is given up, and then let go of.
+    room = resources.large_speech.place() if is_large(request) else nullcontext()
+    async with room:
+        options = await SpeechOptions.from_request(
+            request, settings.tts_max_input_chars, settings.upload_timeout
+        )
+        synthesizer = resources.synthesizers.find(options.model)
+        with resources.metrics.speech.errors(synthesizer.worker.model.name), speech_errors():
+            synthesizer.check_room()
+            samples = await collect_samples(options, synthesizer, resources)
         script = Script(
             options.input,
             options.voice_name,
@@ -93,6 +97,8 @@ async def create_speech(request: Request) -> Response:
             options.seed,
             samples,
         )
+        options = options.model_copy(update={"ref_audio": ""})
+    with resources.metrics.speech.errors(synthesizer.worker.model.name), speech_errors():
         pieces = await to_thread.run_sync(synthesizer.plan, script)
     warning = warning_of(samples[REF_AUDIO]) if REF_AUDIO in samples else ""
     spoken = Spoken(sum(words_in(piece) for piece in pieces), began, warning)

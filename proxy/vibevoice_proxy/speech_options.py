@@ -12,6 +12,8 @@ from vibevoice_proxy.upload import receive_body
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Room for a voice sample of 10 MiB in base64."""
+LARGE_BODY_BYTES = 1024 * 1024
+"""More than any text takes: a body with a voice sample."""
 REF_AUDIO = "ref_audio"
 """The field with a voice sample, named as in vLLM-Omni; its voice has that name in `speakers`."""
 MAX_SPEAKERS = 4
@@ -101,6 +103,12 @@ class SpeechOptions(BaseModel):
                 code="string_above_max_length",
             )
         return options
+
+
+def is_large(request: Request) -> bool:
+    """Whether the body may be larger than LARGE_BODY_BYTES."""
+    announced = request.headers.get("content-length", "")
+    return not announced.isdecimal() or int(announced) > LARGE_BODY_BYTES
 
 
 def body_schema() -> dict[str, Any]:

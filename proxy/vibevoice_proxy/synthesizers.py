@@ -46,12 +46,15 @@ class Synthesizers:
         return list(self._models.values())
 
     def has_voice(self, name: str) -> bool:
-        """Whether a model has a voice or an alias of this name, in any case."""
-        lowered = name.lower()
-        infos = [one.worker.info for one in self.models if one.worker.info]
-        return any(
-            lowered == known.lower() for info in infos for known in (*info.voices, *info.aliases)
-        )
+        """Whether a model has a voice or an alias of this name, in any case. Raises
+        UpstreamUnavailable while a model has not said yet which it has."""
+        known: set[str] = set()
+        for model in self.models:
+            if (info := model.worker.info) is None:
+                message = model.worker.unready_message
+                raise UpstreamUnavailable(message, code="speech_unavailable")
+            known |= {voice.lower() for voice in (*info.voices, *info.aliases)}
+        return name.lower() in known
 
     def check_cloning(self) -> None:
         """Raises InvalidRequest when no model here clones voices."""

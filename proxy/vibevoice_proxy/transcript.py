@@ -73,10 +73,12 @@ class Transcript:
     usage: Usage | None = None
     """None when the engine was not asked (silence) or did not count."""
     language: str | None = None
-    """What the client said; the model does not tell."""
+    """What the client named, or what another server or the translation tells; the model does not
+    tell."""
     truncated: str | None = None
     """Why the words end, or miss a part, before the recording does: `loop` when the model could not
-    be brought out of repeating itself, `length` when it ran out of tokens; None when it is all."""
+    be brought out of repeating itself, `length` when it ran out of tokens, both joined by a comma
+    where pieces differ; None when it is all."""
     is_translation: bool = False
     """Whether the segments are in English, whatever was spoken."""
 

@@ -13,6 +13,7 @@ from anyio import from_thread, to_thread
 
 from vibevoice_proxy.audio import decode
 from vibevoice_proxy.errors import InvalidAudio, InvalidRequest
+from vibevoice_proxy.json_body import DATA_URL
 from vibevoice_proxy.pieces import SAMPLE_RATE
 from vibevoice_proxy.resources import Resources
 from vibevoice_proxy.speech_options import REF_AUDIO, SpeechOptions
@@ -23,8 +24,6 @@ from vibevoice_tts.synthesizer import Synthesizer
 
 MAX_BYTES = 10 * 1024 * 1024
 """Largest file of a sample, as in OpenAI's API."""
-
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
 
 
 async def collect_samples(
@@ -81,7 +80,7 @@ async def _decode_ref_audio(text: str, resources: Resources) -> Samples:
             "data URL.",
             param=REF_AUDIO,
         )
-    digits = _DATA_URL.sub("", text, count=1)
+    digits = DATA_URL.sub("", text, count=1)
     try:
         data = base64.b64decode(digits, validate=True)
     except ValueError as error:

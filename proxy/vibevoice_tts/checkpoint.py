@@ -167,7 +167,7 @@ def load_weights(
 ) -> None:
     """Give a model built on the meta device its weights, tensor by tensor, in `dtype`.
 
-    Tied weights may be absent. Names must fit exactly otherwise.
+    Names must fit exactly.
 
     Raises:
         CheckpointError: a tensor is missing, unknown or of another shape.
@@ -189,8 +189,7 @@ def load_weights(
             parent._parameters[leaf] = torch.nn.Parameter(tensor.to(dtype), requires_grad=False)
         else:
             parent._buffers[leaf] = tensor.to(dtype)
-    tied = set(getattr(model, "_tied_weights_keys", None) or ())
-    missing = sorted(set(wanted) - tied)
+    missing = sorted(wanted)
     if missing or unknown:
         raise CheckpointError(
             f"{len(missing)} tensors missing ({', '.join(missing[:3])}), "

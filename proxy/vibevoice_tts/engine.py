@@ -6,9 +6,9 @@ end, at an error, or when the worker no longer wants it. One thread calls an eng
 
     handle = engine.join(request)     # refuses a bad request with InvalidRequest
     while not ended:
-        for event in engine.step():   # Prepared, Chunk, End or Failure, each with its handle
+        for event in engine.step():   # Prepared, Chunk or End, each with its handle
             ...
-    engine.leave(handle)              # only to stop early; after End or Failure it has left
+    engine.leave(handle)              # only to stop early; after End it has left
 
 This module imports neither torch nor transformers, so that the proxy can use its types.
 """
@@ -39,7 +39,6 @@ class UnknownVoice(InvalidRequest):
     """No voice, or more than one, answers to the name."""
 
     def __init__(self, name: str, known: tuple[str, ...], matches: tuple[str, ...] = ()) -> None:
-        self.name, self.known, self.matches = name, known, matches
         fault = f"fits several voices ({', '.join(matches)})" if matches else "is not known"
         super().__init__(f"Voice {name!r} {fault}. Voices: {', '.join(known) or 'none'}.")
 
@@ -69,8 +68,8 @@ class SpeechRequest:
     max_seconds: float | None = None
     """Hard limit on the audio's length; the engine's own runaway limit holds as well."""
     samples: Mapping[str, Samples] = field(default_factory=dict)
-    """Voices that came with the request: name → recording, mono float32 at `sample_rate`. Engines
-    with `clones` False refuse them."""
+    """Voices that came with the request: name → recording, mono float32 at `sample_rate`. Models
+    with `Model.clones` False refuse them."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +106,7 @@ class End:
     """Time since the request joined; the worker fills it in."""
 
 
-@dataclass(frozen=True)
-class Failure:
-    """The request failed and has left; the others are not affected."""
-
-    handle: int
-    error: SpeechError
-
-
-Event = Prepared | Chunk | End | Failure
+Event = Prepared | Chunk | End
 
 
 class SpeechEngine(Protocol):
@@ -139,11 +130,6 @@ class SpeechEngine(Protocol):
     @property
     def max_speakers(self) -> int:
         """Different voices that one request may have."""
-        ...
-
-    @property
-    def clones(self) -> bool:
-        """Whether `SpeechRequest.samples` are accepted."""
         ...
 
     def voices(self) -> tuple[str, ...]:

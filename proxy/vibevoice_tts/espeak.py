@@ -94,7 +94,6 @@ class Espeak:
     name = "espeak"
     sample_rate = SAMPLE_RATE
     max_speakers = MAX_SPEAKERS
-    clones = False
 
     def __init__(self, capacity: int = 16) -> None:
         self.capacity = capacity

@@ -68,7 +68,6 @@ class Full:
     name = "vibevoice-1.5b"
     sample_rate = SAMPLE_RATE
     max_speakers = 4
-    clones = True
 
     def __init__(
         self, model: FullModel, tokenizer: Tokenizer, voices: Path, capacity: int = 8

@@ -49,11 +49,12 @@ class WorkerProcess:
         self._hang_timeout = hang_timeout
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
-        self._slots: asyncio.Semaphore | None = None
+        self._slots = asyncio.Semaphore(model.capacity)
         self._numbers = count(1)
         self._inside: dict[int, asyncio.Queue[Message | WorkerUnavailable]] = {}
         self._last_sign = 0.0
-        """When the worker last said something, or was last given something to do (monotonic)."""
+        """When the worker last said something, or was given something to do after nothing
+        (monotonic)."""
 
     @property
     def ready(self) -> bool:
@@ -81,11 +82,13 @@ class WorkerProcess:
         backoff = FIRST_BACKOFF
         while True:
             was_ready, reason = await self._run_once()
-            backoff = FIRST_BACKOFF if was_ready else min(2 * backoff, LAST_BACKOFF)
             self.restarts += 1
             logger.error("the %s worker %s", self.model.name, reason)
-            if not was_ready:
+            if was_ready:
+                backoff = FIRST_BACKOFF
+            else:
                 await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, LAST_BACKOFF)
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Prepared | Chunk | End]:
         """The speech of `request` as it is made; close the generator to stop it.
@@ -93,7 +96,7 @@ class WorkerProcess:
         Waits for a place inside. Raises WorkerUnavailable when the worker is not ready or is lost,
         InvalidRequest for what the client must change, SpeechError when it cannot be spoken.
         """
-        if self._slots is None or not self.ready:
+        if not self.ready:
             raise WorkerUnavailable(self.unready_message)
         async with self._slots:
             # The worker may have been lost while this waited: a new one is on its way.
@@ -127,8 +130,9 @@ class WorkerProcess:
         self, request: SpeechRequest
     ) -> Iterator[tuple[int, asyncio.Queue[Message | WorkerUnavailable]]]:
         number = next(self._numbers)
+        if not self._inside:
+            self._last_sign = monotonic()
         messages = self._inside[number] = asyncio.Queue()
-        self._last_sign = monotonic()
         self._write(protocol.speak(number, request))
         try:
             yield number, messages
@@ -144,11 +148,14 @@ class WorkerProcess:
 
     async def _run_once(self) -> tuple[bool, str]:
         """One life of the worker: (whether it got ready, how it ended)."""
-        process = self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "vibevoice_tts.worker", json.dumps(asdict(self.model))),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
+        try:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "vibevoice_tts.worker", json.dumps(asdict(self.model))),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            return False, f"could not be started: {error}"
         assert process.stdout is not None
         started = monotonic()
         was_ready = False
@@ -175,8 +182,6 @@ class WorkerProcess:
         if message is None or message.kind != "ready":
             return f"could not start: {message.fields['message']}" if message else "did not start"
         self.info = EngineInfo.from_fields(message.fields)
-        if self._slots is None:
-            self._slots = asyncio.Semaphore(self.info.capacity)
         self._ready.set()
         return ""
 
@@ -218,16 +223,16 @@ class WorkerProcess:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Let the worker end, or end it."""
+    """Let the worker end, or end it. What it still says is read: its end is not seen before."""
     assert process.stdin is not None
     process.stdin.close()
     try:
         async with asyncio.timeout(END_SECONDS):
-            await process.wait()
+            await process.communicate()
     except TimeoutError:
         with suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        await process.communicate()
 
 
 @asynccontextmanager

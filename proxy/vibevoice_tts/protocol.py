@@ -57,9 +57,7 @@ class EngineInfo:
 
     name: str
     sample_rate: int
-    capacity: int
     max_speakers: int
-    clones: bool
     voices: tuple[str, ...]
     aliases: Mapping[str, str]
     """OpenAI's voice names → voices; the empty name → the default voice."""
@@ -71,10 +69,14 @@ class EngineInfo:
 
 
 def read(pipe: BinaryIO) -> Message | None:
-    """The next message, None at the end of the pipe. Raises ValueError for anything else."""
+    """The next message; None at the end of the pipe, which may cut a message off. Raises ValueError
+    for anything else."""
     if len(head := pipe.read(_LENGTHS.size)) < _LENGTHS.size:
         return None
-    text, audio = (pipe.read(length) for length in _lengths(head))
+    lengths = _lengths(head)
+    text, audio = (pipe.read(length) for length in lengths)
+    if (len(text), len(audio)) != lengths:
+        return None
     return Message.decode(text, audio)
 
 

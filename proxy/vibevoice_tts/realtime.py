@@ -20,7 +20,7 @@ from vibevoice_tts.checkpoint import CheckpointError, place, read_tokenizer
 from vibevoice_tts.diffusion import Denoiser
 from vibevoice_tts.engine import Chunk, End, Event, InvalidRequest, SpeechRequest
 from vibevoice_tts.models import Attention
-from vibevoice_tts.presets import Preset, read_preset
+from vibevoice_tts.presets import Preset, PresetError, read_preset
 from vibevoice_tts.realtime_model import SPEECH, TEXT, RealtimeModel, load_realtime
 from vibevoice_tts.rows import Row, Rows, next_latents
 from vibevoice_tts.sampling import Sampling
@@ -61,7 +61,6 @@ class Realtime:
     name = "vibevoice-realtime-0.5b"
     sample_rate = 24_000
     max_speakers = 1
-    clones = False
 
     def __init__(
         self,
@@ -121,7 +120,7 @@ class Realtime:
         if len(voices) != 1:
             raise InvalidRequest(f"{self.name} speaks with 1 voice, and {len(voices)} are given.")
         (voice,) = voices
-        preset = self._presets.get(voice, lambda: read_preset(self._files[voice], self._cache))
+        preset = self._presets.get(voice, lambda: self._read_preset(voice))
         ids = self._tokens(" ".join(turn.text for turn in request.turns))
         room = self._limit - preset.tts_language_model.shape[3] - SPEECH_WINDOW
         if len(ids) > room:
@@ -173,6 +172,19 @@ class Realtime:
     def leave(self, handle: int) -> None:
         if (row := self._rows.of(handle)) is not None:
             self._end(row, "stop")
+
+    def _read_preset(self, voice: str) -> Preset:
+        """Raises PresetError, also when the preset was made by another model."""
+        preset = read_preset(self._files[voice], self._cache)
+        hidden = (self._model.config.upper.hidden_size,)
+        if (
+            not self._lower.fits(preset.language_model)
+            or not self._upper.fits(preset.tts_language_model)
+            or not self._upper.fits(preset.negative)
+            or preset.negative_condition.shape != hidden
+        ):
+            raise PresetError(f"{self._files[voice].name} is no voice of {self.name}")
+        return preset
 
     @property
     def _limit(self) -> int:

@@ -59,10 +59,12 @@ def cut(turns: tuple[Turn, ...], limit: int) -> list[Piece]:
     parts = [Turn(part, turn.voice) for turn in turns for part in pieces(turn.text, limit)]
     found: list[Piece] = []
     held: list[Turn] = []
+    length = 0
     for part in parts:
-        if held and sum(weight(turn.text) for turn in [*held, part]) > limit:
+        length += weight(part.text)
+        if held and length > limit:
             found.append(_merged(held))
-            held = []
+            held, length = [], weight(part.text)
         held.append(part)
     return [*found, _merged(held)] if held else found
 

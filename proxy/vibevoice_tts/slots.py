@@ -34,6 +34,13 @@ class KeyValueSlots:
         self._places: tuple[torch.Tensor, torch.Tensor]
         self._visible = 0
 
+    def fits(self, prefix: torch.Tensor) -> bool:
+        """Whether keys and values come from a decoder of this form; see `start`."""
+        return (*prefix.shape[:3], prefix.shape[4]) == (
+            *(self._layers, 2, self._heads),
+            self._head_size,
+        )
+
     def start(self, slot: int, prefix: torch.Tensor | None = None) -> None:
         """Take a slot, or begin it anew, empty or with what was computed before: keys and values
         of every layer, [layers, 2, heads, positions, head size]."""

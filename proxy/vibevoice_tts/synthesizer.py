@@ -125,12 +125,15 @@ class Synthesizer:
                     async for event in events:
                         yield event
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        info = self.worker.info
-        most = (info.capacity if info else 0) + self._max_waiting
+    def check_room(self) -> None:
+        """Raises TooManyRequests when another request would not be spoken."""
+        most = self.worker.model.capacity + self._max_waiting
         if self._present >= most:
             raise TooManyRequests(f"{most} requests are being spoken or wait. Try again soon.")
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        self.check_room()
         self._present += 1
         try:
             yield

@@ -21,7 +21,6 @@ from vibevoice_tts.engine import (
     Chunk,
     End,
     Event,
-    Failure,
     InvalidRequest,
     Prepared,
     SpeechEngine,
@@ -90,9 +89,11 @@ class Worker:
             _send(self._pipe, Message("beat"))
 
     def _listen(self) -> None:
-        while (message := protocol.read(sys.stdin.buffer)) is not None:
-            self._commands.put(message)
-        os._exit(0)  # the proxy is gone: nobody wants what is being made
+        try:
+            while (message := protocol.read(sys.stdin.buffer)) is not None:
+                self._commands.put(message)
+        finally:
+            os._exit(0)  # the proxy is gone: nobody wants what is being made
 
     def _obey(self) -> None:
         """Carry out the commands that have come; wait for one while there is nothing to do."""
@@ -104,6 +105,7 @@ class Worker:
             number = message.fields["id"]
             if message.kind == "speak":
                 self._join(number, protocol.request_of(message))
+                _send(self._pipe, Message("beat"))  # a join may take seconds: of a cloned voice
             elif message.kind == "cancel":
                 self._cancel(number)
 
@@ -138,9 +140,6 @@ class Worker:
                 seconds = self._forget(handle)
                 fields = {"id": number, "reason": reason, "seconds": seconds}
                 _send(self._pipe, Message("end", fields))
-            case Failure(handle, error):
-                self._forget(handle)
-                _send(self._pipe, _failure(number, error))
 
 
 def _send(pipe: BinaryIO, message: Message) -> None:
@@ -165,7 +164,7 @@ def _warm_up(engine: SpeechEngine) -> None:
     """Run the engine once, so that its first request finds everything loaded and compiled."""
     handle = engine.join(SpeechRequest((Turn("Hello there, this is a test of the voice."),)))
     for _ in range(WARM_UP_STEPS):
-        if any(isinstance(event, End | Failure) for event in engine.step()):
+        if any(isinstance(event, End) for event in engine.step()):
             return
     engine.leave(handle)
 
@@ -174,9 +173,7 @@ def _describe(engine: SpeechEngine) -> EngineInfo:
     return EngineInfo(
         engine.name,
         engine.sample_rate,
-        engine.capacity,
         engine.max_speakers,
-        engine.clones,
         engine.voices(),
         {name: engine.find_voice(name) for name in ("", *OPENAI_VOICES)},
     )
