@@ -156,6 +156,16 @@ def test_open_webui_is_set_up_as_documented() -> None:
         r"^version=(\S+)$", (ROOT / "scripts/setup_open_webui.sh").read_text(), re.M
     )
     assert version and service["image"].endswith(f":v{version[1]}-slim")
+    assert set(re.findall(r"Open WebUI (\d[\d.]+\d)", page)) == {version[1]}
+
+
+def test_downloads_stay_beside_the_prepared_model() -> None:
+    """Its weights are links to them, so that both lie in the folder that is mounted."""
+    prepare = yaml.safe_load((DOCKER / "services.yml").read_text())["services"]["prepare"]
+    environment = dict(entry.partition("=")[::2] for entry in prepare["environment"])
+    (volume,) = prepare["volumes"]
+    assert volume.endswith(":/models")
+    assert environment["HF_HOME"].startswith("/models/")
 
 
 def test_litellm_is_set_up_as_documented() -> None:
