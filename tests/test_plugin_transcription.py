@@ -63,12 +63,12 @@ def test_segments_of_odd_answers(answer: str, count: int) -> None:
 
 def test_prompt_is_the_models() -> None:
     """To the letter, as it was trained."""
-    assert prompt(12.345) == (
+    assert prompt(12.25) == (
         "<|im_start|>system\nYou are a helpful assistant that transcribes audio input into text "
-        "output in JSON format.<|im_end|>\n<|im_start|>user\n<|AUDIO|>\nThis is a 12.35 seconds "
+        "output in JSON format.<|im_end|>\n<|im_start|>user\n<|AUDIO|>\nThis is a 12.25 seconds "
         "audio, please transcribe it with these keys: Start time, End time, Speaker ID, Content"
         "<|im_end|>\n<|im_start|>assistant\n"
-    ).replace("12.35", f"{12.345:.2f}")
+    )
 
 
 def test_prompt_takes_hotwords_as_words() -> None:
