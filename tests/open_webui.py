@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
-from tests.processes import running
+from tests.processes import free_port, running
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = Path(os.environ.get("OPEN_WEBUI_ENV", ROOT / ".open-webui"))
@@ -45,7 +45,7 @@ def documented_settings(proxy_url: str, key: str) -> dict[str, str]:
 
 
 @contextmanager
-def start_open_webui(data: Path, port: int, settings: dict[str, str]) -> Iterator[str]:
+def start_open_webui(data: Path, settings: dict[str, str]) -> Iterator[str]:
     """Yield the base URL of Open WebUI until the block ends.
 
     Args:
@@ -55,6 +55,7 @@ def start_open_webui(data: Path, port: int, settings: dict[str, str]) -> Iterato
     Raises:
         RuntimeError: it ended or was not ready in time; the message ends with its log.
     """
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     environ = {"DATA_DIR": str(data), "WEBUI_SECRET_KEY": "tests", **_WITHOUT, **settings}
     command = [ENVIRONMENT / "bin" / "open-webui", "serve", "--host", "127.0.0.1"]

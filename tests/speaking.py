@@ -2,7 +2,6 @@
 
 import base64
 import io
-import time
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +56,6 @@ def _write_full(folder: Path) -> None:
     parts.latent_bias_factor.data.fill_(0.0)
     model.save_pretrained(folder)
     (folder / "tokenizer.json").write_bytes((FULL / "tokenizer.json").read_bytes())
-
-
-def wait_until_it_speaks(base: str, *models: str) -> None:
-    """Returns once the workers of `models` are ready."""
-    deadline = time.monotonic() + 300
-    while any(httpx2.get(f"{base}/health").json()["parts"][model] != "ok" for model in models):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def speak(http: httpx2.Client, **body: Any) -> httpx2.Response:

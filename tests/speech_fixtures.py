@@ -10,7 +10,8 @@ import httpx2
 import openai
 import pytest
 from tests.fakes import serve
-from tests.speaking import make_models, wait_until_it_speaks
+from tests.processes import wait_until_it_speaks
+from tests.speaking import make_models
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings

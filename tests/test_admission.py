@@ -2,9 +2,8 @@
 
 import http.client
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 from urllib.parse import urlsplit
 
 import anyio
@@ -12,6 +11,7 @@ import httpx2
 import openai
 import pytest
 from tests.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from tests.processes import wait_for
 from tests.recordings import tone, wav
 
 from vibevoice_proxy.admission import Admission
@@ -20,16 +20,6 @@ from vibevoice_proxy.errors import TooManyRequests
 pytest_plugins = ("tests.proxy_fixtures",)
 
 SPEECH = wav(tone(1.0))
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    """Polls what another thread brings about; fails after ten seconds."""
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("did not happen within ten seconds")
 
 
 async def test_places_are_given_in_order() -> None:

@@ -2,31 +2,28 @@
 
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import numpy as np
-import psutil
 import pytest
 import soundfile
-from tests.engine import TINY
+from tests.engine import TINY, in_engine, start_engine
 from tests.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy, serve
+from tests.processes import answers, fake_engine_process, free_port, proxy_process, wait_for
 from tests.recordings import tone, wav
+from tests.uploads import start_upload
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings
-from vibevoice_vllm.command import LaunchSettings, engine_command
 
 pytest_plugins = ("tests.proxy_fixtures",)
 
@@ -35,56 +32,6 @@ ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
 _SEGMENTS = json.loads((SAMPLES / "one-speaker.json").read_text())["segments"]
 DIGITS = " ".join(segment["text"] for segment in _SEGMENTS)
-ENGINE_SECONDS = 1800
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """What `condition` gives as soon as it is true; fails when that takes too long."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"did not happen within {seconds:g} seconds"
-        time.sleep(0.02)
-    return found
-
-
-def answers(url: str) -> bool:
-    """Whether `url` gives a 200."""
-    try:
-        return httpx2.get(url, timeout=10).status_code == 200
-    except httpx2.TransportError:
-        return False
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def proxy_process(engine: str, folder: Path, **environ: str) -> Iterator[tuple[Any, str]]:
-    """The proxy as a process of its own and its base URL; killed at the end."""
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vibevoice_proxy"],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            "API_PORT": str(port),
-            "ASR_BASE_URL": engine,
-            **environ,
-        },
-        cwd=folder,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for(lambda: answers(f"{url}/health/live"), 60)
-        yield process, url
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -117,7 +64,7 @@ def test_a_shutdown_finishes_what_is_in_flight(
 ) -> None:
     """A proxy told to stop answers the request that it has, and then ends."""
     fake_engine.stall_after = 2
-    with proxy_process(engine_server, tmp_path) as (process, url):
+    with proxy_process(tmp_path / "log", killed=True, ASR_BASE_URL=engine_server) as (process, url):
         client = Client(url)
         wait_for(lambda: fake_engine.asked)
         process.send_signal(signal.SIGTERM)
@@ -135,7 +82,8 @@ def test_a_shutdown_ends_after_its_grace_time(
 ) -> None:
     """What does not finish is cut off, the engine's work with it; the client sees it at once."""
     fake_engine.stall_after = 2
-    with proxy_process(engine_server, tmp_path, VIBEVOICE_SHUTDOWN_GRACE="1") as (process, url):
+    settings = {"ASR_BASE_URL": engine_server, "VIBEVOICE_SHUTDOWN_GRACE": "1"}
+    with proxy_process(tmp_path / "log", killed=True, **settings) as (process, url):
         client = Client(url)
         wait_for(lambda: fake_engine.asked)
         process.send_signal(signal.SIGTERM)
@@ -164,7 +112,8 @@ def test_a_killed_proxy_leaves_no_file(
     spool = tmp_path / "spool"
     spool.mkdir()
     fake_engine.stall_after = 2
-    with proxy_process(engine_server, tmp_path, VIBEVOICE_SPOOL_DIR=str(spool)) as (process, url):
+    settings = {"ASR_BASE_URL": engine_server, "VIBEVOICE_SPOOL_DIR": str(spool)}
+    with proxy_process(tmp_path / "log", killed=True, **settings) as (process, url):
         Client(url, wav(tone(120.0)))
         wait_for(lambda: fake_engine.asked)
         with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as uploading:
@@ -290,13 +239,6 @@ def minutes_of_speech() -> bytes:
     return wav(np.tile(samples, round(300 / (len(samples) / rate))), rate)
 
 
-def in_engine(engine: str) -> float:
-    """Requests that run or wait in a real engine, by its own metrics."""
-    metrics = httpx2.get(f"{engine}/metrics", timeout=60).text
-    pattern = r"^vllm:num_requests_(?:running|waiting)\{[^}]*\} (\S+)$"
-    return sum(float(number) for number in re.findall(pattern, metrics, re.MULTILINE))
-
-
 @pytest.mark.engine
 @pytest.mark.parametrize("stream", ["false", "true"])
 @pytest.mark.parametrize("clients", [1, 8])
@@ -307,87 +249,30 @@ def test_clients_that_hang_up_leave_the_engine_idle(
     data = minutes_of_speech()
     wait_for(lambda: in_engine(engine_url) == 0, 120)
     with serve(create_app(Settings(asr_base_url=engine_url))) as url:
-        request = httpx2.Request(
-            "POST", url + TRANSCRIPTIONS, data={"stream": stream}, files={"file": ("a", data)}
-        )
-        head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-        message = f"POST {TRANSCRIPTIONS} HTTP/1.1\r\n{head}\r\n".encode() + request.read()
         with ExitStack() as connections:
             for _ in range(clients):
-                address = ("127.0.0.1", urlsplit(url).port or 0)
-                connection = connections.enter_context(socket.create_connection(address))
-                connection.sendall(message)
+                connections.enter_context(start_upload(url, data, stream=stream))
             wait_for(lambda: in_engine(engine_url) >= 1, 120)
         wait_for(lambda: in_engine(engine_url) == 0, 20)
         assert "vibevoice_in_flight 0.0" in httpx2.get(url + "/metrics").text
 
 
-@contextmanager
-def engine_process(port: int, log: Path) -> Iterator[None]:
-    """A real engine on `port`, ready; killed at the end with all of its processes."""
-    settings = LaunchSettings(model_dir=str(TINY), port=port, max_num_seqs=32, cpu_kvcache_gib=1)
-    command = engine_command(settings, "cpu", os.environ)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command.argv,
-            env={**os.environ, **command.env},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_for(
-            lambda: answers(f"http://127.0.0.1:{port}/health") or process.poll() is not None,
-            ENGINE_SECONDS,
-        )
-        assert process.poll() is None, log.read_text(errors="replace")[-4000:]
-        yield
-    finally:
-        kill(process)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """kill -9 for a process and all that it started."""
-    try:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-    except psutil.NoSuchProcess:
-        pass
-    process.kill()
-    process.wait()
-
-
-@contextmanager
-def fake_engine_process(port: int, log: Path) -> Iterator[None]:
-    """A fake engine on `port` that takes a second for each answer, killed at the end."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.fakes", str(port), "1"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
-            stderr=output,
-        )
-    try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"), 60)
-        yield
-    finally:
-        kill(process)
-
-
 @pytest.mark.parametrize(
     ("start", "text"),
     [
-        pytest.param(fake_engine_process, "Good morning. Hello.", id="fake"),
-        pytest.param(engine_process, DIGITS, id="real", marks=pytest.mark.engine),
+        pytest.param(partial(fake_engine_process, seconds=1.0), "Good morning. Hello.", id="fake"),
+        pytest.param(partial(start_engine, TINY), DIGITS, id="real", marks=pytest.mark.engine),
     ],
 )
 def test_an_engine_killed_under_32_clients(
-    start: Callable[[int, Path], AbstractContextManager[None]], text: str, tmp_path: Path
+    start: Callable[..., AbstractContextManager[str]], text: str, tmp_path: Path
 ) -> None:
     """Every client gets a right transcript or a clean error, none hangs, and the service is back by
     itself when the engine is."""
     port = free_port()
     data = (SAMPLES / "one-speaker.wav").read_bytes()
     with serve(create_app(Settings(asr_base_url=f"http://127.0.0.1:{port}"))) as url:
-        with start(port, tmp_path / "engine"):
+        with start(tmp_path / "first", port=port, killed=True):
             clients = [Client(url, data, stream="false") for _ in range(32)]
             wait_for(lambda: any(client.answer for client in clients), 120)
         for client in clients:
@@ -402,6 +287,6 @@ def test_an_engine_killed_under_32_clients(
                 assert client.answer.status_code in (502, 503)
                 assert client.answer.json()["error"]["type"] == "server_error"
         assert set(outcomes) - {200}, "the engine was too quick to be killed"
-        with start(port, tmp_path / "engine"):
+        with start(tmp_path / "second", port=port, killed=True):
             back = httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", data)}, timeout=120)
         assert (back.status_code, back.json()["text"]) == (200, text)

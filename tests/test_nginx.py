@@ -3,7 +3,6 @@
 import io
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,7 +14,8 @@ import openai
 import pytest
 import soundfile
 from tests.fakes import TRANSCRIPTIONS, FakeEngine, serve
-from tests.nginx import free_port, start_nginx
+from tests.nginx import start_nginx
+from tests.processes import nobody, wait_for
 from tests.recordings import tone, wav
 
 from vibevoice_proxy.app import create_app
@@ -55,11 +55,6 @@ def start_proxy() -> Iterator[Callable[[str], str]]:
         yield start
 
 
-def nobody() -> str:
-    """A base URL where nothing listens."""
-    return f"http://127.0.0.1:{free_port()}"
-
-
 def first_segment(engine: FakeEngine) -> int:
     """Deltas of the engine that hold its first segment whole."""
     return engine.text.index("},") // engine.split + 2
@@ -79,10 +74,7 @@ def test_requests_go_where_least_is_to_do(
     url = start_proxy(balance(*(url for _, url in engines)))
     with ThreadPoolExecutor(2) as threads:
         answers = threads.map(transcribe, [url, url])
-        deadline = time.monotonic() + 30
-        while [engine.asked for engine, _ in engines] != [1, 1]:
-            assert time.monotonic() < deadline, [engine.asked for engine, _ in engines]
-            time.sleep(0.01)
+        wait_for(lambda: [engine.asked for engine, _ in engines] == [1, 1])
         for engine, _ in engines:
             engine.gate.set()
         assert [answer.status_code for answer in answers] == [200, 200]

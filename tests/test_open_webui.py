@@ -7,7 +7,6 @@ page are left in runs/open-webui/.
 import json
 import re
 import shutil
-import socket
 from collections.abc import Iterator
 
 import httpx2
@@ -24,7 +23,7 @@ from tests.open_webui import (
     start_open_webui,
     transcoded,
 )
-from tests.test_speech import wait_until_it_speaks
+from tests.processes import wait_until_it_speaks
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings
@@ -58,20 +57,17 @@ def proxy_url(engine_url: str) -> Iterator[str]:
         {"asr_base_url": engine_url, "tts_model_type": "espeak", "api_keys": (KEY,)}
     )
     with serve(create_app(settings)) as url:
-        wait_until_it_speaks(url)
+        wait_until_it_speaks(url, "espeak")
         yield url
 
 
 @pytest.fixture(scope="module")
 def open_webui_url(proxy_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Open WebUI set up as documented, with a chat model that says what it is told."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     with serve(echo_model()) as chat_url:
         chat = {"OPENAI_API_BASE_URL": f"{chat_url}/v1", "OPENAI_API_KEY": "none"}
         settings = documented_settings(proxy_url, KEY) | chat
-        with start_open_webui(tmp_path_factory.mktemp("open-webui"), port, settings) as url:
+        with start_open_webui(tmp_path_factory.mktemp("open-webui"), settings) as url:
             yield url
 
 

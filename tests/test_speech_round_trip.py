@@ -8,7 +8,7 @@ import jiwer
 import openai
 import pytest
 from tests.fakes import serve
-from tests.test_speech import wait_until_it_speaks
+from tests.processes import wait_until_it_speaks
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.engine
 def client(engine_url: str) -> Iterator[openai.OpenAI]:
     """The official client of a proxy that speaks, before the real engine."""
     with serve(create_app(Settings(asr_base_url=engine_url, tts_model_type="espeak"))) as url:
-        wait_until_it_speaks(url)
+        wait_until_it_speaks(url, "espeak")
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=300) as client:
             yield client
 

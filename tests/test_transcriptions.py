@@ -2,16 +2,16 @@
 
 import json
 import os
-import socket
 import threading
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 import numpy as np
 import pytest
 from tests.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from tests.processes import wait_for
 from tests.recordings import encoded, tone, wav
+from tests.uploads import start_upload
 
 from vibevoice_proxy.prompt import SYSTEM_PROMPT
 from vibevoice_proxy.settings import Settings
@@ -295,34 +295,13 @@ def test_a_client_that_hangs_up_stops_the_engine(
     fake_engine.stall_after = len(fake_engine.text) // fake_engine.split - 2
     url = start_proxy()
     temporary = open_temporary_files()
-    request = httpx2.Request(
-        "POST",
-        url + TRANSCRIPTIONS,
-        data={"stream": stream},
-        files={"file": ("upload", wav(tone(60.0)))},
-    )
-    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-    address = ("127.0.0.1", urlsplit(url).port or 0)
-    with socket.create_connection(address, timeout=30) as connection:
-        connection.sendall(f"POST {TRANSCRIPTIONS} HTTP/1.1\r\n{head}\r\n".encode())
-        connection.sendall(request.read())
+    with start_upload(url, wav(tone(60.0)), stream=stream) as connection:
         wait_for(lambda: fake_engine.asked)
         if stream == "true":
             with connection.makefile("rb") as answer:
-                while not answer.readline().startswith(b"data: "):
-                    pass
+                assert any(line.startswith(b"data: ") for line in answer)
     assert fake_engine.closed.wait(10)
     wait_for(lambda: open_temporary_files() == temporary)
-
-
-def wait_for(condition: Any) -> None:
-    """Polls what another thread brings about; fails after ten seconds."""
-    pause = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        pause.wait(0.01)
-    raise AssertionError("did not happen within ten seconds")
 
 
 @pytest.mark.parametrize(
