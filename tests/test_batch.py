@@ -13,6 +13,7 @@ import psutil
 import pytest
 from tests.batch_client import Batch, noise
 from tests.fakes import FakeEngine, StartProxy
+from tests.processes import wait_for
 
 pytest_plugins = ("tests.proxy_fixtures",)
 
@@ -55,11 +56,13 @@ def test_a_thousand_files_killed_three_times(
     arguments = ["--manifest", manifest.name, "--base", folder, "--format", "json,srt"]
     fake_engine.seconds = 0.05
 
-    for number in range(1, 4):
+    def run_until(asked: int) -> None:
         with batch.start(*arguments) as process:
-            while fake_engine.asked < number * 200 and process.poll() is None:
-                threading.Event().wait(0.01)
+            wait_for(lambda: fake_engine.asked >= asked or process.poll() is not None, 120)
         assert process.returncode == -signal.SIGKILL
+
+    for asked in (200, 400, 600):
+        run_until(asked)
     code, said = batch.run(*arguments)
 
     assert code == 1
@@ -183,18 +186,13 @@ def test_a_wrong_key_ends_the_run(
     assert batch.run(recordings / "a.wav", VIBEVOICE_API_KEY="secret")[0] == 0
 
 
-def _wait_until(engine: FakeEngine, answers: int) -> None:
-    """So many answers are being written."""
-    while engine.at_once < answers:
-        threading.Event().wait(0.01)
-
-
 def _read_until(process: subprocess.Popen[str], said: str) -> None:
     assert process.stderr is not None
-    for line in process.stderr:
-        if said in line:
-            return
-    raise AssertionError(f"it never said {said!r}")
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    found = any(said in line for line in process.stderr)
+    watchdog.cancel()
+    assert found, f"it never said {said!r}"
 
 
 def test_an_interrupt_waits_for_what_is_being_transcribed(
@@ -203,7 +201,7 @@ def test_an_interrupt_waits_for_what_is_being_transcribed(
     """Exit code 130; the answer is kept, the rest is left for the next run."""
     fake_engine.stall_after = 1
     with batch.start(recordings, "--concurrency", "1") as process:
-        _wait_until(fake_engine, 1)
+        wait_for(lambda: fake_engine.at_once)
         process.send_signal(signal.SIGINT)
         _read_until(process, "Waiting for what is being transcribed")
         fake_engine.release.set()
@@ -222,7 +220,7 @@ def test_a_second_interrupt_leaves_at_once(
     """The server sees the connection close and drops the work."""
     fake_engine.stall_after = 1
     with batch.start(recordings / "a.wav") as process:
-        _wait_until(fake_engine, 1)
+        wait_for(lambda: fake_engine.at_once)
         process.send_signal(signal.SIGINT)
         _read_until(process, "interrupt again")
         process.send_signal(signal.SIGINT)
@@ -239,7 +237,7 @@ def test_two_runs_into_one_folder_are_refused(
     """Usage error, and the first goes on."""
     fake_engine.stall_after = 1
     with batch.start(recordings / "a.wav") as process:
-        _wait_until(fake_engine, 1)
+        wait_for(lambda: fake_engine.at_once)
         code, said = batch.run(recordings)
         fake_engine.release.set()
         process.communicate(timeout=60)
@@ -279,13 +277,16 @@ def test_uploads_are_never_in_memory(batch: Batch, tmp_path: Path) -> None:
     """400 MB to a server that refuses them cost the client what it costs to run."""
     with (tmp_path / "long.wav").open("wb") as file:
         file.truncate(400_000_000)
-    most = 0
+    sizes: list[int] = []
     with batch.start(tmp_path / "long.wav") as process:
-        while process.poll() is None:
+
+        def ended() -> bool:
             with contextlib.suppress(psutil.Error):
-                most = max(most, psutil.Process(process.pid).memory_info().rss)
-            threading.Event().wait(0.02)
+                sizes.append(psutil.Process(process.pid).memory_info().rss)
+            return process.poll() is not None
+
+        wait_for(ended, 120)
         _, said = process.communicate()
 
     assert "FAILED long.wav: The file could not be decoded" in said
-    assert 0 < most < 150_000_000
+    assert 0 < max(sizes) < 150_000_000

@@ -5,9 +5,7 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from tests.processes import answers, free_port, running, wait_for
 
 from vibevoice_vllm.layout import export_original
 from vibevoice_vllm.prepare import prepare
@@ -47,25 +46,14 @@ def engine(
     folder = tmp_path_factory.mktemp("engine")
     export_original(MODEL, folder / "original")
     prepare(str(folder / "original"), folder / "VibeVoice-ASR", str(MODEL))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = folder / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [ROOT / "scripts" / "start_asr_server.sh", "--port", str(port), "--device", "cpu"],
-            env={**os.environ, "MODEL_DIR": str(folder), "VIBEVOICE_WAIT_READY_SECS": "500"},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        while b"the engine is ready" not in log.read_bytes():
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.5)
-        yield process, f"http://127.0.0.1:{port}", log
-    finally:
-        process.terminate()
-        process.wait(60)
+    port, log = free_port(), folder / "log"
+    url = f"http://127.0.0.1:{port}"
+    script = ROOT / "scripts" / "start_asr_server.sh"
+    environ = {**os.environ, "MODEL_DIR": str(folder), "VIBEVOICE_WAIT_READY_SECS": "500"}
+    argv = [script, "--port", str(port), "--device", "cpu"]
+    with running("the engine", argv, f"{url}/health", log, 500, environ=environ) as process:
+        wait_for(lambda: b"the engine is ready" in log.read_bytes())
+        yield process, url, log
 
 
 def test_pinned_for_json(engine: tuple, audio: bytes) -> None:
@@ -113,8 +101,6 @@ def test_the_engines_death_is_told(engine: tuple) -> None:
     ]
     assert core
     core[0].send_signal(signal.SIGKILL)
-    with pytest.raises(httpx2.HTTPError):
-        while httpx2.get(f"{url}/health", timeout=10):
-            time.sleep(0.5)
     assert process.wait(120) == 1
+    assert not answers(f"{url}/health")
     assert "the engine ended with exit code" in log.read_text()
