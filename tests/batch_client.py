@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from tests.recordings import wav
 
+COMMAND = Path(sys.executable).parent / "vibevoice-transcribe"
+
 
 class Batch:
     """Runs `vibevoice-transcribe` against one server, into one folder."""
@@ -23,9 +25,8 @@ class Batch:
     @contextmanager
     def start(self, *arguments: str | Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
         """The process, its stderr a pipe; killed when the block ends."""
-        command = [sys.executable, "-m", "vibevoice_batch", *map(str, arguments)]
         process = subprocess.Popen(
-            [*command, "-o", str(self.output)],
+            [COMMAND, *arguments, "-o", self.output],
             env={**os.environ, "VIBEVOICE_BASE_URL": f"{self.url}/v1", **environ},
             stderr=subprocess.PIPE,
             text=True,
