@@ -15,7 +15,7 @@ import openai
 import psutil
 import pytest
 import soundfile
-from tests.engine import TINY, start_engine
+from tests.engine import TINY, in_engine, start_engine
 from tests.fakes import serve
 from tests.gateway import KEY, ROOT, start_litellm
 
@@ -116,8 +116,8 @@ def test_speech_is_mp3(client: openai.OpenAI) -> None:
     assert 0.5 < audio.duration < 5
 
 
-def chat(stack: Stack, **fields: Any) -> httpx2.Response:
-    """A chat completion on the sample."""
+def chat_request(stack: Stack, **fields: Any) -> dict[str, Any]:
+    """The arguments of a POST that asks for a chat completion on the sample."""
     url = f"data:audio/wav;base64,{base64.b64encode(SAMPLE.read_bytes()).decode()}"
     content = [
         {"type": "audio_url", "audio_url": {"url": url}},
@@ -127,12 +127,17 @@ def chat(stack: Stack, **fields: Any) -> httpx2.Response:
         {"role": "system", "content": SYSTEM_PROMPT},
         {"role": "user", "content": content},
     ]
-    return httpx2.post(
-        f"{stack.url}/v1/chat/completions",
-        json={"model": "vibevoice-asr", "messages": messages, "max_tokens": 500, **fields},
-        headers={"authorization": f"Bearer {KEY}"},
-        timeout=120,
-    )
+    return {
+        "url": f"{stack.url}/v1/chat/completions",
+        "json": {"model": "vibevoice-asr", "messages": messages, "max_tokens": 500, **fields},
+        "headers": {"authorization": f"Bearer {KEY}"},
+        "timeout": 120,
+    }
+
+
+def chat(stack: Stack, **fields: Any) -> httpx2.Response:
+    """A chat completion on the sample."""
+    return httpx2.post(**chat_request(stack, **fields))
 
 
 def spoken(answer: httpx2.Response) -> list[str]:
@@ -150,13 +155,19 @@ def test_chat_goes_to_an_engine_pinned(stack: Stack) -> None:
     assert [segment["Content"] for segment in json.loads(pinned)] == WORDS
 
 
-def test_chat_is_streamed(client: openai.OpenAI, stack: Stack) -> None:
-    """Deltas of a stream add up to the same answer."""
-    text = ""
-    for line in chat(stack, stream=True).text.splitlines():
-        if line.startswith("data: {") and (choices := json.loads(line[6:])["choices"]):
-            text += choices[0]["delta"].get("content") or ""
-    assert [segment["Content"] for segment in json.loads(text)] == WORDS
+def test_chat_is_streamed(stack: Stack) -> None:
+    """Deltas add up to the same answer, and come while the engine still writes."""
+    deltas: list[str] = []
+    writing = 0
+    with httpx2.stream("POST", **chat_request(stack, stream=True)) as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: {") and (choices := json.loads(line[6:])["choices"]):
+                if content := choices[0]["delta"].get("content"):
+                    deltas.append(content)
+                    writing = writing or sum(map(in_engine, stack.engines))
+    assert [segment["Content"] for segment in json.loads("".join(deltas))] == WORDS
+    assert len(deltas) > 1
+    assert writing == 1
 
 
 def kill(url: str) -> None:
