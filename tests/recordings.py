@@ -16,6 +16,15 @@ def tone(seconds: float, rate: int = 24_000, frequency: float = 440.0) -> NDArra
     return (0.5 * np.sin(2 * np.pi * frequency * times)).astype(np.float32)
 
 
+def gliding_tone(seconds: float) -> NDArray[np.float32]:
+    """A tone that rises and falls, with noise, as float32 at 24 kHz; other noise for another
+    length."""
+    rng, n = np.random.default_rng(round(1000 * seconds)), int(seconds * 24_000)
+    t = np.arange(n) / 24_000
+    samples = np.sin(1000 * t + 30 * np.sin(5 * t)) * (0.3 + 0.2 * np.sin(17 * t))
+    return (samples + 0.05 * rng.standard_normal(n)).astype(np.float32)
+
+
 def wav(
     samples: NDArray[Any], rate: int = 24_000, subtype: str = "PCM_16", format: str = "WAV"
 ) -> bytes:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tests.engine import TINY
+from tests.recordings import gliding_tone
 from transformers import (
     VibeVoiceAcousticTokenizerFeatureExtractor,
     VibeVoiceAsrForConditionalGeneration,
@@ -29,14 +29,6 @@ PUBLISHED = VibeVoiceAcousticTokenizerEncoderConfig()
 def model() -> Any:
     """transformers' own model on the embedded checkpoint, in float32."""
     return VibeVoiceAsrForConditionalGeneration.from_pretrained(TINY, dtype=torch.float32).eval()
-
-
-def recording(seconds: float) -> np.ndarray:
-    """A gliding tone with noise, (samples,) float32 at 24 kHz."""
-    rng, n = np.random.default_rng(0), int(seconds * 24_000)
-    t = np.arange(n) / 24_000
-    tone = np.sin(1000 * t + 30 * np.sin(5 * t)) * (0.3 + 0.2 * np.sin(17 * t))
-    return (tone + 0.05 * rng.standard_normal(n)).astype(np.float32)
 
 
 def test_published_context_is_58_tokens() -> None:
@@ -66,7 +58,7 @@ def test_context_is_exact(offset: int) -> None:
 @pytest.mark.parametrize("rows", [pytest.param(1, id="alone"), pytest.param(4, id="batched")])
 def test_pieces_equal_the_whole(model: Any, rows: int) -> None:
     """Embeddings of pieces differ from transformers' own by rounding only."""
-    samples = recording(41.23)
+    samples = gliding_tone(41.23)
     inputs = VibeVoiceAcousticTokenizerFeatureExtractor()([samples], sampling_rate=24_000)
     parts, config = model.model, model.config
     with torch.no_grad():

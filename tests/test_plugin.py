@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tests.engine import TINY, start_engine
-from tests.recordings import encoded, tone, wav
+from tests.recordings import encoded, gliding_tone, tone, wav
 from transformers import (
     Qwen2Tokenizer,
     VibeVoiceAcousticTokenizerFeatureExtractor,
@@ -29,14 +29,6 @@ pytestmark = pytest.mark.engine
 TOKENS = 48
 SECONDS = [0.05, 1.5, 30.0, 37.3, 95.0]
 """One token, one piece, exactly one, two and four pieces."""
-
-
-def recording(seconds: float) -> np.ndarray:
-    """A gliding tone with noise, (samples,) float32 at 24 kHz."""
-    rng, n = np.random.default_rng(round(1000 * seconds)), int(seconds * 24_000)
-    t = np.arange(n) / 24_000
-    samples = np.sin(1000 * t + 30 * np.sin(5 * t)) * (0.3 + 0.2 * np.sin(17 * t))
-    return (samples + 0.05 * rng.standard_normal(n)).astype(np.float32)
 
 
 def data_url(data: bytes) -> str:
@@ -81,7 +73,7 @@ def reference() -> dict[float, tuple[list[int], list[int]]]:
     extractor = VibeVoiceAcousticTokenizerFeatureExtractor()
     found = {}
     for seconds in SECONDS:
-        samples = recording(seconds)
+        samples = gliding_tone(seconds)
         tokens = -(-len(samples) // 3200)
         text = prompt(len(samples) / 24_000).replace(
             "<|AUDIO|>", f"<|object_ref_start|>{'<|box_start|>' * tokens}<|object_ref_end|>"
@@ -118,12 +110,12 @@ def test_answers_are_those_of_transformers(
 ) -> None:
     """The same prompt and the same greedy tokens, on either layout, in one piece or more."""
     for seconds in SECONDS:
-        assert transcribe(plain_url, recording(seconds)) == reference[seconds], seconds
+        assert transcribe(plain_url, gliding_tone(seconds)) == reference[seconds], seconds
 
 
 def test_concurrent_answers_are_those_alone(engine_url: str) -> None:
     """Recordings encoded side by side do not change one another's answers."""
-    samples = [recording(s) for s in (0.4, 33.0, 1.7, 65.0, 3.1, 34.0, 0.9, 2.2)]
+    samples = [gliding_tone(s) for s in (0.4, 33.0, 1.7, 65.0, 3.1, 34.0, 0.9, 2.2)]
     alone = [transcribe(engine_url, s) for s in samples]
     with ThreadPoolExecutor(len(samples)) as threads:
         together = list(threads.map(lambda s: transcribe(engine_url, s), samples))
@@ -157,7 +149,7 @@ def test_others_decode_while_a_long_recording_is_encoded(engine_url: str) -> Non
     try:
         assert spoken.wait(60)
         before = counted
-        transcribe(engine_url, recording(30.0 * pieces), max_tokens=1)
+        transcribe(engine_url, gliding_tone(30.0 * pieces), max_tokens=1)
         during = counted - before
     finally:
         done.set()
@@ -165,9 +157,9 @@ def test_others_decode_while_a_long_recording_is_encoded(engine_url: str) -> Non
     assert during >= pieces
 
 
-NOT_FINITE = recording(2.0)
+NOT_FINITE = gliding_tone(2.0)
 NOT_FINITE[77] = np.nan
-STEREO = np.stack([recording(2.0), recording(2.1)[:48_000]], 1)
+STEREO = np.stack([gliding_tone(2.0), gliding_tone(2.1)[:48_000]], 1)
 REFUSED = {
     "empty": ([audio_part(wav(np.zeros(0, np.float32)))], "empty"),
     "no-bytes": ([audio_part(b"")], "could not be decoded"),
@@ -194,13 +186,13 @@ REFUSED = {
     ),
 }
 TAKEN = {
-    "10-ms": wav(recording(0.01)),
+    "10-ms": wav(gliding_tone(0.01)),
     "silence": wav(np.zeros(48_000, np.float32)),
     "stereo": wav(STEREO),
     "8-khz": wav(tone(2.0, 8_000), 8_000),
     "192-khz": wav(tone(2.0, 192_000), 192_000),
-    "truncated": (whole := wav(recording(2.0)))[: len(whole) // 2],
-    "truncated-flac": (whole := wav(recording(2.0), format="FLAC"))[: len(whole) // 2],
+    "truncated": (whole := wav(gliding_tone(2.0)))[: len(whole) // 2],
+    "truncated-flac": (whole := wav(gliding_tone(2.0), format="FLAC"))[: len(whole) // 2],
     "mp3": encoded("mp3", "libmp3lame"),
     "webm": encoded("webm", "libopus"),
 }
@@ -209,7 +201,7 @@ TAKEN = {
 @pytest.fixture(scope="module")
 def usual(engine_url: str) -> tuple[list[int], list[int]]:
     """What the engine answers before anything bad was sent."""
-    return transcribe(engine_url, recording(3.3))
+    return transcribe(engine_url, gliding_tone(3.3))
 
 
 @pytest.mark.parametrize("case", REFUSED)
@@ -221,7 +213,7 @@ def test_bad_request_is_refused(
     answer = chat(engine_url, parts)
     assert answer.status_code == 400, answer.text
     assert expected in answer.json()["error"]["message"]
-    assert transcribe(engine_url, recording(3.3)) == usual
+    assert transcribe(engine_url, gliding_tone(3.3)) == usual
 
 
 @pytest.mark.parametrize("case", TAKEN)
@@ -231,7 +223,7 @@ def test_odd_recording_is_taken(
     """An answer, and the next one is as ever."""
     answer = chat(engine_url, [audio_part(TAKEN[case])])
     assert answer.status_code == 200, answer.text
-    assert transcribe(engine_url, recording(3.3)) == usual
+    assert transcribe(engine_url, gliding_tone(3.3)) == usual
 
 
 def test_chat_without_audio_is_answered(
@@ -240,7 +232,7 @@ def test_chat_without_audio_is_answered(
     """Text alone is a chat with the language model."""
     answer = chat(engine_url, "Hello")
     assert answer.status_code == 200, answer.text
-    assert transcribe(engine_url, recording(3.3)) == usual
+    assert transcribe(engine_url, gliding_tone(3.3)) == usual
 
 
 def test_a_second_placeholder_is_refused(engine_url: str) -> None:
@@ -256,7 +248,7 @@ def test_a_second_placeholder_is_refused(engine_url: str) -> None:
 
 def test_a_callers_id_names_no_other_recording(engine_url: str) -> None:
     """Two recordings under one id are two recordings."""
-    first, second = recording(2.0), recording(2.5)[:48_000]
+    first, second = gliding_tone(2.0), gliding_tone(2.5)[:48_000]
 
     def ask(samples: np.ndarray) -> list[float]:
         part = {**audio_part(wav(samples)), "uuid": "the-same"}
@@ -276,7 +268,7 @@ def form(url: str, samples: np.ndarray, **fields: str) -> httpx2.Response:
 
 def test_native_transcription_streams_what_it_answers(engine_url: str) -> None:
     """`json` and the deltas of a stream are the same text, without the model's JSON."""
-    samples = recording(4.0)
+    samples = gliding_tone(4.0)
     text = form(engine_url, samples).json()["text"]
     raw = chat(
         engine_url,
@@ -293,7 +285,7 @@ def test_native_transcription_streams_what_it_answers(engine_url: str) -> None:
 
 def test_native_transcription_takes_any_language(engine_url: str) -> None:
     """The model needs no language, so none is wrong."""
-    assert form(engine_url, recording(1.0), language="tlh").status_code == 200
+    assert form(engine_url, gliding_tone(1.0), language="tlh").status_code == 200
 
 
 def test_native_transcription_is_diarized(engine_url: str) -> None:
