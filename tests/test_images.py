@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from scripts.serve import wait_until_ready
+from tests.processes import free_port, running
 
 ROOT = Path(__file__).parent.parent
 DOCKER = ROOT / "docker"
@@ -78,26 +77,15 @@ def proxy_python(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture
-def proxy_url(proxy_python: Path, free_port: int, tmp_path: Path) -> Iterator[str]:
+def proxy_url(proxy_python: Path, tmp_path: Path) -> Iterator[str]:
     """The proxy of the image, speaking with espeak, without an engine."""
-    environ = {"API_PORT": str(free_port), "ASR_API": "off", "PATH": "/usr/bin:/bin"}
-    process = subprocess.Popen(
-        [proxy_python, "-m", "vibevoice_proxy"], cwd=tmp_path, env=environ, stderr=subprocess.PIPE
-    )
-    url = f"http://127.0.0.1:{free_port}"
-    try:
-        wait_until_ready(f"{url}/health", process, 60)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    argv = [proxy_python, "-m", "vibevoice_proxy"]
+    environ = {"API_PORT": str(port), "ASR_API": "off", "PATH": "/usr/bin:/bin"}
+    log = tmp_path / "log"
+    with running("the proxy", argv, f"{url}/health", log, 60, environ=environ, cwd=tmp_path):
         yield url
-    finally:
-        process.terminate()
-        process.communicate(timeout=60)
 
 
 def test_the_proxy_needs_no_torch(proxy_python: Path) -> None:
@@ -167,19 +155,21 @@ def test_locked_versions_are_those_of_the_project(part: str, tmp_path: Path) -> 
     assert file.read_text() == (DOCKER / "requirements" / f"{part}.txt").read_text()
 
 
-def test_run_test_reports(proxy_python: Path, free_port: int, tmp_path: Path) -> None:
-    """docker/run-test.sh tries every endpoint of the proxy that was started. In Docker's place is
-    a script that starts the environment made as the image is."""
+def test_run_test_reports(proxy_python: Path, tmp_path: Path) -> None:
+    """docker/run-test.sh tries health, models, voices, metrics, speech, and that a recording is
+    refused where no engine is. In Docker's place is a script that starts the environment made as
+    the image is."""
+    port = free_port()
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/bash\n"
         'case "$*" in\n'
         "*' up '*)\n"
-        f"    env -i PATH=/usr/bin:/bin API_PORT={free_port} ASR_API=off TTS_MODEL_TYPE=espeak \\\n"
+        f"    env -i PATH=/usr/bin:/bin API_PORT={port} ASR_API=off TTS_MODEL_TYPE=espeak \\\n"
         f"        {proxy_python} -m vibevoice_proxy 2>{tmp_path}/log &\n"
         f"    echo $! >{tmp_path}/pid\n"
         f"    for _ in $(seq 300); do\n"
-        f"        curl -sf 127.0.0.1:{free_port}/health >/dev/null && exit; sleep 0.2\n"
+        f"        curl -sf 127.0.0.1:{port}/health >/dev/null && exit; sleep 0.2\n"
         "    done; exit 1;;\n"
         "*' exec '*id*) echo 10001;;\n"
         "*' exec '*touch*) exit 1;;\n"
@@ -190,7 +180,7 @@ def test_run_test_reports(proxy_python: Path, free_port: int, tmp_path: Path) ->
     environ = {
         **os.environ,
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "API_PORT": str(free_port),
+        "API_PORT": str(port),
     }
     command = [DOCKER / "run-test.sh", "--no-gpu"]
     found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
