@@ -124,6 +124,19 @@ def test_the_encoding_for_the_engine_can_be_chosen(
     assert len(samples(recording)) == recording.samples == SAMPLE_RATE
 
 
+@pytest.mark.parametrize(
+    ("seconds", "media_type"), [(0.1, "audio/wav"), (30.0, "audio/wav"), (30.001, "audio/flac")]
+)
+def test_short_pieces_are_wav(seconds: float, media_type: str, target: BinaryIO) -> None:
+    """With auto a piece of up to 30 s needs no file; it is the same audio either way."""
+    audio = (tone(seconds) * 32767).astype(np.int16)
+    recording = read(wav(audio), target, encoding="auto")
+    assert recording.media_type == media_type
+    assert recording.size == recording.file.seek(0, io.SEEK_END)
+    assert (samples(recording) * 32768).astype(np.int16).tolist() == audio.tolist()
+    assert (target.seek(0, io.SEEK_END) > 0) == (media_type == "audio/flac")
+
+
 def test_the_rate_may_change_on_the_way(target: BinaryIO) -> None:
     """Two AAC streams of different rate and channels, one after the other, are both heard."""
     first = encoded("adts", "aac", 1.0, rate=44_100)

@@ -127,7 +127,7 @@ def test_the_server_gets_what_the_client_said(server: WhisperLike, start: Start)
             "response_format": "verbose_json",
         }
     ]
-    assert server.audio == [("audio.flac", 48_000, 24_000, 1)]
+    assert server.audio == [("audio.wav", 48_000, 24_000, 1)]
     assert server.headers[0]["authorization"] == "Bearer geheim"
     assert server.headers[0]["x-request-id"] == answer.headers["x-request-id"]
 

@@ -51,7 +51,7 @@ def test_the_engine_is_asked_as_the_model_was_trained(
             {
                 "role": "user",
                 "content": [
-                    {"type": "audio_url", "audio_url": {"url": "data:audio/flac;base64"}},
+                    {"type": "audio_url", "audio_url": {"url": "data:audio/wav;base64"}},
                     {"type": "text", "text": text},
                 ],
             },

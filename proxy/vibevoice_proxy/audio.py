@@ -1,14 +1,16 @@
-"""An upload of any container and codec → mono 24 kHz, 16 bit, in a compact file.
+"""An upload of any container and codec → mono 24 kHz, 16 bit, in a file.
 
 The bytes decide what an upload is, never its name. Decoding goes packet by packet, so memory stays
 flat over an hour, and every resource that a hostile file could claim is bounded: the demuxers, the
 protocols (none), the sampling rate, the decoded seconds and the time taken.
 """
 
+import io
 import os
 import time
+import wave
 from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import BinaryIO
 
@@ -29,6 +31,9 @@ MIN_SECONDS = 0.1
 """The shortest recording that OpenAI's API takes."""
 SILENCE_PEAK = 3
 """In 16-bit steps: 20 log10(3 / 32768) = -81 dBFS, below the noise of any microphone."""
+SHORT_SECONDS = 30
+"""Up to here `auto` is WAV in memory, 1.4 MB: a FLAC file would take the proxy as much time as all
+the decoding, and the engine longer to read. An hour in WAV would take the engine 230 MB."""
 SAMPLE_RATES = range(1_000, 768_001)
 """Hz. A forged rate would turn one small packet into hours: 1 Hz is resampled 24000-fold."""
 
@@ -38,6 +43,8 @@ _DEMUXERS = (
     "mpeg,mpegts,ogg,tta,w64,wav,wv"
 )
 _OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "pipe"}
+# FFmpeg would search up to 2,500 packets of every WAV file for DTS: 8 to 26 ms for some seconds.
+_WAV_OPTIONS = {**_OPEN_OPTIONS, "max_probe_packets": "1"}
 _ENCODINGS = {
     "flac": ("FLAC", "PCM_16", "audio/flac"),
     "wav": ("WAV", "PCM_16", "audio/wav"),
@@ -58,16 +65,17 @@ def transcode(
     """Decodes the first audio stream of `source`, seekable, into pieces of at most
     `max_piece_seconds`; `new_file` gives each an empty, seekable file without a buffer.
 
-    `encoding` is flac, wav or opus. `check_cancelled` is called again and again and may raise to
-    stop the work. Raises InvalidAudio when there is nothing to transcribe, when the audio is not
-    finite, longer than `max_seconds`, or takes more than `timeout` seconds to decode; StorageFull
-    when a file cannot be written.
+    `encoding` is flac, wav, opus, or auto: wav for short pieces, which need no file, and flac for
+    others. `check_cancelled` is called again and again and may raise to stop the work. Raises
+    InvalidAudio when there is nothing to transcribe, when the audio is not finite, longer than
+    `max_seconds`, or takes more than `timeout` seconds to decode; StorageFull when a file cannot be
+    written.
     """
     blocks = _bounded(_joined(decode(source, timeout, check_cancelled)), max_seconds)
     pieces: list[Piece] = []
     first = 0
     for _, numbered in groupby(cut(blocks, int(max_piece_seconds * SAMPLE_RATE)), itemgetter(0)):
-        piece = _encode(first, (block for _, block in numbered), new_file(), encoding)
+        piece = _encode(first, (block for _, block in numbered), new_file, encoding)
         pieces.append(piece)
         first += piece.samples
     if first < MIN_SECONDS * SAMPLE_RATE:
@@ -88,9 +96,37 @@ class _SoundFile(soundfile.SoundFile):
 
 
 def _encode(
+    first: int, blocks: Iterator[NDArray[np.int16]], new_file: Callable[[], BinaryIO], encoding: str
+) -> Piece:
+    """The piece that begins at sample `first` and holds `blocks`."""
+    if encoding != "auto":
+        return _encode_file(first, blocks, new_file(), encoding)
+    held: list[NDArray[np.int16]] = []
+    room = SHORT_SECONDS * SAMPLE_RATE
+    for block in blocks:
+        held.append(block)
+        room -= len(block)
+        if room < 0:
+            return _encode_file(first, chain(held, blocks), new_file(), "flac")
+    return _encode_short(first, np.concatenate([np.zeros(0, np.int16), *held]))
+
+
+def _encode_short(first: int, samples: NDArray[np.int16]) -> Piece:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as encoder:
+        encoder.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
+        encoder.writeframes(samples.astype("<i2", copy=False).tobytes())
+    silent = _peak(samples) <= SILENCE_PEAK
+    return Piece(file, file.getbuffer().nbytes, "audio/wav", first, len(samples), silent)
+
+
+def _peak(samples: NDArray[np.int16]) -> int:
+    return max(int(samples.max(initial=0)), -int(samples.min(initial=0)))
+
+
+def _encode_file(
     first: int, blocks: Iterable[NDArray[np.int16]], target: BinaryIO, encoding: str
 ) -> Piece:
-    """The piece that begins at sample `first` and holds `blocks`, in `target`."""
     container_format, subtype, media_type = _ENCODINGS[encoding]
     samples = peak = 0
     try:
@@ -105,7 +141,7 @@ def _encode(
         ) as encoder:
             for block in blocks:
                 samples += len(block)
-                peak = max(peak, int(block.max()), -int(block.min()))
+                peak = max(peak, _peak(block))
                 encoder.write(block)
     except soundfile.LibsndfileError as error:
         raise StorageFull from error
@@ -154,7 +190,8 @@ def decode(
             )
 
     try:
-        container = av.open(source, "r", options=_OPEN_OPTIONS, metadata_errors="replace")
+        options = _WAV_OPTIONS if _is_wav(source) else _OPEN_OPTIONS
+        container = av.open(source, "r", options=options, metadata_errors="replace")
     except (FFmpegError, ValueError) as error:
         raise _undecodable() from error
     with container:
@@ -169,6 +206,12 @@ def decode(
             _check_finite(frame)
             yield from _resample(resampler, frame)
         yield from _resample(resampler, None)
+
+
+def _is_wav(source: BinaryIO) -> bool:
+    start = source.read(12)
+    source.seek(0)
+    return start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE"
 
 
 def _frames(container: InputContainer, check: Callable[[], None]) -> Iterator[AudioFrame]:

@@ -90,8 +90,9 @@ class Settings(BaseSettings):
     """Seconds that decoding one upload may take; 400 above."""
     ffmpeg_max_concurrency: int = Field(default=8, ge=1)
     """Uploads decoded at the same time; the others wait."""
-    upstream_audio_format: Literal["flac", "wav", "opus"] = "flac"
-    """Encoding in which the audio goes to the engine; opus is small and lossy."""
+    upstream_audio_format: Literal["auto", "flac", "wav", "opus"] = "auto"
+    """Encoding in which the audio goes to the engine: auto is wav up to 30 seconds and flac above;
+    opus is small and lossy."""
     upstream_connect_timeout: float = Field(default=5.0, gt=0)
     """Seconds to reach the engine; 503 above."""
     upstream_read_timeout: float = Field(default=600.0, gt=0)
