@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 
+from training.tiny_asr import checkpoints
 from training.tiny_asr.espeak import RATE, Synthesizer
 from training.tiny_asr.model import HOP, SOUNDS, encode, make_config, make_model, make_tokenizer
 from training.tiny_asr.recordings import VARIANTS, WORDS, Composer, Recording
@@ -162,14 +163,9 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / warmup, 1 - 0.97 * s / args.steps)
     )
-    first, checkpoint = 0, args.out / "hear.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        heads.load_state_dict(state["heads"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["step"]
+    checkpoint = args.out / "hear.pt"
+    parts = {"model": model, "heads": heads, "optimizer": optimizer, "schedule": schedule}
+    first = checkpoints.resume(checkpoint, **parts)
 
     def batch(step: int):
         return crops(Composer(synthesizer, 1000 + step), args.rows, np.random.default_rng(step))
@@ -197,15 +193,7 @@ def main() -> None:
         if step % 200 == 199 or step == args.steps - 1:
             missed, extra = word_errors(model, heads, validation)
             print(f"hear {step} held-out missed {missed:.1%} extra {extra:+.1%}", flush=True)
-            state = {
-                "model": model.state_dict(),
-                "heads": heads.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "step": step + 1,
-            }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            checkpoints.save(checkpoint, step + 1, **parts)
 
 
 if __name__ == "__main__":

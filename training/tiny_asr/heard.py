@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers import Qwen2Tokenizer
 
+from training.tiny_asr import checkpoints
 from training.tiny_asr.espeak import RATE, Synthesizer, Voice
 from training.tiny_asr.hear import normalize
 from training.tiny_asr.model import HOP, encode, make_config, make_model
@@ -127,8 +128,7 @@ def saved(heard: list[Heard], file: Path) -> None:
         }
         for h in heard
     ]
-    torch.save(items, file.with_suffix(".tmp"))
-    file.with_suffix(".tmp").replace(file)
+    checkpoints.write(items, file)
 
 
 def loaded(file: Path) -> list[Heard]:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Qwen2Tokenizer
 
-from training.tiny_asr import hear, write
+from training.tiny_asr import checkpoints, hear, write
 from training.tiny_asr.espeak import Synthesizer, Voice
 from training.tiny_asr.model import HOP, encode, make_config, make_model
 from training.tiny_asr.recordings import Composer, Recording
@@ -114,6 +114,8 @@ def main() -> None:
     hidden = model.lm_head.in_features
     ears, pens = hear.Heads(hidden, hear.CHANNELS), write.Heads(hidden)
     if args.weights:
+        args.run.mkdir(parents=True, exist_ok=True)
+        tokenizer.save_pretrained(args.run / "tokenizer")
         start = type(model).from_pretrained(args.weights, dtype=torch.float32)
         model.load_state_dict(start.state_dict())
     elif not args.after:
@@ -139,15 +141,10 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / 50, 1 - 0.9 * s / args.steps)
     )
-    first, checkpoint = 0, args.run / f"{args.phase}.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        ears.load_state_dict(state["ears"])
-        pens.load_state_dict(state["heads"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["step"]
+    checkpoint = args.run / f"{args.phase}.pt"
+    parts = {"model": model, "ears": ears, "heads": pens}
+    parts |= {"optimizer": optimizer, "schedule": schedule}
+    first = checkpoints.resume(checkpoint, **parts)
     rng = np.random.default_rng(3)
     unheard = Composer(Synthesizer(), 98, held_out=True)
     held_out = batch(unheard, tokenizer, rng, 48, args.longest)
@@ -195,16 +192,7 @@ def main() -> None:
                 text, _, right = write.forward(model, pens, rows, 0.0)
             share = right.float().mean()
             print(f"{args.phase} {step} held-out text {text:.3f} right {share:.4f}", flush=True)
-            state = {
-                "model": model.state_dict(),
-                "ears": ears.state_dict(),
-                "heads": pens.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "step": step + 1,
-            }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            checkpoints.save(checkpoint, step + 1, **parts)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from transformers import Qwen2Tokenizer
 from transformers.models.qwen2.modeling_qwen2 import apply_rotary_pos_emb
 
+from training.tiny_asr import checkpoints
 from training.tiny_asr.espeak import RATE
 from training.tiny_asr.heard import Heard, loaded, rearranged
 from training.tiny_asr.model import HOP, make_config, make_model, prompt
@@ -128,9 +129,7 @@ def point(recording: Recording, spans: list[tuple[int, int]], at: int, frames: i
     words = iter(w for s in recording.segments for w in s.words)
     edges = iter(t for s in recording.segments for t in (s.start, s.end))
     about: list[tuple[int, int, int, int]] = []
-    for match in re.finditer(
-        r'"(?:Start|End)":([\d.]+)|(?<=[" ])([a-z]+)(?=[" ])', recording.answer()
-    ):
+    for match in TIME_OR_WORD.finditer(recording.answer()):
         if match[1]:
             about.append((*match.span(1), 1, int(next(edges) * RATE / HOP)))
         else:
@@ -267,16 +266,13 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda s: min((s + 1) / 50, 1 - 0.97 * s / args.steps)
     )
-    first, checkpoint = 0, args.run / f"{args.phase}.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["step"]
-    else:
+    checkpoint = args.run / f"{args.phase}.pt"
+    parts = {"model": model, "heads": heads, "optimizer": optimizer, "schedule": schedule}
+    first = checkpoints.resume(checkpoint, **parts)
+    if not first:
         state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
-    model.load_state_dict(state["model"])
-    heads.load_state_dict(state["heads"], strict=False)
+        model.load_state_dict(state["model"])
+        heads.load_state_dict(state["heads"], strict=False)
     pool, unheard = Pool(args.run / "heard"), Pool(args.run / "heard-held-out")
     unheard.refresh()
     rng = np.random.default_rng(3)
@@ -309,15 +305,7 @@ def main() -> None:
             text = float(np.mean([r[0].item() for r in results]))
             whole = float(torch.cat([r[2] for r in results]).float().mean())
             print(f"{args.phase} {step} held-out text {text:.3f} right {whole:.4f}", flush=True)
-            state = {
-                "model": model.state_dict(),
-                "heads": heads.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(),
-                "step": step + 1,
-            }
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            checkpoints.save(checkpoint, step + 1, **parts)
 
 
 if __name__ == "__main__":
