@@ -24,11 +24,13 @@ sys.path[:0] = [str(ROOT / path) for path in ("bench", "batch")]
 
 from proxy_overhead import RATE, SPEECH, clip, real_engine, slow_engine  # noqa: E402
 
+LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-batch.log"
+
 
 def curl(folder: Path, url: str, processes: int) -> str:
     """The loop that one would type."""
     subprocess.run(
-        f"find {folder} -name '*.flac' -print0 | xargs -0 -P {processes} -I '{{}}' curl -sf "
+        f"find {folder} -name '*.wav' -print0 | xargs -0 -P {processes} -I '{{}}' curl -sf "
         f"-F file=@'{{}}' -F response_format=srt -o '{{}}.srt' {url}/v1/audio/transcriptions",
         shell=True,
         check=True,
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--processes", type=int, nargs="+", default=[8], help="of xargs")
     parser.add_argument("--engine-seconds", type=float, help="fake engine, seconds for an answer")
-    parser.add_argument("--log", type=Path, default=Path("bench-batch.log"))
+    parser.add_argument("--log", type=Path, default=LOG)
     options = parser.parse_args()
     fake = options.engine_seconds
     numbers = itertools.count(int(time.time()))
@@ -73,7 +75,7 @@ def main() -> None:
             for processes in ways[:: 1 if round % 2 else -1]:
                 with tempfile.TemporaryDirectory() as name:
                     for number in itertools.islice(numbers, options.files):
-                        (Path(name) / f"{number}.flac").write_bytes(clip(number))
+                        (Path(name) / f"{number}.wav").write_bytes(clip(number))
                     started = time.monotonic()
                     way = curl(Path(name), url, processes) if processes else batch(Path(name), url)
                     seconds = time.monotonic() - started

@@ -8,31 +8,18 @@ recordings each time, since the engine keeps the encoded audio of a clip that it
 import argparse
 import contextlib
 import sys
+import tempfile
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import httpx2
 
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / p) for p in (".", "scripts")]
 
+from bench.helpers import measure, transcribe  # noqa: E402
 from demo import free_port  # noqa: E402
 from serve import EMBEDDED, stack  # noqa: E402
+from tests.engine import in_engine  # noqa: E402
 from training.tiny_asr.espeak import Synthesizer  # noqa: E402
-from training.tiny_asr.evaluate import Score, flac  # noqa: E402
-from training.tiny_asr.recordings import Composer, Recording  # noqa: E402
-
-
-def transcribe(url: str, recording: Recording) -> list[dict]:
-    answer = httpx2.post(
-        f"{url}/v1/audio/transcriptions",
-        files={"file": flac(recording)},
-        data={"response_format": "diarized_json"},
-        timeout=600,
-    )
-    answer.raise_for_status()
-    return answer.json()["segments"]
+from training.tiny_asr.recordings import Composer  # noqa: E402
 
 
 class RunningRequests:
@@ -45,11 +32,8 @@ class RunningRequests:
         self.most = 0
 
     def _watch(self) -> None:
-        with httpx2.Client(timeout=10) as client:
-            while not self._stop.wait(0.05):
-                for line in client.get(f"{self._engine}/metrics").text.splitlines():
-                    if line.startswith("vllm:num_requests_running"):
-                        self.most = max(self.most, int(float(line.rsplit(" ", 1)[1])))
+        while not self._stop.wait(0.05):
+            self.most = max(self.most, in_engine(self._engine, "running"))
 
     def __enter__(self) -> "RunningRequests":
         self._thread.start()
@@ -68,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     composer = Composer(Synthesizer(), 555, held_out=True)
     api_port, asr_port = free_port(), free_port()
-    log = Path("/tmp/vibevoice-bench-engine.log")
+    log = Path(tempfile.gettempdir()) / "vibevoice-bench-engine.log"
     with contextlib.ExitStack() as parts:
         parts.enter_context(stack(EMBEDDED, api_port, asr_port, log))
         url, engine = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{asr_port}"
@@ -77,13 +61,8 @@ def main() -> None:
             figures = {}
             for clients in (1, args.clients):
                 clips = [composer.recording(args.seconds, 2) for _ in range(args.clients)]
-                with RunningRequests(engine) as running, ThreadPoolExecutor(clients) as threads:
-                    started = time.monotonic()
-                    answers = list(threads.map(lambda clip: transcribe(url, clip), clips))
-                    seconds = time.monotonic() - started
-                score = Score()
-                for clip, segments in zip(clips, answers, strict=True):
-                    score.add(clip, segments)
+                with RunningRequests(engine) as running:
+                    seconds, score = measure(url, clips, clients)
                 audio = sum(clip.duration for clip in clips)
                 figures[clients] = audio / seconds
                 print(

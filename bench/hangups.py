@@ -9,14 +9,12 @@ own metrics are read until no request runs or waits there any more, and the seco
 
 import argparse
 import random
-import re
-import socket
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-import httpx2
 import numpy as np
 import soundfile
 
@@ -25,9 +23,12 @@ sys.path[:0] = [str(ROOT / path) for path in (".", "scripts")]
 
 from demo import free_port  # noqa: E402
 from serve import EMBEDDED, stack  # noqa: E402
+from tests.engine import in_engine  # noqa: E402
+from tests.processes import wait_for  # noqa: E402
 from tests.recordings import wav  # noqa: E402
+from tests.uploads import start_upload  # noqa: E402
 
-IN_ENGINE = re.compile(r"^vllm:num_requests_(?:running|waiting)\{[^}]*\} (\S+)$", re.MULTILINE)
+LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-hangups.log"
 
 
 def minutes(number: int, seconds: float) -> bytes:
@@ -38,31 +39,10 @@ def minutes(number: int, seconds: float) -> bytes:
     return wav((samples + noise).astype(np.float32), rate)
 
 
-def started_upload(port: int, data: bytes) -> socket.socket:
-    """A connection on which the whole request was sent."""
-    head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
-    body = head + data + b"\r\n--x--\r\n"
-    client = socket.create_connection(("127.0.0.1", port), 60)
-    client.sendall(
-        b"POST /v1/audio/transcriptions HTTP/1.1\r\nhost: a\r\n"
-        b"content-type: multipart/form-data; boundary=x\r\n"
-        b"content-length: %d\r\n\r\n" % len(body) + body
-    )
-    return client
-
-
-def in_engine(client: httpx2.Client, engine: str) -> int:
-    """Requests that run or wait in the engine, by its own count."""
-    return sum(int(float(n)) for n in IN_ENGINE.findall(client.get(f"{engine}/metrics").text))
-
-
-def until(client: httpx2.Client, engine: str, wanted: int, seconds: float = 120) -> float:
-    """Seconds until the engine has `wanted` requests. Raises TimeoutError."""
+def until(engine: str, wanted: int) -> float:
+    """Seconds until the engine has `wanted` requests."""
     started = time.monotonic()
-    while (have := in_engine(client, engine)) != wanted:
-        if time.monotonic() - started > seconds:
-            raise TimeoutError(f"{have} requests in the engine, not {wanted}, for {seconds:g} s")
-        time.sleep(0.02)
+    wait_for(lambda: in_engine(engine) == wanted, 120)
     return time.monotonic() - started
 
 
@@ -71,24 +51,22 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--clients", type=int, default=4, help="that hang up together")
     parser.add_argument("--seconds", type=float, default=180, help="of a recording")
-    parser.add_argument("--log", type=Path, default=Path("bench-hangups.log"))
+    parser.add_argument("--log", type=Path, default=LOG)
     options = parser.parse_args()
     port, engine_port = free_port(), free_port()
     engine = f"http://127.0.0.1:{engine_port}"
     chance = random.Random(0)
-    with (
-        stack(EMBEDDED, port, engine_port, options.log),
-        httpx2.Client(timeout=60) as client,
-    ):
+    url = f"http://127.0.0.1:{port}"
+    with stack(EMBEDDED, port, engine_port, options.log):
         taken: list[float] = []
         for number in range(options.times):
             seeds = range(number * options.clients, (number + 1) * options.clients)
-            uploads = [started_upload(port, minutes(seed, options.seconds)) for seed in seeds]
-            until(client, engine, options.clients)
+            uploads = [start_upload(url, minutes(seed, options.seconds)) for seed in seeds]
+            until(engine, options.clients)
             time.sleep(chance.uniform(0, 3))
             for upload in uploads:
                 upload.close()
-            taken.append(until(client, engine, 0))
+            taken.append(until(engine, 0))
             print(f"{number + 1:3}: idle after {taken[-1]:.2f} s", flush=True)
         print(
             f"{options.clients} clients, {options.times} times: idle after "
