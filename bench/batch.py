@@ -22,8 +22,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / path) for path in ("bench", "batch")]
 
-from proxy_overhead import RATE, SPEECH, clip, real_engine, slow_engine  # noqa: E402
+from proxy_overhead import clip, real_engine, slow_engine  # noqa: E402
 
+CLIP_SECONDS = 6.8
 LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-batch.log"
 
 
@@ -67,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     fake = options.engine_seconds
     numbers = itertools.count(int(time.time()))
-    audio = options.files * len(SPEECH) / RATE
+    audio = options.files * CLIP_SECONDS
     with real_engine(options.log) if fake is None else slow_engine(fake) as (url, *_):
         for round in range(1, options.rounds + 1):
             rates = {}
@@ -75,7 +76,7 @@ def main() -> None:
             for processes in ways[:: 1 if round % 2 else -1]:
                 with tempfile.TemporaryDirectory() as name:
                     for number in itertools.islice(numbers, options.files):
-                        (Path(name) / f"{number}.wav").write_bytes(clip(number))
+                        (Path(name) / f"{number}.wav").write_bytes(clip(number, CLIP_SECONDS))
                     started = time.monotonic()
                     way = curl(Path(name), url, processes) if processes else batch(Path(name), url)
                     seconds = time.monotonic() - started

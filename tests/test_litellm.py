@@ -293,6 +293,18 @@ def test_the_batch_client_works_through_it(gateway: Gateway, tmp_path: Path) -> 
     assert "Zoë" in request["messages"][1]["content"][1]["text"]
 
 
+def test_the_batch_client_sees_what_is_missing(gateway: Gateway, tmp_path: Path) -> None:
+    """LiteLLM drops the mark from the body and keeps the header."""
+    for engine in gateway.engines:
+        engine.finish_reason = "length"
+    recording = tmp_path / "a.wav"
+    recording.write_bytes(SPEECH)
+    batch = Batch(tmp_path / "transcripts", gateway.url)
+    code, said = batch.run(recording, VIBEVOICE_API_KEY=KEY)
+    assert (code, batch.lines()[0]["transcript"]["truncated"]) == (0, "length"), said
+    assert "1 transcripts miss a part" in said
+
+
 def test_an_unreachable_server_is_passed_over(gateway: Gateway) -> None:
     """Least-busy routing alone would send every request to it, since it is never busy."""
     for _ in range(3):

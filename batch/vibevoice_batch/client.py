@@ -11,6 +11,9 @@ import httpx2
 from vibevoice_batch.outputs import Transcript
 from vibevoice_batch.recordings import InputError, Recording
 
+TRUNCATED = ("x-vibevoice-truncated", "llm_provider-x-vibevoice-truncated")
+"""Headers that say why a transcript misses a part: the proxy's, and as LiteLLM hands it on, which
+does not leave it in the body."""
 LONGEST_WAIT = 300.0
 """Seconds; a `Retry-After` above is cut to it."""
 
@@ -118,7 +121,11 @@ def read_answer(answer: httpx2.Response) -> Transcript:
     """
     status = answer.status_code
     if status == 200:
-        return read_transcript(_json(answer))
+        transcript = read_transcript(_json(answer))
+        for name in TRUNCATED:
+            if reason := answer.headers.get(name):
+                transcript.setdefault("truncated", reason)
+        return transcript
     message, code = _error(answer)
     if status in (429, 503) and answer.headers.get("x-should-retry") != "false":
         raise Busy(message, _retry_after(answer), is_full=status == 429)
