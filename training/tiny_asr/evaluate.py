@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -100,8 +101,9 @@ class Score:
                 self.near += abs(match["end"] - segment.end) <= TOLERANCE
         # speakers are numbered by appearance; count under the naming that fits best
         labels = [*{h["speaker"] for h in heard}, None, None, None]
+        together = Counter((s.speaker, match["speaker"]) for s, match in pairs if match)
         self.speakers += max(
-            sum(m is not None and names[s.speaker] == m["speaker"] for s, m in pairs)
+            sum(together[pair] for pair in enumerate(names))
             for names in itertools.permutations(labels, 3)
         )
 
