@@ -108,6 +108,8 @@ class Client:
             raise Failure("no answer in time") from error
         except httpx2.LocalProtocolError as error:
             raise Failure("the file changed while it was sent") from error
+        except httpx2.DecodingError as error:
+            raise Failure("the server's answer cannot be decoded") from error
         except httpx2.RequestError as error:
             raise ConnectionLost("the connection was lost") from error
         return read_answer(answer)

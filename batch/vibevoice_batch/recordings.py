@@ -72,19 +72,24 @@ def find(
         InputError: nothing is at a path given or matches a glob, a line of a manifest is wrong, two
             files have the same name, or two lines say different things of one file.
     """
-    plain: tuple[dict[str, Any], dict[str, Any]] = (dict(defaults or {}), {})
     found: dict[Path, Recording] = {}
     skipped: list[Path] = []
     names: dict[str, Path] = {}
 
-    def add(recording: Recording) -> None:
+    told: set[Path] = set()
+    """Of which a line of a manifest has said more than the path."""
+
+    def add(recording: Recording, *, tells: bool = False) -> None:
         if known := found.get(recording.path):
-            told, said = (recording.fields, recording.metadata), (known.fields, known.metadata)
-            if told not in (said, plain):
-                if said != plain:
-                    raise InputError(f"{recording.path} is in the manifests twice, not the same")
-                found[known.path] = replace(recording, name=known.name)
+            recording = replace(recording, name=known.name)
+            if tells and recording.path in told and recording != known:
+                raise InputError(f"{recording.path} is in the manifests twice, not the same")
+            if tells:
+                told.add(recording.path)
+                found[recording.path] = recording
             return
+        if tells:
+            told.add(recording.path)
         if (other := names.setdefault(recording.name, recording.path)) != recording.path:
             raise InputError(
                 f"{other} and {recording.path} would both be called {recording.name}: give --base "
@@ -106,7 +111,8 @@ def find(
             if line.strip():
                 path, fields, metadata = _entry(line, f"{manifest}, line {number}")
                 name = _name(path, base or Path.cwd())
-                add(Recording(name, path, {**(defaults or {}), **fields}, metadata))
+                recording = Recording(name, path, {**(defaults or {}), **fields}, metadata)
+                add(recording, tells=bool(fields or metadata))
     return Found(list(found.values()), skipped)
 
 
