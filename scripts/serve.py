@@ -23,7 +23,7 @@ class PartEnded(Exception):
     """The engine or the proxy ended, or was not ready in time."""
 
 
-STOP_SECONDS = 30
+STOP_SECONDS = 45
 """More than the start script takes to end an engine that does not end by itself."""
 
 
@@ -84,6 +84,7 @@ def _stop(parts: list[subprocess.Popen[bytes]]) -> None:
 def main() -> int:
     api_port = int(os.environ.get("API_PORT", "8899"))
     asr_port = int(os.environ.get("ASR_PORT", "8006"))
+    os.chdir(ROOT)  # what is named relative is so to the repository
     # SIGTERM ends the same way as Ctrl-C, so that the parts are stopped too
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -95,7 +96,7 @@ def main() -> int:
             prepare = [sys.executable, "-m", "vibevoice_vllm.prepare", model]
             if code := subprocess.run(prepare, cwd=ROOT).returncode:
                 return code
-            model = str(ROOT / "models" / Path(model).name)
+            model = str(Path("models") / Path(model).name)
         with stack(model, api_port, asr_port) as parts:
             print(
                 f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; try:\n\n"

@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureF
     """Told with its reason."""
     (tmp_path / "file").touch()
     assert main([str(MODEL), str(tmp_path / "file" / "served")]) == 1
-    assert "served: Not a directory" in capsys.readouterr().err
+    assert "Not a directory" in capsys.readouterr().err
 
 
 def test_a_folder_is_prepared_in_place(tmp_path: Path) -> None:

@@ -94,6 +94,8 @@ class LaunchSettings(BaseSettings):
     """A virtual environment to take instead."""
     conda_env: str = ""
     """A conda environment to take instead."""
+    shutdown_timeout: int = Field(default=0, ge=0)
+    """Seconds in which an engine told to stop finishes its requests (0: it drops them)."""
     wait_ready_secs: int = Field(default=120, ge=0)
     """How long the engine may take until it is healthy (0: for ever)."""
 
@@ -141,6 +143,8 @@ def engine_command(
         # No host has this name (RFC 2606), so no http(s) URL is fetched.
         *("--allowed-media-domains", "none.invalid"),
     ]
+    if settings.shutdown_timeout:
+        argv += ["--shutdown-timeout", str(settings.shutdown_timeout)]
     if settings.allowed_local_media_path:
         argv += ["--allowed-local-media-path", settings.allowed_local_media_path]
     if device == "gpu":

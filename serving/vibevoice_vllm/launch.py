@@ -108,7 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         environ = {**os.environ, **command.env}
         return supervise(
-            command.argv, environ, settings.host, settings.port, settings.wait_ready_secs
+            command.argv,
+            environ,
+            settings.host,
+            settings.port,
+            settings.wait_ready_secs,
+            settings.shutdown_timeout,
         )
     except (CheckpointError, EngineError) as error:
         print(error, file=sys.stderr)

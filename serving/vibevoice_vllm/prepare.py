@@ -67,7 +67,7 @@ def prepare(source: str, folder: Path, tokenizer: str = TOKENIZER, revision: str
         if (folder / "tokenizer.json").exists():
             _complete_tokenizer(folder)
     except OSError as error:
-        raise CheckpointError(f"cannot write {folder}: {error.strerror}") from error
+        raise CheckpointError(f"cannot bring {origin} to {folder}: {error}") from error
     if found := problems(folder):
         raise CheckpointError("; ".join(found))
 

@@ -17,7 +17,7 @@ _SHOWN_LINES = 20
 """How much of the engine's log is shown again as the reason of its end."""
 _REPORT_SECONDS = 10
 _STOP_SECONDS = 20
-"""How long the engine may take to stop by itself."""
+"""How long the engine may take to stop by itself, when it has no requests to finish."""
 _REST_SECONDS = 5
 """How long its other processes may take after it."""
 
@@ -29,7 +29,8 @@ class EngineError(Exception):
 class _Engine:
     """The engine's process, in a session of its own, its output passed on and remembered."""
 
-    def __init__(self, argv: list[str], environ: Mapping[str, str]) -> None:
+    def __init__(self, argv: list[str], environ: Mapping[str, str], stop_seconds: int) -> None:
+        self._stop_seconds = stop_seconds
         self.last_lines: deque[str] = deque(maxlen=_SHOWN_LINES)
         self.stopping: signal.Signals | None = None
         try:
@@ -81,7 +82,7 @@ class _Engine:
         """Let it end, or end it; no effect if it has ended."""
         if not self.stopping:
             self.forward(signal.SIGTERM)
-        if self.ended(_STOP_SECONDS) is None:
+        if self.ended(self._stop_seconds) is None:
             self._signal_group(signal.SIGKILL)
             self.ended(_STOP_SECONDS)
 
@@ -95,16 +96,22 @@ class _Engine:
 
 
 def supervise(
-    argv: list[str], environ: Mapping[str, str], host: str, port: int, wait_seconds: int
+    argv: list[str],
+    environ: Mapping[str, str],
+    host: str,
+    port: int,
+    wait_seconds: int,
+    finish_seconds: int = 0,
 ) -> int:
-    """Run the engine until it ends. Returns 0 if a signal stopped it, else its exit code.
+    """Run the engine until a signal stops it; returns 0. It has `finish_seconds` for the requests
+    that it has then, and is killed when it does not end.
 
     Raises:
         EngineError: the port is taken, the engine ended by itself, or it was not healthy after
             `wait_seconds` (0: waits for ever).
     """
     _require_free(host, port)
-    engine = _Engine(argv, environ)
+    engine = _Engine(argv, environ, _STOP_SECONDS + finish_seconds)
     with _signals_forwarded(engine):
         try:
             return _watch(engine, host, port, wait_seconds)
