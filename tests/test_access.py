@@ -22,7 +22,7 @@ from vibevoice_proxy.settings import Settings
 pytest_plugins = ("tests.proxy_fixtures",)
 
 SPEECH = wav(tone(2.0))
-KEYS = ("first-key", "second-key", "schlüssel-drei")
+KEYS = ("first-key", "second-key", "voilà")
 PAGE = "http://page.example"
 
 

@@ -5,6 +5,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -135,6 +136,33 @@ def test_short_pieces_are_wav(seconds: float, media_type: str, target: BinaryIO)
     assert recording.size == recording.file.seek(0, io.SEEK_END)
     assert (samples(recording) * 32768).astype(np.int16).tolist() == audio.tolist()
     assert (target.seek(0, io.SEEK_END) > 0) == (media_type == "audio/flac")
+
+
+def test_one_piece_at_most_is_kept_in_memory(tmp_path: Path) -> None:
+    """However short the pieces are: of hours there would be many."""
+    files: list[BinaryIO] = []
+
+    def new_file() -> BinaryIO:
+        files.append(cast(BinaryIO, (tmp_path / f"{len(files)}").open("w+b", buffering=0)))
+        return files[-1]
+
+    with ExitStack() as opened:
+        pieces = transcode(
+            io.BytesIO(wav(tone(7.0))),
+            new_file,
+            encoding="auto",
+            max_seconds=60,
+            max_piece_seconds=2,
+            timeout=60,
+        ).pieces
+        for file in files:
+            opened.enter_context(file)
+        assert [piece.media_type for piece in pieces] == [
+            "audio/wav",
+            *["audio/flac"] * (len(pieces) - 1),
+        ]
+        assert [piece.file for piece in pieces[1:]] == files
+        assert sum(piece.samples for piece in pieces) == 7 * SAMPLE_RATE
 
 
 def test_the_rate_may_change_on_the_way(target: BinaryIO) -> None:

@@ -1,5 +1,6 @@
 """Voices of clients: sent with a request for speech, or stored and used by name."""
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -238,6 +239,20 @@ def test_names_are_known_before_a_voice_is_stored(
     answer = httpx2.post(f"{base}{VOICES}", data={"name": "alloy"}, files={"file": ("a", ANNA)})
     assert (answer.status_code, error_of(answer)["code"]) == (503, "speech_unavailable")
     assert not list(tmp_path.iterdir())
+
+
+def test_large_requests_announce_their_length(models_http: httpx2.Client) -> None:
+    """Only so the memory that they take is bounded; without a voice nobody needs so much."""
+    body = json.dumps({"input": TEXT, "ref_audio": "A" * 1_100_000}).encode()
+    answer = models_http.post("/v1/audio/speech", content=iter([body]))
+    assert answer.status_code == 413, answer.text
+
+
+def test_a_models_own_voice_is_not_taken(models_http: httpx2.Client, voice_dir: Path) -> None:
+    """A recording that got the name of a voice while the model was loading is not it."""
+    VoiceStore(voice_dir, 100).add("alloy", np.zeros(RATE, np.float32), "")
+    asked = {"model": "vibevoice-realtime-0.5b", "input": TEXT, "voice": "alloy", "seed": 1}
+    assert models_http.post("/v1/audio/speech", json=asked).status_code == 200
 
 
 def test_storing_needs_a_folder() -> None:

@@ -50,7 +50,7 @@ class ApiKeys:
             await self._app(scope, receive, send)
             return
         scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        key = key.strip() if scheme.lower() == "bearer" else ""
+        key = key.strip(" \t") if scheme.lower() == "bearer" else ""
         if self._is_known(key):
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""An upload of any container and codec → mono 24 kHz, 16 bit, in a file.
+"""An upload of any container and codec → mono 24 kHz, 16 bit, in a compact file, or in memory.
 
 The bytes decide what an upload is, never its name. Decoding goes packet by packet, so memory stays
 flat over an hour, and every resource that a hostile file could claim is bounded: the demuxers, the
@@ -43,8 +43,9 @@ _DEMUXERS = (
     "mpeg,mpegts,ogg,tta,w64,wav,wv"
 )
 _OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "pipe"}
-# FFmpeg would search up to 2,500 packets of every WAV file for DTS: 8 to 26 ms for some seconds.
-_WAV_OPTIONS = {**_OPEN_OPTIONS, "max_probe_packets": "1"}
+# FFmpeg would search more of every WAV file for DTS, which takes it 8 to 26 ms, and cut it into
+# packets of 43 to 85 ms, each with its price here.
+_WAV_OPTIONS = {**_OPEN_OPTIONS, "max_probe_packets": "1", "max_size": "32768"}
 _ENCODINGS = {
     "flac": ("FLAC", "PCM_16", "audio/flac"),
     "wav": ("WAV", "PCM_16", "audio/wav"),
@@ -65,8 +66,8 @@ def transcode(
     """Decodes the first audio stream of `source`, seekable, into pieces of at most
     `max_piece_seconds`; `new_file` gives each an empty, seekable file without a buffer.
 
-    `encoding` is flac, wav, opus, or auto: wav for short pieces, which need no file, and flac for
-    others. `check_cancelled` is called again and again and may raise to stop the work. Raises
+    `encoding` is flac, wav, opus, or auto: wav for the first piece if it is short, without a file,
+    else flac. `check_cancelled` is called again and again and may raise to stop the work. Raises
     InvalidAudio when there is nothing to transcribe, when the audio is not finite, longer than
     `max_seconds`, or takes more than `timeout` seconds to decode; StorageFull when a file cannot be
     written.
@@ -75,6 +76,8 @@ def transcode(
     pieces: list[Piece] = []
     first = 0
     for _, numbered in groupby(cut(blocks, int(max_piece_seconds * SAMPLE_RATE)), itemgetter(0)):
+        if first and encoding == "auto":
+            encoding = "flac"  # only one piece is kept in memory
         piece = _encode(first, (block for _, block in numbered), new_file, encoding)
         pieces.append(piece)
         first += piece.samples
@@ -108,20 +111,22 @@ def _encode(
         room -= len(block)
         if room < 0:
             return _encode_file(first, chain(held, blocks), new_file(), "flac")
-    return _encode_short(first, np.concatenate([np.zeros(0, np.int16), *held]))
+    return _encode_short(first, held)
 
 
-def _encode_short(first: int, samples: NDArray[np.int16]) -> Piece:
+def _encode_short(first: int, blocks: list[NDArray[np.int16]]) -> Piece:
     file = io.BytesIO()
+    samples = sum(map(len, blocks))
     with wave.open(file, "wb") as encoder:
-        encoder.setparams((1, 2, SAMPLE_RATE, len(samples), "NONE", ""))
-        encoder.writeframes(samples.astype("<i2", copy=False).tobytes())
-    silent = _peak(samples) <= SILENCE_PEAK
-    return Piece(file, file.getbuffer().nbytes, "audio/wav", first, len(samples), silent)
+        encoder.setparams((1, 2, SAMPLE_RATE, samples, "NONE", ""))
+        for block in blocks:
+            encoder.writeframesraw(block.astype("<i2", copy=False).data)
+    silent = max(map(_peak, blocks), default=0) <= SILENCE_PEAK
+    return Piece(file, file.getbuffer().nbytes, "audio/wav", first, samples, silent)
 
 
-def _peak(samples: NDArray[np.int16]) -> int:
-    return max(int(samples.max(initial=0)), -int(samples.min(initial=0)))
+def _peak(block: NDArray[np.int16]) -> int:
+    return max(int(block.max()), -int(block.min()))
 
 
 def _encode_file(

@@ -69,7 +69,8 @@ class Settings(BaseSettings):
     upload_timeout: float = Field(default=60.0, gt=0)
     """Seconds that a client may pause in the middle of its upload; 408 above."""
     spool_dir: str = ""
-    """Folder for uploads and decoded audio while they are needed; empty means the system's."""
+    """Folder for uploads above 2 MiB and audio above 30 seconds while they are needed; empty means
+    the system's."""
     max_audio_seconds: float = Field(default=8 * 3600.0, gt=0)
     """Longest recording in seconds of decoded audio; 400 above."""
     max_piece_seconds: float = Field(default=3600.0, ge=2)

@@ -13,7 +13,7 @@ from vibevoice_proxy.upload import receive_body
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Room for a voice sample of 10 MiB in base64."""
 LARGE_BODY_BYTES = 1024 * 1024
-"""More than any text takes: a body with a voice sample."""
+"""More than any text takes: a body with a voice sample, whose length must be announced."""
 REF_AUDIO = "ref_audio"
 """The field with a voice sample, named as in vLLM-Omni; its voice has that name in `speakers`."""
 MAX_SPEAKERS = 4
@@ -85,7 +85,8 @@ class SpeechOptions(BaseModel):
         none.
         """
         try:
-            body = await receive_body(request, MAX_BODY_BYTES, timeout=timeout)
+            most = MAX_BODY_BYTES if is_large(request) else LARGE_BODY_BYTES
+            body = await receive_body(request, most, timeout=timeout)
             options = cls.model_validate_json(body)
         except ValidationError as error:
             if error.errors()[0]["type"] == "json_invalid":
@@ -106,9 +107,9 @@ class SpeechOptions(BaseModel):
 
 
 def is_large(request: Request) -> bool:
-    """Whether the body may be larger than LARGE_BODY_BYTES."""
+    """Whether the body is larger than LARGE_BODY_BYTES, as its length says."""
     announced = request.headers.get("content-length", "")
-    return not announced.isdecimal() or int(announced) > LARGE_BODY_BYTES
+    return announced.isdecimal() and int(announced) > LARGE_BODY_BYTES
 
 
 def body_schema() -> dict[str, Any]:

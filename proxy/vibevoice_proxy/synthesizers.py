@@ -46,23 +46,21 @@ class Synthesizers:
         return list(self._models.values())
 
     def has_voice(self, name: str) -> bool:
-        """Whether a model has a voice or an alias of this name, in any case. Raises
-        UpstreamUnavailable while a model has not said yet which it has."""
-        known: set[str] = set()
-        for model in self.models:
-            if (info := model.worker.info) is None:
-                message = model.worker.unready_message
-                raise UpstreamUnavailable(message, code="speech_unavailable")
-            known |= {voice.lower() for voice in (*info.voices, *info.aliases)}
-        return name.lower() in known
+        """Whether a model has a voice or an alias of this name, as far as is known by now."""
+        return any(model.has_voice(name) for model in self.models)
 
     def check_cloning(self) -> None:
-        """Raises InvalidRequest when no model here clones voices."""
-        if not any(model.worker.model.clones for model in self.models):
+        """Raises InvalidRequest when no model here clones voices, UpstreamUnavailable while the one
+        that does has not said yet which it has."""
+        cloning = [model.worker for model in self.models if model.worker.model.clones]
+        if not cloning:
             raise InvalidRequest(
                 f"No model served here can clone voices; {NAMES['full']} can "
                 "(TTS_MODEL_TYPE=1.5b or both)."
             )
+        for worker in cloning:
+            if worker.info is None:
+                raise UpstreamUnavailable(worker.unready_message, code="speech_unavailable")
 
     def find(self, name: str) -> Synthesizer:
         """The model that `name` means; raises ModelNotFound."""

@@ -25,6 +25,9 @@ MAX_FIELDS = 1000
 MAX_TEXT_BYTES = 12 * 1024 * 1024
 """All text fields together. They are kept in memory; four speaker references of 10 s fit."""
 
+IN_MEMORY_BYTES = 2 * 1024 * 1024
+"""An upload up to this size, such as half a minute of WAV, needs no file."""
+
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -162,7 +165,7 @@ class _FormParser(MultiPartParser):
 
 
 def _new_spool(spool_dir: str | None) -> SpooledTemporaryFile[bytes]:
-    return SpooledTemporaryFile(max_size=MultiPartParser.spool_max_size, dir=spool_dir)
+    return SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=spool_dir)
 
 
 async def _counted(request: Request, max_bytes: int, timeout: float) -> AsyncGenerator[bytes]:

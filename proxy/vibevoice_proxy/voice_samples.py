@@ -41,6 +41,8 @@ async def collect_samples(
     if resources.voices is not None:
         names = {*(options.speakers or {}).values(), *([] if samples else [options.voice_name])}
         for name in names - {"", REF_AUDIO}:
+            if synthesizer.has_voice(name):
+                continue  # stored while the model was loading: its own voices stay what they are
             if stored := await to_thread.run_sync(resources.voices.find, name):
                 synthesizer.check_cloning()
                 # a voice that was deleted just now is not known any more

@@ -70,6 +70,13 @@ class Synthesizer:
         """Requests that speak or wait."""
         return self._present
 
+    def has_voice(self, name: str) -> bool:
+        """Whether the model itself has a voice or an alias of this name, in any case; False before
+        it is loaded."""
+        info = self.worker.info
+        known = (*info.voices, *info.aliases) if info else ()
+        return bool(name) and name.lower() in {voice.lower() for voice in known}
+
     def check_cloning(self) -> None:
         """Raises CannotClone when the model has only voices of its own."""
         model = self.worker.model

@@ -92,8 +92,10 @@ class Worker:
         try:
             while (message := protocol.read(sys.stdin.buffer)) is not None:
                 self._commands.put(message)
-        finally:
-            os._exit(0)  # the proxy is gone: nobody wants what is being made
+        except Exception:
+            logger.exception("what comes from the proxy is no message")
+            os._exit(1)
+        os._exit(0)  # the proxy is gone: nobody wants what is being made
 
     def _obey(self) -> None:
         """Carry out the commands that have come; wait for one while there is nothing to do."""
