@@ -1,0 +1,101 @@
+"""Loops of the real engine: what becomes of them, and of the transcript before them.
+
+    python bench/loops.py --clips 10
+
+Recordings of two and a half to three minutes are beyond the embedded checkpoint when they come in
+one piece, and some of its answers repeat themselves. For every answer that the proxy broke off, the
+engine is asked for the same recording directly: the segments before the loop have to be the same.
+"""
+
+import argparse
+import base64
+import os
+import re
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / path) for path in (".", "scripts", "proxy")]
+
+from serve import EMBEDDED, stack  # noqa: E402
+from tests.processes import free_port  # noqa: E402
+from training.tiny_asr.espeak import RATE  # noqa: E402
+from training.tiny_asr.evaluate import clips, flac  # noqa: E402
+from training.tiny_asr.recordings import Recording  # noqa: E402
+
+from vibevoice_proxy.prompt import Attempt, chat_request  # noqa: E402
+from vibevoice_proxy.transcript import Segment, TranscriptDecoder  # noqa: E402
+
+LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-loops.log"
+ENOUGH_TOKENS = 4096
+"""For what comes before a loop."""
+
+
+def proxied(url: str, recording: Recording) -> tuple[str, dict]:
+    """The id of the request, and the transcript."""
+    answer = httpx2.post(
+        f"{url}/v1/audio/transcriptions",
+        files={"file": flac(recording)},
+        data={"response_format": "diarized_json"},
+        timeout=1800,
+    )
+    answer.raise_for_status()
+    return answer.headers["x-request-id"], answer.json()
+
+
+def straight(url: str, recording: Recording) -> list[Segment]:
+    """What the engine writes when nobody stops it."""
+    duration = len(recording.samples) / RATE
+    head, tail = chat_request("vibevoice", duration, "", "audio/flac", Attempt(ENOUGH_TOKENS))
+    decoder = TranscriptDecoder(duration)
+    with httpx2.Client(timeout=1800) as client:
+        body = head + base64.b64encode(flac(recording)) + tail
+        headers = {"content-type": "application/json"}
+        with client.sse(
+            f"{url}/v1/chat/completions", method="POST", content=body, headers=headers
+        ) as events:
+            text = "".join(_content(event.json()) for event in events if event.data != "[DONE]")
+    return [*decoder.feed(text), *decoder.finish()]
+
+
+def _content(message: Any) -> str:
+    return "".join(choice["delta"].get("content") or "" for choice in message["choices"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Loops of the real engine.")
+    parser.add_argument("--clips", type=int, default=10)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--log", type=Path, default=LOG)
+    options = parser.parse_args()
+    os.environ["VIBEVOICE_MAX_PIECE_SECONDS"] = "3600"
+    recordings = clips("2 speakers, 150-180 s", options.clips)
+    proxy, engine = free_port(), free_port()
+    with stack(EMBEDDED, proxy, engine, options.log):
+        with ThreadPoolExecutor(options.clients) as threads:
+            url = f"http://127.0.0.1:{proxy}"
+            answers = list(threads.map(lambda one: proxied(url, one), recordings))
+        log = options.log.read_text(errors="replace")
+        for recording, (request_id, transcript) in zip(recordings, answers, strict=True):
+            heard = [(one["start"], one["end"], one["text"]) for one in transcript["segments"]]
+            told = f"{len(recording.samples) / RATE:.0f} s, {len(heard)} segments"
+            stopped = re.search(rf" {request_id}: stopped \(loop\) after (\d+) segments", log)
+            if stopped:
+                kept = int(stopped[1])
+                written = straight(f"http://127.0.0.1:{engine}", recording)
+                before = [(one.start, one.end, one.text) for one in written]
+                is_intact = before[:kept] == heard[:kept]
+                told += f", a loop after {kept} of them, which are "
+                told += "the engine's own" if is_intact else "NOT THE ENGINE'S"
+            print(told, f"truncated: {transcript.get('truncated', 'no')}", sep="; ", flush=True)
+        metrics = httpx2.get(f"http://127.0.0.1:{proxy}/metrics").text
+        print(*re.findall(r"^vibevoice_loops_total.*", metrics, re.MULTILINE), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
