@@ -1,6 +1,7 @@
 """What the proxy costs: the same requests straight to the engine and through the proxy.
 
-    python bench/proxy_overhead.py --clients 1 16 64
+    python bench/proxy_overhead.py --clients 1 --pairs 24
+    python bench/proxy_overhead.py --clients 16 64
     python bench/proxy_overhead.py --seconds 6.8
     python bench/proxy_overhead.py --engine-seconds 2
 
@@ -40,12 +41,10 @@ from serve import EMBEDDED, stack, wait_until_ready  # noqa: E402
 
 from vibevoice_proxy.prompt import Attempt, chat_request, max_answer_tokens  # noqa: E402
 
-# Every request has a connection of its own, so that no way has stale ones to stumble over.
 LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-proxy-overhead.log"
+# Every request has a connection of its own, so that no way has stale ones to stumble over.
 CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
 RATE = 24_000
-FEWEST = 8
-"""Requests of a run."""
 
 
 def clip(number: int, seconds: float) -> bytes:
@@ -148,7 +147,7 @@ def main() -> None:
         for send in ways.values():
             throughput(send, [clip(-1 % 2**32, options.seconds)], 1)
         for clients in options.clients:
-            count = max(FEWEST, clients * options.requests)
+            count = clients * options.requests
             ratios = []
             fastest = 0.0
             before = processor_seconds(process)
