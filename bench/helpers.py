@@ -8,16 +8,21 @@ from training.tiny_asr.evaluate import Score, flac
 from training.tiny_asr.recordings import Recording
 
 
-def transcribe(url: str, recording: Recording) -> list[dict]:
-    """The segments that the proxy at `url` hears."""
+def ask(url: str, recording: Recording, timeout: float = 600) -> httpx2.Response:
+    """The answer of the proxy at `url` in diarized_json, in at most `timeout` seconds."""
     answer = httpx2.post(
         f"{url}/v1/audio/transcriptions",
         files={"file": flac(recording)},
         data={"response_format": "diarized_json"},
-        timeout=600,
+        timeout=timeout,
     )
     answer.raise_for_status()
-    return answer.json()["segments"]
+    return answer
+
+
+def transcribe(url: str, recording: Recording) -> list[dict]:
+    """The segments that the proxy at `url` hears."""
+    return ask(url, recording).json()["segments"]
 
 
 def measure(url: str, clips: list[Recording], clients: int) -> tuple[float, Score]:

@@ -22,6 +22,7 @@ import httpx2
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / path) for path in (".", "scripts", "proxy")]
 
+from helpers import ask  # noqa: E402
 from serve import EMBEDDED, stack  # noqa: E402
 from tests.processes import free_port  # noqa: E402
 from training.tiny_asr.espeak import RATE  # noqa: E402
@@ -32,20 +33,10 @@ from vibevoice_proxy.prompt import Attempt, chat_request  # noqa: E402
 from vibevoice_proxy.transcript import Segment, TranscriptDecoder  # noqa: E402
 
 LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-loops.log"
+TIMEOUT = 1800
+"""Seconds for one answer."""
 ENOUGH_TOKENS = 4096
 """For what comes before a loop."""
-
-
-def proxied(url: str, recording: Recording) -> tuple[str, dict]:
-    """The id of the request, and the transcript."""
-    answer = httpx2.post(
-        f"{url}/v1/audio/transcriptions",
-        files={"file": flac(recording)},
-        data={"response_format": "diarized_json"},
-        timeout=1800,
-    )
-    answer.raise_for_status()
-    return answer.headers["x-request-id"], answer.json()
 
 
 def straight(url: str, recording: Recording) -> list[Segment]:
@@ -53,7 +44,7 @@ def straight(url: str, recording: Recording) -> list[Segment]:
     duration = len(recording.samples) / RATE
     head, tail = chat_request("vibevoice", duration, "", "audio/flac", Attempt(ENOUGH_TOKENS))
     decoder = TranscriptDecoder(duration)
-    with httpx2.Client(timeout=1800) as client:
+    with httpx2.Client(timeout=TIMEOUT) as client:
         body = head + base64.b64encode(flac(recording)) + tail
         headers = {"content-type": "application/json"}
         with client.sse(
@@ -79,9 +70,10 @@ def main() -> None:
     with stack(EMBEDDED, proxy, engine, options.log):
         with ThreadPoolExecutor(options.clients) as threads:
             url = f"http://127.0.0.1:{proxy}"
-            answers = list(threads.map(lambda one: proxied(url, one), recordings))
+            answers = list(threads.map(lambda one: ask(url, one, TIMEOUT), recordings))
         log = options.log.read_text(errors="replace")
-        for recording, (request_id, transcript) in zip(recordings, answers, strict=True):
+        for recording, answer in zip(recordings, answers, strict=True):
+            request_id, transcript = answer.headers["x-request-id"], answer.json()
             heard = [(one["start"], one["end"], one["text"]) for one in transcript["segments"]]
             told = f"{len(recording.samples) / RATE:.0f} s, {len(heard)} segments"
             stopped = re.search(rf" {request_id}: stopped \(loop\) after (\d+) segments", log)

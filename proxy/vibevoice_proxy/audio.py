@@ -121,7 +121,7 @@ def _encode_short(first: int, blocks: list[NDArray[np.int16]]) -> Piece:
         encoder.setparams((1, 2, SAMPLE_RATE, samples, "NONE", ""))
         for block in blocks:
             encoder.writeframesraw(block.astype("<i2", copy=False).data)
-    silent = max(map(_peak, blocks), default=0) <= SILENCE_PEAK
+    silent = max(map(_peak, blocks)) <= SILENCE_PEAK
     return Piece(file, file.getbuffer().nbytes, "audio/wav", first, samples, silent)
 
 
