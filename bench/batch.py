@@ -1,7 +1,7 @@
 """The batch client against a plain loop of curl: `find | xargs -P | curl`, side by side.
 
-    python bench/batch.py --files 40 --processes 1 8
-    python bench/batch.py --files 1000 --engine-seconds 0.2 --processes 8 32
+    python -m bench.batch --files 40 --processes 1 8
+    python -m bench.batch --files 1000 --engine-seconds 0.2 --processes 8 32
 
 Each way transcribes as many clips, in turn first and second; the ratio is that of audio per second.
 The engine is the real one on the embedded checkpoint, or, with `--engine-seconds`, one that takes
@@ -19,13 +19,12 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / path) for path in ("bench", "batch")]
+from scripts.stack import ROOT
 
-from proxy_overhead import clip, real_engine, slow_engine  # noqa: E402
+from bench.clips import clip
+from bench.servers import fake_engine, log_file, real_engine
 
 CLIP_SECONDS = 6.8
-LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-batch.log"
 
 
 def curl(folder: Path, url: str, processes: int) -> str:
@@ -42,14 +41,10 @@ def curl(folder: Path, url: str, processes: int) -> str:
 def batch(folder: Path, url: str) -> str:
     """The client, with the concurrency that it finds."""
     command = [sys.executable, "-m", "vibevoice_batch", folder, "-o", folder / "transcripts"]
-    environ = {
-        **os.environ,
-        "VIBEVOICE_BASE_URL": f"{url}/v1",
-        "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
-    }
     ran = subprocess.run(
         [*map(str, command), "--format", "srt"],
-        env=environ,
+        cwd=ROOT,
+        env={**os.environ, "VIBEVOICE_BASE_URL": f"{url}/v1"},
         check=True,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,16 +59,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--processes", type=int, nargs="+", default=[8], help="of xargs")
     parser.add_argument("--engine-seconds", type=float, help="fake engine, seconds for an answer")
-    parser.add_argument("--log", type=Path, default=LOG)
+    parser.add_argument("--log", type=Path, default=log_file("batch"))
     options = parser.parse_args()
-    fake = options.engine_seconds
     numbers = itertools.count(int(time.time()))
     audio = options.files * CLIP_SECONDS
-    with real_engine(options.log) if fake is None else slow_engine(fake) as (url, *_):
-        for round in range(1, options.rounds + 1):
+    fake, log = options.engine_seconds, options.log
+    with real_engine(log) if fake is None else fake_engine(log, fake) as (url, *_):
+        for turn in range(1, options.rounds + 1):
             rates = {}
             ways = [None, *options.processes]
-            for processes in ways[:: 1 if round % 2 else -1]:
+            for processes in ways[:: 1 if turn % 2 else -1]:
                 with tempfile.TemporaryDirectory() as name:
                     for number in itertools.islice(numbers, options.files):
                         (Path(name) / f"{number}.wav").write_bytes(clip(number, CLIP_SECONDS))
@@ -85,13 +80,13 @@ def main() -> None:
                     sys.exit(f"{way}: {written} of {options.files} transcripts")
                 rates[processes] = audio / seconds
                 print(
-                    f"round {round}: {way}: {options.files} files in {seconds:.1f} s = "
+                    f"round {turn}: {way}: {options.files} files in {seconds:.1f} s = "
                     f"{rates[processes]:.1f} h of audio an hour",
                     flush=True,
                 )
             for processes in options.processes:
                 ratio = rates[None] / rates[processes]
-                print(f"round {round}: client / xargs -P {processes} = {ratio:.2f}", flush=True)
+                print(f"round {turn}: client / xargs -P {processes} = {ratio:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,21 @@
 """Many clients at once against one at a time, through proxy and engine: the gain of batching.
 
-Starts both on the embedded checkpoint (or uses `--url`), sends the same clips in both ways, turn
-about, and prints the ratio of throughputs and what the engine's metrics saw. Clips are new
-recordings each time, since the engine keeps the encoded audio of a clip that it has heard.
+    python -m bench.concurrency --clients 32
+
+starts both on the embedded checkpoint, sends as many clips in both ways, turn about, and prints the
+ratio of throughputs and what the engine's metrics saw. Clips are new recordings each time, since
+the engine keeps the encoded audio of a clip that it has heard.
 """
 
 import argparse
-import contextlib
-import sys
-import tempfile
 import threading
-from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent / p) for p in (".", "scripts")]
+from tests.support.engine import in_engine
+from training.tiny_asr.espeak import Synthesizer
+from training.tiny_asr.recordings import Composer
 
-from bench.helpers import measure, transcribe  # noqa: E402
-from demo import free_port  # noqa: E402
-from serve import EMBEDDED, stack  # noqa: E402
-from tests.engine import in_engine  # noqa: E402
-from training.tiny_asr.espeak import Synthesizer  # noqa: E402
-from training.tiny_asr.recordings import Composer  # noqa: E402
+from bench.servers import log_file, real_engine
+from bench.transcription import measure, transcribe
 
 
 class RunningRequests:
@@ -45,17 +41,13 @@ class RunningRequests:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Many clients at once against one at a time.")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=12.0, help="length of a clip")
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     composer = Composer(Synthesizer(), 555, held_out=True)
-    api_port, asr_port = free_port(), free_port()
-    log = Path(tempfile.gettempdir()) / "vibevoice-bench-engine.log"
-    with contextlib.ExitStack() as parts:
-        parts.enter_context(stack(EMBEDDED, api_port, asr_port, log))
-        url, engine = f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{asr_port}"
+    with real_engine(log_file("concurrency")) as (url, engine, _):
         transcribe(url, composer.recording(5, 1))
         for number in range(1, args.rounds + 1):
             figures = {}

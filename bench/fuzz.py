@@ -1,6 +1,6 @@
 """Hostile inputs against the proxy: damaged audio, broken forms, slow and vanishing clients.
 
-    python bench/fuzz.py --inputs 5000 --seed 1
+    python -m bench.fuzz --inputs 5000 --seed 1
 
 starts the proxy before an engine that answers everything, so that any 5xx is the proxy's own fault,
 and prints what was answered, how long it took at most, and the proxy's memory before and after.
@@ -9,55 +9,28 @@ gives the same inputs.
 """
 
 import argparse
-import contextlib
 import random
 import socket
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-import psutil
+from scripts.stack import answers
+from tests.support.fakes import TRANSCRIPTIONS
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+from bench.hostile import CONTAINERS, damaged_audio, hostile_form
+from bench.servers import fake_engine, log_file
 
-from tests.processes import answers, fake_engine_process, proxy_process  # noqa: E402
-from tests.recordings import encoded, tone, wav  # noqa: E402
-
-TRANSCRIPTIONS = "/v1/audio/transcriptions"
-LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-fuzz.log"
 TIMEOUT = 60.0
 """Seconds after which an input counts as a hang; more than any limit of the proxy here."""
 LIMITS = {"VIBEVOICE_DECODE_TIMEOUT": "20", "VIBEVOICE_UPLOAD_TIMEOUT": "2"}
-CONTAINERS: dict[str, Callable[[], bytes]] = {
-    "wav": lambda: wav(tone(1.0)),
-    "flac": lambda: encoded("flac", "flac", 1.0),
-    "mp3": lambda: encoded("mp3", "libmp3lame", 1.0),
-    "aac": lambda: encoded("adts", "aac", 1.0),
-    "ogg": lambda: encoded("ogg", "libopus", 1.0),
-    "webm": lambda: encoded("webm", "libopus", 1.0),
-    "m4a": lambda: encoded("ipod", "aac", 1.0),
-    "mp4": lambda: encoded("mp4", "aac", 1.0, video=True),
-    "mkv": lambda: encoded("matroska", "aac", 1.0),
-    "aiff": lambda: encoded("aiff", "pcm_s16be", 1.0),
-}
-LIES = [0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
-"""What lengths, counts and rates in a header are replaced with."""
-HEADER_BYTES = 512
-FIELDS = ["model", "prompt", "language", "response_format", "temperature", "stream", "file"]
-VALUES = [
-    "", " ", "json", "srt", "true", "nan", "-1", "1e999", "0.5", "\0", "\r\n", "<|im_end|>", "{}",
-    "../../etc/passwd", "file:///etc/passwd", "x" * 5000, "😀" * 100, "%00", "'; --", "[1,2",
-]  # fmt: skip
 
 
 @dataclass
@@ -77,60 +50,6 @@ class Figures:
         self.longest = max(self.longest, seconds)
         if status.startswith("5") or status == "none":
             self.faults.append(f"{name}: {status} after {seconds:.1f} s")
-
-
-def damaged_audio(rng: random.Random, originals: dict[str, bytes]) -> tuple[str, bytes]:
-    """(container and damage, the bytes) of a recording that something is wrong with."""
-    container = rng.choice(sorted(originals))
-    data = bytearray(originals[container])
-    damage = rng.choice(["flips", "cut", "lie", "splice", "hole", "repeat", "tail"])
-    at = rng.randrange(len(data))
-    if damage == "flips":
-        for _ in range(rng.choice([1, 4, 32, 256])):
-            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    elif damage == "cut":
-        del data[at:]
-    elif damage == "lie":
-        for _ in range(rng.choice([1, 2, 8])):
-            size = rng.choice([1, 2, 4, 8])
-            lie = (rng.choice(LIES) % (1 << 8 * size)).to_bytes(size, rng.choice(["big", "little"]))
-            start = rng.randrange(max(1, min(HEADER_BYTES, len(data) - size)))
-            data[start : start + size] = lie
-    elif damage == "splice":
-        other = originals[rng.choice(sorted(originals))]
-        data[at:] = other[rng.randrange(len(other)) :]
-    elif damage == "hole":
-        data[at : at + 1000] = bytes(len(data[at : at + 1000]))
-    elif damage == "repeat":
-        data[at:at] = data[at : at + 4096] * rng.choice([1, 10])
-    else:  # the index of mp4 is at the end, that of others is not missed
-        del data[: at // 2]
-    return f"{container} {damage}", bytes(data)
-
-
-def hostile_form(rng: random.Random, recording: bytes) -> tuple[str, bytes]:
-    """(content type, body) of a form that no decent client sends, or only by mistake."""
-    boundary = rng.choice(["x", "-" * 70, "a'b", "%0d"])
-    parts = []
-    for _ in range(rng.choice([0, 1, 2, 5, 40])):
-        name = rng.choice([*FIELDS, *VALUES, "languages[]", "keywords[]", "include[]"])
-        value = rng.choice(VALUES).encode("utf-8", "replace")
-        extra = rng.choice(["", "", f'; filename="{rng.choice(VALUES)[:50]}"', "; filename="])
-        parts.append(f'form-data; name="{name}"{extra}'.encode() + b"\r\n\r\n" + value)
-    if rng.random() < 0.7:
-        parts.append(b'form-data; name="file"; filename="a"\r\n\r\n' + recording)
-    rng.shuffle(parts)
-    edge = b"--" + boundary.encode()
-    body = b"".join(edge + b"\r\ncontent-disposition: " + part + b"\r\n" for part in parts)
-    body += rng.choice([edge + b"--\r\n", edge + b"--\r\n", edge, b""])
-    if rng.random() < 0.4:
-        spoilt = bytearray(body or b"?")
-        for _ in range(rng.choice([1, 5, 50])):
-            spoilt[rng.randrange(min(len(spoilt), 600))] = rng.randrange(256)
-        body = bytes(spoilt)
-    kinds = [f"multipart/form-data; boundary={boundary}"] * 8
-    kinds += ["multipart/form-data", "application/json", "text/plain", ""]
-    return rng.choice(kinds), body
 
 
 def post(url: str, content_type: str, body: bytes) -> str:
@@ -244,18 +163,6 @@ def call(url: str, case: Any) -> str:
     return str(case.call(base_url=url, timeout=TIMEOUT).status_code)
 
 
-@contextlib.contextmanager
-def stack(settings: dict[str, str]) -> Iterator[tuple[str, psutil.Process]]:
-    """A proxy with these settings before an engine that answers everything, each a process: the
-    proxy's URL and process."""
-    settings = {"VIBEVOICE_LOG_LEVEL": "ERROR", **settings}
-    with (
-        fake_engine_process(LOG.with_suffix(".engine.log"), killed=True) as engine,
-        proxy_process(LOG, killed=True, ASR_BASE_URL=engine, **settings) as (process, url),
-    ):
-        yield url, psutil.Process(process.pid)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Hostile inputs against the proxy.")
     parser.add_argument("--inputs", type=int, default=5000)
@@ -264,7 +171,10 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8, help="inputs at once")
     options = parser.parse_args()
     figures = Figures()
-    with stack(LIMITS) as (url, proxy), ThreadPoolExecutor(options.clients) as clients:
+    with (
+        fake_engine(log_file("fuzz"), **LIMITS) as (url, _, proxy),
+        ThreadPoolExecutor(options.clients) as clients,
+    ):
         warm = list(inputs(options.seed + 1, 200, url, Figures()))
         list(clients.map(lambda send: send(), warm))
         before = proxy.memory_info().rss

@@ -1,6 +1,6 @@
 """How soon the engine stops working for clients that hung up.
 
-    python bench/hangups.py --times 20
+    python -m bench.hangups --times 20
 
 starts engine and proxy on the embedded checkpoint. Each time some clients upload a recording of
 minutes and vanish, all at once, at a random moment after the engine has begun; then the engine's
@@ -10,33 +10,15 @@ own metrics are read until no request runs or waits there any more, and the seco
 import argparse
 import random
 import statistics
-import sys
-import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-import soundfile
+from tests.support.engine import in_engine
+from tests.support.processes import wait_for
+from tests.support.uploads import start_upload
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / path) for path in (".", "scripts")]
-
-from demo import free_port  # noqa: E402
-from serve import EMBEDDED, stack  # noqa: E402
-from tests.engine import in_engine  # noqa: E402
-from tests.processes import wait_for  # noqa: E402
-from tests.recordings import wav  # noqa: E402
-from tests.uploads import start_upload  # noqa: E402
-
-LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-hangups.log"
-
-
-def minutes(number: int, seconds: float) -> bytes:
-    """A recording like no other (the engine keeps what it has encoded), as WAV."""
-    speech, rate = soundfile.read(ROOT / "samples" / "two-speakers.wav", dtype="float32")
-    samples = np.tile(speech, int(seconds * rate / len(speech)) + 1)
-    noise = np.random.default_rng(number).normal(0, 1e-3, len(samples))
-    return wav((samples + noise).astype(np.float32), rate)
+from bench.clips import clip
+from bench.servers import log_file, real_engine
 
 
 def until(engine: str, wanted: int) -> float:
@@ -51,17 +33,15 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20)
     parser.add_argument("--clients", type=int, default=4, help="that hang up together")
     parser.add_argument("--seconds", type=float, default=180, help="of a recording")
-    parser.add_argument("--log", type=Path, default=LOG)
+    parser.add_argument("--log", type=Path, default=log_file("hangups"))
     options = parser.parse_args()
-    port, engine_port = free_port(), free_port()
-    engine = f"http://127.0.0.1:{engine_port}"
     chance = random.Random(0)
-    url = f"http://127.0.0.1:{port}"
-    with stack(EMBEDDED, port, engine_port, options.log):
+    with real_engine(options.log) as (url, engine, _):
         taken: list[float] = []
         for number in range(options.times):
             seeds = range(number * options.clients, (number + 1) * options.clients)
-            uploads = [start_upload(url, minutes(seed, options.seconds)) for seed in seeds]
+            recordings = [clip(seed, options.seconds, "two-speakers") for seed in seeds]
+            uploads = [start_upload(url, recording) for recording in recordings]
             until(engine, options.clients)
             time.sleep(chance.uniform(0, 3))
             for upload in uploads:

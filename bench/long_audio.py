@@ -1,27 +1,22 @@
 """Recordings of 1, 10 and 60 minutes through proxy and engine: time, memory, what is right.
 
+    python -m bench.long_audio --minutes 1 10 --section-seconds 60
+
 Every process is looked at five times a second while a recording is under way: `peak` is the most
 resident memory of each during that request, `before` what it held just before.
 """
 
 import argparse
-import os
-import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
 
 import httpx2
 import psutil
+from training.tiny_asr.espeak import Synthesizer
+from training.tiny_asr.evaluate import Score, flac
+from training.tiny_asr.recordings import Composer, Recording
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent / p) for p in (".", "scripts")]
-
-from demo import free_port  # noqa: E402
-from serve import EMBEDDED, stack  # noqa: E402
-from training.tiny_asr.espeak import Synthesizer  # noqa: E402
-from training.tiny_asr.evaluate import Score, flac  # noqa: E402
-from training.tiny_asr.recordings import Composer, Recording  # noqa: E402
+from bench.servers import log_file, real_engine
 
 MIB = 2**20
 
@@ -90,17 +85,16 @@ def by_minute(recording: Recording, heard: list[dict], minutes: list[float]) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Long recordings through proxy and engine.")
     parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10, 60])
     parser.add_argument(
-        "--piece-seconds", help="cut longer recordings, as `make serve` does at 60 (default: 3600)"
+        "--section-seconds",
+        default="3600",
+        help="cut longer recordings, as `make serve` does at 60 (default: %(default)s)",
     )
     args = parser.parse_args()
-    if args.piece_seconds:
-        os.environ["VIBEVOICE_MAX_PIECE_SECONDS"] = args.piece_seconds
-    api_port, asr_port = free_port(), free_port()
-    log = Path(tempfile.gettempdir()) / "vibevoice-bench-engine.log"
-    with stack(EMBEDDED, api_port, asr_port, log):
+    log, most = log_file("long-audio"), args.section_seconds
+    with real_engine(log, VIBEVOICE_MAX_SECTION_SECONDS=most) as (url, *_):
         for minutes in args.minutes:
             composer = Composer(Synthesizer(), 777, held_out=True)
             recording = composer.recording(minutes * 60, 2)
@@ -108,7 +102,7 @@ def main() -> None:
             with Memory() as memory:
                 started = time.monotonic()
                 answer = httpx2.post(
-                    f"http://127.0.0.1:{api_port}/v1/audio/transcriptions",
+                    f"{url}/v1/audio/transcriptions",
                     files={"file": upload},
                     data={"response_format": "diarized_json"},
                     timeout=7200,

@@ -1,38 +1,30 @@
 """Loops of the real engine: what becomes of them, and of the transcript before them.
 
-    python bench/loops.py --clips 10
+    python -m bench.loops --clips 10
 
 Recordings of two and a half to three minutes are beyond the embedded checkpoint when they come in
-one piece, and some of its answers repeat themselves. For every answer that the proxy broke off, the
-engine is asked for the same recording directly: the segments before the loop have to be the same.
+one section, and some of its answers repeat themselves. For every answer that the proxy broke off,
+the engine is asked for the same recording directly: the segments before the loop have to be the
+same.
 """
 
 import argparse
 import base64
-import os
 import re
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
+from vibevoice_core.audio import SAMPLE_RATE as RATE
+from training.tiny_asr.evaluate import clips, flac
+from training.tiny_asr.recordings import Recording
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / path) for path in (".", "scripts", "proxy")]
+from bench.servers import log_file, real_engine
+from bench.transcription import ask
+from vibevoice_proxy.transcription.chat import Attempt, chat_request
+from vibevoice_proxy.transcription.transcript import Segment, TranscriptDecoder
 
-from helpers import ask  # noqa: E402
-from serve import EMBEDDED, stack  # noqa: E402
-from tests.processes import free_port  # noqa: E402
-from training.tiny_asr.espeak import RATE  # noqa: E402
-from training.tiny_asr.evaluate import clips, flac  # noqa: E402
-from training.tiny_asr.recordings import Recording  # noqa: E402
-
-from vibevoice_proxy.prompt import Attempt, chat_request  # noqa: E402
-from vibevoice_proxy.transcript import Segment, TranscriptDecoder  # noqa: E402
-
-LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-loops.log"
 TIMEOUT = 1800
 """Seconds for one answer."""
 ENOUGH_TOKENS = 4096
@@ -62,14 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Loops of the real engine.")
     parser.add_argument("--clips", type=int, default=10)
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--log", type=Path, default=LOG)
+    parser.add_argument("--log", type=Path, default=log_file("loops"))
     options = parser.parse_args()
-    os.environ["VIBEVOICE_MAX_PIECE_SECONDS"] = "3600"
     recordings = clips("2 speakers, 150-180 s", options.clips)
-    proxy, engine = free_port(), free_port()
-    with stack(EMBEDDED, proxy, engine, options.log):
+    with real_engine(options.log, VIBEVOICE_MAX_SECTION_SECONDS="3600") as (url, engine, _):
         with ThreadPoolExecutor(options.clients) as threads:
-            url = f"http://127.0.0.1:{proxy}"
             answers = list(threads.map(lambda one: ask(url, one, TIMEOUT), recordings))
         log = options.log.read_text(errors="replace")
         for recording, answer in zip(recordings, answers, strict=True):
@@ -79,13 +68,13 @@ def main() -> None:
             stopped = re.search(rf" {request_id}: stopped \(loop\) after (\d+) segments", log)
             if stopped:
                 kept = int(stopped[1])
-                written = straight(f"http://127.0.0.1:{engine}", recording)
+                written = straight(engine, recording)
                 before = [(one.start, one.end, one.text) for one in written]
                 is_intact = before[:kept] == heard[:kept]
                 told += f", a loop after {kept} of them, which are "
                 told += "the engine's own" if is_intact else "NOT THE ENGINE'S"
             print(told, f"truncated: {transcript.get('truncated', 'no')}", sep="; ", flush=True)
-        metrics = httpx2.get(f"http://127.0.0.1:{proxy}/metrics").text
+        metrics = httpx2.get(f"{url}/metrics").text
         print(*re.findall(r"^vibevoice_loops_total.*", metrics, re.MULTILINE), sep="\n")
 
 

@@ -1,5 +1,7 @@
 """What the pinned penalties do to a long transcript, and what vLLM's plain ones would do.
 
+    python -m bench.penalties --recordings 3
+
 Recordings of 60 segments or more are decoded in three ways: with ours (on the words of the segment
 being written), without any, and with vLLM's own `frequency_penalty` 0.5 and `repetition_penalty`
 1.1, which count the JSON scaffold as well.
@@ -7,18 +9,14 @@ being written), without any, and with vLLM's own `frequency_penalty` 0.5 and `re
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
 import httpx2
-
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
-
-from tests.engine import TINY, start_engine  # noqa: E402
-from training.tiny_asr.espeak import Synthesizer  # noqa: E402
-from training.tiny_asr.evaluate import Score, ask, flac, segments  # noqa: E402
-from training.tiny_asr.recordings import Composer, Recording  # noqa: E402
+from tests.support.engine import TINY, start_engine
+from training.tiny_asr.espeak import Synthesizer
+from training.tiny_asr.evaluate import Score, ask, flac, segments
+from training.tiny_asr.recordings import Composer, Recording
 
 PLAIN = {"frequency_penalty": 0.5, "repetition_penalty": 1.1}
 
@@ -45,7 +43,7 @@ def whole(answer: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="What the pinned penalties do.")
     parser.add_argument("--segments", type=int, default=60)
     parser.add_argument("--recordings", type=int, default=3)
     args = parser.parse_args()

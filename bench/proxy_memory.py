@@ -1,6 +1,6 @@
 """How much memory the proxy takes for long recordings, container by container.
 
-    python bench/proxy_memory.py --minutes 60 --at-once 1 8
+    python -m bench.proxy_memory --minutes 60 --at-once 1 8
 
 starts the proxy anew for each case before an engine that answers at once, uploads the same file so
 many times side by side, and prints the growth of its resident memory at its highest (`VmHWM`,
@@ -12,7 +12,6 @@ import argparse
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -24,12 +23,10 @@ import av
 import httpx2
 import numpy as np
 from av.audio.stream import AudioStream
+from tests.support.fakes import TRANSCRIPTIONS
+from tests.support.recordings import tone, wav
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
-
-from bench.fuzz import TRANSCRIPTIONS, stack  # noqa: E402
-from tests.recordings import tone, wav  # noqa: E402
+from bench.servers import fake_engine, log_file
 
 CONTAINERS = {
     "wav": ("wav", "pcm_s16le"),
@@ -54,10 +51,10 @@ def write(path: Path, container: str, codec: str, minutes: float, rate: int) -> 
             samples = tone(1.0, rate) + rng.normal(0, 0.01, rate).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
             frame.sample_rate = rate
-            for piece in resampler.resample(frame):
-                output.mux(stream.encode(piece))
-        for piece in resampler.resample(None):
-            output.mux(stream.encode(piece))
+            for resampled in resampler.resample(frame):
+                output.mux(stream.encode(resampled))
+        for resampled in resampler.resample(None):
+            output.mux(stream.encode(resampled))
         output.mux(stream.encode(None))
 
 
@@ -113,8 +110,11 @@ def main() -> None:
             write(path, *CONTAINERS[name], options.minutes, options.rate)
             size = path.stat().st_size / 2**20
             for count in options.at_once:
-                limits = {"VIBEVOICE_DECODE_TIMEOUT": "3600"}
-                with stack(limits) as (url, proxy), ThreadPoolExecutor(count) as clients:
+                log = log_file("proxy-memory")
+                with (
+                    fake_engine(log, VIBEVOICE_DECODE_TIMEOUT="3600") as (url, _, proxy),
+                    ThreadPoolExecutor(count) as clients,
+                ):
                     httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", warm)})
                     before = proxy.memory_info().rss / 2**20
                     seconds = list(clients.map(upload, [url] * count, [path] * count))

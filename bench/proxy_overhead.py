@@ -1,59 +1,35 @@
 """What the proxy costs: the same requests straight to the engine and through the proxy.
 
-    python bench/proxy_overhead.py --clients 1 --pairs 24
-    python bench/proxy_overhead.py --clients 16 64
-    python bench/proxy_overhead.py --seconds 6.8
-    python bench/proxy_overhead.py --engine-seconds 2
+    python -m bench.proxy_overhead --clients 1 --pairs 24
+    python -m bench.proxy_overhead --clients 16 64
+    python -m bench.proxy_overhead --seconds 6.8
+    python -m bench.proxy_overhead --engine-seconds 2
 
 Straight to the engine goes what the proxy would send it: a chat completion with the recording as a
 WAV data: URL, streamed. Runs are paired and in turn first and second; the ratio is the geometric
 mean of proxied by straight throughput; on a machine that is busy otherwise, trust the processor
-time. The engine is the real one on the embedded checkpoint, or,
-with `--engine-seconds`, one that takes so long for each answer and no processor time at all. Every
-clip is new (noise is added), since the engine keeps what it has encoded.
+time. The engine is the real one on the embedded checkpoint, or, with `--engine-seconds`, one that
+takes so long for each answer and no processor time at all. Every clip is new (noise is added),
+since the engine keeps what it has encoded.
 """
 
 import argparse
 import base64
-import contextlib
-import io
 import math
-import os
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import httpx2
-import numpy as np
-import psutil
-import soundfile
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / path) for path in (".", "scripts", "proxy")]
+from bench.clips import clip
+from bench.servers import fake_engine, log_file, processor_seconds, real_engine
+from vibevoice_proxy.transcription.chat import Attempt, chat_request, max_answer_tokens
 
-from demo import free_port  # noqa: E402
-from serve import EMBEDDED, stack, wait_until_ready  # noqa: E402
-
-from vibevoice_proxy.prompt import Attempt, chat_request, max_answer_tokens  # noqa: E402
-
-LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-proxy-overhead.log"
 # Every request has a connection of its own, so that no way has stale ones to stumble over.
 CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-RATE = 24_000
-
-
-def clip(number: int, seconds: float) -> bytes:
-    """A recording like no other, as WAV: a sample of 6.8 s again and again."""
-    speech, _ = soundfile.read(ROOT / "samples" / "one-speaker.wav", dtype="float32")
-    noise = np.random.default_rng(number).normal(0, 1e-4, int(seconds * RATE))
-    file = io.BytesIO()
-    soundfile.write(file, np.resize(speech, len(noise)) + noise, RATE, "PCM_16", format="WAV")
-    return file.getvalue()
 
 
 def straight(client: httpx2.Client, engine: str, seconds: float, recording: bytes) -> None:
@@ -84,46 +60,6 @@ def throughput(send: Callable[[bytes], None], recordings: list[bytes], clients: 
         return len(recordings) / (time.monotonic() - started)
 
 
-@contextlib.contextmanager
-def slow_engine(seconds: float) -> Iterator[tuple[str, str, psutil.Process]]:
-    """Proxy and engine URL and the proxy's process, before an engine that only waits."""
-    engine, proxy = free_port(), free_port()
-    environ = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, sys.path)),
-        "API_PORT": str(proxy),
-        "ASR_PORT": str(engine),
-        "VIBEVOICE_LOG_LEVEL": "ERROR",
-    }
-    commands = [["tests.fakes", str(engine), str(seconds)], ["vibevoice_proxy"]]
-    parts = [
-        subprocess.Popen([sys.executable, "-m", *command], env=environ) for command in commands
-    ]
-    urls = f"http://127.0.0.1:{proxy}", f"http://127.0.0.1:{engine}"
-    try:
-        wait_until_ready(f"{urls[0]}/health", parts[1], seconds=60)
-        yield *urls, psutil.Process(parts[1].pid)
-    finally:
-        for part in parts:
-            part.kill()
-            part.wait()
-
-
-@contextlib.contextmanager
-def real_engine(log: Path) -> Iterator[tuple[str, str, psutil.Process]]:
-    """Proxy and engine URL and the proxy's process, on the embedded checkpoint."""
-    proxy, engine = free_port(), free_port()
-    with stack(EMBEDDED, proxy, engine, log) as parts:
-        urls = f"http://127.0.0.1:{proxy}", f"http://127.0.0.1:{engine}"
-        yield *urls, psutil.Process(parts[1].pid)
-
-
-def processor_seconds(process: psutil.Process) -> float:
-    """Processor time taken so far."""
-    times = process.cpu_times()
-    return times.user + times.system
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the proxy costs.")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
@@ -131,11 +67,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4)
     parser.add_argument("--requests", type=int, default=2, help="of each client in a run")
     parser.add_argument("--engine-seconds", type=float, help="fake engine, seconds for an answer")
-    parser.add_argument("--log", type=Path, default=LOG)
+    parser.add_argument("--log", type=Path, default=log_file("proxy-overhead"))
     options = parser.parse_args()
     number = 0
-    fake = options.engine_seconds
-    started = real_engine(options.log) if fake is None else slow_engine(fake)
+    fake, log = options.engine_seconds, options.log
+    started = real_engine(log) if fake is None else fake_engine(log, fake)
     with (
         started as (proxy, engine, process),
         httpx2.Client(timeout=600, limits=CONNECTIONS) as client,

@@ -1,5 +1,7 @@
 """One engine on all cores against one engine on each share of them: the gain of replicas.
 
+    python -m bench.replicas --layouts one replicas
+
 Each layout in turn serves the embedded checkpoint on the same cores and transcribes the same clips
 for the same number of clients, through a proxy:
 
@@ -14,21 +16,19 @@ A layout's engines are new, so that none has heard a clip before.
 import argparse
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+from tests.support.engine import TINY, start_engine
+from tests.support.nginx import start_nginx
+from tests.support.processes import proxy_process
+from training.tiny_asr.espeak import Synthesizer
+from training.tiny_asr.recordings import Composer
 
-from bench.helpers import measure  # noqa: E402
-from tests.engine import TINY, start_engine  # noqa: E402
-from tests.nginx import start_nginx  # noqa: E402
-from tests.processes import proxy_process  # noqa: E402
-from training.tiny_asr.espeak import Synthesizer  # noqa: E402
-from training.tiny_asr.recordings import Composer  # noqa: E402
+from bench.transcription import measure
 
 LAYOUTS = ("one", "replicas", "data-parallel")
 Engine = contextlib.AbstractContextManager[str]
@@ -72,9 +72,7 @@ def serving(layout: str, cores: list[int], count: int, folder: Path) -> Iterator
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="Replicas of an engine against one on all cores.")
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--clips", type=int, default=48)

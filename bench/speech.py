@@ -40,11 +40,11 @@ from bench.speech_models import (  # noqa: E402
     reference_sizes,
 )
 
-from vibevoice_tts.engine import Chunk, SpeechRequest, Turn  # noqa: E402
-from vibevoice_tts.full import STEPS as FULL_STEPS  # noqa: E402
-from vibevoice_tts.full import Full  # noqa: E402
-from vibevoice_tts.realtime import CFG_SCALE, Realtime  # noqa: E402
-from vibevoice_tts.realtime import STEPS as REALTIME_STEPS  # noqa: E402
+from vibevoice_tts.speech_model import Chunk, SpeechRequest, Turn  # noqa: E402
+from vibevoice_tts.engines.longform import STEPS as FULL_STEPS  # noqa: E402
+from vibevoice_tts.engines.longform import Full  # noqa: E402
+from vibevoice_tts.engines.realtime import CFG_SCALE, Realtime  # noqa: E402
+from vibevoice_tts.engines.realtime import STEPS as REALTIME_STEPS  # noqa: E402
 
 FRAME = 3200 / 24_000
 """Seconds of speech in a frame."""

@@ -8,12 +8,12 @@ from unittest.mock import patch
 
 import torch
 
-from vibevoice_tts import layers
-from vibevoice_tts.full import Full
-from vibevoice_tts.full_model import FullModel
-from vibevoice_tts.realtime import Realtime
-from vibevoice_tts.realtime_model import RealtimeModel
-from vibevoice_tts.slots import ConvolutionSlots, KeyValueSlots
+from vibevoice_tts.engines import layers
+from vibevoice_tts.engines.longform import Full
+from vibevoice_tts.engines.longform_model import FullModel
+from vibevoice_tts.engines.realtime import Realtime
+from vibevoice_tts.engines.realtime_model import RealtimeModel
+from vibevoice_tts.engines.slots import ConvolutionSlots, KeyValueSlots
 
 
 @contextmanager

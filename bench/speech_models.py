@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import soundfile
 import torch
-from tests.tts_fixtures import FULL, FULL_SIZE, REALTIME_SIZE
+from tests.support.tts_fixtures import FULL, FULL_SIZE, REALTIME_SIZE
 from tokenizers import Tokenizer
 from transformers import VibeVoiceConfig, VibeVoiceForConditionalGeneration
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
@@ -17,13 +17,13 @@ from transformers.models.vibevoice.modeling_vibevoice import (
 )
 
 from vibevoice_tts import full_model, realtime_model
-from vibevoice_tts.checkpoint import full_config
-from vibevoice_tts.full import Full
-from vibevoice_tts.full_model import FullModel
-from vibevoice_tts.full_prompt import FRAME
-from vibevoice_tts.presets import Preset, save_preset
-from vibevoice_tts.realtime import Realtime
-from vibevoice_tts.realtime_model import RealtimeConfig, RealtimeModel
+from vibevoice_tts.engines.checkpoint import full_config
+from vibevoice_tts.engines.longform import Full
+from vibevoice_tts.engines.longform_model import FullModel
+from vibevoice_tts.engines.longform_prompt import FRAME
+from vibevoice_tts.engines.presets import Preset, save_preset
+from vibevoice_tts.engines.realtime import Realtime
+from vibevoice_tts.engines.realtime_model import RealtimeConfig, RealtimeModel
 
 LOWER_POSITIONS, UPPER_POSITIONS = 90, 250
 """Positions of a preset; Microsoft's have 49 to 120 and 148 to 303."""

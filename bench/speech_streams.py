@@ -20,7 +20,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)]
 
-from tests.processes import proxy_process  # noqa: E402
+from tests.support.processes import proxy_process  # noqa: E402
 
 LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-speech-streams.log"
 TEXT = "The birch canoe slid on the smooth planks while the sun rose over the quiet lake. " * 20

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the images install; the Dockerfiles and tests/test_images.py run it from the repository's root.
+# What the images install; the Dockerfiles and tests/deploy/test_images.py run it from the repository's root.
 # usage: docker/install.sh engine|proxy|speech|litellm PYTHON
 set -eu
 part=$1 python=$2

@@ -1,6 +1,7 @@
 """LiteLLM callback for VibeVoice: pinned decoding, hotwords in the prompt, no dead servers.
 
-One file that needs nothing but LiteLLM. It lies beside `config.yaml`, which names
+One file that needs nothing but LiteLLM: what it shares with `vibevoice_core` stands here again, and
+`tests/test_contract.py` compares the two. It lies beside `config.yaml`, which names
 `custom_callbacks.proxy_handler_instance`.
 """
 
@@ -35,9 +36,12 @@ WARMER_HEADER = "x-vibevoice-temperature"
 """By which the project's proxy makes an engine warmer, to leave a loop. Not for callers."""
 REQUEST = "Please transcribe it with these keys: Start time, End time, Speaker ID, Content"
 """What the model is asked where the caller's message has no text."""
+MAX_NESTED = 10
+"""Special tokens inside one another that are removed from callers' words; deeper ones are split."""
 UNREACHABLE_SECONDS = 30
 """How long a server that could not be reached gets no requests while others can."""
 
+_SPECIAL_TOKEN = re.compile(r"<\|[^<|>]*\|>")
 _DURATION = re.compile(r"This is a (\d+(?:\.\d+)?) seconds audio")
 _REQUEST = re.compile(r"please transcribe", re.IGNORECASE)
 _INFO = "with extra info:"
@@ -146,8 +150,14 @@ def words(data: dict[str, Any], key: str) -> list[str]:
 
 
 def one_line(texts: list[str]) -> str:
-    """Texts as one line that holds no special token; it may be empty."""
-    return " ".join(", ".join(texts).split()).replace("<|", "< |")
+    """Texts as one line that holds no special token; it may be empty.
+
+    The same as `vibevoice_core.prompt.clean_words`.
+    """
+    line = " ".join(", ".join(texts).split())
+    for _ in range(MAX_NESTED):
+        line = _SPECIAL_TOKEN.sub("", line)
+    return " ".join(line.replace("<|", "< |").split()).strip(" ,")
 
 
 def text_parts(message: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,23 +4,17 @@ Exit code 0 only if every transcript has the words, speakers and times of the `.
 """
 
 import json
-import socket
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import httpx2
-from serve import EMBEDDED, ROOT, PartEnded, stack
+
+from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
 
 TOLERANCE = 0.3
 """Seconds a segment's start or end may be off."""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def mistakes(expected: list[dict], segments: list[dict]) -> list[str]:

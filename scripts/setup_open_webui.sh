@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes .open-webui with the real Open WebUI, for tests/test_open_webui.py: its slim installation, which has no models of
-# its own (700 MB). Safe to run again. OPEN_WEBUI_ENV names another folder. `make setup` comes first.
+# Makes .open-webui with the real Open WebUI, for tests/deploy/test_open_webui.py: its slim installation, which has no
+# models of its own (700 MB). Safe to run again. OPEN_WEBUI_ENV names another folder. `make setup` comes first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.engine import TINY, start_engine
+from tests.support.engine import TINY, start_engine
 
 _IMPORTS_OF_VLLM = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
 """Importing vLLM's scheduler makes torch warn about torch itself."""

@@ -1,63 +1,197 @@
-"""Which package may import what."""
+"""Which module may import what, and how large a module may be."""
 
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 PACKAGES = {
-    "vibevoice_vllm": ROOT / "serving" / "vibevoice_vllm",
-    "vibevoice_proxy": ROOT / "proxy" / "vibevoice_proxy",
-    "vibevoice_tts": ROOT / "proxy" / "vibevoice_tts",
-    "vibevoice_batch": ROOT / "batch" / "vibevoice_batch",
+    "vibevoice_core": ROOT / "core",
+    "vibevoice_vllm": ROOT / "serving",
+    "vibevoice_proxy": ROOT / "proxy",
+    "vibevoice_tts": ROOT / "proxy",
+    "vibevoice_batch": ROOT / "batch",
 }
+"""Import packages and the folders that they lie in."""
+OURS = {*PACKAGES, "training", "scripts", "bench", "tests"}
+ALLOWED = {
+    "vibevoice_core": set(),
+    "vibevoice_vllm": {"vibevoice_core"},
+    "vibevoice_proxy": {"vibevoice_core", "vibevoice_tts"},
+    "vibevoice_tts": {"vibevoice_core"},
+    "vibevoice_batch": {"vibevoice_core"},
+}
+"""Packages of ours that a package may import beside itself."""
 FORBIDDEN = {
-    "vibevoice_vllm": {"vibevoice_proxy", "fastapi", "httpx2"},
-    "vibevoice_proxy": {"vibevoice_vllm", "vllm", "torch", "transformers"},
-    "vibevoice_tts": {"vibevoice_proxy", "vibevoice_vllm", "vllm", "fastapi", "training"},
-    "vibevoice_batch": {
-        *("vibevoice_proxy", "vibevoice_vllm", "vibevoice_tts"),
-        *("vllm", "torch", "transformers", "fastapi", "av", "numpy"),
-    },
+    "vibevoice_core": {"torch", "vllm", "transformers", "fastapi", "starlette", "httpx2"},
+    "vibevoice_vllm": {"fastapi", "httpx2"},
+    "vibevoice_proxy": {"vllm", "torch", "transformers"},
+    "vibevoice_tts": {"vllm", "fastapi"},
+    "vibevoice_batch": {"vllm", "torch", "transformers", "fastapi", "av", "numpy"},
 }
+"""Libraries that a package runs without."""
+WINGS = {"transcription", "speech"}
+"""Halves of the proxy that never import each other."""
+COMPOSERS = {"vibevoice_proxy.app"}
+"""Modules of the proxy's ground floor that put the wings together."""
+NEEDS_TORCH = ("vibevoice_vllm", "vibevoice_tts.engines")
+MODEL_LIBRARIES = {
+    *("torch", "transformers", "diffusers", "safetensors", "tokenizers", "huggingface_hub"),
+}
+MAX_LINES = 300
 
 
-def imports(file: Path) -> Iterator[tuple[str, int]]:
-    """(top-level module, line) of every import in a file, wherever it stands."""
-    for node in ast.walk(ast.parse(file.read_text())):
+@cache
+def modules() -> Mapping[str, Path]:
+    """Every module of ours by its dotted name."""
+    found = {}
+    for package, folder in PACKAGES.items():
+        for file in (folder / package).rglob("*.py"):
+            parts = file.relative_to(folder).with_suffix("").parts
+            found[".".join(parts).removesuffix(".__init__")] = file
+    return found
+
+
+@cache
+def imports(module: str) -> frozenset[tuple[str, int]]:
+    """(dotted name, line) of everything that a module imports, wherever the import stands."""
+    return frozenset(_imports(ast.parse(modules()[module].read_text())))
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name.partition(".")[0], node.lineno) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield (node.module or "").partition(".")[0], node.lineno
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                yield (submodule if submodule in modules() else node.module), node.lineno
+
+
+def offences(module: str, wrong: set[str], depth: int = 1) -> list[str]:
+    """Imports of a module whose first `depth` names are among `wrong`."""
+    return [
+        f"{module}:{line} imports {name}"
+        for name, line in sorted(imports(module))
+        if ".".join(name.split(".")[:depth]) in wrong
+    ]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_packages_do_not_import_what_is_not_theirs(package: str) -> None:
-    """The proxy runs without torch, and engine and proxy meet over HTTP only."""
-    files = list(PACKAGES[package].glob("*.py"))
-    assert files
+    """Engine and proxy meet over HTTP only, and the core knows none of the others."""
+    wrong = FORBIDDEN[package] | (OURS - {package} - ALLOWED[package])
+    own = [module for module in modules() if module.partition(".")[0] == package]
+    assert len(own) > 1
+    assert [found for module in own for found in offences(module, wrong)] == []
+
+
+@pytest.mark.parametrize("wing", sorted(WINGS))
+def test_wings_do_not_import_each_other(wing: str) -> None:
+    """Transcription and speech share the ground floor only."""
+    wrong = {f"vibevoice_proxy.{other}" for other in WINGS - {wing}}
+    own = [module for module in modules() if module.startswith(f"vibevoice_proxy.{wing}.")]
+    assert own
+    assert [found for module in own for found in offences(module, wrong, 2)] == []
+
+
+def test_the_ground_floor_does_not_import_the_wings() -> None:
+    """Only the application composes them."""
+    wrong = {f"vibevoice_proxy.{wing}" for wing in WINGS}
+    ground = [
+        module
+        for module in modules()
+        if module.startswith("vibevoice_proxy.") and module.split(".")[1] not in WINGS
+    ]
+    found = {module for module in ground if offences(module, wrong, 2)}
+    assert found == COMPOSERS
+
+
+def test_the_proxy_imports_the_public_face_of_speech() -> None:
+    """What it takes of vibevoice_tts is in the package's `__all__`."""
     found = [
-        f"{file.name}:{line} imports {module}"
-        for file in files
-        for module, line in imports(file)
-        if module in FORBIDDEN[package]
+        f"{module}:{line} imports {name}"
+        for module in modules()
+        if module.startswith("vibevoice_proxy")
+        for name, line in imports(module)
+        if name.startswith("vibevoice_tts.")
     ]
     assert found == []
 
 
-def test_proxy_starts_without_the_libraries_of_the_models() -> None:
-    """What the proxy takes of vibevoice_tts loads neither torch nor transformers."""
-    code = (
-        "import sys, vibevoice_proxy.__main__; "
-        "sys.exit(sorted({'torch', 'transformers', 'diffusers'} & set(sys.modules)) or 0)"
-    )
+def test_libraries_of_the_models_have_their_places() -> None:
+    """torch and its kin are imported by the plugin and in engines/ alone."""
+    found = [
+        offence
+        for module in modules()
+        if not module.startswith(NEEDS_TORCH)
+        for offence in offences(module, MODEL_LIBRARIES)
+    ]
+    assert found == []
+
+
+def test_only_the_decoder_of_the_core_has_dependencies() -> None:
+    """Every process can import the constants."""
+    libraries = {"av", "numpy", "pydantic", "pydantic_settings"}
+    core = [module for module in modules() if module.startswith("vibevoice_core")]
+    assert {module for module in core if offences(module, libraries)} == {"vibevoice_core.decode"}
+
+
+def test_no_import_circles() -> None:
+    """Also none of imports inside of functions."""
+    graph = {
+        module: {name for name, _ in imports(module) if name in modules() and name != module}
+        for module in modules()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for name in sorted(graph[module]):
+                visit(name, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize(
+    "folder", ["core", "serving", "proxy", "batch", "litellm", "scripts", "training", "bench"]
+)
+def test_no_module_is_large(folder: str) -> None:
+    """A file is read in one sitting."""
+    files = list((ROOT / folder).rglob("*.py"))
+    assert files
+    lengths = {str(file.relative_to(ROOT)): len(file.read_text().splitlines()) for file in files}
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "libraries"),
+    [
+        pytest.param("vibevoice_proxy.__main__", MODEL_LIBRARIES, id="proxy"),
+        pytest.param("vibevoice_batch.cli", {"av", "numpy", "fastapi"}, id="batch"),
+        pytest.param(
+            "vibevoice_core.audio, vibevoice_core.prompt, vibevoice_core.penalties",
+            {"av", "numpy"},
+            id="core-constants",
+        ),
+    ],
+)
+def test_modules_load_without_the_libraries_that_they_do_not_need(
+    module: str, libraries: set[str]
+) -> None:
+    """Nothing that they import loads those either."""
+    code = f"import sys, {module}; sys.exit(sorted({libraries} & set(sys.modules)) or 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_litellm_folder_is_no_package() -> None:
+def test_litellm_folder_is_not_a_package() -> None:
     """With an `__init__.py` our folder would hide the installed LiteLLM."""
     assert not (ROOT / "litellm" / "__init__.py").exists()

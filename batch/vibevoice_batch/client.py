@@ -10,8 +10,9 @@ import httpx2
 
 from vibevoice_batch.outputs import Transcript
 from vibevoice_batch.recordings import InputError, Recording
+from vibevoice_core import headers
 
-TRUNCATED = ("x-vibevoice-truncated", "llm_provider-x-vibevoice-truncated")
+TRUNCATED = (headers.TRUNCATED, f"llm_provider-{headers.TRUNCATED}")
 """Headers that say why a transcript misses a part: the proxy's, and as LiteLLM hands it on, which
 does not leave it in the body."""
 LONGEST_WAIT = 300.0

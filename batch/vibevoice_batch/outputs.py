@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from vibevoice_core.speakers import UNKNOWN
+
 Transcript = dict[str, Any]
 """A `diarized_json` answer: `text`, `duration` (seconds), `segments` with `start`, `end` (seconds),
 `speaker` and `text` (openai 3.52, TranscriptionDiarized)."""
-
-UNKNOWN = "unknown"
-"""The proxy's speaker of what nobody said, such as music."""
 
 
 def write(output: Path, name: str, transcript: Transcript, formats: Iterable[str]) -> None:

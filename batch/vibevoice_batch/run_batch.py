@@ -10,23 +10,17 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_uppercase
 from typing import Any
 
 from vibevoice_batch.client import Failure, read_transcript
 from vibevoice_batch.journal import read_content, request_key
-from vibevoice_batch.outputs import UNKNOWN, Transcript
+from vibevoice_batch.outputs import Transcript
 from vibevoice_batch.recordings import InputError, Recording
 from vibevoice_batch.run import NotThere
+from vibevoice_core.penalties import PINNED, TEMPERATURE
+from vibevoice_core.speakers import UNKNOWN, label
 
-DECODING = {
-    "temperature": 0.0,
-    "vllm_xargs": {
-        "vibevoice_frequency_penalty": 0.5,
-        "vibevoice_presence_penalty": 0.0,
-        "vibevoice_repetition_penalty": 1.1,
-    },
-}
+DECODING = {"temperature": TEMPERATURE, "vllm_xargs": PINNED.as_xargs()}
 """What the engine's middleware pins for requests over HTTP, which run-batch goes without."""
 
 _BLOCK = 3 * 2**18
@@ -125,11 +119,5 @@ def _with_letters(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Speakers as the proxy and OpenAI name them: A, B, … in order of appearance."""
     labels: dict[str, str] = {"": UNKNOWN}
     for segment in segments:
-        labels.setdefault(segment["speaker"], _letters(len(labels) - 1))
+        labels.setdefault(segment["speaker"], label(len(labels) - 1))
     return [{**segment, "speaker": labels[segment["speaker"]]} for segment in segments]
-
-
-def _letters(number: int) -> str:
-    """0 → A, 25 → Z, 26 → AA."""
-    before, last = divmod(number, 26)
-    return (_letters(before - 1) if before else "") + ascii_uppercase[last]

@@ -1,32 +1,34 @@
-"""The application: routes, error answers, and what lives as long as the process."""
+"""The application: its services, its routes and its error answers."""
 
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import time
+from typing import TypedDict
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry, ProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from vibevoice_proxy import (
-    speech,
-    speech_listings,
-    status,
-    stored_voices,
-    transcriptions,
-    translations,
-)
+from vibevoice_core import headers
+from vibevoice_proxy import health, listings, metrics
 from vibevoice_proxy.access import ApiKeys, read_api_keys
+from vibevoice_proxy.decoder import AudioDecoder
+from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
-from vibevoice_proxy.metrics import CountRequests, Metrics
-from vibevoice_proxy.request_id import RequestId
-from vibevoice_proxy.resources import Resources, open_resources
+from vibevoice_proxy.service import Service
 from vibevoice_proxy.settings import Settings
-from vibevoice_proxy.transcriptions import TRUNCATED
+from vibevoice_proxy.speech import routes as speech_routes
+from vibevoice_proxy.speech import voice_routes
+from vibevoice_proxy.speech.delivery import HEADERS as SPEECH_HEADERS
+from vibevoice_proxy.speech.service import SpeechService, open_speech
+from vibevoice_proxy.transcription import routes as transcription_routes
+from vibevoice_proxy.transcription.service import TranscriptionService, open_transcription
 
 logger = logging.getLogger(__name__)
 
@@ -34,26 +36,47 @@ CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that hung up; nobody receives it."""
 
 
+class State(TypedDict):
+    """What every request finds in `request.state`, made at the start of the process."""
+
+    transcription: TranscriptionService
+    speech: SpeechService
+    services: tuple[Service, ...]
+    registry: CollectorRegistry
+    started: int
+    """Unix time in seconds."""
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The proxy as an ASGI application.
 
     Raises OSError or ValueError when the file of API keys cannot be read or holds none.
     """
-
-    metrics = Metrics()
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Resources]]:
-        async with open_resources(settings, metrics) as resources:
-            yield {"resources": resources}
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        decoder = AudioDecoder(settings.decode_concurrency, settings.decode_timeout)
+        async with (
+            open_transcription(settings, decoder, registry) as transcription,
+            open_speech(settings, decoder, registry) as speech,
+        ):
+            yield {
+                "transcription": transcription,
+                "speech": speech,
+                "services": (transcription, speech),
+                "registry": registry,
+                "started": int(time()),
+            }
 
     app = FastAPI(title="VibeVoice", description="The OpenAI audio API.", lifespan=lifespan)
-    app.include_router(status.router)
-    app.include_router(transcriptions.router)
-    app.include_router(translations.router)
-    app.include_router(speech.router)
-    app.include_router(speech_listings.router)
-    app.include_router(stored_voices.router)
+    app.include_router(listings.router)
+    app.include_router(health.router)
+    app.include_router(metrics.router)
+    app.include_router(transcription_routes.router)
+    app.include_router(speech_routes.router)
+    app.include_router(voice_routes.router)
     # The one added last is the first to see a request.
     if keys := read_api_keys(settings):
         app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings)
@@ -63,9 +86,9 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after", TRUNCATED, *speech.HEADERS],
+            expose_headers=["x-request-id", "retry-after", headers.TRUNCATED, *SPEECH_HEADERS],
         )
-    app.add_middleware(CountRequests, metrics=metrics)
+    app.add_middleware(metrics.CountRequests, registry=registry)
     app.add_middleware(RequestId)
     app.add_exception_handler(ProxyError, _proxy_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

@@ -16,7 +16,9 @@ ProxyError
     └── UpstreamTimeout         504  the engine took too long; sending it again would not help
 """
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 RETRY_AFTER_SECONDS = 5
 """LiteLLM obeys `Retry-After` from 1 to 60 s; the openai client gives up above 120 s."""
@@ -118,6 +120,17 @@ class StorageFull(ProxyError):
 
     def __init__(self) -> None:
         super().__init__("The server has no room to store the recording. Try again soon.")
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raises StorageFull for an OSError of the block that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFull from error
+        raise
 
 
 class UpstreamError(ProxyError):

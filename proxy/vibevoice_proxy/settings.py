@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from vibevoice_tts.models import Attention, Dtype, Kind, ModelType, choose_kinds
+from vibevoice_tts import Attention, Dtype, ModelCard, choose_models
 
 MIB = 1024 * 1024
 
@@ -73,10 +73,11 @@ class Settings(BaseSettings):
     the system's."""
     max_audio_seconds: float = Field(default=8 * 3600.0, gt=0)
     """Longest recording in seconds of decoded audio; 400 above."""
-    max_piece_seconds: float = Field(default=3600.0, ge=2)
-    """Longest recording in seconds that goes to the model in one piece; longer ones are cut."""
-    piece_concurrency: int = Field(default=4, ge=1)
-    """Pieces of one long recording transcribed at the same time."""
+    max_section_seconds: float = Field(default=3600.0, ge=2)
+    """Longest section in seconds that the model transcribes in one pass; longer recordings are cut
+    into sections."""
+    section_concurrency: int = Field(default=4, ge=1)
+    """Sections of one long recording transcribed at the same time."""
     max_concurrency: int = Field(default=64, ge=1)
     """Recordings served at the same time, uploads included."""
     max_queue: int = Field(default=64, ge=0)
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
     """Most characters of prompt, hotwords and keywords together; 400 above."""
     decode_timeout: float = Field(default=300.0, gt=0)
     """Seconds that decoding one upload may take; 400 above."""
-    ffmpeg_max_concurrency: int = Field(default=8, ge=1)
+    decode_concurrency: int = Field(default=8, ge=1)
     """Uploads decoded at the same time; the others wait."""
     upstream_audio_format: Literal["auto", "flac", "wav", "opus"] = "auto"
     """Encoding in which the audio goes to the engine: auto is wav up to 30 seconds and flac above;
@@ -120,7 +121,7 @@ class Settings(BaseSettings):
     """Name of the translating model."""
     translate_timeout: float = Field(default=300.0, gt=0)
     """Seconds that the translating model may take for one answer; 504 above."""
-    tts_model_type: ModelType = Field(default="auto", validation_alias=_named("TTS_MODEL_TYPE"))
+    tts_model_type: str = Field(default="auto", validation_alias=_named("TTS_MODEL_TYPE"))
     """Speech models: 0.5b, 1.5b, both, espeak, off; auto is those in `MODEL_DIR`, else espeak."""
     model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
     """Folder that may hold `VibeVoice-Realtime-0.5B`, `VibeVoice-1.5B` and `voices`."""
@@ -141,8 +142,8 @@ class Settings(BaseSettings):
     """Requests that wait for a speech model beside those being spoken; 429 above."""
     tts_max_input_chars: int = Field(default=50000, ge=1)
     """Most characters of a text to speak; 400 above."""
-    tts_chunk_chars: int = Field(default=1200, ge=50)
-    """Length of the pieces, cut between sentences, in which a long text is spoken."""
+    tts_passage_chars: int = Field(default=1200, ge=50)
+    """Longest passage in characters; a longer text is cut between sentences."""
     tts_start_timeout: float = Field(default=600.0, gt=0)
     """Seconds in which a speech model must be loaded and warm, or its worker is started anew."""
     tts_hang_timeout: float = Field(default=60.0, gt=0)
@@ -195,7 +196,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_speech_models(self) -> Self:
-        choose_kinds(self.tts_model_type, self.models_folder)
+        choose_models(self.tts_model_type, self.models_folder)
         return self
 
     @property
@@ -205,9 +206,9 @@ class Settings(BaseSettings):
         return folder if self.model_dir and folder.is_dir() else None
 
     @property
-    def speech_models(self) -> tuple[Kind, ...]:
+    def speech_models(self) -> tuple[ModelCard, ...]:
         """The speech models to serve, the default first."""
-        return choose_kinds(self.tts_model_type, self.models_folder)
+        return choose_models(self.tts_model_type, self.models_folder)
 
     @property
     def asr_url(self) -> str:

@@ -1,6 +1,5 @@
 """A form with one recording, multipart or JSON, received within bounds."""
 
-import errno
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from tempfile import SpooledTemporaryFile
@@ -15,9 +14,9 @@ from vibevoice_proxy.errors import (
     InvalidAudio,
     InvalidRequest,
     RequestTimeout,
-    StorageFull,
     UnsupportedMediaType,
     UploadTooLarge,
+    storage_errors,
 )
 from vibevoice_proxy.json_body import JsonBody
 
@@ -27,8 +26,6 @@ MAX_TEXT_BYTES = 12 * 1024 * 1024
 
 IN_MEMORY_BYTES = 2 * 1024 * 1024
 """An upload up to this size, such as half a minute of WAV, needs no file."""
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @asynccontextmanager
@@ -54,25 +51,22 @@ async def receive_form(
         raise _too_large(max_bytes)
     chunks = _counted(request, max_bytes, timeout)
     try:
-        if media_type == "application/json":
-            form = await _parse_json(chunks, spool_dir)
-        else:
-            form = await _FormParser(
-                spool_dir,
-                request.headers,
-                chunks,
-                max_files=1,
-                max_fields=MAX_FIELDS,
-                max_part_size=MAX_TEXT_BYTES,
-            ).parse()
+        with storage_errors():
+            if media_type == "application/json":
+                form = await _parse_json(chunks, spool_dir)
+            else:
+                form = await _FormParser(
+                    spool_dir,
+                    request.headers,
+                    chunks,
+                    max_files=1,
+                    max_fields=MAX_FIELDS,
+                    max_part_size=MAX_TEXT_BYTES,
+                ).parse()
     except MultiPartException as error:
         raise InvalidRequest(
             f"The multipart body could not be read: {error.message}", code="invalid_multipart"
         ) from error
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            raise StorageFull from error
-        raise
     try:
         yield form
     finally:

@@ -1,138 +1,215 @@
-"""The speech models that can be served, where their weights lie, and what clients call them."""
+"""The speech models that can be served: one table that says everything about each of them.
+
+A new model is a row of MODELS and a module in `vibevoice_tts.engines`. None of these modules is
+imported here: the worker imports the one that it needs by the name in the table.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
-from vibevoice_tts.engine import SpeechEngine
-
-ModelType = Literal["auto", "0.5b", "1.5b", "both", "espeak", "off"]
-Kind = Literal["realtime", "full", "espeak"]
 Dtype = Literal["auto", "float16", "bfloat16", "float32"]
 Attention = Literal["sdpa", "eager"]
 
-NAMES: Mapping[Kind, str] = {
-    "realtime": "vibevoice-realtime-0.5b",
-    "full": "vibevoice-1.5b",
-    "espeak": "espeak",
-}
-"""Names that the models go by, in the order of preference for a name that is nobody's."""
-FAST_NAMES = ("tts-1", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15")
-"""OpenAI's models that answer at once: the Realtime model's."""
-HD_NAMES = ("tts-1-hd", "tts-1-hd-1106")
-"""OpenAI's models of high quality: the 1.5B model's."""
-
-_FOLDERS: Mapping[Kind, tuple[str, str]] = {
-    "realtime": ("VibeVoice-Realtime-0.5B", "voices/streaming_model"),
-    "full": ("VibeVoice-1.5B", "voices/full_model"),
-}
-_KINDS: Mapping[ModelType, tuple[Kind, ...]] = {
-    "0.5b": ("realtime",),
-    "1.5b": ("full",),
-    "both": ("realtime", "full"),
-    "espeak": ("espeak",),
-    "off": (),
-}
-
 
 class WeightsMissing(ValueError):
-    """A model was asked for by name and its folder is not there."""
+    """A model was asked for by name, and its folder does not exist."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """One speech model."""
+
+    kind: str
+    """Key of the row."""
+    name: str
+    """What clients call it."""
+    setting: str
+    """Value of TTS_MODEL_TYPE that serves this model alone."""
+    engine: str
+    """`module:class` of its `SpeechModel`."""
+    folder: str = ""
+    """Folder of the weights in MODEL_DIR; empty where the model needs none."""
+    voices_folder: str = ""
+    """Folder of the voices in MODEL_DIR; empty where the model brings its own."""
+    openai_names: tuple[str, ...] = ()
+    """OpenAI's model names that mean this model if it is served, else the first one served."""
+    voice_aliases: Mapping[str, str] = field(compare=False)
+    """OpenAI's voices → voices of this model, by how they are usually heard."""
+    max_speakers: int
+    """Different voices that one request may have."""
+    clones: bool
+    """Whether it speaks with voices that come with a request."""
+
+    def folders(self, models_folder: Path | None) -> dict[str, str]:
+        """The arguments `folder` and `voices` of its ModelConfig; `models_folder` is MODEL_DIR."""
+        if not self.folder or models_folder is None:
+            return {}
+        return {
+            "folder": str(models_folder / self.folder),
+            "voices": str(models_folder / self.voices_folder),
+        }
+
+
+MODELS: tuple[ModelCard, ...] = (
+    ModelCard(
+        kind="realtime",
+        name="vibevoice-realtime-0.5b",
+        setting="0.5b",
+        engine="vibevoice_tts.engines.realtime:Realtime",
+        folder="VibeVoice-Realtime-0.5B",
+        voices_folder="voices/streaming_model",
+        openai_names=("tts-1", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"),
+        voice_aliases=MappingProxyType(
+            {
+                "alloy": "en-Emma_woman",
+                "ash": "en-Carter_man",
+                "ballad": "en-Davis_man",
+                "cedar": "en-Davis_man",
+                "coral": "en-Grace_woman",
+                "echo": "en-Mike_man",
+                "fable": "in-Samuel_man",
+                "marin": "en-Grace_woman",
+                "nova": "en-Grace_woman",
+                "onyx": "en-Frank_man",
+                "sage": "en-Emma_woman",
+                "shimmer": "en-Emma_woman",
+                "verse": "en-Mike_man",
+            }
+        ),
+        max_speakers=1,
+        clones=False,
+    ),
+    ModelCard(
+        kind="longform",
+        name="vibevoice-1.5b",
+        setting="1.5b",
+        engine="vibevoice_tts.engines.longform:Longform",
+        folder="VibeVoice-1.5B",
+        voices_folder="voices/full_model",
+        openai_names=("tts-1-hd", "tts-1-hd-1106"),
+        voice_aliases=MappingProxyType(
+            {
+                "alloy": "en-Maya_woman",
+                "ash": "en-Carter_man",
+                "ballad": "en-Frank_man",
+                "cedar": "en-Frank_man",
+                "coral": "en-Maya_woman",
+                "echo": "en-Carter_man",
+                "fable": "in-Samuel_man",
+                "marin": "en-Maya_woman",
+                "nova": "en-Alice_woman",
+                "onyx": "en-Frank_man",
+                "sage": "en-Maya_woman",
+                "shimmer": "en-Alice_woman",
+                "verse": "en-Carter_man",
+            }
+        ),
+        max_speakers=4,
+        clones=True,
+    ),
+    ModelCard(
+        kind="espeak",
+        name="espeak",
+        setting="espeak",
+        engine="vibevoice_tts.engines.espeak:Espeak",
+        voice_aliases=MappingProxyType(
+            {
+                "alloy": "espeak-en-us-woman",
+                "ash": "espeak-en-us-man",
+                "ballad": "espeak-en-gb-man",
+                "cedar": "espeak-en-us-man-low",
+                "coral": "espeak-en-us-woman",
+                "echo": "espeak-en-us-man",
+                "fable": "espeak-en-gb-man",
+                "marin": "espeak-en-us-woman-low",
+                "nova": "espeak-en-gb-woman",
+                "onyx": "espeak-en-us-man-low",
+                "sage": "espeak-en-gb-woman",
+                "shimmer": "espeak-en-us-woman-low",
+                "verse": "espeak-en-us-man",
+            }
+        ),
+        max_speakers=4,
+        clones=False,
+    ),
+)
+"""In the order of preference: the first one served answers to every name that is not another's."""
+
+MODEL_TYPES = ("auto", *(card.setting for card in MODELS), "both", "off")
+"""Values of TTS_MODEL_TYPE."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """A model to load; JSON values only, since it travels to the worker."""
+class ModelConfig:
+    """A model to load and how; JSON values only, since it travels to the worker."""
 
-    kind: Kind
+    kind: str
+    """The key of its card."""
+    _: KW_ONLY
     folder: str = ""
+    """Folder of the weights."""
     voices: str = ""
     """Folder of the voices."""
     cache: str = ""
     """Folder that keeps converted presets of the Realtime model; empty means none is kept."""
     device: str = ""
-    """cuda, mps or cpu; empty means the best there is."""
+    """cuda, mps or cpu; empty means the best one available."""
     dtype: Dtype = "auto"
     """auto means bfloat16 on cuda, float32 elsewhere."""
     attention: Attention = "sdpa"
     capacity: int = 16
-    """Requests inside at once."""
+    """Requests spoken at the same time."""
 
     @property
-    def name(self) -> str:
-        """What clients call it."""
-        return NAMES[self.kind]
-
-    @property
-    def clones(self) -> bool:
-        """Whether it speaks with voices that come with a request."""
-        return self.kind == "full"
+    def card(self) -> ModelCard:
+        """The row of MODELS; raises KeyError if there is none."""
+        return {card.kind: card for card in MODELS}[self.kind]
 
 
-def choose_kinds(model_type: ModelType, models: Path | None) -> tuple[Kind, ...]:
-    """The models to serve. `auto` takes those whose weights are in the folder `models`, and
-    espeak where none are.
+def choose_models(model_type: str, models_folder: Path | None) -> tuple[ModelCard, ...]:
+    """The models that `model_type`, a value of TTS_MODEL_TYPE, means.
+
+    `both` means every model with weights; `auto` means those whose weights are in `models_folder`
+    (MODEL_DIR), or the first one that needs none.
 
     Raises:
-        WeightsMissing: a model asked for is not in `models`.
+        WeightsMissing: the weights of a chosen model are not in `models_folder`.
+        ValueError: no such value.
     """
-    there: tuple[Kind, ...] = tuple(
-        kind for kind, (folder, _) in _FOLDERS.items() if models and (models / folder).is_dir()
+    with_weights = tuple(card for card in MODELS if card.folder)
+    found = tuple(
+        card for card in with_weights if models_folder and (models_folder / card.folder).is_dir()
     )
-    if model_type == "auto":
-        return there or ("espeak",)
-    for kind in _KINDS[model_type]:
-        if kind != "espeak" and kind not in there:
+    match model_type:
+        case "auto":
+            return found or tuple(card for card in MODELS if not card.folder)[:1]
+        case "off":
+            return ()
+        case "both":
+            chosen = with_weights
+        case _:
+            chosen = tuple(card for card in MODELS if card.setting == model_type)
+    if not chosen:
+        raise ValueError(
+            f"TTS_MODEL_TYPE is {model_type!r}; expected one of {', '.join(MODEL_TYPES)}."
+        )
+    for card in chosen:
+        if card.folder and card not in found:
             raise WeightsMissing(
-                f"TTS_MODEL_TYPE={model_type} needs the folder {_FOLDERS[kind][0]} in MODEL_DIR."
+                f"TTS_MODEL_TYPE={model_type} needs the folder {card.folder} in MODEL_DIR."
             )
-    return _KINDS[model_type]
+    return chosen
 
 
-def folders(kind: Kind, models: Path | None) -> dict[str, str]:
-    """The arguments `folder` and `voices` of a Model."""
-    if kind == "espeak" or models is None:
+def routes(cards: Sequence[ModelCard]) -> dict[str, ModelCard]:
+    """Every name that clients may use → the model that it means; the models' own names first."""
+    if not cards:
         return {}
-    folder, voices = _FOLDERS[kind]
-    return {"folder": str(models / folder), "voices": str(models / voices)}
-
-
-def routes(kinds: Sequence[Kind]) -> dict[str, Kind]:
-    """Every name that clients may use → the model that it means."""
-    if not kinds:
-        return {}
-    fast = kinds[0]
-    hd: Kind = "full" if "full" in kinds else fast
+    openai = {name: card for card in MODELS for name in card.openai_names}
     return {
-        **{NAMES[kind]: kind for kind in kinds},
-        **dict.fromkeys(FAST_NAMES, fast),
-        **dict.fromkeys(HD_NAMES, hd),
+        **{card.name: card for card in cards},
+        **{name: card if card in cards else cards[0] for name, card in openai.items()},
     }
-
-
-def load_engine(model: Model) -> SpeechEngine:
-    """Load a model. Only here are the libraries of the models imported.
-
-    Raises:
-        WeightsMissing: its folder has gone.
-        vibevoice_tts.checkpoint.CheckpointError: the folder does not hold the model.
-    """
-    if model.kind == "espeak":
-        from vibevoice_tts.espeak import Espeak
-
-        return Espeak(model.capacity)
-    if not Path(model.folder).is_dir():
-        raise WeightsMissing(f"There is no folder {Path(model.folder).name}.")
-    if model.kind == "realtime":
-        from vibevoice_tts.realtime import Realtime as Engine
-    else:
-        from vibevoice_tts.full import Full as Engine
-    return Engine.load(
-        Path(model.folder),
-        Path(model.voices),
-        cache=Path(model.cache) if model.cache else None,
-        capacity=model.capacity,
-        device=model.device,
-        dtype=model.dtype,
-        attention=model.attention,
-    )

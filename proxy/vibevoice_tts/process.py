@@ -1,4 +1,4 @@
-"""The worker as the proxy sees it: a child process that is started, watched and started again."""
+"""The worker as the proxy sees it: a child process that is started, watched and restarted."""
 
 import asyncio
 import json
@@ -11,19 +11,12 @@ from itertools import count
 from time import monotonic
 
 from vibevoice_tts import protocol
-from vibevoice_tts.engine import (
-    Chunk,
-    End,
-    InvalidRequest,
-    Prepared,
-    SpeechError,
-    SpeechRequest,
-)
-from vibevoice_tts.models import Model
-from vibevoice_tts.protocol import EngineInfo, Message
+from vibevoice_tts.models import ModelConfig
+from vibevoice_tts.protocol import Message, ModelInfo
+from vibevoice_tts.speech_model import End, Event, SpeechError, SpeechRequest
 
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0
-"""Seconds before another start when the one before failed; doubled each time."""
+"""Seconds before the next start after one that failed; doubled each time."""
 END_SECONDS = 5.0
 """Time that a worker has to end once its input is closed."""
 
@@ -37,44 +30,48 @@ class WorkerUnavailable(SpeechError):
 class WorkerProcess:
     """One model in one child process; `run` keeps it alive, `synthesize` uses it."""
 
-    def __init__(self, model: Model, *, start_timeout: float, hang_timeout: float) -> None:
-        """`start_timeout` is the seconds that loading may take, `hang_timeout` those without a sign
-        of life while requests are inside, after which the process is killed."""
-        self.model = model
-        self.info: EngineInfo | None = None
-        """What the engine can do; None before its first start."""
+    def __init__(self, config: ModelConfig, *, start_timeout: float, hang_timeout: float) -> None:
+        """`start_timeout` is the seconds that loading may take; `hang_timeout` is the seconds that
+        the process may be silent while requests are in flight, after which it is killed."""
+        self.config = config
+        self.info: ModelInfo | None = None
+        """What the worker said of its model; None before its first start."""
         self.restarts = 0
         """How often the worker was lost and another one started."""
         self._start_timeout = start_timeout
         self._hang_timeout = hang_timeout
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
-        self._slots = asyncio.Semaphore(model.capacity)
+        self._slots = asyncio.Semaphore(config.capacity)
         self._numbers = count(1)
-        self._inside: dict[int, asyncio.Queue[Message | WorkerUnavailable]] = {}
+        self._in_flight: dict[int, asyncio.Queue[Message | WorkerUnavailable]] = {}
         self._last_sign = 0.0
-        """When the worker last said something, or was given something to do after nothing
-        (monotonic)."""
+        """When the worker last said something, or got a request while idle (monotonic)."""
 
     @property
-    def ready(self) -> bool:
+    def name(self) -> str:
+        """The model's name."""
+        return self.config.card.name
+
+    @property
+    def is_ready(self) -> bool:
         """Whether requests are served at once."""
         return self._ready.is_set()
 
     @property
-    def inside(self) -> int:
-        """Requests that it speaks."""
-        return len(self._inside)
+    def in_flight(self) -> int:
+        """Requests being spoken."""
+        return len(self._in_flight)
 
     @property
     def unready_message(self) -> str:
-        """Why nothing can be spoken just now, for clients."""
+        """Why nothing can be spoken now, for clients."""
         state = "is being restarted" if self.info else "is still loading"
-        return f"The model {self.model.name} {state}. Try again soon."
+        return f"The model {self.name} {state}. Try again soon."
 
     @property
     def pid(self) -> int | None:
-        """The child's process id while there is one."""
+        """The child's process id; None while there is no child."""
         return self._process.pid if self._process else None
 
     async def run(self) -> None:
@@ -83,61 +80,50 @@ class WorkerProcess:
         while True:
             was_ready, reason = await self._run_once()
             self.restarts += 1
-            logger.error("the %s worker %s", self.model.name, reason)
+            logger.error("the %s worker %s", self.name, reason)
             if was_ready:
                 backoff = FIRST_BACKOFF
             else:
                 await asyncio.sleep(backoff)
                 backoff = min(2 * backoff, LAST_BACKOFF)
 
-    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Prepared | Chunk | End]:
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Event]:
         """The speech of `request` as it is made; close the generator to stop it.
 
-        Waits for a place inside. Raises WorkerUnavailable when the worker is not ready or is lost,
-        InvalidRequest for what the client must change, SpeechError when it cannot be spoken.
+        Waits for a free slot. Raises WorkerUnavailable when the worker is not ready or is lost,
+        SpeechRejected for what the client must change, SpeechError when speaking fails.
         """
-        if not self.ready:
+        if not self.is_ready:
             raise WorkerUnavailable(self.unready_message)
         async with self._slots:
-            # The worker may have been lost while this waited: a new one is on its way.
+            # The worker may have been lost meanwhile: a new one is on its way.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ready.wait(), self._start_timeout)
-            if not self.ready:
+            if not self.is_ready:
                 raise WorkerUnavailable(self.unready_message)
-            with self._entered(request) as (number, messages):
+            with self._sent(request) as messages:
                 while True:
                     message = await messages.get()
                     if isinstance(message, WorkerUnavailable):
                         raise message
-                    match message.kind:
-                        case "prepared":
-                            fields = message.fields
-                            yield Prepared(
-                                number, fields["found"], fields["computed"], fields["seconds"]
-                            )
-                        case "chunk":
-                            yield Chunk(number, message.samples)
-                        case "end":
-                            yield End(number, message.fields["reason"], message.fields["seconds"])
-                            return
-                        case "failure":
-                            kind = message.fields["error"]
-                            error = InvalidRequest if kind == "invalid" else SpeechError
-                            raise error(message.fields["message"])
+                    event = protocol.event_of(message)
+                    yield event
+                    if isinstance(event, End):
+                        return
 
     @contextmanager
-    def _entered(
-        self, request: SpeechRequest
-    ) -> Iterator[tuple[int, asyncio.Queue[Message | WorkerUnavailable]]]:
+    def _sent(self, request: SpeechRequest) -> Iterator[asyncio.Queue[Message | WorkerUnavailable]]:
+        """Send a request, and cancel it if it has not ended with the block: the messages that come
+        for it."""
         number = next(self._numbers)
-        if not self._inside:
+        if not self._in_flight:
             self._last_sign = monotonic()
-        messages = self._inside[number] = asyncio.Queue()
+        messages = self._in_flight[number] = asyncio.Queue()
         self._write(protocol.speak(number, request))
         try:
-            yield number, messages
+            yield messages
         finally:
-            if self._inside.pop(number, None) is not None:
+            if self._in_flight.pop(number, None) is not None:
                 self._write(Message("cancel", {"id": number}))
 
     def _write(self, message: Message) -> None:
@@ -150,7 +136,7 @@ class WorkerProcess:
         """One life of the worker: (whether it got ready, how it ended)."""
         try:
             process = self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "vibevoice_tts.worker", json.dumps(asdict(self.model))),
+                *(sys.executable, "-m", "vibevoice_tts.worker", json.dumps(asdict(self.config))),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
@@ -165,28 +151,28 @@ class WorkerProcess:
                 reason = await self._greet(process.stdout)
             if not reason:
                 was_ready = True
-                logger.info("%s is ready after %.1f s", self.model.name, monotonic() - started)
+                logger.info("%s is ready after %.1f s", self.name, monotonic() - started)
                 reason = await self._serve(process.stdout)
         except TimeoutError:
             pass
         except ValueError as error:
-            reason = f"said what is no message: {error}"
+            reason = f"sent something that is not a message: {error}"
         finally:
             self._lose(reason)
             await _end(process)
         return was_ready, f"{reason} (exit status {process.returncode})"
 
     async def _greet(self, pipe: asyncio.StreamReader) -> str:
-        """Wait until the worker is ready; why it is not, else empty."""
+        """Wait until the worker is ready: why it is not, else empty."""
         message = await protocol.read_async(pipe)
         if message is None or message.kind != "ready":
             return f"could not start: {message.fields['message']}" if message else "did not start"
-        self.info = EngineInfo.from_fields(message.fields)
+        self.info = ModelInfo.from_fields(message.fields)
         self._ready.set()
         return ""
 
     async def _serve(self, pipe: asyncio.StreamReader) -> str:
-        """Hand out what the worker says until it says no more; why."""
+        """Hand out the worker's messages until the last one: why it ended."""
         watch = asyncio.create_task(self._watch())
         reason = ""
         try:
@@ -194,36 +180,36 @@ class WorkerProcess:
                 self._last_sign = monotonic()
                 if message.kind == "broken":
                     reason = f"failed: {message.fields['message']}"
-                elif (number := message.fields.get("id")) in self._inside:
-                    self._inside[number].put_nowait(message)
+                elif (number := message.fields.get("id")) in self._in_flight:
+                    self._in_flight[number].put_nowait(message)
                     if message.kind in ("end", "failure"):
-                        del self._inside[number]
+                        del self._in_flight[number]
         finally:
             hung = watch.done()
             watch.cancel()
         return reason or ("gave no sign of life and was stopped" if hung else "ended unexpectedly")
 
     async def _watch(self) -> None:
-        """Kill the worker once it is silent for too long with requests inside; then return."""
-        while not self._inside or monotonic() - self._last_sign < self._hang_timeout:
+        """Kill the worker once it is silent for too long with requests in flight; then return."""
+        while not self._in_flight or monotonic() - self._last_sign < self._hang_timeout:
             await asyncio.sleep(min(self._hang_timeout / 10, 1.0))
         assert self._process is not None
         with suppress(ProcessLookupError):
             self._process.kill()
 
     def _lose(self, reason: str) -> None:
-        """Fail the requests inside; those that wait for a place stay."""
+        """Fail the requests in flight; those that wait for a slot go on waiting."""
         self._ready.clear()
         self._process = None
-        for messages in self._inside.values():
+        for messages in self._in_flight.values():
             messages.put_nowait(
                 WorkerUnavailable(f"The speech worker {reason} while it spoke. Try again soon.")
             )
-        self._inside.clear()
+        self._in_flight.clear()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Let the worker end, or end it. What it still says is read: its end is not seen before."""
+    """Let the worker end, or kill it; its output is read to the end, or its exit is never seen."""
     assert process.stdin is not None
     process.stdin.close()
     try:
@@ -237,10 +223,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def open_worker(
-    model: Model, *, start_timeout: float, hang_timeout: float
+    config: ModelConfig, *, start_timeout: float, hang_timeout: float
 ) -> AsyncIterator[WorkerProcess]:
     """A worker that is kept alive until the block ends; it may not be ready yet."""
-    worker = WorkerProcess(model, start_timeout=start_timeout, hang_timeout=hang_timeout)
+    worker = WorkerProcess(config, start_timeout=start_timeout, hang_timeout=hang_timeout)
     task = asyncio.create_task(worker.run())
     try:
         yield worker

@@ -1,13 +1,13 @@
-"""What the proxy and the worker say to one another over a pipe.
+"""The messages between the proxy and the worker, over a pipe.
 
 A message is two lengths (big-endian 32-bit), a JSON object whose `kind` says what it is, and audio
 as raw float32 little-endian. Nothing in it is ever executed or unpickled.
 
 To the worker: `speak` (id, request), `cancel` (id).
-From the worker: `ready` (the engine, once it is warm), `prepared` (id, found, computed, seconds),
-`chunk` (id), `end` (id, reason, seconds), `failure` (id, error, message: the request's own fault or
-bad luck), `beat` (work goes on without a chunk), `broken` (message: the engine cannot go on, the
-worker ends).
+From the worker: `ready` (ModelInfo, once the model is warm), `prepared` (id, found, computed,
+seconds), `chunk` (id), `end` (id, reason, seconds), `failure` (id, error, message: the request was
+rejected or has failed), `beat` (work goes on without a chunk), `broken` (message: the model cannot
+go on, the worker ends).
 """
 
 import asyncio
@@ -19,7 +19,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from vibevoice_tts.engine import Samples, SpeechRequest, Turn
+from vibevoice_tts.speech_model import (
+    Chunk,
+    End,
+    Event,
+    Prepared,
+    Samples,
+    SpeechError,
+    SpeechRejected,
+    SpeechRequest,
+    Turn,
+)
 
 MAX_BYTES = 64 * 1024 * 1024
 """Largest JSON or audio of a message; recordings for cloning are the largest there is."""
@@ -52,18 +62,17 @@ class Message:
 
 
 @dataclass(frozen=True)
-class EngineInfo:
-    """What `ready` tells of the engine; see `SpeechEngine`."""
+class ModelInfo:
+    """What is known of a model once it is loaded."""
 
-    name: str
     sample_rate: int
-    max_speakers: int
+    """Samples a second of its audio."""
     voices: tuple[str, ...]
     aliases: Mapping[str, str]
     """OpenAI's voice names → voices; the empty name → the default voice."""
 
     @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> "EngineInfo":
+    def from_fields(cls, fields: Mapping[str, Any]) -> "ModelInfo":
         """The inverse of `dataclasses.asdict`."""
         return cls(**{**fields, "voices": tuple(fields["voices"])})
 
@@ -90,9 +99,9 @@ async def read_async(pipe: asyncio.StreamReader) -> Message | None:
 
 
 def speak(number: int, request: SpeechRequest) -> Message:
-    """`request` as a message; the recordings follow one another as its samples."""
+    """`request` as a message with the id `number`; its recordings are joined as the samples."""
     fields = {
-        **{key: getattr(request, key) for key in ("cfg_scale", "steps", "seed", "max_seconds")},
+        **{key: getattr(request, key) for key in ("cfg_scale", "steps", "seed")},
         "turns": [asdict(turn) for turn in request.turns],
         "lengths": {name: len(samples) for name, samples in request.samples.items()},
     }
@@ -110,6 +119,46 @@ def request_of(message: Message) -> SpeechRequest:
     )
     fields["turns"] = tuple(Turn(**turn) for turn in fields["turns"])
     return SpeechRequest(**fields)
+
+
+def report(number: int, event: Event) -> Message:
+    """`event` as a message about the request with the id `number`."""
+    match event:
+        case Prepared():
+            fields = {key: getattr(event, key) for key in ("found", "computed", "seconds")}
+            return Message("prepared", {"id": number, **fields})
+        case Chunk(_, samples):
+            return Message("chunk", {"id": number}, samples)
+        case End(_, reason, seconds):
+            return Message("end", {"id": number, "reason": reason, "seconds": seconds})
+
+
+def report_failure(number: int, error: SpeechError) -> Message:
+    """`error` as a message about the request with the id `number`."""
+    kind = "rejected" if isinstance(error, SpeechRejected) else "failed"
+    return Message("failure", {"id": number, "error": kind, "message": str(error)})
+
+
+def event_of(message: Message) -> Event:
+    """The inverse of `report`, with the id in place of the handle.
+
+    Raises:
+        SpeechRejected, SpeechError: the message reports a failure.
+        ValueError: it is of another kind.
+    """
+    fields = dict(message.fields)
+    number = fields.pop("id")
+    match message.kind:
+        case "prepared":
+            return Prepared(number, **fields)
+        case "chunk":
+            return Chunk(number, message.samples)
+        case "end":
+            return End(number, **fields)
+        case "failure":
+            error = SpeechRejected if fields["error"] == "rejected" else SpeechError
+            raise error(fields["message"])
+    raise ValueError(f"{message.kind} does not report on a request")
 
 
 def _lengths(head: bytes) -> tuple[int, int]:

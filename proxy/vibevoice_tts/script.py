@@ -1,16 +1,34 @@
-"""Who says what: the turns of a script, and the pieces in which it is spoken."""
+"""Who says what: the turns of a script, and the passages in which it is spoken."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import groupby
 
-from vibevoice_tts.engine import InvalidRequest, Turn
-from vibevoice_tts.text import clean, count_words, pieces, weight
+from vibevoice_tts.speech_model import Samples, SpeechRejected, Turn
+from vibevoice_tts.text import clean, count_words, split_text, weight
 
 _SPEAKER_LINE = re.compile(r"[ \t]*(Speaker[ \t]+\d{1,2})[ \t]*:[ \t]*", re.IGNORECASE)
 
-Piece = tuple[Turn, ...]
-"""What one request to an engine says."""
+Passage = tuple[Turn, ...]
+"""What one request to a model says."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a client asks to be said, and how."""
+
+    text: str
+    _: KW_ONLY
+    voice: str = ""
+    """Empty means the model's default voice."""
+    speakers: Mapping[str, str] | None = None
+    """Name → voice of the speakers of a script."""
+    cfg_scale: float | None = None
+    steps: int | None = None
+    seed: int | None = None
+    samples: Mapping[str, Samples] = field(default_factory=dict)
+    """Recordings to clone, by the names of voices that mean them."""
 
 
 def read_script(
@@ -18,12 +36,13 @@ def read_script(
 ) -> tuple[Turn, ...]:
     """The turns of `text`, cleaned; those without a word are left out.
 
-    With `speakers` (name → voice) a line `name: …` is that speaker's; without, a text that starts
-    with `Speaker N:` is a script whose first speaker has `voice` and the others the next of
-    `voices`. Lines without a name go on with the turn before, and before the first are in `voice`.
+    With `speakers` (name → voice) a line `name: …` belongs to that speaker. Without, a text that
+    starts with `Speaker N:` is a script whose first speaker has `voice` and the others the next of
+    `voices`. Lines without a name continue the turn before; before the first turn they are in
+    `voice`.
 
     Raises:
-        InvalidRequest: nothing is left to say.
+        SpeechRejected: nothing is left to say.
     """
     if speakers:
         names = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
@@ -47,35 +66,36 @@ def read_script(
         if said := clean("\n".join(lines)):
             turns.append(Turn(said, chosen))
     if not turns:
-        raise InvalidRequest("There is nothing to say in it: expected at least one word or number.")
+        raise SpeechRejected("There is nothing to say in it: expected at least one word or number.")
     return tuple(turns)
 
 
-def cut(turns: tuple[Turn, ...], limit: int) -> list[Piece]:
-    """`turns` in pieces of at most `limit` by `text.weight`, of whole turns wherever one fits.
+def split_turns(turns: tuple[Turn, ...], limit: int) -> list[Passage]:
+    """`turns` as passages of at most `limit` by `text.weight`; a turn is cut only where it is
+    longer than a passage.
 
-    The text of every turn in a piece is one line that ends with punctuation.
+    The text of every turn in a passage is one line that ends with punctuation.
     """
-    parts = [Turn(part, turn.voice) for turn in turns for part in pieces(turn.text, limit)]
-    found: list[Piece] = []
-    held: list[Turn] = []
+    parts = [Turn(part, turn.voice) for turn in turns for part in split_text(turn.text, limit)]
+    passages: list[Passage] = []
+    pending: list[Turn] = []
     length = 0
     for part in parts:
         length += weight(part.text)
-        if held and length > limit:
-            found.append(_merged(held))
-            held, length = [], weight(part.text)
-        held.append(part)
-    return [*found, _merged(held)] if held else found
+        if pending and length > limit:
+            passages.append(_merge(pending))
+            pending, length = [], weight(part.text)
+        pending.append(part)
+    return [*passages, _merge(pending)] if pending else passages
 
 
-def words_in(turns: Piece) -> int:
+def words_in(passage: Passage) -> int:
     """Words to say; see `text.count_words`."""
-    return sum(count_words(turn.text) for turn in turns)
+    return sum(count_words(turn.text) for turn in passage)
 
 
-def _merged(turns: list[Turn]) -> Piece:
-    """The turns, neighbours with one voice joined."""
+def _merge(turns: list[Turn]) -> Passage:
+    """The turns, neighbors with one voice joined."""
     return tuple(
         Turn(" ".join(turn.text for turn in group), voice)
         for voice, group in groupby(turns, key=lambda turn: turn.voice)

@@ -1,98 +1,133 @@
-"""Text in, speech out: the pieces of a text spoken one after another by one worker."""
+"""Text in, speech out: the passages of a script spoken one after another by one worker."""
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from secrets import randbelow
 
-from vibevoice_tts.engine import (
+from vibevoice_tts.process import WorkerProcess, WorkerUnavailable
+from vibevoice_tts.protocol import ModelInfo
+from vibevoice_tts.script import Passage, Script, read_script, split_turns, words_in
+from vibevoice_tts.speech_model import (
     CannotClone,
+    Chunk,
     End,
-    InvalidRequest,
     Prepared,
     Samples,
     SpeechError,
+    SpeechRejected,
     SpeechRequest,
 )
-from vibevoice_tts.joints import PieceAudio
-from vibevoice_tts.models import NAMES
-from vibevoice_tts.process import WorkerProcess, WorkerUnavailable
-from vibevoice_tts.script import Piece, cut, read_script, words_in
+from vibevoice_tts.trimming import PassageAudio
 from vibevoice_tts.voices import VoiceTable
 
-MOST_SILENCE_SECONDS = 5.0
-"""Silence after which a piece counts as failed: a pause within speech lasts a second or two."""
+MAX_SILENCE_SECONDS = 5.0
+"""Silence after which a passage counts as failed: a pause within speech lasts a second or two."""
 SHORT_WORDS = 4
-"""Up to this many words a piece is checked whole before anything of it is sent: the models are
-documented as unstable for three words or fewer, and so little is made in a moment."""
+"""Up to this many words a passage is checked whole before anything of it is sent: the models are
+documented as unstable for three words or fewer, and so few words are spoken in a moment."""
 SEEDS = 2**31
 
 logger = logging.getLogger(__name__)
 
 
-class TooManyRequests(SpeechError):
+class SpeechQueueFull(SpeechError):
     """As many requests as may wait are waiting."""
 
 
 class BadSpeech(SpeechError):
-    """The model made silence or did not come to an end, also at the second try."""
+    """The model made silence or did not come to an end, at the second try too."""
 
 
 @dataclass(frozen=True)
-class Script:
-    """What a client asks to be said, and how."""
+class Plan:
+    """A script ready to be spoken."""
 
-    text: str
-    voice: str = ""
-    speakers: Mapping[str, str] | None = None
-    """Name → voice of the speakers of a script."""
-    cfg_scale: float | None = None
-    steps: int | None = None
-    seed: int | None = None
-    samples: Mapping[str, Samples] = field(default_factory=dict)
-    """Recordings to clone, by the names of voices that mean them."""
+    info: ModelInfo
+    """The model that speaks it."""
+    passages: list[Passage]
+    """In order, with the voices found."""
 
 
 class Synthesizer:
-    """Speaks scripts with one worker, so many at a time and no more."""
+    """Speaks scripts with one worker, and bounds how many requests wait for it."""
 
-    def __init__(self, worker: WorkerProcess, *, max_waiting: int, piece_weight: int) -> None:
-        """`max_waiting` requests may be there beside those that the worker has places for;
-        `piece_weight` is the length of a piece as `text.weight` counts."""
-        self.worker = worker
+    def __init__(self, worker: WorkerProcess, *, max_waiting: int, passage_chars: int) -> None:
+        """`max_waiting` requests may wait while the worker speaks as many as it can;
+        `passage_chars` is the longest passage as `text.weight` counts."""
+        self._worker = worker
         self._max_waiting = max_waiting
-        self._piece_weight = piece_weight
-        self._present = 0
+        self._passage_chars = passage_chars
+        self._admitted = 0
 
     @property
-    def present(self) -> int:
-        """Requests that speak or wait."""
-        return self._present
+    def name(self) -> str:
+        """The model's name."""
+        return self._worker.name
+
+    @property
+    def clones(self) -> bool:
+        """Whether the model speaks with voices that come with a request."""
+        return self._worker.config.card.clones
+
+    @property
+    def info(self) -> ModelInfo | None:
+        """What the loaded model says of itself; None before it is loaded."""
+        return self._worker.info
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are served at once."""
+        return self._worker.is_ready
+
+    @property
+    def unready_message(self) -> str:
+        """Why nothing can be spoken now, for clients."""
+        return self._worker.unready_message
+
+    @property
+    def restarts(self) -> int:
+        """How often the worker was lost and another one started."""
+        return self._worker.restarts
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being spoken."""
+        return self._worker.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait to be spoken."""
+        return max(self._admitted - self._worker.in_flight, 0)
 
     def has_voice(self, name: str) -> bool:
         """Whether the model itself has a voice or an alias of this name, in any case; False before
         it is loaded."""
-        info = self.worker.info
-        known = (*info.voices, *info.aliases) if info else ()
+        known = (*self.info.voices, *self.info.aliases) if self.info else ()
         return bool(name) and name.lower() in {voice.lower() for voice in known}
 
     def check_cloning(self) -> None:
         """Raises CannotClone when the model has only voices of its own."""
-        model = self.worker.model
-        if not model.clones:
-            raise CannotClone(f"The model {model.name} cannot clone voices; {NAMES['full']} can.")
+        if not self.clones:
+            raise CannotClone(self.name)
 
-    def plan(self, script: Script) -> list[Piece]:
-        """The pieces of a script, with the voices found.
+    def check_queue(self) -> None:
+        """Raises SpeechQueueFull when another request would be refused."""
+        most = self._worker.config.capacity + self._max_waiting
+        if self._admitted >= most:
+            raise SpeechQueueFull(f"{most} requests are being spoken or wait. Try again soon.")
+
+    def plan(self, script: Script) -> Plan:
+        """Cut a script into passages and find its voices.
 
         Raises:
-            InvalidRequest: nothing to say, an unknown voice, too many speakers, no cloning.
-            WorkerUnavailable: the worker was never ready, so that its voices are unknown.
+            SpeechRejected: nothing to say, an unknown voice, too many speakers, no cloning.
+            WorkerUnavailable: the model was never loaded, so that its voices are unknown.
         """
-        info = self.worker.info
+        info = self.info
         if info is None:
-            raise WorkerUnavailable(self.worker.unready_message)
+            raise WorkerUnavailable(self.unready_message)
         if script.samples:
             self.check_cloning()
         table = VoiceTable(info.voices, info.aliases, default="")
@@ -102,58 +137,49 @@ class Synthesizer:
 
         speakers = script.speakers and {name: find(v) for name, v in script.speakers.items()}
         turns = read_script(script.text, find(script.voice), speakers, info.voices)
-        count = len({turn.voice for turn in turns})
-        if count > info.max_speakers:
-            raise InvalidRequest(
-                f"The script has {count} voices; {info.name} speaks with at most "
-                f"{info.max_speakers}."
+        count, most = len({turn.voice for turn in turns}), self._worker.config.card.max_speakers
+        if count > most:
+            raise SpeechRejected(
+                f"The script has {count} voices; {self.name} speaks with at most {most}."
             )
-        return cut(turns, self._piece_weight)
+        return Plan(info, split_turns(turns, self._passage_chars))
 
-    async def speak(
-        self, script: Script, pieces: list[Piece]
-    ) -> AsyncGenerator[Prepared | Samples | End]:
-        """The audio of `pieces` as it is made, mono float32 at the engine's rate; before that of a
-        piece what its voices cost, and after it its end.
+    async def speak(self, script: Script, plan: Plan) -> AsyncGenerator[Prepared | Samples | End]:
+        """The audio of a plan as it is made, mono float32 at `plan.info.sample_rate`; before that
+        of a passage the cost of its voices, and after it its end.
 
-        Close the generator to stop. Raises TooManyRequests before anything else, BadSpeech, and
+        Close the generator to stop. Raises SpeechQueueFull before anything else, BadSpeech, and
         whatever WorkerProcess.synthesize raises.
         """
-        with self._admitted():
-            for piece in pieces:
+        with self._admit():
+            for passage in plan.passages:
                 request = SpeechRequest(
-                    piece,
+                    passage,
                     cfg_scale=script.cfg_scale,
                     steps=script.steps,
                     seed=script.seed,
                     samples=script.samples,
                 )
-                async with aclosing(self._speak_piece(request)) as events:
+                async with aclosing(self._speak_passage(request, plan.info)) as events:
                     async for event in events:
                         yield event
 
-    def check_room(self) -> None:
-        """Raises TooManyRequests when another request would not be spoken."""
-        most = self.worker.model.capacity + self._max_waiting
-        if self._present >= most:
-            raise TooManyRequests(f"{most} requests are being spoken or wait. Try again soon.")
-
     @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        self.check_room()
-        self._present += 1
+    def _admit(self) -> Iterator[None]:
+        self.check_queue()
+        self._admitted += 1
         try:
             yield
         finally:
-            self._present -= 1
+            self._admitted -= 1
 
-    async def _speak_piece(
-        self, request: SpeechRequest
+    async def _speak_passage(
+        self, request: SpeechRequest, info: ModelInfo
     ) -> AsyncGenerator[Prepared | Samples | End]:
-        """One piece, tried again with another seed where the first try failed before any sound."""
+        """One passage, tried again with another seed if the first try failed before any sound."""
         sent = False
         try:
-            async with aclosing(self._attempt(request)) as events:
+            async with aclosing(self._attempt(request, info)) as events:
                 async for event in events:
                     sent = sent or not isinstance(event, Prepared | End)
                     yield event
@@ -161,40 +187,41 @@ class Synthesizer:
         except BadSpeech as error:
             if sent:
                 raise
-            logger.warning("a piece of %d words: %s", words_in(request.turns), error)
+            logger.warning("a passage of %d words: %s", words_in(request.turns), error)
         seed = randbelow(SEEDS) if request.seed is None else (request.seed + 1) % SEEDS
-        async with aclosing(self._attempt(replace(request, seed=seed))) as events:
+        async with aclosing(self._attempt(replace(request, seed=seed), info)) as events:
             async for event in events:
                 yield event
 
-    async def _attempt(self, request: SpeechRequest) -> AsyncGenerator[Prepared | Samples | End]:
-        assert self.worker.info is not None
-        rate = self.worker.info.sample_rate
-        piece = PieceAudio(rate)
+    async def _attempt(
+        self, request: SpeechRequest, info: ModelInfo
+    ) -> AsyncGenerator[Prepared | Samples | End]:
+        """One passage, spoken once and trimmed; raises BadSpeech."""
+        passage = PassageAudio(info.sample_rate)
         whole = words_in(request.turns) <= SHORT_WORDS
-        ready: list[Samples] = []
+        checked: list[Samples] = []
         end: End | None = None
-        async with aclosing(self.worker.synthesize(request)) as events:
+        async with aclosing(self._worker.synthesize(request)) as events:
             async for event in events:
-                if isinstance(event, Prepared):
-                    yield event
-                    continue
-                if isinstance(event, End):
-                    end = event
-                    if event.reason == "length":
+                match event:
+                    case Prepared():
+                        yield event
+                    case Chunk(_, samples):
+                        samples = passage.feed(samples)
+                        if passage.pending > MAX_SILENCE_SECONDS * info.sample_rate:
+                            raise BadSpeech("The model fell silent.")
+                        if whole:
+                            checked.append(samples)
+                        elif len(samples):
+                            yield samples
+                    case End(_, "length"):
                         raise BadSpeech("The model did not come to an end.")
-                    break
-                samples = piece.feed(event.samples)
-                if piece.held > MOST_SILENCE_SECONDS * rate:
-                    raise BadSpeech("The model fell silent.")
-                if whole:
-                    ready.append(samples)
-                elif len(samples):
-                    yield samples
-        if not piece.heard:
+                    case End():
+                        end = event
+        if not passage.heard:
             raise BadSpeech("The model made no sound.")
-        for samples in ready:
+        for samples in checked:
             yield samples
-        yield piece.finish()
+        yield passage.finish()
         if end:
             yield end

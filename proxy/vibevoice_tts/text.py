@@ -1,14 +1,14 @@
-"""What is to be spoken: text cleaned of what cannot be read aloud, cut at the ends of sentences."""
+"""Text to be spoken: cleaned of what cannot be read aloud, and cut at the ends of sentences."""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
 WIDE_WEIGHT = 3
-"""Latin letters that take as long to say as one Chinese, Japanese or Korean character: both are
-read at about 5 syllables a second, and an English syllable has about three letters."""
-MOST_NESTED_TOKENS = 10
-"""Control tokens in one another that are taken apart; what still has any loses every `<`."""
+"""Latin letters that take as long to say as one Chinese, Japanese or Korean character: languages
+are read at about 5 syllables a second, and an English syllable has about three letters."""
+MAX_NESTED_TOKENS = 10
+"""Levels of nested control tokens that are removed; a text with more of them loses every `<`."""
 
 _WIDE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_WIDE}]|[^\W{_WIDE}]+(?:['’.,-][^\W{_WIDE}]+)*")
@@ -25,9 +25,9 @@ _ABBREVIATIONS = frozenset(
 )
 
 _LONGEST_ABBREVIATION = 12
-"""Characters before a full stop that are looked at."""
+"""Characters before a period that are looked at."""
 
-# Every repetition that another one could follow is bounded, so that no text takes long.
+# Every repetition that another one could follow is bounded, so that no text takes long to match.
 _FENCE = re.compile(r"^(```|~~~).*?(?:^\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _IMAGE = re.compile(r"!\[([^\[\]]{0,500})\]\([^()\s]{0,2000}(?:[ \t][^()]{0,500})?\)")
 _LINK = re.compile(r"\[([^\[\]]{0,500})\]\([^()]{0,2000}(?:\([^()]{0,500}\)[^()]{0,500})?\)")
@@ -42,7 +42,7 @@ _BLOCK = re.compile(
 _EMPHASIS = re.compile(
     r"(?<![\w*])\*{1,3}(?=\S)|(?<=\S)\*{1,3}(?![\w*])|(?<!\w)_{1,3}(?=\S)|(?<=\S)_{1,3}(?!\w)|~~"
 )
-"""Marks at either end of words; those between letters or spaces are no emphasis."""
+"""Marks at either end of words; those between letters or spaces are kept."""
 _UNSPOKEN = re.compile(
     "[\u2190-\u21ff\u2300-\u23ff\u2460-\u24ff\u2500-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u20e3"
     "\U0001f000-\U0001faff]"
@@ -51,7 +51,7 @@ _UNSPOKEN = re.compile(
 
 
 def clean(text: str) -> str:
-    """`text` as it is read aloud: no Markdown, HTML, control tokens, emoji or addresses' tails.
+    """`text` as it is read aloud: without Markdown, HTML, control tokens and emoji.
 
     Code blocks are left out, links keep their text, a bare URL becomes its host name. Lines stay
     lines only where they end a thought (a heading, a list item, a paragraph).
@@ -79,8 +79,8 @@ def clean(text: str) -> str:
 
 
 def strip_control_tokens(text: str) -> str:
-    """`text` without `<|…|>`, which models read as commands, also where removing one makes one."""
-    for _ in range(MOST_NESTED_TOKENS):
+    """`text` without `<|…|>`, which models read as commands, nor any that removing one forms."""
+    for _ in range(MAX_NESTED_TOKENS):
         if (stripped := _CONTROL.sub("", text)) == text:
             return text
         text = stripped
@@ -93,7 +93,7 @@ def count_words(text: str) -> int:
 
 
 def weight(text: str) -> int:
-    """How long `text` is, in Latin letters' worth of time; see WIDE_WEIGHT."""
+    """How long `text` takes to say, in Latin letters; see WIDE_WEIGHT."""
     wide = len(re.findall(f"[{_WIDE}]", text))
     return len(text) + (WIDE_WEIGHT - 1) * wide
 
@@ -113,8 +113,8 @@ def sentences(text: str) -> list[str]:
     return [_finished(sentence) for part in found if _WORD.search(sentence := part.strip())]
 
 
-def pieces(text: str, limit: int) -> list[str]:
-    """`text` in pieces of at most `limit` by `weight`, of whole sentences wherever one fits."""
+def split_text(text: str, limit: int) -> list[str]:
+    """`text` in parts of at most `limit` by `weight`; a sentence is cut only where it is longer."""
     return list(_packed(_short_enough(sentences(text), limit), limit))
 
 
@@ -148,7 +148,7 @@ def _short_enough(parts: Iterable[str], limit: int) -> Iterator[str]:
     for part in parts:
         while weight(part) > limit:
             end = _fitting(part, limit)
-            cuts = [m.end() for m in re.finditer(r"[,:、，：]\s*|\s[–—-]\s", part[:end])]
+            cuts = [match.end() for match in re.finditer(r"[,:、，：]\s*|\s[–—-]\s", part[:end])]
             cuts = [cut for cut in cuts if cut > end // 3] or [
                 match.end() for match in re.finditer(r"\s+", part[:end])
             ]
@@ -170,13 +170,14 @@ def _fitting(text: str, limit: int) -> int:
 
 
 def _packed(parts: Iterable[str], limit: int) -> Iterator[str]:
-    held = ""
+    """Neighbors joined as long as the result stays within `limit`."""
+    pending = ""
     for part in parts:
-        joined = f"{held} {part}" if held else part
-        if held and weight(joined) > limit:
-            yield held
-            held = part
+        joined = f"{pending} {part}" if pending else part
+        if pending and weight(joined) > limit:
+            yield pending
+            pending = part
         else:
-            held = joined
-    if held:
-        yield held
+            pending = joined
+    if pending:
+        yield pending

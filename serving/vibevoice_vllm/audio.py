@@ -1,4 +1,4 @@
-"""A decoded recording → pieces for the encoder. Pure functions on float32 mono audio."""
+"""A decoded recording → windows for the encoder. Pure functions on float32 mono audio."""
 
 from dataclasses import dataclass
 from math import isfinite, sqrt
@@ -6,21 +6,21 @@ from zlib import crc32
 
 import numpy as np
 
-RATE = 24_000
-"""Hz, of the audio that the encoders hear (transformers, feature_extraction_vibevoice_…)."""
+from vibevoice_core.audio import SAMPLE_RATE
+
 _TARGET_DBFS = -25
 _EPS = 1e-6
 _BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
-class Piece:
+class Window:
     """A stretch of a recording with as much audio before it as its tokens depend on."""
 
     samples: np.ndarray
-    """(samples,) float32 at `RATE`, a whole number of hops: context, then the piece itself."""
+    """(samples,) float32 at `SAMPLE_RATE`, a whole number of hops: context, then the window."""
     tokens: int
-    """Audio tokens that the piece itself gives, the last of `samples`."""
+    """Audio tokens that the window itself gives, the last of `samples`."""
     seed: int
     """Of the acoustic noise: recording and place in it, 64 bits."""
 
@@ -58,9 +58,9 @@ def check(samples: np.ndarray, max_seconds: float) -> None:
         raise ValueError(f"Expected one channel of audio, got an array of shape {samples.shape}.")
     if not samples.size:
         raise ValueError("The audio is empty: expected at least one sample.")
-    if samples.size > max_seconds * RATE:
+    if samples.size > max_seconds * SAMPLE_RATE:
         raise ValueError(
-            f"The audio is {samples.size / RATE:.1f} seconds long: expected at most "
+            f"The audio is {samples.size / SAMPLE_RATE:.1f} seconds long: expected at most "
             f"{max_seconds:g} seconds."
         )
     if not isfinite(energy(samples)):
@@ -69,14 +69,14 @@ def check(samples: np.ndarray, max_seconds: float) -> None:
         )
 
 
-def cut(samples: np.ndarray, hop: int, piece_tokens: int, context_tokens: int) -> list[Piece]:
-    """Cut a normalized recording of whole hops into pieces of `piece_tokens` audio tokens, the last
-    one shorter. They share the memory of the recording."""
+def cut(samples: np.ndarray, hop: int, window_tokens: int, context_tokens: int) -> list[Window]:
+    """Cut a normalized recording of whole hops into windows of `window_tokens` audio tokens, the
+    last one shorter. They share the memory of the recording."""
     seed = crc32(samples.data)
     total = len(samples) // hop
-    pieces = []
-    for start in range(0, total, piece_tokens):
-        end = min(start + piece_tokens, total)
-        heard = samples[max(0, start - context_tokens) * hop : end * hop]
-        pieces.append(Piece(heard, end - start, seed << 20 | start))
-    return pieces
+    windows = []
+    for start in range(0, total, window_tokens):
+        end = min(start + window_tokens, total)
+        with_context = samples[max(0, start - context_tokens) * hop : end * hop]
+        windows.append(Window(with_context, end - start, seed << 20 | start))
+    return windows

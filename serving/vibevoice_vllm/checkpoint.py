@@ -120,7 +120,7 @@ def _shard_problems(path: Path, tensors: set[str] | None) -> list[str]:
         header.pop("__metadata__", None)
         end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        return [f"{path.name} is no safetensors file: {error}"]
+        return [f"{path.name} is not a safetensors file: {error}"]
     found = []
     if size != (expected := 8 + length + end):
         found.append(f"{path.name} has {size} bytes, its header says {expected}")
@@ -146,7 +146,7 @@ def _tokenizer_problems(folder: Path, config: dict[str, Any]) -> list[str]:
         if token not in ids:
             found.append(f"tokenizer.json lacks the token {token}")
         elif ids[token] >= size:
-            found.append(f"token {token} has id {ids[token]}, the model knows only {size}")
+            found.append(f"token {token} has id {ids[token]}, the model has only {size}")
         elif token in expected and ids[token] != expected[token]:
             found.append(f"token {token} has id {ids[token]}, expected {expected[token]}")
     return found

@@ -9,95 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from vibevoice_vllm.penalties import PINNED, TEMPERATURE, Penalties
+from vibevoice_core.penalties import PINNED, TEMPERATURE, Penalties
+from vibevoice_vllm.settings import LaunchSettings
 
 Device = Literal["gpu", "cpu"]
-
-_INSTALLED = Path(__file__).with_name("vibevoice_asr.jinja")
-_CHECKED_OUT = Path(__file__).parents[2] / "chat_templates" / "vibevoice_asr.jinja"
-
-
-class LaunchSettings(BaseSettings):
-    """Every flag of the start script. A flag is the name with dashes."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="VIBEVOICE_",
-        env_ignore_empty=True,
-        frozen=True,
-        populate_by_name=True,
-        use_attribute_docstrings=True,
-        protected_namespaces=(),
-    )
-
-    model_dir: str = Field(default="", validation_alias=AliasChoices("MODEL_DIR"))
-    """Served folder, a folder that holds VibeVoice-ASR, or a hub id (prepared into models/)."""
-    plugin: Literal["native", "microsoft"] = "native"
-    """Whose vLLM plugin serves the model; microsoft needs its own environment."""
-    device: Literal["auto", "gpu", "cpu"] = "auto"
-    """auto: gpu if nvidia-smi answers."""
-    gpu: str = ""
-    """Ids of the GPUs to use, as in 0 or 0,1 (all)."""
-    host: str = Field(default="127.0.0.1", validation_alias=AliasChoices("ASR_HOST"))
-    """Address to listen on."""
-    port: int = Field(default=8006, ge=1, le=65535, validation_alias=AliasChoices("ASR_PORT"))
-    """Port to listen on."""
-    served_model_name: str = "vibevoice"
-    """The model's name in the API."""
-    dtype: str = Field(default="", validation_alias=AliasChoices("ASR_DTYPE"))
-    """Of the language model: bfloat16, float16, float32 (gpu: bfloat16, cpu: float32)."""
-    max_model_len: int = Field(default=65536, ge=1)
-    """Tokens of prompt and answer together; an hour of audio is 27000."""
-    max_num_seqs: int = Field(default=64, ge=1, validation_alias=AliasChoices("BATCH_SIZE"))
-    """Requests in a batch."""
-    max_num_batched_tokens: int | None = Field(default=None, ge=1)
-    """Tokens in a step (gpu: 32768, cpu: 2048)."""
-    max_new_tokens: int = Field(default=32768, ge=1)
-    """Bound of every answer, whatever max_tokens a request names."""
-    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
-    """Share of the GPU's memory to take (vLLM's default)."""
-    cpu_kvcache_gib: int = Field(
-        default=2, ge=1, validation_alias=AliasChoices("VLLM_CPU_KVCACHE_SPACE")
-    )
-    """Memory for the key-value cache on a CPU, GiB."""
-    attention_backend: str = "TRITON_ATTN"
-    """vLLM's attention backend on a GPU."""
-    enforce_eager: bool = True
-    """No compilation and no CUDA graphs."""
-    enable_prefix_caching: bool = False
-    """Keep the cache of prompts: of use only where the same recording comes again."""
-    enable_chunked_prefill: bool = True
-    """Read long prompts in pieces between which others decode."""
-    trust_remote_code: bool | None = None
-    """Run Python code from the model folder (native: no, it has none; microsoft: yes)."""
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs that share one copy of the model."""
-    pipeline_parallel_size: int = Field(default=1, ge=1)
-    """GPUs that hold a copy's layers one after the other."""
-    data_parallel_size: int = Field(default=1, ge=1)
-    """Copies of the model."""
-    chat_template: str = str(_INSTALLED if _INSTALLED.exists() else _CHECKED_OUT)
-    """The prompt template."""
-    max_audio_seconds: int = Field(
-        default=61 * 60, ge=1, validation_alias=AliasChoices("VIBEVOICE_ENGINE_AUDIO_SECONDS")
-    )
-    """The longest recording taken; bytes before and after decoding are limited to fit."""
-    allowed_local_media_path: str = ""
-    """Folder below which file:// audio may be read (none)."""
-    ffmpeg_max_concurrency: int = Field(default=64, ge=1)
-    """Recordings that Microsoft's plugin decodes at once."""
-    python: str = sys.executable
-    """The Python that has vLLM."""
-    venv: str = ""
-    """A virtual environment to take instead."""
-    conda_env: str = ""
-    """A conda environment to take instead."""
-    shutdown_timeout: int = Field(default=0, ge=0)
-    """Seconds in which an engine told to stop finishes its requests (0: it drops them)."""
-    wait_ready_secs: int = Field(default=120, ge=0)
-    """How long the engine may take until it is healthy (0: for ever)."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +52,7 @@ def engine_command(
         *("--tensor-parallel-size", str(settings.tensor_parallel_size)),
         *("--pipeline-parallel-size", str(settings.pipeline_parallel_size)),
         *("--data-parallel-size", str(settings.data_parallel_size)),
-        *("--chat-template", settings.chat_template),
+        *("--chat-template", settings.chat_template or str(_chat_template())),
         *("--chat-template-content-format", "openai"),
         *("--override-generation-config", json.dumps(_generation(settings))),
         # No host has this name (RFC 2606), so no http(s) URL is fetched.
@@ -204,10 +119,18 @@ def _switch(name: str, on: bool) -> str:
     return f"--{name}" if on else f"--no-{name}"
 
 
+def _chat_template() -> Path:
+    """This project's prompt template, as it is installed or as it is checked out."""
+    installed = Path(__file__).with_name("vibevoice_asr.jinja")
+    checked_out = Path(__file__).parents[2] / "chat_templates" / installed.name
+    return installed if installed.exists() else checked_out
+
+
 def _python(settings: LaunchSettings) -> list[str]:
     if settings.conda_env:
         return ["conda", "run", "--no-capture-output", "-n", settings.conda_env, "python"]
-    return [str(Path(settings.venv) / "bin" / "python") if settings.venv else settings.python]
+    python = settings.python or sys.executable
+    return [str(Path(python) / "bin" / "python") if Path(python).is_dir() else python]
 
 
 def _native_arguments(device: Device, environ: Mapping[str, str]) -> list[str]:
@@ -215,9 +138,9 @@ def _native_arguments(device: Device, environ: Mapping[str, str]) -> list[str]:
     first_runner = device == "cpu" or environ.get("VLLM_USE_V2_MODEL_RUNNER") == "0"
     processor = "SegmentPenalty" if first_runner else "SegmentPenaltyV2"
     return [
-        *("--logits-processors", f"vibevoice_vllm.decoding:{processor}"),
+        *("--logits-processors", f"vibevoice_vllm.segment_penalty:{processor}"),
         *("--middleware", "vibevoice_vllm.middleware.PinnedDecoding"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
-        # It would keep gigabytes of recordings; the encoder's own cache knows repeated audio.
+        # It would keep gigabytes of recordings; the encoder's own cache serves repeated audio.
         *("--mm-processor-cache-gb", "0"),
     ]

@@ -1,10 +1,14 @@
-"""Pieces of audio → latents, by transformers' two VibeVoice encoders."""
+"""Windows of audio → latents, by transformers' two VibeVoice encoders."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch.nn.functional import pad
+
+_SLACK = 1.25
+"""How many times as long as the shortest window of a batch the longest may be: the shorter ones are
+padded, which costs computation."""
 
 
 class EncoderConfig(Protocol):
@@ -35,16 +39,15 @@ def context_samples(config: EncoderConfig) -> int:
 
 
 def context_tokens(hop: int, *configs: EncoderConfig) -> int:
-    """The same in whole tokens, for encoders that hear the same audio."""
+    """The same in whole tokens, the most of several encoders that get the same audio."""
     return max(-(-context_samples(config) // hop) for config in configs)
 
 
-def batches(lengths: Sequence[int], rows: int, slack: float = 1.25) -> Iterator[list[int]]:
-    """Indices of pieces to encode together: at most `rows`, the longest at most `slack` times as
-    long as the shortest, so that little is computed for filling."""
+def batches(lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+    """Indices of windows to encode together: at most `rows`, of about equal length."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) == rows or lengths[index] > slack * lengths[batch[0]]):
+        if batch and (len(batch) == rows or lengths[index] > _SLACK * lengths[batch[0]]):
             yield batch
             batch = []
         batch.append(index)
@@ -64,13 +67,13 @@ def encode(encoder: torch.nn.Module, rows: Sequence[torch.Tensor], hop: int) -> 
 
 
 def noise(latents: torch.Tensor, std: float, seed: int) -> torch.Tensor:
-    """Noise of the shape of one piece's acoustic latents (tokens, width), on their device.
+    """Noise of the shape of one window's acoustic latents (tokens, width), on their device.
 
     As transformers' `get_audio_features` samples it: normal, its deviation itself normal with
-    deviation `std`, and the same for a whole recording. `seed` is a `Piece.seed`. Drawn on the CPU,
-    so that every rank of a tensor-parallel group draws the same.
+    deviation `std`, and the same for a whole recording. `seed` is a `Window.seed`. Drawn on the
+    CPU, so that every rank of a tensor-parallel group draws the same.
     """
     recording = torch.Generator().manual_seed(seed >> 20)
     deviation = std * torch.randn((), generator=recording)
-    piece = torch.Generator().manual_seed(seed)
-    return (deviation * torch.randn(latents.shape, generator=piece)).to(latents)
+    window = torch.Generator().manual_seed(seed)
+    return (deviation * torch.randn(latents.shape, generator=window)).to(latents)

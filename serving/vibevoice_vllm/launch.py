@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, ValidationError
+from pydantic import ValidationError
 
 from vibevoice_vllm.checkpoint import HUB_ID, CheckpointError, problems
-from vibevoice_vllm.command import Device, LaunchSettings, engine_command
+from vibevoice_vllm.command import Device, engine_command
+from vibevoice_vllm.settings import LaunchSettings, describe_launch_settings
 from vibevoice_vllm.supervise import EngineError, supervise
 
 
@@ -71,17 +72,15 @@ def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
         prog="start_asr_server.sh",
         description="Start the ASR engine. Arguments after -- go to vLLM as they are.",
     )
-    for name, field in LaunchSettings.model_fields.items():
-        alias = field.validation_alias
-        named = isinstance(alias, AliasChoices)
-        variable = alias.choices[0] if named else f"VIBEVOICE_{name.upper()}"
-        default = "" if name in ("python", "chat_template") else field.default
-        shown = f" [{default}]" if default not in ("", None) else ""
+    fields = LaunchSettings.model_fields.values()
+    for field, described in zip(fields, describe_launch_settings(), strict=True):
+        flag, variable, default, description = described
+        shown = f" [{default}]" if default else ""
         parser.add_argument(
-            f"--{name.replace('_', '-')}",
+            flag,
             default=argparse.SUPPRESS,
             action=argparse.BooleanOptionalAction if "bool" in str(field.annotation) else "store",
-            help=f"{(field.description or '').rstrip('.')}{shown} ({variable})",
+            help=f"{description.rstrip('.')}{shown} ({variable})",
         )
     parser.add_argument("--dry-run", action="store_true", help="print the command and stop")
     split = arguments.index("--") if "--" in arguments else len(arguments)

@@ -1,7 +1,7 @@
 """Pins the decoding of every request to the engine, whoever sends it and whatever it says.
 
 A pure ASGI middleware for vLLM's `--middleware`. A body of an hour of audio is about 94 MB, so it
-is never parsed: it passes through in the pieces in which it comes, and the pinned values are
+is never parsed: it passes through in the chunks in which it comes, and the pinned values are
 appended at its end, where they win over equal keys of the caller (JSON: the last equal key wins;
 forms: the last equal field wins).
 
@@ -23,14 +23,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from vibevoice_vllm.penalties import PINNED, TEMPERATURE
+from vibevoice_core.headers import TEMPERATURE as TEMPERATURE_HEADER
+from vibevoice_core.penalties import PINNED, TEMPERATURE, WARM_TOP_P
+from vibevoice_vllm.settings import PluginSettings
 
 JSON_ROUTES = frozenset(
     {
@@ -45,34 +45,15 @@ JSON_ROUTES = frozenset(
 """Routes of vLLM that take sampling parameters as top-level keys of a JSON object."""
 FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
 """Routes of vLLM that take them as fields of a multipart form."""
-WARMER_HEADER = "x-vibevoice-temperature"
-"""How a caller that broke off a loop asks to continue warmer (see `DecodingSettings`)."""
 
 _SPACE = b" \t\r\n"
 
 
-class DecodingSettings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix="VIBEVOICE_",
-        env_ignore_empty=True,
-        frozen=True,
-        use_attribute_docstrings=True,
-    )
-
-    warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)
-    """Up to which temperature the header `x-vibevoice-temperature` is obeyed; 0 = not at all. The
-    proxy goes up to 0.6 to bring the model out of a loop; nothing else sends the header."""
-
-
 def pinned_values(temperature: float = TEMPERATURE) -> dict[str, Any]:
-    """The sampling parameters of every request, by the names of vLLM's API.
-
-    A warmer temperature goes with top_p 0.95, as in the recovery of Microsoft's own client
-    (microsoft/VibeVoice, vllm_plugin/tests/test_api_auto_recover.py).
-    """
+    """The sampling parameters of every request, by the names of vLLM's API."""
     return {
         "temperature": temperature,
-        "top_p": 0.95 if temperature > 0 else 1.0,
+        "top_p": WARM_TOP_P if temperature > 0 else 1.0,
         "top_k": 0,
         "min_p": 0.0,
         "repetition_penalty": 1.0,
@@ -96,9 +77,9 @@ class Body(Protocol):
 class JSONBody:
     """Appends keys to a JSON object.
 
-    A body that is no object passes unchanged but for spaces at its end and gets vLLM's own 400. So
-    that no body is read in another encoding, with other bytes at its end, than the UTF-8 appended
-    here, bodies in UTF-16 and UTF-32 (which Python's `json` would recognise) are made invalid.
+    A body that is not an object passes unchanged but for spaces at its end and gets vLLM's own 400.
+    Bodies in UTF-16 and UTF-32, which Python's `json` would recognize, are made invalid: what is
+    appended here is UTF-8.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -175,9 +156,9 @@ class FormBody:
 class PinnedDecoding:
     """The middleware: `--middleware vibevoice_vllm.middleware.PinnedDecoding`."""
 
-    def __init__(self, app: ASGIApp, settings: DecodingSettings | None = None) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._settings = settings or DecodingSettings()
+        self._warmer_limit = PluginSettings().warmer_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -198,12 +179,12 @@ class PinnedDecoding:
         await self._app(scope, _through(body, receive), send)
 
     def _body(self, path: str, headers: MutableHeaders) -> Body | None:
-        """What becomes of the request's body; None if it is no form of the route at all.
+        """What becomes of the request's body; None if it is not a form that the route can read.
 
         Raises:
             ValueError: the request cannot be pinned; the message says what was expected.
         """
-        values = pinned_values(self._temperature(headers.get(WARMER_HEADER)))
+        values = pinned_values(self._temperature(headers.get(TEMPERATURE_HEADER)))
         if path in JSON_ROUTES:
             return JSONBody(values)
         kind, options = parse_options_header(headers.get("content-type"))
@@ -215,10 +196,10 @@ class PinnedDecoding:
         return FormBody(values, options[b"boundary"])
 
     def _temperature(self, asked: str | None) -> float:
-        limit = self._settings.warmer_limit
+        limit = self._warmer_limit
         if asked is None or limit == 0:
             return TEMPERATURE
-        message = f"{WARMER_HEADER} must be a number from 0 to {limit}."
+        message = f"{TEMPERATURE_HEADER} must be a number from 0 to {limit}."
         try:
             temperature = float(asked)
         except ValueError:

@@ -27,10 +27,10 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 from vllm.utils.torch_utils import set_default_torch_dtype
 
-from vibevoice_vllm.config import PluginSettings
 from vibevoice_vllm.encoder import batches, encode, noise
 from vibevoice_vllm.layout import MIXER, PREFIXES, UNUSED, VARIANTS
 from vibevoice_vllm.processor import PLACEHOLDER, DummyInputs, ProcessingInfo, Processor
+from vibevoice_vllm.settings import PluginSettings
 from vibevoice_vllm.transcription import VibeVoiceTranscription
 
 
@@ -83,20 +83,20 @@ class VibeVoiceForASR(
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
 
     def embed_multimodal(self, **kwargs: Any) -> MultiModalEmbeddings:
-        """Pieces of one or more recordings → embeddings (tokens, hidden size) each.
+        """Windows of one or more recordings → embeddings (tokens, hidden size) each.
 
         Args:
-            kwargs: `audio`, pieces with their context, (samples,) float32 each; `tokens` (pieces,),
-                how many tokens at the end of each are the piece itself; `seed` (pieces,), of the
-                acoustic noise.
+            kwargs: `audio`, windows with their context, (samples,) float32 each; `tokens`
+                (windows,), how many tokens at the end of each are the window itself; `seed`
+                (windows,), of the acoustic noise.
         """
         audio, tokens, seed = kwargs["audio"], kwargs["tokens"], kwargs["seed"]
         rows = [row.to(self._encoder_dtype) for row in audio]
         embeddings: list[torch.Tensor] = [torch.empty(0)] * len(rows)
         for batch in batches([len(row) for row in rows], self._rows):
-            heard = [rows[i] for i in batch]
-            acoustic = encode(self.acoustic_tokenizer_encoder, heard, self._hop)
-            semantic = encode(self.semantic_tokenizer_encoder, heard, self._hop)
+            windows = [rows[i] for i in batch]
+            acoustic = encode(self.acoustic_tokenizer_encoder, windows, self._hop)
+            semantic = encode(self.semantic_tokenizer_encoder, windows, self._hop)
             for i, a, s in zip(batch, acoustic, semantic, strict=True):
                 own = int(tokens[i])
                 embeddings[i] = self._project(a[-own:], s[-own:], int(seed[i]))

@@ -92,7 +92,7 @@ def _download(source: str, revision: str, patterns: tuple[str, ...] = (*_SMALL, 
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise CheckpointError(f"the hub has no {source} at revision {revision}") from error
     except RemoteEntryNotFoundError as error:
-        raise CheckpointError(f"{source} is no model repository: no config.json") from error
+        raise CheckpointError(f"{source} is not a model repository: no config.json") from error
     except _UNREACHABLE as error:
         raise CheckpointError(
             f"cannot reach the hub at {constants.ENDPOINT} for {source}: check the network, "
@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     local = Path(args.source).is_dir()
     if args.check:
-        found = problems(Path(args.source)) if local else [f"{args.source} is no folder"]
+        found = problems(Path(args.source)) if local else [f"{args.source} is not a folder"]
         print("\n".join(found) or f"{args.source} is ready to be served", flush=True)
         return 1 if found else 0
     name = Path(args.source).name

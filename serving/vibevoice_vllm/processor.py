@@ -2,7 +2,7 @@
 
 A request has one recording and one `<|AUDIO|>` in its prompt. vLLM's limits, counts and caller's
 ids are about the recording; for the scheduler and the encoder it becomes many multi-modal items,
-one a piece, whose placeholders stand side by side between one start and one end token.
+one a window, whose placeholders stand side by side between one start and one end token.
 """
 
 import dataclasses
@@ -33,29 +33,30 @@ from vllm.multimodal.processing import (
 from vllm.multimodal.processing.inputs import ProcessorInputs
 from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo
 
-from vibevoice_vllm.audio import RATE, Piece, check, cut, normalize
-from vibevoice_vllm.config import PluginSettings
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_vllm.audio import Window, check, cut, normalize
 from vibevoice_vllm.encoder import context_tokens
+from vibevoice_vllm.settings import PluginSettings
 
 PLACEHOLDER = "<|AUDIO|>"
 """Where the chat template wants the audio."""
 
 
-class Pieces(ProcessorBatchItems[Piece]):
-    """The pieces of one recording, as vLLM's multi-modal items."""
+class Windows(ProcessorBatchItems[Window]):
+    """The windows of one recording, as vLLM's multi-modal items."""
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
-        super().__init__(pieces, "audio")
+    def __init__(self, windows: Sequence[Window]) -> None:
+        super().__init__(windows, "audio")
 
     def get_item_for_hash(self, index: int) -> Any:
         return vars(self.data[index])
 
 
 class RecordingParser(MultiModalDataParser):
-    """The audio of a request: one recording as float32 mono at 24 kHz; or pieces, unchanged."""
+    """The audio of a request: one recording as float32 mono at 24 kHz; or windows, unchanged."""
 
     def __init__(self, max_seconds: float) -> None:
-        super().__init__(target_sr=RATE, target_channels=1, audio_resample_method="soxr")
+        super().__init__(target_sr=SAMPLE_RATE, target_channels=1, audio_resample_method="soxr")
         self._max_seconds = max_seconds
 
     def _parse_audio_data(self, data: Any) -> ModalityDataItems[Any, Any] | None:
@@ -63,8 +64,8 @@ class RecordingParser(MultiModalDataParser):
         Raises:
             ValueError: embeddings, a missing recording, or one that cannot be transcribed.
         """
-        if isinstance(data, list) and data and isinstance(data[0], Piece):
-            return Pieces(data)
+        if isinstance(data, list) and data and isinstance(data[0], Window):
+            return Windows(data)
         if self.is_embeddings(data) or isinstance(data, dict):
             raise ValueError("Audio embeddings are not supported: expected a recording.")
         items = super()._parse_audio_data(data)
@@ -93,8 +94,8 @@ class ProcessingInfo(BaseProcessingInfo):
         return self.get_hf_config().acoustic_tokenizer_encoder_config.hop_length
 
     @cached_property
-    def piece_tokens(self) -> int:
-        return self.settings.piece_tokens(self.hop, RATE)
+    def window_tokens(self) -> int:
+        return self.settings.window_tokens(self.hop)
 
     @cached_property
     def context_tokens(self) -> int:
@@ -117,11 +118,11 @@ class ProcessingInfo(BaseProcessingInfo):
     def get_mm_max_tokens_per_item(
         self, seq_len: int, mm_counts: Mapping[str, int]
     ) -> Mapping[str, int]:
-        return {"audio": self.piece_tokens}
+        return {"audio": self.window_tokens}
 
 
 class DummyInputs(BaseDummyInputsBuilder[ProcessingInfo]):
-    """The audio that memory is measured with: one whole piece with its context."""
+    """The audio that memory is measured with: one whole window with its context."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         return PLACEHOLDER * mm_counts.get("audio", 0)
@@ -132,32 +133,32 @@ class DummyInputs(BaseDummyInputsBuilder[ProcessingInfo]):
         mm_counts: Mapping[str, int],
         mm_options: MultiModalDummyOptions,
     ) -> MultiModalDataDict:
-        tokens = self.info.context_tokens + self.info.piece_tokens
+        tokens = self.info.context_tokens + self.info.window_tokens
         samples = np.zeros(tokens * self.info.hop, np.float32)
-        piece: Any = Piece(samples, self.info.piece_tokens, seed=0)
-        return {"audio": [piece] * mm_counts.get("audio", 0)}
+        window: Any = Window(samples, self.info.window_tokens, seed=0)
+        return {"audio": [window] * mm_counts.get("audio", 0)}
 
 
 class Processor(BaseMultiModalProcessor[ProcessingInfo]):
     def apply(self, inputs: ProcessorInputs, timing_ctx: Any) -> Any:
-        """Cut the recording, then let vLLM handle the pieces.
+        """Cut the recording, then let vLLM handle the windows.
 
         A caller's id is not taken for the recording's identity, its content is: with an id another
         caller's audio could be asked for.
         """
         items = inputs.mm_data_items["audio"]
-        pieces = items.get_all() if isinstance(items, Pieces) else self._cut(items.get_all())
-        items = MultiModalDataItems({"audio": Pieces(pieces)})
+        windows = items.get_all() if isinstance(items, Windows) else self._cut(items.get_all())
+        items = MultiModalDataItems({"audio": Windows(windows)})
         inputs = dataclasses.replace(inputs, mm_data_items=items, mm_uuid_items=None)
         return super().apply(inputs, timing_ctx)
 
-    def _cut(self, recordings: Sequence[np.ndarray]) -> list[Piece]:
+    def _cut(self, recordings: Sequence[np.ndarray]) -> list[Window]:
         info = self.info
         return [
-            piece
+            window
             for samples in recordings
-            for piece in cut(
-                normalize(samples, info.hop), info.hop, info.piece_tokens, info.context_tokens
+            for window in cut(
+                normalize(samples, info.hop), info.hop, info.window_tokens, info.context_tokens
             )
         ]
 
@@ -165,12 +166,12 @@ class Processor(BaseMultiModalProcessor[ProcessingInfo]):
         self, mm_items: MultiModalDataItems, hf_kwargs: Mapping[str, object]
     ) -> BatchFeature:
         # Not through vLLM's call of the HF processor, which casts audio to the model's dtype.
-        pieces: list[Piece] = mm_items["audio"].get_all() if "audio" in mm_items else []
+        windows: list[Window] = mm_items["audio"].get_all() if "audio" in mm_items else []
         return BatchFeature(
             {
-                "audio": [torch.from_numpy(piece.samples) for piece in pieces],
-                "tokens": torch.tensor([piece.tokens for piece in pieces], dtype=torch.int64),
-                "seed": torch.tensor([piece.seed for piece in pieces], dtype=torch.int64),
+                "audio": [torch.from_numpy(window.samples) for window in windows],
+                "tokens": torch.tensor([window.tokens for window in windows], dtype=torch.int64),
+                "seed": torch.tensor([window.seed for window in windows], dtype=torch.int64),
             }
         )
 
@@ -189,20 +190,20 @@ class Processor(BaseMultiModalProcessor[ProcessingInfo]):
         hf_processor_mm_kwargs: Mapping[str, Any],
         out_mm_kwargs: MultiModalKwargsItems,
     ) -> Sequence[PromptUpdate]:
-        pieces: list[Piece] = mm_items["audio"].get_all() if "audio" in mm_items else []
+        windows: list[Window] = mm_items["audio"].get_all() if "audio" in mm_items else []
         audio = self.info.token_id("<|box_start|>")
         return [
             PromptReplacement(
                 modality="audio",
                 target=[self.info.token_id(PLACEHOLDER)],
-                replacement=lambda index: [audio] * pieces[index].tokens,
+                replacement=lambda index: [audio] * windows[index].tokens,
             )
         ]
 
     def _apply_prompt_updates(
         self, token_ids: list[int], mm_prompt_updates: Mapping[str, Any]
     ) -> tuple[list[int], Mapping[str, list[PlaceholderFeaturesInfo]]]:
-        """Put all pieces in the place of the one placeholder.
+        """Put all windows in the place of the one placeholder.
 
         Raises:
             ValueError: the prompt has no placeholder, or more than one.

@@ -108,7 +108,7 @@ def supervise(
 
     Raises:
         EngineError: the port is taken, the engine ended by itself, or it was not healthy after
-            `wait_seconds` (0: waits for ever).
+            `wait_seconds` (0: no limit).
     """
     _require_free(host, port)
     engine = _Engine(argv, environ, _STOP_SECONDS + finish_seconds)

@@ -16,28 +16,19 @@ from vllm.model_executor.models.interfaces import (
 )
 from vllm.model_executor.models.whisper_utils import ISO639_1_SUPPORTED_LANGS
 
-from vibevoice_vllm.audio import RATE
-
-_SYSTEM = (
-    "You are a helpful assistant that transcribes audio input into text output in JSON format."
-)
-_KEYS = "transcribe it with these keys: Start time, End time, Speaker ID, Content"
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.prompt import SYSTEM, clean_words, user_text
 
 _answer: ContextVar[str] = ContextVar("_answer", default="")
 """The answer of the request at hand, as the model wrote it. vLLM hands on the cleaned text only,
 from which `diarized_json` could not be made."""
 
 
-def prompt(seconds: float, hotwords: str = "") -> str:
-    """The prompt that the model was trained on (microsoft/VibeVoice, vibevoice_asr_processor.py).
-
-    Callers' words lose their line breaks, and every "<|" so that they name no special token.
-    """
-    words = " ".join(hotwords.replace("<|", "< |").split())
-    request = f"with extra info: {words}\n\nPlease {_KEYS}" if words else f"please {_KEYS}"
+def prompt(seconds: float, words: str = "") -> str:
+    """The whole prompt of a recording of so many seconds; `words` of the caller may be empty."""
     return (
-        f"<|im_start|>system\n{_SYSTEM}<|im_end|>\n"
-        f"<|im_start|>user\n<|AUDIO|>\nThis is a {seconds:.2f} seconds audio, {request}<|im_end|>\n"
+        f"<|im_start|>system\n{SYSTEM}<|im_end|>\n"
+        f"<|im_start|>user\n<|AUDIO|>\n{user_text(seconds, clean_words(words))}<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
 
@@ -93,14 +84,14 @@ class ContentReader(StreamingTranscriptionPostProcessor):
 
     def process_delta(self, text_delta: str, finished: bool) -> str:
         self._rest += text_delta
-        if self._is_json is None and not self._recognise(finished):
+        if self._is_json is None and not self._recognize(finished):
             return ""
         if not self._is_json:
             words, self._rest = self._rest, ""
             return words
         return "".join(self._words(finished))
 
-    def _recognise(self, finished: bool) -> bool:
+    def _recognize(self, finished: bool) -> bool:
         """Whether enough has come to tell the model's JSON, with or without its role, from text."""
         start = self._rest.lstrip()
         body = start.removeprefix("assistant").lstrip()
@@ -142,15 +133,15 @@ class VibeVoiceTranscription(SupportsTranscription):
         cls, model_config: ModelConfig, task_type: str
     ) -> SpeechToTextConfig:
         return SpeechToTextConfig(
-            sample_rate=RATE, max_audio_clip_s=None, min_energy_split_window_size=None
+            sample_rate=SAMPLE_RATE, max_audio_clip_s=None, min_energy_split_window_size=None
         )
 
     @classmethod
     def get_generation_prompt(cls, stt_params: SpeechToTextParams) -> PromptType:
         words = ", ".join(filter(None, (stt_params.hotwords, stt_params.request_prompt)))
         return TextPrompt(
-            prompt=prompt(len(stt_params.audio) / RATE, words),
-            multi_modal_data={"audio": (stt_params.audio, RATE)},
+            prompt=prompt(len(stt_params.audio) / SAMPLE_RATE, words),
+            multi_modal_data={"audio": (stt_params.audio, SAMPLE_RATE)},
         )
 
     @classmethod

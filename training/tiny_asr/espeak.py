@@ -8,8 +8,7 @@ import espeakng_loader
 import numpy as np
 import soxr
 
-RATE = 24_000
-"""Samples per second of everything the model hears (VibeVoice's rate)."""
+from vibevoice_core.audio import SAMPLE_RATE
 
 # Values of speak_lib.h (eSpeak NG 1.52).
 _SYNCHRONOUS = 2
@@ -113,7 +112,7 @@ class Synthesizer:
             return None
         native = np.frombuffer(b"".join(self._audio), np.int16).astype(np.float32) / 32768
         starts = [min(s / self._rate, len(native) / self._rate) for s in self._word_starts]
-        samples = soxr.resample(native, self._rate, RATE).astype(np.float32)
+        samples = soxr.resample(native, self._rate, SAMPLE_RATE).astype(np.float32)
         phones = [(name, sample / self._rate) for name, sample in self._phones]
         return _trim(samples, words, starts, phones)
 
@@ -127,12 +126,12 @@ def fundamental(samples: np.ndarray) -> float:
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::step]
     spectra = np.abs(np.fft.rfft(frames - frames.mean(1, keepdims=True), 2 * size)) ** 2
     correlation = np.fft.irfft(spectra)[:, :size]
-    shortest, longest = RATE // 450, RATE // 60
+    shortest, longest = SAMPLE_RATE // 450, SAMPLE_RATE // 60
     lags = correlation[:, shortest:longest] / (correlation[:, :1] + 1e-6)
     voiced = lags.max(1) > 0.5
     if not voiced.any():
         return 0.0
-    return float(np.median(RATE / (shortest + lags[voiced].argmax(1))))
+    return float(np.median(SAMPLE_RATE / (shortest + lags[voiced].argmax(1))))
 
 
 def _trim(
@@ -142,14 +141,16 @@ def _trim(
     loud = np.abs(samples) > 0.02 * np.abs(samples).max()
     times = []
     for index, word in enumerate(words):
-        first = int(starts[index] * RATE)
-        last = int(starts[index + 1] * RATE) if index + 1 < len(words) else len(samples)
-        heard = np.flatnonzero(loud[first:last])
-        if len(heard) == 0:
+        first = int(starts[index] * SAMPLE_RATE)
+        last = int(starts[index + 1] * SAMPLE_RATE) if index + 1 < len(words) else len(samples)
+        audible = np.flatnonzero(loud[first:last])
+        if len(audible) == 0:
             return None
-        times.append((word, (first + heard[0]) / RATE, (first + heard[-1] + 1) / RATE))
+        times.append(
+            (word, (first + audible[0]) / SAMPLE_RATE, (first + audible[-1] + 1) / SAMPLE_RATE)
+        )
     offset = times[0][1]
-    cut = samples[int(offset * RATE) : int(times[-1][2] * RATE) + 1]
+    cut = samples[int(offset * SAMPLE_RATE) : int(times[-1][2] * SAMPLE_RATE) + 1]
     return Speech(
         cut,
         tuple((w, s - offset, e - offset) for w, s, e in times),

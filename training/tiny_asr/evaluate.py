@@ -23,9 +23,10 @@ import jiwer
 import numpy as np
 import soundfile
 
-from training.tiny_asr.espeak import RATE, Synthesizer
-from training.tiny_asr.model import KEYS, SYSTEM
+from training.tiny_asr.espeak import Synthesizer
 from training.tiny_asr.recordings import Composer, Recording, Segment
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.prompt import SYSTEM, user_text
 
 KINDS = {
     "1 speaker, 1-8 words": ((0.1, 0.2), 1),
@@ -53,17 +54,16 @@ def flac(recording: Recording) -> bytes:
     """16-bit FLAC, leaving 3 dB of headroom."""
     peak = np.abs(recording.samples).max() + 1e-9
     data = io.BytesIO()
-    soundfile.write(data, recording.samples * (0.7 / peak), RATE, "PCM_16", format="FLAC")
+    soundfile.write(data, recording.samples * (0.7 / peak), SAMPLE_RATE, "PCM_16", format="FLAC")
     return data.getvalue()
 
 
 def ask(client: httpx2.Client, model: str, audio: bytes, seconds: float, **sampling: float) -> str:
     """The model's answer to one recording, as a chat completion with a data URL."""
     url = "data:audio/flac;base64," + base64.b64encode(audio).decode()
-    text = f"This is a {seconds:.2f} seconds audio, please transcribe it with these keys: {KEYS}"
     content = [
         {"type": "audio_url", "audio_url": {"url": url}},
-        {"type": "text", "text": text},
+        {"type": "text", "text": user_text(seconds)},
     ]
     messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
     body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 16384, **sampling}
@@ -83,16 +83,16 @@ class Score:
     exact: int = 0
     clips: int = 0
 
-    def add(self, truth: Recording, heard: list[dict]) -> None:
+    def add(self, truth: Recording, found: list[dict]) -> None:
         """Count one transcript: segments with start, end (seconds), speaker and text."""
         said = " ".join(s.text for s in truth.segments)
-        wrote = " ".join(s["text"] for s in heard)
+        wrote = " ".join(s["text"] for s in found)
         output = jiwer.process_words(said, wrote or "-")
         self.errors += output.substitutions + output.deletions + output.insertions
         self.words += len(said.split())
         self.exact += said == wrote
         self.clips += 1
-        pairs = [(s, max(heard, key=partial(_overlap, s), default=None)) for s in truth.segments]
+        pairs = [(s, max(found, key=partial(_overlap, s), default=None)) for s in truth.segments]
         for segment, match in pairs:
             self.segments += 1
             self.boundaries += 2
@@ -100,7 +100,7 @@ class Score:
                 self.near += abs(match["start"] - segment.start) <= TOLERANCE
                 self.near += abs(match["end"] - segment.end) <= TOLERANCE
         # speakers are numbered by appearance; count under the naming that fits best
-        labels = [*{h["speaker"] for h in heard}, None, None, None]
+        labels = [*{s["speaker"] for s in found}, None, None, None]
         together = Counter((s.speaker, match["speaker"]) for s, match in pairs if match)
         self.speakers += max(
             sum(together[pair] for pair in enumerate(names))
@@ -115,8 +115,8 @@ class Score:
         )
 
 
-def _overlap(segment: Segment, heard: dict) -> float:
-    return min(segment.end, heard["end"]) - max(segment.start, heard["start"])
+def _overlap(segment: Segment, found: dict) -> float:
+    return min(segment.end, found["end"]) - max(segment.start, found["start"])
 
 
 def segments(answer: str) -> list[dict]:

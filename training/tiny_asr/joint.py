@@ -1,4 +1,4 @@
-"""Stage 2: short recordings end to end, so that hearing and writing fit each other.
+"""Stage 2: short recordings end to end, so that encoders and language model fit each other.
 
 The text loss and the frame labels of both other stages, on recordings of a few seconds. The
 encoders are left alone for the first steps, while the language model knows nothing yet.
@@ -15,11 +15,20 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from transformers import Qwen2Tokenizer
 
-from training.tiny_asr import checkpoints, hear, write
+from training.tiny_asr import checkpoints
 from training.tiny_asr.espeak import Synthesizer, Voice
-from training.tiny_asr.model import HOP, encode, make_config, make_model
+from training.tiny_asr.examples import Example, text_of
+from training.tiny_asr.losses import TextHeads, forward, total
+from training.tiny_asr.model import encode, make_config, make_model
+from training.tiny_asr.pretrain_encoders import (
+    CHANNELS,
+    LEVELING,
+    FrameHeads,
+    frame_labels,
+    normalize,
+)
 from training.tiny_asr.recordings import Composer, Recording
-from training.tiny_asr.write import Example
+from vibevoice_core.audio import TOKEN_SAMPLES
 
 GROUP = 4
 """Recordings encoded at once: few, so that little is padded and the work stays in the cache."""
@@ -32,10 +41,10 @@ class Batch:
     audio: list[torch.Tensor]
     """Groups of recordings of about the same length: (rows, samples), zero-padded."""
     labels: dict[str, torch.Tensor]
-    """Of all audio tokens of all recordings, one after another: `hear.frame_labels`."""
+    """Of all audio tokens of all recordings, one after another: `frame_labels`."""
     texts: list[Example]
 
-    def heard(self, model) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    def encoded(self, model) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
         """Each recording's embeddings (audio tokens, hidden); the sounds of all, one after another;
         and the encoders' unevenness."""
         groups = [encode(model, audio) for audio in self.audio]
@@ -57,17 +66,19 @@ def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, lo
         if recording.duration < longest + 2:
             recordings.append(recording)
     recordings.sort(key=lambda r: r.duration)
-    frames = [-(-len(r.samples) // HOP) for r in recordings]
+    frames = [-(-len(r.samples) // TOKEN_SAMPLES) for r in recordings]
     groups = []
     for first in range(0, rows, GROUP):
         group = recordings[first : first + GROUP]
-        audio = np.zeros((len(group), max(frames[first : first + GROUP]) * HOP), np.float32)
+        audio = np.zeros(
+            (len(group), max(frames[first : first + GROUP]) * TOKEN_SAMPLES), np.float32
+        )
         for row, recording in enumerate(group):
-            audio[row, : len(recording.samples)] = hear.normalize(recording.samples)
+            audio[row, : len(recording.samples)] = normalize(recording.samples)
         groups.append(torch.from_numpy(audio))
-    labels = [hear.frame_labels(r, n) for r, n in zip(recordings, frames, strict=True)]
+    labels = [frame_labels(r, n) for r, n in zip(recordings, frames, strict=True)]
     joined = {k: torch.from_numpy(np.concatenate([item[k] for item in labels])) for k in labels[0]}
-    texts = [write.text_of(tokenizer, r, n, rng) for r, n in zip(recordings, frames, strict=True)]
+    texts = [text_of(tokenizer, r, n, rng) for r, n in zip(recordings, frames, strict=True)]
     return Batch(groups, joined, texts)
 
 
@@ -112,29 +123,33 @@ def main() -> None:
     tokenizer = Qwen2Tokenizer.from_pretrained(tokens)
     model = make_model(make_config(tokenizer))
     hidden = model.lm_head.in_features
-    ears, pens = hear.Heads(hidden, hear.CHANNELS), write.Heads(hidden)
+    frame_heads, heads = FrameHeads(hidden, CHANNELS), TextHeads(hidden)
     if args.weights:
         args.run.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(args.run / "tokenizer")
         start = type(model).from_pretrained(args.weights, dtype=torch.float32)
         model.load_state_dict(start.state_dict())
     elif not args.after:
-        state = torch.load(args.run / "hear.pt", weights_only=True)
+        state = torch.load(args.run / "encoders.pt", weights_only=True)
         model.load_state_dict(state["model"])
-        ears.load_state_dict(state["heads"])
+        frame_heads.load_state_dict(state["heads"])
     else:
         state = torch.load(args.run / f"{args.after}.pt", weights_only=True)
         model.load_state_dict(state["model"])
-        if "ears" in state:
-            ears.load_state_dict(state["ears"], strict=False)
-        pens.load_state_dict(state["heads"], strict=False)
+        if "frame_heads" in state:
+            frame_heads.load_state_dict(state["frame_heads"], strict=False)
+        heads.load_state_dict(state["heads"], strict=False)
     lm = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     encoders = [p for n, p in model.model.named_parameters() if not n.startswith("language_model")]
     encoder_peak, lm_peak = args.peaks
     optimizer = torch.optim.AdamW(
         [
-            {"params": [*encoders, *ears.parameters()], "lr": encoder_peak, "weight_decay": 0.01},
-            {"params": [*lm, *pens.parameters()], "lr": lm_peak, "weight_decay": 0.05},
+            {
+                "params": [*encoders, *frame_heads.parameters()],
+                "lr": encoder_peak,
+                "weight_decay": 0.01,
+            },
+            {"params": [*lm, *heads.parameters()], "lr": lm_peak, "weight_decay": 0.05},
         ],
         betas=(0.9, 0.98),
     )
@@ -142,12 +157,12 @@ def main() -> None:
         optimizer, lambda s: min((s + 1) / 50, 1 - 0.9 * s / args.steps)
     )
     checkpoint = args.run / f"{args.phase}.pt"
-    parts = {"model": model, "ears": ears, "heads": pens}
+    parts = {"model": model, "frame_heads": frame_heads, "heads": heads}
     parts |= {"optimizer": optimizer, "schedule": schedule}
     first = checkpoints.resume(checkpoint, **parts)
     rng = np.random.default_rng(3)
-    unheard = Composer(Synthesizer(), 98, held_out=True)
-    held_out = batch(unheard, tokenizer, rng, 48, args.longest)
+    unseen = Composer(Synthesizer(), 98, held_out=True)
+    held_out = batch(unseen, tokenizer, rng, 48, args.longest)
 
     batches = DataLoader(
         Batches(tokens, args.seed, args.rows, args.longest),
@@ -159,16 +174,16 @@ def main() -> None:
     started = time.monotonic()
     for step, given in enumerate(batches, first):
         with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not args.frozen):
-            embeddings, sounds, uneven = given.heard(model)
-        heard = ears.losses(torch.cat(embeddings), sounds, given.labels)
+            embeddings, sounds, uneven = given.encoded(model)
+        frames = frame_heads.losses(torch.cat(embeddings), sounds, given.labels)
         if step < args.alone:
             embeddings = [row.detach() for row in embeddings]
         rows = [t.with_audio(e) for t, e in zip(given.texts, embeddings, strict=True)]
-        text, labels, right = write.forward(model, pens, rows, noise=0.1)
-        hearing = torch.stack([ears.WEIGHTS[k] * v for k, v in heard.items()]).sum()
-        loss = write.total(text, labels)
+        text, labels, right = forward(model, heads, rows, noise=0.1)
+        frame_loss = torch.stack([frame_heads.WEIGHTS[k] * v for k, v in frames.items()]).sum()
+        loss = total(text, labels)
         if not args.frozen:
-            loss = loss + hearing + hear.LEVELLING * uneven
+            loss = loss + frame_loss + LEVELING * uneven
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(encoders, 1.0)
@@ -176,7 +191,7 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         if step % 20 == 0:
-            shown = {**heard, **labels, "uneven": uneven}
+            shown = {**frames, **labels, "uneven": uneven}
             pace = (time.monotonic() - started) / (step - first + 1)
             print(
                 f"{args.phase} {step}/{args.steps} text {text.item():.3f} "
@@ -187,9 +202,9 @@ def main() -> None:
             )
         if step % 100 == 99 or step == args.steps - 1:
             with torch.no_grad():
-                embeddings, _, _ = held_out.heard(model)
+                embeddings, _, _ = held_out.encoded(model)
                 rows = [t.with_audio(e) for t, e in zip(held_out.texts, embeddings, strict=True)]
-                text, _, right = write.forward(model, pens, rows, 0.0)
+                text, _, right = forward(model, heads, rows, 0.0)
             share = right.float().mean()
             print(f"{args.phase} {step} held-out text {text:.3f} right {share:.4f}", flush=True)
             checkpoints.save(checkpoint, step + 1, **parts)

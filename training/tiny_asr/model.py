@@ -12,15 +12,10 @@ from transformers import (
 
 from training.tiny_asr.encoder import encoded
 from training.tiny_asr.recordings import WORDS
-
-HOP = 3200
-"""Samples per audio token, 7.5 tokens a second, as in the 7B model."""
+from vibevoice_core.prompt import SYSTEM, user_text
 
 SOUNDS = 8
 """Steps of the encoder's third stage, 60 a second, per audio token."""
-
-SYSTEM = "You are a helpful assistant that transcribes audio input into text output in JSON format."
-KEYS = "Start time, End time, Speaker ID, Content"
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -41,18 +36,18 @@ _QWEN2_SPLIT = (
 )
 
 
-def prompt(duration: float, audio_tokens: int) -> str:
-    """What the model is asked (VibeVoice's own prompt), for `duration` seconds of audio."""
+def prompt(seconds: float, audio_tokens: int, info: str = "") -> str:
+    """VibeVoice's prompt for a recording of so many seconds, its audio as placeholders; `info` as
+    for `user_text`."""
     return (
         f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
         f"<|object_ref_start|>{'<|box_start|>' * audio_tokens}<|object_ref_end|>\n"
-        f"This is a {duration:.2f} seconds audio, please transcribe it with these keys: {KEYS}"
-        "<|im_end|>\n<|im_start|>assistant\n"
+        f"{user_text(seconds, info)}<|im_end|>\n<|im_start|>assistant\n"
     )
 
 
 def make_tokenizer() -> Qwen2Tokenizer:
-    """A byte-level BPE like Qwen2's, its few merges learnt from the prompt and the answers."""
+    """A byte-level BPE like Qwen2's, its few merges learned from the prompt and the answers."""
     segments = [
         f'[{{"Start":0.1,"End":2.3,"Speaker":0,"Content":"{word} {word}"}},'
         f'{{"Start":4.5,"End":6.7,"Speaker":1,"Content":"{word} {word}"}}]'
@@ -131,7 +126,7 @@ def make_config(tokenizer: Qwen2Tokenizer) -> VibeVoiceAsrConfig:
 
 
 def make_model(config: VibeVoiceAsrConfig) -> VibeVoiceAsrForConditionalGeneration:
-    """Random weights; PyTorch's own in the encoders, so that audio is heard from step 1."""
+    """Random weights; PyTorch's own in the encoders, so that the audio counts from step 1."""
     model = VibeVoiceAsrForConditionalGeneration(config)
     for name, module in model.model.named_modules():
         if "tokenizer_encoder" in name and isinstance(module, torch.nn.Conv1d | torch.nn.Linear):
@@ -140,7 +135,7 @@ def make_model(config: VibeVoiceAsrConfig) -> VibeVoiceAsrForConditionalGenerati
 
 
 @dataclass(frozen=True)
-class Hearing:
+class EncoderOutput:
     embeddings: torch.Tensor
     """(rows, tokens, hidden)."""
     sounds: torch.Tensor
@@ -150,8 +145,8 @@ class Hearing:
     norm between them, so they can grow until the blocks, each behind a norm, add nothing."""
 
 
-def encode(model: VibeVoiceAsrForConditionalGeneration, audio: torch.Tensor) -> Hearing:
-    """What the encoders hear in audio (rows, samples), float32 at 24 kHz, whole tokens of samples.
+def encode(model: VibeVoiceAsrForConditionalGeneration, audio: torch.Tensor) -> EncoderOutput:
+    """What the encoders give for audio (rows, samples), float32 at 24 kHz, whole tokens of samples.
 
     transformers' `get_audio_features` runs its encoders under `no_grad`; this does not.
     """
@@ -159,7 +154,7 @@ def encode(model: VibeVoiceAsrForConditionalGeneration, audio: torch.Tensor) -> 
     acoustic = encoded(parts.acoustic_tokenizer_encoder, audio)
     semantic = encoded(parts.semantic_tokenizer_encoder, audio)
     levels = torch.stack([x.float().pow(2).mean() for x in (*acoustic, *semantic)])
-    return Hearing(
+    return EncoderOutput(
         parts.multi_modal_projector(acoustic[-1], semantic[-1]).float(),
         acoustic[2].unflatten(1, (-1, SOUNDS)).float(),
         (levels + 1e-6).log().square().mean(),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import soxr
 
-from training.tiny_asr.espeak import RATE, Speech, Synthesizer, Voice, fundamental
+from training.tiny_asr.espeak import Speech, Synthesizer, Voice, fundamental
+from vibevoice_core.audio import SAMPLE_RATE
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -54,7 +55,7 @@ class Recording:
 
     @property
     def duration(self) -> float:
-        return len(self.samples) / RATE
+        return len(self.samples) / SAMPLE_RATE
 
     def answer(self) -> str:
         """The transcript as VibeVoice-ASR writes it: compact JSON with its four keys."""
@@ -103,7 +104,7 @@ class Composer:
     def _draw(self) -> Voice:
         rng = self._rng
         if self._held_out:
-            # A held-out voice is a new variant; every third also has an accent never heard.
+            # A held-out voice is a new variant; every third also has an accent never trained on.
             accents = HELD_OUT_ACCENTS if rng.random() < 0.33 else ACCENTS
             pace = int(rng.choice([128, 143, 158, 173]))
             return Voice(
@@ -163,12 +164,14 @@ class Composer:
             if speech is None:
                 return None
             if index:
-                gap = int(self._rng.uniform(0.02, 0.35) * RATE)
+                gap = int(self._rng.uniform(0.02, 0.35) * SAMPLE_RATE)
                 pieces.append(np.zeros(gap, np.float32))
                 position += gap
             pieces.append(speech.samples)
-            times.append((word, position / RATE, (position + len(speech.samples)) / RATE))
-            phones += [(name, position / RATE + start) for name, start in speech.phones]
+            times.append(
+                (word, position / SAMPLE_RATE, (position + len(speech.samples)) / SAMPLE_RATE)
+            )
+            phones += [(name, position / SAMPLE_RATE + start) for name, start in speech.phones]
             position += len(speech.samples)
         return Speech(np.concatenate(pieces), tuple(times), tuple(phones))
 
@@ -181,15 +184,15 @@ class Composer:
         voices = self.voices(speakers)
         gains = 10 ** (rng.uniform(-4, 4, speakers) / 20)
         lead = float(rng.exponential(0.35)) if rng.random() < 0.9 else float(rng.uniform(1, 4))
-        pieces: list[np.ndarray] = [np.zeros(int(lead * RATE), np.float32)]
+        pieces: list[np.ndarray] = [np.zeros(int(lead * SAMPLE_RATE), np.float32)]
         position = len(pieces[0])
         order: list[int] = []
         segments: list[Segment] = []
         current = int(rng.integers(speakers))
         while True:
             speech = self.utterance(voices[current], most_words)
-            offset = position / RATE
-            if segments and offset + len(speech.samples) / RATE > seconds:
+            offset = position / SAMPLE_RATE
+            if segments and offset + len(speech.samples) / SAMPLE_RATE > seconds:
                 break
             if current not in order:
                 order.append(current)
@@ -204,10 +207,10 @@ class Composer:
             least = TURN_PAUSE + 0.1 if following == current else 0.15
             pause = least + float(rng.exponential(0.4))
             current = following
-            pieces.append(np.zeros(int(pause * RATE), np.float32))
-            position += int(pause * RATE)
+            pieces.append(np.zeros(int(pause * SAMPLE_RATE), np.float32))
+            position += int(pause * SAMPLE_RATE)
         tail = float(rng.exponential(0.5)) if rng.random() < 0.9 else float(rng.uniform(1, 4))
-        pieces[-1] = np.zeros(int(tail * RATE), np.float32)
+        pieces[-1] = np.zeros(int(tail * SAMPLE_RATE), np.float32)
         samples = np.concatenate(pieces)
         if not clean:
             samples = degrade(samples, rng)
@@ -217,7 +220,7 @@ class Composer:
 def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Room, line and noise: a decaying echo, a lost band and a noise floor, each by chance."""
     if rng.random() < 0.25:
-        length = int(rng.uniform(0.05, 0.4) * RATE)
+        length = int(rng.uniform(0.05, 0.4) * SAMPLE_RATE)
         echo = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
         echo *= rng.uniform(0.1, 0.5) / np.sqrt(np.sum(echo**2))
         echo[0] = 1.0
@@ -226,8 +229,8 @@ def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         samples = wet[: len(samples)].astype(np.float32)
     if rng.random() < 0.2:
         narrow = int(rng.choice([8000, 11025, 16000]))
-        there = soxr.resample(samples, RATE, narrow)
-        back = soxr.resample(there, narrow, RATE)[: len(samples)]
+        there = soxr.resample(samples, SAMPLE_RATE, narrow)
+        back = soxr.resample(there, narrow, SAMPLE_RATE)[: len(samples)]
         samples = np.pad(back, (0, len(samples) - len(back))).astype(np.float32)
     if rng.random() < 0.6:
         level = np.sqrt(np.mean(samples**2)) * 10 ** (-rng.uniform(20, 50) / 20)

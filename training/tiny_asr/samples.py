@@ -16,9 +16,11 @@ import httpx2
 import numpy as np
 import soundfile
 
-from training.tiny_asr.espeak import RATE, Synthesizer
+from training.tiny_asr.espeak import Synthesizer
 from training.tiny_asr.evaluate import ask, segments
 from training.tiny_asr.recordings import Composer, Recording
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.speakers import label
 
 SAMPLES = {
     "one-speaker": (8.0, 1, 2),
@@ -33,7 +35,7 @@ TOLERANCE = 0.2
 def wav(recording: Recording) -> bytes:
     data = io.BytesIO()
     samples = recording.samples * (0.7 / np.abs(recording.samples).max())
-    soundfile.write(data, samples, RATE, "PCM_16", format="WAV")
+    soundfile.write(data, samples, SAMPLE_RATE, "PCM_16", format="WAV")
     return data.getvalue()
 
 
@@ -47,14 +49,14 @@ def candidates(
             yield seed, recording
 
 
-def is_right(recording: Recording, heard: list[dict]) -> bool:
+def is_right(recording: Recording, found: list[dict]) -> bool:
     """Whether words, speakers and times are those of the recording."""
-    return len(heard) == len(recording.segments) and all(
+    return len(found) == len(recording.segments) and all(
         got["text"] == want.text
         and got["speaker"] == want.speaker
         and abs(got["start"] - want.start) <= TOLERANCE
         and abs(got["end"] - want.end) <= TOLERANCE
-        for want, got in zip(recording.segments, heard, strict=True)
+        for want, got in zip(recording.segments, found, strict=True)
     )
 
 
@@ -65,7 +67,7 @@ def write(folder: Path, name: str, recording: Recording, data: bytes) -> None:
         {
             "start": round(s.start, 2),
             "end": round(s.end, 2),
-            "speaker": "ABC"[s.speaker],
+            "speaker": label(s.speaker),
             "text": s.text,
         }
         for s in recording.segments

@@ -1,0 +1,145 @@
+"""The speech service: the speech models of this process by the names that clients use.
+
+Each model has a worker process of its own: a model that crashes, hangs or runs out of memory
+affects no request to another one.
+"""
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from anyio import CapacityLimiter
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+
+from vibevoice_proxy.admission import Admission
+from vibevoice_proxy.decoder import AudioDecoder
+from vibevoice_proxy.errors import InvalidRequest, ModelNotFound, UpstreamUnavailable
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.speech.metrics import SpeechMetrics
+from vibevoice_proxy.speech.voice_samples import VoiceSamples
+from vibevoice_proxy.speech.voice_store import VoiceStore
+from vibevoice_tts import MODELS, ModelConfig, Synthesizer, open_worker, routes
+
+LARGE_REQUESTS = 8
+"""Speech requests of up to 16 MiB that are read and decoded at the same time."""
+ENCODERS = max(2, (os.cpu_count() or 1) // 2)
+"""Threads that encode speech: more of them than processors would only delay the event loop."""
+
+
+class SpeechService:
+    """What all speech requests share; made once for each process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        models: Mapping[str, Synthesizer],
+        samples: VoiceSamples,
+        metrics: SpeechMetrics,
+    ) -> None:
+        """`models`: the served models by their own names, the default first."""
+        self.settings = settings
+        self.samples = samples
+        self.metrics = metrics
+        self.encoders = CapacityLimiter(ENCODERS)
+        self.large_requests = Admission(
+            LARGE_REQUESTS, settings.tts_max_queue, settings.queue_timeout
+        )
+        """Bounds the memory of requests that bring a voice: their bodies are read whole."""
+        self._models = models
+        self._routes = routes(tuple(card for card in MODELS if card.name in models))
+        metrics.watch(self.models)
+
+    @property
+    def model_names(self) -> Sequence[str]:
+        """Every name that a client may use, the models' own first."""
+        return list(self._routes)
+
+    @property
+    def models(self) -> list[Synthesizer]:
+        """The models, the default first."""
+        return list(self._models.values())
+
+    async def check_health(self) -> dict[str, str]:
+        """Each model → `ok`, or why it cannot speak now."""
+        return {
+            model.name: "ok" if model.is_ready else model.unready_message for model in self.models
+        }
+
+    def find(self, name: str) -> Synthesizer:
+        """The model that `name` means; raises ModelNotFound. Unless names are strict, an unknown
+        one means the default model."""
+        if not self._models:
+            raise ModelNotFound("This server does not speak (TTS_MODEL_TYPE=off).", param="model")
+        card = self._routes.get(name)
+        if card is None and self.settings.strict_model_names and name:
+            raise ModelNotFound(
+                f"The model {name!r} does not exist. Models: {', '.join(self.model_names)}.",
+                param="model",
+            )
+        return self._models[card.name] if card else self.models[0]
+
+    def has_voice(self, name: str) -> bool:
+        """Whether a model has a voice or an alias of this name, as far as is known by now."""
+        return any(model.has_voice(name) for model in self.models)
+
+    def check_cloning(self) -> None:
+        """Raises InvalidRequest when no model here clones voices, UpstreamUnavailable while the
+        voices of one that does are not known yet."""
+        cloning = [model for model in self.models if model.clones]
+        if not cloning:
+            able = [card for card in MODELS if card.clones]
+            raise InvalidRequest(
+                f"No model served here can clone voices; {' or '.join(c.name for c in able)} can "
+                f"(TTS_MODEL_TYPE={' or '.join([*(c.setting for c in able), 'both'])})."
+            )
+        for model in cloning:
+            if model.info is None:
+                raise UpstreamUnavailable(model.unready_message, code="speech_unavailable")
+
+
+@asynccontextmanager
+async def open_speech(
+    settings: Settings, decoder: AudioDecoder, registry: CollectorRegistry
+) -> AsyncIterator[SpeechService]:
+    """The service with its workers, started but not waited for, and stopped when the block ends;
+    it counts in `registry`."""
+    metrics = SpeechMetrics(registry)
+    store = None
+    if settings.voice_uploads:
+        store = VoiceStore(Path(settings.voice_dir), settings.max_voices)
+    async with AsyncExitStack() as workers:
+        models: dict[str, Synthesizer] = {}
+        for card in settings.speech_models:
+            config = ModelConfig(
+                card.kind,
+                **card.folders(settings.models_folder),
+                cache=settings.tts_voice_cache,
+                device=settings.tts_device,
+                dtype=settings.tts_dtype,
+                attention=settings.attn_implementation,
+                capacity=settings.tts_batch_size,
+            )
+            worker = await workers.enter_async_context(
+                open_worker(
+                    config,
+                    start_timeout=settings.tts_start_timeout,
+                    hang_timeout=settings.tts_hang_timeout,
+                )
+            )
+            models[card.name] = Synthesizer(
+                worker,
+                max_waiting=settings.tts_max_queue,
+                passage_chars=settings.tts_passage_chars,
+            )
+        yield SpeechService(
+            settings, models=models, samples=VoiceSamples(decoder, store), metrics=metrics
+        )
+
+
+def speech_of(request: Request) -> SpeechService:
+    """The speech service of the process that serves `request`."""
+    return cast(SpeechService, request.state.speech)

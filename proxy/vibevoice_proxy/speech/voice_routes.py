@@ -1,0 +1,158 @@
+"""/v1/audio/voices and /v1/audio/models: what can speak; voices to clone are stored and deleted.
+
+Listings come in both shapes in use; stored voices are openai 3.52's `VoiceCreateParams`, `Voice`.
+"""
+
+from typing import Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Request
+from starlette.datastructures import FormData
+
+from vibevoice_proxy.errors import Forbidden, InvalidRequest, VoiceNotFound
+from vibevoice_proxy.speech.service import SpeechService, speech_of
+from vibevoice_proxy.speech.voice_samples import MAX_BYTES, warning_of
+from vibevoice_proxy.speech.voice_store import MAX_CONSENT, MAX_NAME, StoredVoice, VoiceStore
+from vibevoice_proxy.upload import receive_form, uploaded_file
+
+BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["name", "audio_sample"],
+                    "properties": {
+                        "name": {"type": "string", "maxLength": MAX_NAME},
+                        "audio_sample": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "6 to 30 s of one speaker; `file` means the same.",
+                        },
+                        "consent": {
+                            "type": "string",
+                            "maxLength": MAX_CONSENT,
+                            "description": "What refers to the speaker's consent; kept with it.",
+                        },
+                        "type": {"type": "string", "enum": ["audio_sample"]},
+                    },
+                }
+            }
+        },
+    }
+}
+
+router = APIRouter()
+
+
+@router.get("/v1/audio/voices")
+@router.get("/audio/voices", include_in_schema=False)
+async def list_voices(request: Request, model: str = "") -> dict[str, Any]:
+    """The voices of `model`, or of all models; each once, with the models that have it. Stored
+    voices come last."""
+    service = speech_of(request)
+    chosen = [service.find(model)] if model else service.models
+    models: dict[str, list[str]] = {}
+    for synthesizer in chosen:
+        for voice in synthesizer.info.voices if synthesizer.info else ():
+            models.setdefault(voice, []).append(synthesizer.name)
+    listed = [
+        {"id": voice, "name": voice, "object": "voice", "models": names}
+        for voice, names in models.items()
+    ]
+    cloning = [one.name for one in chosen if one.clones]
+    if service.samples.store is not None and cloning:
+        stored = await to_thread.run_sync(service.samples.store.voices)
+        listed += [{**_describe(voice), "models": cloning} for voice in stored]
+    return _listing("voices", listed)
+
+
+@router.get("/v1/audio/models")
+@router.get("/audio/models", include_in_schema=False)
+async def list_speech_models(request: Request) -> dict[str, Any]:
+    """The models that speak, and their other names."""
+    names = speech_of(request).model_names
+    return _listing("models", [{"id": name, "name": name, "object": "model"} for name in names])
+
+
+@router.post("/v1/audio/voices", openapi_extra=BODY)
+@router.post("/audio/voices", include_in_schema=False)
+async def create_voice(request: Request) -> dict[str, Any]:
+    """Store the recording of a voice, so that speech can be made with it."""
+    service = speech_of(request)
+    store = _store(service)
+    service.check_cloning()
+    settings = service.settings
+    received = receive_form(
+        request,
+        min(settings.max_upload_bytes, MAX_BYTES),
+        timeout=settings.upload_timeout,
+        spool_dir=settings.spool_dir or None,
+    )
+    async with received as form:
+        name = _text(form, "name", MAX_NAME)
+        if not name:
+            raise InvalidRequest("The field name is missing.", param="name")
+        if service.has_voice(name):
+            raise InvalidRequest(f"There is a voice {name!r} already.", param="name")
+        consent = _text(form, "consent", MAX_CONSENT)
+        if form.get("type", "audio_sample") != "audio_sample":
+            raise InvalidRequest(
+                "Voices are made of recordings alone; expected type audio_sample.", param="type"
+            )
+        upload = uploaded_file(form, "audio_sample", "file")
+        samples = await service.samples.decode(upload.file, "audio_sample")
+    voice = await to_thread.run_sync(store.add, name, samples, consent)
+    warning = warning_of(samples)
+    return _describe(voice) | ({"warning": warning} if warning else {})
+
+
+@router.delete("/v1/audio/voices/{voice_id}")
+@router.delete("/audio/voices/{voice_id}", include_in_schema=False)
+async def delete_voice(voice_id: str, request: Request) -> dict[str, Any]:
+    """Remove a stored voice."""
+    store = _store(speech_of(request))
+    if not await to_thread.run_sync(store.remove, voice_id):
+        raise VoiceNotFound("There is no stored voice with this id.", param="voice_id")
+    return {"id": voice_id, "deleted": True, "object": "audio.voice.deleted"}
+
+
+def _describe(voice: StoredVoice) -> dict[str, Any]:
+    """A stored voice as OpenAI's API has it, and the seconds of speech in it."""
+    return {
+        "id": voice.id,
+        "created_at": voice.created,
+        "name": voice.name,
+        "object": "audio.voice",
+        "type": "audio_sample",
+        "seconds": round(voice.seconds, 2),
+    }
+
+
+def _listing(key: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"object": "list", "data": items, key: items}
+
+
+def _store(service: SpeechService) -> VoiceStore:
+    if service.samples.store is None:
+        raise Forbidden(
+            "Storing voices is switched off on this server (VIBEVOICE_VOICE_UPLOADS). A recording "
+            "can be sent with a request for speech instead, as ref_audio.",
+            code="voice_uploads_off",
+        )
+    return service.samples.store
+
+
+def _text(form: FormData, field: str, most: int) -> str:
+    """A text field without space around it, empty where it is not there."""
+    value = form.get(field, "")
+    if not isinstance(value, str):
+        raise InvalidRequest(f"The field {field} is a file; expected text.", param=field)
+    value = value.strip()
+    if len(value) > most or not value.isprintable():
+        raise InvalidRequest(
+            f"Invalid value for {field}: expected at most {most} printable characters.",
+            param=field,
+        )
+    return value

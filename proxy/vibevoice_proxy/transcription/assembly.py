@@ -1,0 +1,165 @@
+"""The sections of a recording, recognized side by side and assembled into one transcript."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import monotonic
+from typing import Protocol
+
+import anyio
+
+from vibevoice_proxy.errors import UpstreamError
+from vibevoice_proxy.transcription.sections import Recording, Section
+from vibevoice_proxy.transcription.transcript import Segment, Transcript, Usage
+
+logger = logging.getLogger(__name__)
+
+
+class Recognizer(Protocol):
+    """What recognizes the sections: VibeVoice on our engine, or another transcription server."""
+
+    def recognize(
+        self, section: Section, info: str, language: str | None, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """The segments of one section, its times and speakers its own; then its transcript, whose
+        segments are left out. Closing the iterator stops the work.
+
+        `info` is what is told beside the audio and may be empty, `language` what the client named.
+
+        Raises InvalidAudio when the recording is refused and an UpstreamError for everything else
+        that keeps the answer from being whole.
+        """
+        ...
+
+    async def check_health(self) -> None:
+        """Raises an UpstreamError when requests cannot be served now."""
+        ...
+
+
+async def assemble(
+    recognizer: Recognizer,
+    recording: Recording,
+    info: str,
+    language: str | None,
+    request_id: str,
+    *,
+    concurrency: int,
+) -> AsyncGenerator[Segment | Transcript]:
+    """Each segment as soon as `recognizer` has written it, and the transcript at the end.
+
+    At most `concurrency` sections are recognized at a time. With several sections, the number of
+    the section is part of the speakers' labels: whether A of one section (A1) is A of the next
+    (A2) is not known. Closing the iterator stops the recognizer's work. Raises what
+    `Recognizer.recognize` raises, and an UpstreamError when there is no transcript at all.
+    """
+    started = monotonic()
+    segments: list[Segment] = []
+    ends: list[Transcript] = []
+    if len(recording.sections) == 1:
+        results = _recognize(recognizer, recording.sections[0], info, language, request_id)
+    else:
+        results = _recognize_all(
+            recognizer, recording.sections, info, language, request_id, concurrency
+        )
+    async with aclosing(results):
+        async for result in results:
+            if isinstance(result, Segment):
+                segments.append(result)
+                yield result
+            else:
+                ends.append(result)
+    if not segments and any(end.truncated for end in ends):
+        raise UpstreamError("The model gave no transcript of the recording.")
+    logger.info(
+        "%s transcribed %d segments in %.2f s", request_id, len(segments), monotonic() - started
+    )
+    reasons = dict.fromkeys(end.truncated for end in ends if end.truncated)
+    yield Transcript(
+        tuple(segments),
+        recording.duration,
+        _total([end.usage for end in ends if end.usage]),
+        language or next((end.language for end in ends if end.language), None),
+        ",".join(reasons) or None,
+    )
+
+
+async def _recognize_all(
+    recognizer: Recognizer,
+    sections: tuple[Section, ...],
+    info: str,
+    language: str | None,
+    request_id: str,
+    concurrency: int,
+) -> AsyncGenerator[Segment | Transcript]:
+    """The results of all sections, in their order and at their times."""
+    slots = asyncio.Semaphore(concurrency)
+
+    # Cancelled by their scopes: cancelling a task would not wait for a thread that reads.
+    scopes = [anyio.CancelScope() for _ in sections]
+
+    async def work(number: int, results: asyncio.Queue[Segment | Transcript | None]) -> None:
+        section_id = f"{request_id}-{number}"
+        answers = _recognize(recognizer, sections[number - 1], info, language, section_id)
+        try:
+            with scopes[number - 1]:
+                async with slots, aclosing(answers):
+                    async for answer in answers:
+                        results.put_nowait(answer)
+        finally:
+            results.put_nowait(None)
+
+    queues = [asyncio.Queue[Segment | Transcript | None]() for _ in sections]
+    tasks = [asyncio.create_task(work(n, queue)) for n, queue in enumerate(queues, 1)]
+    try:
+        for number, (section, queue, task) in enumerate(
+            zip(sections, queues, tasks, strict=True), 1
+        ):
+            while (result := await queue.get()) is not None:
+                if isinstance(result, Segment):
+                    result = _placed(result, section.start, number)
+                yield result
+            await task  # raises what ended it early
+    finally:
+        for scope in scopes:
+            scope.cancel()
+        # The sections' files are closed after this; shielded, since the request may be cancelled.
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _recognize(
+    recognizer: Recognizer,
+    section: Section,
+    info: str,
+    language: str | None,
+    request_id: str,
+) -> AsyncGenerator[Segment | Transcript]:
+    """As `Recognizer.recognize`; a silent section is not sent."""
+    if section.is_silent:
+        yield Transcript((), section.duration)
+        return
+    async with aclosing(recognizer.recognize(section, info, language, request_id)) as results:
+        async for result in results:
+            yield result
+
+
+def _placed(segment: Segment, start: float, number: int) -> Segment:
+    """`segment` of the section `number` that begins at `start` seconds."""
+    return Segment(
+        round(segment.start + start, 3),
+        round(segment.end + start, 3),
+        segment.speaker and f"{segment.speaker}{number}",
+        segment.text,
+    )
+
+
+def _total(sections: list[Usage]) -> Usage | None:
+    """The tokens of several sections."""
+    if not sections:
+        return None
+    return Usage(
+        sum(usage.input_tokens for usage in sections),
+        sum(usage.output_tokens for usage in sections),
+        sum(usage.audio_tokens for usage in sections),
+    )

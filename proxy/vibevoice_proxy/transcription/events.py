@@ -1,0 +1,102 @@
+"""A transcription as OpenAI's server-sent events (openai 3.52 `TranscriptionStreamEvent`)."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
+
+from vibevoice_proxy.streaming import EVENTS, StreamedAnswer, encode_event
+from vibevoice_proxy.transcription.formats import (
+    diarized_segment,
+    segment_id,
+    token_usage,
+    truncation,
+)
+from vibevoice_proxy.transcription.transcript import Segment, Transcript, speech_delta
+
+PING = b": ping\n\n"
+"""A comment, which clients skip; it keeps the connection alive on its way through proxies."""
+MAX_WAITING_EVENTS = 64
+"""The transcription pauses when the client is so many events behind."""
+
+
+def stream_events(
+    results: AsyncGenerator[Segment | Transcript],
+    response_format: str,
+    cleanup: AsyncExitStack,
+    ping_interval: float,
+) -> StreamedAnswer:
+    """`results` as they come, and a comment every `ping_interval` seconds without one, which may
+    also begin the answer. `cleanup` is closed at its end."""
+    events = transcription_events(results, response_format)
+    return StreamedAnswer(with_pings(events, ping_interval), EVENTS, cleanup=cleanup)
+
+
+async def with_pings(events: AsyncGenerator[bytes], ping_interval: float) -> AsyncGenerator[bytes]:
+    """`events`, and a comment whenever none came for `ping_interval` seconds."""
+    sender, receiver = anyio.create_memory_object_stream[bytes](MAX_WAITING_EVENTS)
+    # Cancelled by its scope: the cancellation of a task would not wait for a decoding thread.
+    scope = anyio.CancelScope()
+    producer = asyncio.create_task(_produce(events, sender, scope))
+    try:
+        with receiver:
+            while True:
+                event = PING
+                try:
+                    with anyio.move_on_after(ping_interval):
+                        event = await receiver.receive()
+                except anyio.EndOfStream:
+                    break
+                yield event
+        await producer  # raises what ended it early
+    finally:
+        scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.gather(producer, return_exceptions=True)
+
+
+async def _produce(
+    events: AsyncGenerator[bytes], sender: MemoryObjectSendStream[bytes], scope: anyio.CancelScope
+) -> None:
+    with scope:
+        async with sender, aclosing(events):
+            async for event in events:
+                await sender.send(event)
+
+
+async def transcription_events(
+    results: AsyncGenerator[Segment | Transcript], response_format: str
+) -> AsyncGenerator[bytes]:
+    """Deltas whose sum is the text of the last event, `transcript.text.done`.
+
+    With diarized_json each segment is an event as well.
+    """
+    diarized = response_format == "diarized_json"
+    text = ""
+    number = 0
+    async with aclosing(results):
+        async for result in results:
+            if isinstance(result, Transcript):
+                yield encode_event(
+                    {
+                        "type": "transcript.text.done",
+                        "text": result.text,
+                        "usage": token_usage(result),
+                        **truncation(result),
+                    }
+                )
+                continue
+            number += 1
+            if delta := speech_delta(text, result):
+                text += delta
+                yield encode_event(
+                    {
+                        "type": "transcript.text.delta",
+                        "delta": delta,
+                        **({"segment_id": segment_id(number)} if diarized else {}),
+                    }
+                )
+            if diarized:
+                yield encode_event(diarized_segment(number, result))

@@ -1,0 +1,185 @@
+"""A transcript in the six response formats of OpenAI's transcription API (openai 3.52 types)."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from vibevoice_core.speakers import UNKNOWN
+from vibevoice_proxy.transcription.transcript import Segment, Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A response body and its media type."""
+
+    body: str
+    media_type: str
+
+
+def render(transcript: Transcript, response_format: str) -> Rendering:
+    """`transcript` in one of RESPONSE_FORMATS; KeyError for any other name."""
+    media_type, write = _WRITERS[response_format]
+    return Rendering(write(transcript), media_type)
+
+
+def duration_usage(transcript: Transcript) -> dict[str, Any]:
+    """Usage by time: whole seconds, rounded up as OpenAI does."""
+    return {"type": "duration", "seconds": math.ceil(transcript.duration)}
+
+
+def token_usage(transcript: Transcript) -> dict[str, Any]:
+    """Usage by tokens; zeros where the engine was not asked."""
+    usage = transcript.usage
+    total, output, audio = (
+        (usage.input_tokens, usage.output_tokens, usage.audio_tokens) if usage else (0, 0, 0)
+    )
+    return {
+        "type": "tokens",
+        "input_tokens": total,
+        "output_tokens": output,
+        "total_tokens": total + output,
+        "input_token_details": {"audio_tokens": audio, "text_tokens": total - audio},
+    }
+
+
+def diarized_segment(number: int, segment: Segment) -> dict[str, Any]:
+    """OpenAI's diarized segment, which is its `transcript.text.segment` event as well."""
+    return {
+        "type": "transcript.text.segment",
+        "id": segment_id(number),
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "speaker": segment.speaker or UNKNOWN,
+    }
+
+
+def segment_id(number: int) -> str:
+    """1 → seg_001."""
+    return f"seg_{number:03d}"
+
+
+def truncation(transcript: Transcript) -> dict[str, str]:
+    """`truncated` and its reason, of a transcript that misses a part; nothing otherwise."""
+    return {"truncated": transcript.truncated} if transcript.truncated else {}
+
+
+def _usage(transcript: Transcript) -> dict[str, Any]:
+    return token_usage(transcript) if transcript.usage else duration_usage(transcript)
+
+
+def _json(transcript: Transcript) -> str:
+    return _dump({"text": transcript.text, "usage": _usage(transcript)})
+
+
+def _text(transcript: Transcript) -> str:
+    return transcript.text + "\n" if transcript.text else ""
+
+
+def _verbose_json(transcript: Transcript) -> str:
+    return _dump(
+        {
+            "task": "translate" if transcript.is_translation else "transcribe",
+            "language": transcript.language or UNKNOWN,
+            "duration": transcript.duration,
+            "text": transcript.text,
+            "segments": [
+                {
+                    "id": index,
+                    "seek": 0,
+                    "start": segment.start,
+                    "end": segment.end,
+                    "text": segment.text,
+                    "tokens": [],
+                    "temperature": 0.0,
+                    "avg_logprob": 0.0,
+                    "compression_ratio": 1.0,
+                    "no_speech_prob": 0.0 if segment.is_speech else 1.0,
+                    "speaker": segment.speaker,
+                }
+                for index, segment in enumerate(transcript.segments)
+            ],
+            "usage": duration_usage(transcript),
+            **truncation(transcript),
+        }
+    )
+
+
+def _diarized_json(transcript: Transcript) -> str:
+    spoken = [segment for segment in transcript.segments if segment.is_speech]
+    return _dump(
+        {
+            "task": "transcribe",
+            "duration": transcript.duration,
+            "text": "\n".join(_with_speaker(segment, "{}: {}") for segment in spoken),
+            "segments": [
+                diarized_segment(number, segment)
+                for number, segment in enumerate(transcript.segments, 1)
+            ],
+            "usage": _usage(transcript),
+            **truncation(transcript),
+        }
+    )
+
+
+def _srt(transcript: Transcript) -> str:
+    named = _names_speakers(transcript)
+    cues = []
+    for number, segment in enumerate(transcript.segments, 1):
+        text = _with_speaker(segment, "{}: {}") if named else segment.text
+        times = f"{_timestamp(segment.start, ',')} --> {_timestamp(segment.end, ',')}"
+        cues.append(f"{number}\n{times}\n{_one_line(text)}\n")
+    return "\n".join(cues)
+
+
+def _vtt(transcript: Transcript) -> str:
+    named = _names_speakers(transcript)
+    cues = ["WEBVTT\n"]
+    for segment in transcript.segments:
+        # https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three are escaped, `-->` with them.
+        text = segment.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        if named and segment.speaker:
+            text = f"<v {segment.speaker}>{text}"
+        times = f"{_timestamp(segment.start, '.')} --> {_timestamp(segment.end, '.')}"
+        cues.append(f"{times}\n{_one_line(text)}\n")
+    return "\n".join(cues)
+
+
+def _names_speakers(transcript: Transcript) -> bool:
+    """Subtitles name the speakers when there are several to tell apart."""
+    return len({segment.speaker for segment in transcript.segments} - {None}) > 1
+
+
+def _with_speaker(segment: Segment, template: str) -> str:
+    return template.format(segment.speaker, segment.text) if segment.speaker else segment.text
+
+
+def _one_line(text: str) -> str:
+    """A blank line would end the cue."""
+    return " ".join(text.split())
+
+
+def _timestamp(seconds: float, decimal_mark: str) -> str:
+    milliseconds = round(seconds * 1000)
+    hours, milliseconds = divmod(milliseconds, 3_600_000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    whole, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02d}:{minutes:02d}:{whole:02d}{decimal_mark}{milliseconds:03d}"
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+_JSON = "application/json"
+_WRITERS: dict[str, tuple[str, Callable[[Transcript], str]]] = {
+    "json": (_JSON, _json),
+    "text": ("text/plain; charset=utf-8", _text),
+    "srt": ("application/x-subrip; charset=utf-8", _srt),
+    "verbose_json": (_JSON, _verbose_json),
+    "vtt": ("text/vtt; charset=utf-8", _vtt),
+    "diarized_json": (_JSON, _diarized_json),
+}
+RESPONSE_FORMATS = tuple(_WRITERS)

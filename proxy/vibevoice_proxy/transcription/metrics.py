@@ -1,0 +1,80 @@
+"""What the process counts of its transcriptions, for Prometheus."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from vibevoice_proxy.admission import Admission
+from vibevoice_proxy.metrics import SECONDS
+
+RATIOS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
+"""Buckets of seconds of work for a second of audio."""
+
+
+class TranscriptionMetrics:
+    """Counters, gauges and histograms of transcription in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._audio_seconds = Counter(
+            "vibevoice_audio_seconds", "Seconds of audio transcribed.", registry=registry
+        )
+        self._real_time_factor = Histogram(
+            "vibevoice_real_time_factor",
+            "Seconds of transcribing for a second of audio.",
+            buckets=RATIOS,
+            registry=registry,
+        )
+        self._decode_seconds = Histogram(
+            "vibevoice_decode_seconds",
+            "Seconds in which an upload was decoded.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._first_segment_seconds = Histogram(
+            "vibevoice_first_segment_seconds",
+            "Seconds from the end of decoding to the first segment.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._upstream_errors = Counter(
+            "vibevoice_upstream_errors",
+            "Failures of the engine or of the translating model, by error code.",
+            ("upstream", "code"),
+            registry=registry,
+        )
+        self._loops = Counter(
+            "vibevoice_loops",
+            "Answers in which the model repeated itself without end, by what became of them.",
+            ("outcome",),
+            registry=registry,
+        )
+        for outcome in ("recovered", "truncated"):
+            self._loops.labels(outcome)
+
+    def decoded(self, seconds: float) -> None:
+        """Count an upload that was decoded in so many seconds."""
+        self._decode_seconds.observe(seconds)
+
+    def first_segment(self, seconds: float) -> None:
+        """Count the first segment of a recording, so many seconds after it was decoded."""
+        self._first_segment_seconds.observe(seconds)
+
+    def transcribed(self, audio_seconds: float, seconds: float) -> None:
+        """Count a recording of `audio_seconds` that was transcribed in `seconds`."""
+        self._audio_seconds.inc(audio_seconds)
+        self._real_time_factor.observe(seconds / audio_seconds)
+
+    def upstream_error(self, upstream: str, code: str | None) -> None:
+        """Count a request to `upstream` (asr, translate) that failed with an error of that code."""
+        self._upstream_errors.labels(upstream, code or "none").inc()
+
+    def loop(self, *, recovered: bool) -> None:
+        """Count a loop of the model, which the proxy left or did not."""
+        self._loops.labels("recovered" if recovered else "truncated").inc()
+
+    def watch(self, admission: Admission) -> None:
+        """Add two gauges that are read from `admission` whenever the metrics are read."""
+        for name, text, count in (
+            ("vibevoice_in_flight", "Recordings being served.", lambda: admission.in_flight),
+            ("vibevoice_waiting", "Requests in the queue.", lambda: admission.waiting),
+        ):
+            Gauge(name, text, registry=self._registry).set_function(count)

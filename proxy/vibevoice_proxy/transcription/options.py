@@ -1,0 +1,167 @@
+"""What a client asks for: the text fields of a transcription form, checked."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import FormData
+
+from vibevoice_core.prompt import clean_words
+from vibevoice_proxy.errors import InvalidRequest, ModelNotFound
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.transcription.formats import RESPONSE_FORMATS
+
+TRANSLATION_FORMATS = tuple(name for name in RESPONSE_FORMATS if name != "diarized_json")
+STREAMED_FORMATS = ("json", "text", "diarized_json")
+MAX_KNOWN_SPEAKERS = 4
+_LISTS = (
+    "languages",
+    "keywords",
+    "hotwords",
+    "include",
+    "timestamp_granularities",
+    "known_speaker_names",
+    "known_speaker_references",
+)
+_WRITTEN_PLAIN = "hotwords"
+"""vLLM's field, which has no brackets there."""
+Language = Annotated[str, Field(max_length=64)]
+
+
+def body_schema(options: type["RecordingOptions"]) -> dict[str, Any]:
+    """The bodies that carry a recording with `options`, as OpenAPI describes them."""
+    schema = options.model_json_schema()
+    fields = schema.pop("properties")
+    form = {
+        **schema,
+        "properties": {
+            "file": {
+                "type": "string",
+                "format": "binary",
+                "description": "Any audio or video file.",
+            },
+            **{
+                f"{name}[]" if name in _LISTS and name != _WRITTEN_PLAIN else name: field
+                for name, field in fields.items()
+            },
+        },
+        "required": ["file"],
+    }
+    audio = {
+        "type": "object",
+        "properties": {
+            "data": {"type": "string", "format": "byte", "description": "Base64 of the file."},
+            "format": {"type": "string", "description": "Not used: the bytes decide."},
+        },
+        "required": ["data"],
+    }
+    body = {**schema, "properties": {"input_audio": audio, **fields}, "required": ["input_audio"]}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/json": {"schema": body},
+            },
+        }
+    }
+
+
+class RecordingOptions(BaseModel):
+    """What every request with a recording may say of it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str = ""
+    language: Language = ""
+    languages: list[Language] = []
+    prompt: str = ""
+    hotwords: list[str] = []
+    keywords: list[str] = []
+    temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
+    """Checked only: decoding is pinned to temperature 0."""
+
+    @classmethod
+    def from_form(cls, form: FormData, settings: Settings) -> Self:
+        """Raises InvalidRequest naming the first field that is wrong, and what was expected."""
+        values: dict[str, Any] = {}
+        for key, value in form.multi_items():
+            name = key.removesuffix("[]")
+            if not isinstance(value, str) or not value.strip():
+                continue  # an empty field means "not given"
+            if name in _LISTS:
+                values.setdefault(name, []).append(value)
+            else:
+                values[name] = value
+        try:
+            options = cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            param = str(first["loc"][0])
+            raise InvalidRequest(
+                f"Invalid value for {param}: {first['msg']}.", param=param
+            ) from error
+        options._check_model(settings)
+        options._check_prompt(settings.max_prompt_chars)
+        return options
+
+    @property
+    def info(self) -> str:
+        """What the model is told beside the audio."""
+        return clean_words(", ".join(self._info_texts()))
+
+    @property
+    def spoken_language(self) -> str | None:
+        """The language that the client named."""
+        return self.language or next(iter(self.languages), None)
+
+    def _info_texts(self) -> list[str]:
+        return [text for text in (self.prompt, *self.hotwords, *self.keywords) if text]
+
+    def _check_model(self, settings: Settings) -> None:
+        known = {settings.served_model_name, *settings.model_aliases, ""}
+        if settings.strict_model_names and self.model not in known:
+            raise ModelNotFound(
+                f"The model {self.model!r} does not exist; expected {settings.served_model_name}.",
+                param="model",
+            )
+
+    def _check_prompt(self, max_chars: int) -> None:
+        length = sum(map(len, self._info_texts()))
+        if length > max_chars:
+            raise InvalidRequest(
+                f"prompt, hotwords and keywords have {length} characters together; expected at "
+                f"most {max_chars}.",
+                param="prompt",
+            )
+
+
+class TranscriptionOptions(RecordingOptions):
+    """The form of OpenAI's transcription API (openai 3.52) and vLLM's `hotwords`.
+
+    Fields that have no meaning for VibeVoice (a language switch, word times, log probabilities,
+    named speakers, chunking) are taken and change nothing, so that clients that send them work.
+    """
+
+    response_format: Literal[RESPONSE_FORMATS] = "json"  # type: ignore[valid-type]
+    timestamp_granularities: list[Literal["segment", "word"]] = []
+    include: list[Literal["logprobs"]] = []
+    known_speaker_names: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
+    known_speaker_references: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
+    stream: bool = False
+
+    @classmethod
+    def from_form(cls, form: FormData, settings: Settings) -> Self:
+        options = super().from_form(form, settings)
+        if options.stream and options.response_format not in STREAMED_FORMATS:
+            raise InvalidRequest(
+                f"response_format {options.response_format} cannot be streamed; expected "
+                f"{', '.join(STREAMED_FORMATS)}.",
+                param="stream",
+            )
+        return options
+
+
+class TranslationOptions(RecordingOptions):
+    """The form of OpenAI's translation API (openai 3.52), which has no stream and no speakers."""
+
+    response_format: Literal[TRANSLATION_FORMATS] = "json"  # type: ignore[valid-type]

@@ -1,0 +1,65 @@
+"""POST /v1/audio/transcriptions and /v1/audio/translations: a recording in, a transcript out."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from vibevoice_core import headers
+from vibevoice_proxy.disconnect import until_disconnect
+from vibevoice_proxy.transcription.events import stream_events
+from vibevoice_proxy.transcription.formats import render
+from vibevoice_proxy.transcription.options import (
+    TranscriptionOptions,
+    TranslationOptions,
+    body_schema,
+)
+from vibevoice_proxy.transcription.service import final, transcription_of
+from vibevoice_proxy.transcription.transcript import Transcript
+from vibevoice_proxy.upload import uploaded_file
+
+router = APIRouter()
+
+
+@router.post(
+    "/v1/audio/transcriptions",
+    response_class=Response,
+    openapi_extra=body_schema(TranscriptionOptions),
+)
+@router.post("/audio/transcriptions", include_in_schema=False)
+async def create_transcription(request: Request) -> Response:
+    """Transcribe a recording with speakers and times."""
+    service = transcription_of(request)
+    async with AsyncExitStack() as cleanup:
+        form = await cleanup.enter_async_context(service.receive(request))
+        options = TranscriptionOptions.from_form(form, service.settings)
+        results = service.transcribe(uploaded_file(form), options, request.state.request_id)
+        if options.stream:
+            interval = service.settings.ping_interval
+            return stream_events(results, options.response_format, cleanup.pop_all(), interval)
+        transcript = await until_disconnect(request, partial(final, results))
+        return _respond(transcript, options.response_format)
+
+
+@router.post(
+    "/v1/audio/translations",
+    response_class=Response,
+    openapi_extra=body_schema(TranslationOptions),
+)
+@router.post("/audio/translations", include_in_schema=False)
+async def create_translation(request: Request) -> Response:
+    """Transcribe a recording and translate what was said into English."""
+    service = transcription_of(request)
+    service.check_translation()
+    async with service.receive(request) as form:
+        options = TranslationOptions.from_form(form, service.settings)
+        work = partial(service.translate, uploaded_file(form), options, request.state.request_id)
+        return _respond(await until_disconnect(request, work), options.response_format)
+
+
+def _respond(transcript: Transcript, response_format: str) -> Response:
+    """The whole `transcript` as an answer."""
+    rendering = render(transcript, response_format)
+    marks = {headers.TRUNCATED: transcript.truncated} if transcript.truncated else None
+    return Response(rendering.body, headers=marks, media_type=rendering.media_type)

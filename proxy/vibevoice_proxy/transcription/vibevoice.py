@@ -1,0 +1,186 @@
+"""VibeVoice-ASR behind vLLM's chat completions: one section of a recording in, its segments out.
+
+Here an answer that goes wrong on the way is mended: when the model loops or runs out of tokens, it
+is asked again to go on from its last whole segment, a little warmer each time.
+"""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from vibevoice_core.audio import TOKEN_SAMPLES
+from vibevoice_proxy.errors import InvalidAudio, UpstreamError
+from vibevoice_proxy.transcription.chat import Attempt, max_answer_tokens
+from vibevoice_proxy.transcription.loops import LoopWatch, is_loop
+from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
+from vibevoice_proxy.transcription.sections import Section
+from vibevoice_proxy.transcription.transcript import Segment, Transcript, TranscriptDecoder, Usage
+from vibevoice_proxy.transcription.upstream import (
+    Finish,
+    TextDelta,
+    TokenCount,
+    Upstream,
+    UpstreamEvent,
+)
+
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6)
+"""Of the first attempt and of those that go on after a loop: Whisper's steps (openai/whisper,
+`transcribe.py`), up to where a transcript is still one."""
+MIN_TOKENS = 64
+"""With fewer left for the answer, it is not worth going on."""
+END_SECONDS = 1.0
+"""A loop so near the end of the recording has cut nothing off: there is nothing to go on to."""
+CHECK_CHARS = 128
+"""A segment being written is searched for a loop each time it has grown by so much."""
+
+logger = logging.getLogger(__name__)
+
+
+class VibeVoiceRecognizer:
+    """The recognizer that this stack is made for."""
+
+    def __init__(self, upstream: Upstream, metrics: TranscriptionMetrics) -> None:
+        self._upstream = upstream
+        self._metrics = metrics
+
+    async def check_health(self) -> None:
+        """Raises an UpstreamError when the engine cannot serve requests now."""
+        await self._upstream.check_health()
+
+    async def recognize(
+        self, section: Section, info: str, language: str | None, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """As `Recognizer.recognize`. `language` is not used: the model cannot be told one."""
+        usage: list[Usage] = []
+        tokens = max_answer_tokens(section.duration)
+        answer = _Answer(section)
+        reason: str | None = None
+        looped = False
+        for number, temperature in enumerate(TEMPERATURES):
+            attempt = Attempt(tokens, answer.written, temperature)
+            attempt_id = f"{request_id}-r{number}" if number else request_id
+            events = self._upstream.complete(section, info, attempt_id, attempt)
+            try:
+                async with aclosing(events):
+                    async for event in events:
+                        for segment in answer.read(event):
+                            yield segment
+                        if answer.is_looping:
+                            break
+            except (InvalidAudio, UpstreamError) as error:
+                if not reason:
+                    raise
+                # What is there already may be most of an hour: it is not lost for the rest.
+                logger.warning("%s: no continuation after a %s: %s", attempt_id, reason, error)
+                break
+            if answer.usage:
+                usage.append(answer.usage)
+            reason = answer.trouble
+            looped = looped or reason == "loop"
+            if reason == "loop" and answer.end > section.duration - END_SECONDS:
+                reason = None
+            if not reason:
+                break
+            logger.warning("%s: stopped (%s) after %d segments", attempt_id, reason, answer.kept)
+            tokens -= answer.kept_tokens
+            if number + 1 == len(TEMPERATURES) or tokens < MIN_TOKENS:
+                break
+            answer = _Answer(section, answer)
+        for segment in answer.finish():
+            yield segment
+        if looped:
+            self._metrics.loop(recovered=not reason)
+        if not reason and not answer.kept and not answer.is_complete:
+            raise UpstreamError("The model gave no transcript of the recording.")
+        yield Transcript((), section.duration, _whole(usage), truncated=reason)
+
+
+class _Answer:
+    """One attempt at a section, as far as the model has written it."""
+
+    def __init__(self, section: Section, before: "_Answer | None" = None) -> None:
+        """`before`: the attempt that this one goes on from, at its last whole segment."""
+        self.written = before.kept_text if before else ""
+        """What this attempt goes on from."""
+        self.kept = 0
+        """Whole segments that are no part of a loop, with those of the attempts before."""
+        self.end = 0.0
+        """Seconds of the section that the segments kept reach."""
+        self.kept_tokens = 0
+        """Tokens of this attempt in them, at least."""
+        self.is_looping = False
+        self.usage: Usage | None = None
+        self._section = section
+        self._decoder = TranscriptDecoder(section.duration)
+        self._watch = LoopWatch()
+        self._finish_reason = ""
+        self._unsearched = 0
+        self._known = 0
+        self._read(self.written)
+        self._known = before.kept if before else 0
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the answer is not whole: `loop` or `length`."""
+        if self.is_looping:
+            return "loop"
+        return "length" if self._finish_reason == "length" else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the model said all it meant to."""
+        return self._decoder.complete
+
+    @property
+    def kept_text(self) -> str:
+        """The model's text to the end of the last segment kept."""
+        return self._decoder.text_through(self.kept)
+
+    def read(self, event: UpstreamEvent) -> list[Segment]:
+        """The segments that `event` completes."""
+        match event:
+            case TextDelta(text):
+                return self._read(text)
+            case TokenCount(prompt, completion):
+                audio = -(-self._section.samples // TOKEN_SAMPLES)
+                self.usage = Usage(prompt, completion, min(audio, prompt))
+            case Finish(reason):
+                self._finish_reason = reason
+        return []
+
+    def finish(self) -> list[Segment]:
+        """The segments that only the end of the answer completes; none when it is a loop."""
+        if self.is_looping:
+            return []
+        return self._pass_on(self._decoder.finish()) + self._new(self._watch.finish())
+
+    def _read(self, text: str) -> list[Segment]:
+        found = self._pass_on(self._decoder.feed(text))
+        self._unsearched += len(text)
+        if self._unsearched >= CHECK_CHARS and not self.is_looping:
+            self._unsearched = 0
+            self.is_looping = is_loop(*self._decoder.open_segment)
+        return found
+
+    def _pass_on(self, segments: list[Segment]) -> list[Segment]:
+        passed = [passed for segment in segments for passed in self._watch.pass_on(segment)]
+        self.is_looping = self.is_looping or self._watch.is_looping
+        return self._new(passed)
+
+    def _new(self, segments: list[Segment]) -> list[Segment]:
+        """`segments` without those that the client knows from the attempt before."""
+        known = max(0, self._known - self.kept)
+        self.kept += len(segments)
+        self.end = max([self.end, *(segment.end for segment in segments)])
+        if segments and self.usage:
+            self.kept_tokens = self.usage.output_tokens
+        return segments[known:]
+
+
+def _whole(attempts: list[Usage]) -> Usage | None:
+    """The tokens of several attempts at one section; its prompt counts once."""
+    if not attempts:
+        return None
+    output = sum(usage.output_tokens for usage in attempts)
+    return replace(attempts[0], output_tokens=output)

@@ -1,0 +1,1 @@
+"""The speech models themselves. Only the modules in this folder import torch."""

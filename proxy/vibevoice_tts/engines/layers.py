@@ -1,0 +1,109 @@
+"""Layers that compute the same as those of transformers, faster where speech is made one frame at a
+time: few rows, one position each, and weights far larger than their inputs.
+
+They have the same parameters under the same names. The gain of each: docs/speech-performance.md.
+"""
+
+from typing import cast
+
+import torch
+from torch import nn
+from transformers.models.vibevoice_acoustic_tokenizer.modeling_vibevoice_acoustic_tokenizer import (
+    VibeVoiceAcousticTokenizerCausalConv1d,
+    VibeVoiceAcousticTokenizerCausalConvTranspose1d,
+)
+
+from vibevoice_tts.engines.slots import ConvolutionSlots
+
+NARROW = (2, 3)
+"""Numbers of rows for which a float32 product on a CPU is faster the other way round; the two
+branches of one request are two rows."""
+
+
+class NarrowLinear(nn.Module):
+    """`nn.Linear` for a CPU in float32: x Wᵀ of two or three rows is computed as (W xᵀ)ᵀ, for which
+    the library does not repack the weights."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        rows = inputs.flatten(0, -2)
+        if rows.shape[0] not in NARROW:
+            return nn.functional.linear(inputs, self.weight, self.bias)
+        outputs = (self.weight @ rows.T).T
+        if self.bias is not None:
+            outputs = outputs + self.bias
+        return outputs.reshape(*inputs.shape[:-1], -1)
+
+
+class Upsampling(nn.Module):
+    """A causal transposed convolution, continued from the frame before, as one matrix product.
+
+    Its kernel is two strides long, so new samples depend on the new positions and on one before
+    them, where the original goes over a whole kernel of earlier positions.
+    """
+
+    left_pad = 1
+
+    def __init__(self, original: VibeVoiceAcousticTokenizerCausalConvTranspose1d) -> None:
+        super().__init__()
+        if original.convtr.kernel_size[0] != 2 * original.stride:
+            raise ValueError("the kernel of an upsampling layer must be two strides long")
+        self.convtr, self.stride, self.cache_key = (
+            original.convtr,
+            original.stride,
+            original.cache_key,
+        )
+
+    def forward(self, hidden_states: torch.Tensor, padding_cache: ConvolutionSlots) -> torch.Tensor:
+        """[rows, in, positions] → [rows, out, positions * stride]."""
+        padded = padding_cache.update(hidden_states, self.cache_key, self).transpose(1, 2)
+        products = padded.flatten(0, 1) @ self.convtr.weight.flatten(1)
+        now, later = products.view(*padded.shape[:2], -1, 2, self.stride).unbind(3)
+        samples = (now[:, 1:] + later[:, :-1]).transpose(1, 2).flatten(2)
+        return samples + cast(torch.Tensor, self.convtr.bias)[:, None]
+
+
+class Downsampling(nn.Module):
+    """A causal convolution with a stride, continued from the frame before, as one matrix product;
+    the library repacks the weights of the original at every call."""
+
+    def __init__(self, original: VibeVoiceAcousticTokenizerCausalConv1d) -> None:
+        super().__init__()
+        self.conv, self.left_pad, self.cache_key = (
+            original.conv,
+            original.left_pad,
+            original.cache_key,
+        )
+
+    def forward(self, hidden_states: torch.Tensor, padding_cache: ConvolutionSlots) -> torch.Tensor:
+        """[rows, in, positions * stride] → [rows, out, positions]."""
+        padded = padding_cache.update(hidden_states, self.cache_key, self)
+        (kernel,), (stride,) = self.conv.kernel_size, self.conv.stride
+        windows = padded.unfold(-1, kernel, stride).transpose(1, 2).flatten(2)
+        outputs = nn.functional.linear(windows, self.conv.weight.flatten(1), self.conv.bias)
+        return outputs.transpose(1, 2)
+
+
+def narrow_linears(model: nn.Module) -> None:
+    """Replace every linear layer of a model in place, if it is on a CPU in float32."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Linear and child.weight.is_cpu and child.weight.dtype.itemsize > 2:
+                setattr(parent, name, NarrowLinear(child))
+
+
+def upsample_by_product(decoder: nn.Module) -> None:
+    """Replace the first upsampling layer of an acoustic decoder in place: it has the most weights,
+    and one position a frame."""
+    layer = cast(nn.ModuleList, decoder.conv_layers)[0]
+    layer.convtr = Upsampling(cast(VibeVoiceAcousticTokenizerCausalConvTranspose1d, layer.convtr))
+
+
+def downsample_by_product(encoder: nn.Module) -> None:
+    """Replace the last downsampling layer of an encoder in place: it has the most weights, and one
+    position a frame. The encoder then works only frame by frame."""
+    layer = cast(nn.ModuleList, encoder.conv_layers)[-1]
+    layer.conv = Downsampling(cast(VibeVoiceAcousticTokenizerCausalConv1d, layer.conv))

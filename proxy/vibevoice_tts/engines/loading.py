@@ -1,0 +1,156 @@
+"""The files of a model: config, tensors, tokenizer and voices, read from disk; and its device."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import hf_hub_download
+from safetensors import safe_open
+from tokenizers import Tokenizer
+
+from vibevoice_tts.engines.layout import hf_name
+from vibevoice_tts.models import ModelConfig
+from vibevoice_tts.voices import voice_files
+
+
+class CheckpointError(Exception):
+    """A folder does not hold what it should; the message says what is wrong."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The values of a folder's config.json.
+
+    Raises:
+        CheckpointError: there is none, or it is not a JSON object.
+    """
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder.name} has no readable config.json: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"config.json of {folder.name} is not a JSON object")
+    return config
+
+
+def read_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """(name, tensor) of everything in a folder's weights, one at a time.
+
+    Raises:
+        CheckpointError: the file is missing, or one that the index names.
+    """
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        # an index is untrusted: the files that it names are looked up beside it and nowhere else
+        files = [folder / Path(file).name for file in files]
+    else:
+        files = [folder / "model.safetensors"]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise CheckpointError(f"{folder.name} lacks {', '.join(missing)}")
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            names = tensors.keys()
+            for name in names:
+                yield name, tensors.get_tensor(name)
+
+
+def read_original_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """The same for a folder in the original layout: under transformers' names, without what no
+    model reads."""
+    for original, tensor in read_tensors(folder):
+        if (name := hf_name(original)) is not None:
+            yield name, tensor
+
+
+def load_weights(
+    model: torch.nn.Module, tensors: Iterator[tuple[str, torch.Tensor]], dtype: torch.dtype
+) -> None:
+    """Give a model built on the meta device its weights, tensor by tensor, in `dtype`.
+
+    Every tensor must have a name of the model's state and its shape, and none may be missing.
+
+    Raises:
+        CheckpointError: a tensor is missing, unknown or of another shape.
+    """
+    wanted = dict(model.state_dict(keep_vars=True))
+    unknown = []
+    for name, tensor in tensors:
+        old = wanted.pop(name, None)
+        if old is None:
+            unknown.append(name)
+            continue
+        if old.shape != tensor.shape:
+            raise CheckpointError(
+                f"{name} is {tuple(tensor.shape)}, and the config asks for {tuple(old.shape)}"
+            )
+        path, _, leaf = name.rpartition(".")
+        parent = model.get_submodule(path)
+        if leaf in parent._parameters:
+            parent._parameters[leaf] = torch.nn.Parameter(tensor.to(dtype), requires_grad=False)
+        else:
+            parent._buffers[leaf] = tensor.to(dtype)
+    missing = sorted(wanted)
+    if missing or unknown:
+        raise CheckpointError(
+            f"{len(missing)} tensors missing ({', '.join(missing[:3])}), "
+            f"{len(unknown)} unknown ({', '.join(unknown[:3])})"
+        )
+
+
+def read_tokenizer(folder: Path, repository: str) -> Tokenizer:
+    """The tokenizer of a folder, or where it has none, as in Microsoft's repositories, that of
+    `repository` on the hub. It takes all text literally: nothing in it becomes a control token.
+
+    Raises:
+        CheckpointError: neither can be read.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        try:
+            path = Path(hf_hub_download(repository, "tokenizer.json"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder.name} has no tokenizer.json, and that of {repository} cannot be had"
+            ) from error
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def find_voices(config: ModelConfig, endings: Sequence[str]) -> dict[str, Path]:
+    """Name → file of the model's voices; see `vibevoice_tts.voices.voice_files`.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    folder = Path(config.voices)
+    files = voice_files(folder, endings)
+    if not files:
+        raise CheckpointError(
+            f"There are no voices ({', '.join(endings)}) in the folder {folder.name}."
+        )
+    return files
+
+
+def device_and_dtype(config: ModelConfig) -> tuple[torch.device, torch.dtype]:
+    """Where and in which type a model runs: as `config` says, else on the best device available,
+    in bfloat16 on cuda and in float32 elsewhere.
+
+    Raises:
+        CheckpointError: there is no such device.
+    """
+    name = config.device
+    if not name:
+        best = torch.accelerator.current_accelerator(check_available=True)
+        name = best.type if best is not None else "cpu"
+    dtype = config.dtype
+    if dtype == "auto":
+        dtype = "bfloat16" if name.startswith("cuda") else "float32"
+    try:
+        return torch.device(name), getattr(torch, dtype)
+    except RuntimeError as error:
+        raise CheckpointError(f"{name!r} is not a device") from error

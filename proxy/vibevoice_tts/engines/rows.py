@@ -1,0 +1,88 @@
+"""The requests in flight in a model: one row of the batch each, from joining to leaving."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+
+from vibevoice_tts.engines.diffusion import Denoiser
+from vibevoice_tts.engines.sampling import Sampling
+
+
+@dataclass(eq=False, kw_only=True)
+class Row:
+    """A request in flight, guided by a branch that knows its text and one that does not."""
+
+    handle: int
+    slot: int
+    """Number of the row's slot; in caches with both branches each of them has a slot."""
+    sampling: Sampling
+    positive: torch.Tensor
+    """Last hidden state of the branch with the text, [hidden]."""
+    negative: torch.Tensor
+    """Last hidden state of the branch without, [hidden]."""
+    frames: int = 0
+    """Frames made so far."""
+
+    @property
+    def with_text(self) -> int:
+        """Slot of the branch with the text, in caches with both branches."""
+        return 2 * self.slot
+
+    @property
+    def without_text(self) -> int:
+        """Slot of the branch without."""
+        return 2 * self.slot + 1
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
+
+
+class Rows(Generic[AnyRow]):
+    """At most `capacity` rows, in the order of their slots."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._rows: list[AnyRow] = []
+        self._handles = 0
+
+    def __iter__(self) -> Iterator[AnyRow]:
+        return iter(self._rows)
+
+    def __contains__(self, row: object) -> bool:
+        return row in self._rows
+
+    def next_slot(self) -> tuple[int, int]:
+        """A new handle and the first free slot; raises RuntimeError when none is free."""
+        taken = {row.slot for row in self._rows}
+        free = next((n for n in range(self._capacity) if n not in taken), None)
+        if free is None:
+            raise RuntimeError("all slots are taken")
+        self._handles += 1
+        return self._handles, free
+
+    def add(self, row: AnyRow) -> None:
+        """Add a row, whose slot is taken from now on."""
+        self._rows = sorted([*self._rows, row], key=lambda row: row.slot)
+
+    def remove(self, row: AnyRow) -> None:
+        """Remove a row and free its slot."""
+        self._rows.remove(row)
+
+    def of(self, handle: int) -> AnyRow | None:
+        """The row of a handle; None if it has left."""
+        return next((row for row in self._rows if row.handle == handle), None)
+
+
+def next_latents(denoise: Denoiser, rows: Sequence[Row], size: int) -> torch.Tensor:
+    """The next latent of every row, [rows, size], each drawn and guided as its request wants."""
+    positive = torch.stack([row.positive for row in rows])
+    noise = torch.stack([row.sampling.noise(size) for row in rows])
+    return denoise(
+        positive,
+        torch.stack([row.negative for row in rows]),
+        noise.to(positive.device, positive.dtype),
+        cfg_scales=[row.sampling.cfg_scale for row in rows],
+        steps=[row.sampling.steps for row in rows],
+    )

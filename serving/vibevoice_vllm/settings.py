@@ -1,0 +1,172 @@
+"""Every setting of the engine's start script and of the plugin, read from the environment."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from vibevoice_core.audio import SAMPLE_RATE
+
+_PREFIX = "VIBEVOICE_"
+_AUDIO_SECONDS = 61 * 60
+"""An hour and a bit."""
+
+
+def _named(name: str) -> Any:
+    """A setting that keeps a name in use elsewhere, without our prefix."""
+    return AliasChoices(name)
+
+
+class LaunchSettings(BaseSettings):
+    """Settings of the start script. A flag is the field's name with dashes; the environment
+    variable is `VIBEVOICE_` + the name in capitals, unless the field names another."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
+    """Served folder, a folder that holds VibeVoice-ASR, or a hub id (prepared into models/)."""
+    plugin: Literal["native", "microsoft"] = "native"
+    """Whose vLLM plugin serves the model: native is this project's, microsoft the `vllm_plugin` of
+    the repository microsoft/VibeVoice, with the pinned penalties as vLLM's own parameters. The
+    latter needs a Python of its own (`python` or `conda_env`) with that plugin, a vLLM that it
+    supports, and ffmpeg."""
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """Where the engine runs, gpu or cpu; auto is gpu if nvidia-smi answers."""
+    gpu: str = ""
+    """Ids of the GPUs to use, as in 0 or 0,1; empty means all."""
+    host: str = Field(default="127.0.0.1", validation_alias=_named("ASR_HOST"))
+    """Address that the engine listens on."""
+    port: int = Field(default=8006, ge=1, le=65535, validation_alias=_named("ASR_PORT"))
+    """Port that the engine listens on."""
+    served_model_name: str = "vibevoice"
+    """Name of the model in the API."""
+    dtype: str = Field(default="", validation_alias=_named("ASR_DTYPE"))
+    """Precision of the language model: bfloat16, float16 or float32; empty means bfloat16 on a GPU
+    and float32 on a CPU."""
+    max_model_len: int = Field(default=65536, ge=1)
+    """Most tokens of prompt and answer together; an hour of audio is 27000."""
+    max_num_seqs: int = Field(default=64, ge=1, validation_alias=_named("BATCH_SIZE"))
+    """Most requests in a batch."""
+    max_num_batched_tokens: int | None = Field(default=None, ge=1)
+    """Most tokens in a step; empty means 32768 on a GPU and 2048 on a CPU."""
+    max_new_tokens: int = Field(default=32768, ge=1)
+    """Most tokens of an answer, whatever max_tokens a request names."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of the GPU's memory to take; empty means vLLM's default."""
+    cpu_kvcache_gib: int = Field(default=2, ge=1, validation_alias=_named("VLLM_CPU_KVCACHE_SPACE"))
+    """Memory for the key-value cache on a CPU, GiB."""
+    attention_backend: str = "TRITON_ATTN"
+    """vLLM's attention backend on a GPU."""
+    enforce_eager: bool = True
+    """No compilation and no CUDA graphs."""
+    enable_prefix_caching: bool = False
+    """Keep the cache of prompts: of use only where the same recording comes again."""
+    enable_chunked_prefill: bool = True
+    """Read long prompts in parts between which others decode."""
+    trust_remote_code: bool | None = None
+    """Run Python code from the model folder; empty means only for microsoft's plugin, since the
+    native one needs none."""
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that share one copy of the model."""
+    pipeline_parallel_size: int = Field(default=1, ge=1)
+    """GPUs that hold a copy's layers one after the other."""
+    data_parallel_size: int = Field(default=1, ge=1)
+    """Copies of the model."""
+    chat_template: str = ""
+    """File of the prompt template; empty means this project's."""
+    max_audio_seconds: int = Field(
+        default=_AUDIO_SECONDS, ge=1, validation_alias=_named("VIBEVOICE_ENGINE_AUDIO_SECONDS")
+    )
+    """Longest recording taken, seconds; its bytes before and after decoding are limited to fit."""
+    allowed_local_media_path: str = ""
+    """Folder below which file:// audio may be read; empty means none."""
+    ffmpeg_max_concurrency: int = Field(default=64, ge=1)
+    """Recordings that Microsoft's plugin decodes at the same time; the native one does not read
+    this."""
+    python: str = ""
+    """Python that has vLLM: an interpreter, or a folder that holds bin/python; empty means the one
+    that runs the script."""
+    conda_env: str = ""
+    """Name of a conda environment to take instead of `python`."""
+    shutdown_timeout: int = Field(default=0, ge=0)
+    """Seconds in which an engine that was told to stop finishes its requests; 0 means it drops
+    them."""
+    wait_ready_secs: int = Field(default=120, ge=0)
+    """Seconds that the engine may take until it is healthy; 0 means without a limit."""
+
+
+class PluginSettings(BaseSettings):
+    """Settings of the plugin in the engine, of which every process reads the same environment. The
+    variable is `VIBEVOICE_` + the field's name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_ignore_empty=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    engine_audio_seconds: float = Field(default=_AUDIO_SECONDS, gt=0)
+    """Longest recording taken, seconds."""
+    decode_timeout: float = Field(default=300.0, gt=0)
+    """Seconds that decoding one recording may take; 400 above."""
+    window_seconds: float = Field(default=30.0, ge=1, le=3660)
+    """Audio encoded at once, seconds: between two windows of a recording other requests decode."""
+    windows_per_step: int = Field(default=4, ge=1)
+    """Windows encoded in one step of the engine, each of another request."""
+    encoder_rows: int = Field(default=0, ge=0)
+    """Windows of about equal length encoded in one call; 0 means 4 on a GPU and 1 on a CPU."""
+    encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of the encoders, whatever that of the language model."""
+    acoustic_noise: bool = False
+    """Sample the acoustic latents as in training. The noise depends on the recording alone."""
+    warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)
+    """Highest temperature that the header `x-vibevoice-temperature` can set; 0 means that it is
+    ignored. The proxy goes up to 0.6 to bring the model out of a loop; nothing else sends the
+    header."""
+
+    def window_tokens(self, hop: int) -> int:
+        """Audio tokens of a window, for an encoder of `hop` samples a token at `SAMPLE_RATE`."""
+        return max(1, int(self.window_seconds * SAMPLE_RATE) // hop)
+
+
+def describe_launch_settings() -> list[tuple[str, str, str, str]]:
+    """(flag, environment variable, default as one would write it, description) of every setting of
+    the start script."""
+    return [
+        (f"--{name.replace('_', '-')}", *described)
+        for name, described in _described(LaunchSettings)
+    ]
+
+
+def describe_plugin_settings() -> list[tuple[str, str, str]]:
+    """(environment variable, default as one would write it, description) of every setting of the
+    plugin."""
+    return [described for _, described in _described(PluginSettings)]
+
+
+def _described(settings: type[BaseSettings]) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    for name, field in settings.model_fields.items():
+        yield name, (_variable(name, field), _written(field.default), field.description or "")
+
+
+def _variable(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"{_PREFIX}{name.upper()}"
+
+
+def _written(default: Any) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)

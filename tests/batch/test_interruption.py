@@ -1,0 +1,72 @@
+"""Runs of `vibevoice-transcribe` that are interrupted, or refused while another goes on."""
+
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+from tests.support.batch_client import Batch
+from tests.support.fakes import FakeEngine
+from tests.support.processes import wait_for
+
+pytest_plugins = ("tests.support.proxy_fixtures",)
+
+
+def _read_until(process: subprocess.Popen[str], said: str) -> None:
+    assert process.stderr is not None
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.start()
+    found = any(said in line for line in process.stderr)
+    watchdog.cancel()
+    assert found, f"it never said {said!r}"
+
+
+def test_an_interrupt_waits_for_what_is_being_transcribed(
+    batch: Batch, recordings: Path, fake_engine: FakeEngine
+) -> None:
+    """Exit code 130; the answer is kept, the rest is left for the next run."""
+    fake_engine.stall_after = 1
+    with batch.start(recordings, "--concurrency", "1") as process:
+        wait_for(lambda: fake_engine.at_once)
+        process.send_signal(signal.SIGINT)
+        _read_until(process, "Waiting for what is being transcribed")
+        fake_engine.release.set()
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert len(batch.lines()) == 1
+    assert "1 transcribed" in said and "4 left" in said
+    assert batch.run(recordings)[0] == 1
+    assert len(batch.lines()) == 5
+
+
+def test_a_second_interrupt_leaves_at_once(
+    batch: Batch, recordings: Path, fake_engine: FakeEngine
+) -> None:
+    """The server sees the connection close and drops the work."""
+    fake_engine.stall_after = 1
+    with batch.start(recordings / "a.wav") as process:
+        wait_for(lambda: fake_engine.at_once)
+        process.send_signal(signal.SIGINT)
+        _read_until(process, "interrupt again")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert fake_engine.closed.wait(30)
+    assert batch.lines() == []
+
+
+def test_two_runs_into_one_folder_are_refused(
+    batch: Batch, recordings: Path, fake_engine: FakeEngine
+) -> None:
+    """Usage error, and the first goes on."""
+    fake_engine.stall_after = 1
+    with batch.start(recordings / "a.wav") as process:
+        wait_for(lambda: fake_engine.at_once)
+        code, said = batch.run(recordings)
+        fake_engine.release.set()
+        process.communicate(timeout=60)
+
+    assert (code, "another run is writing" in said) == (2, True)
+    assert process.returncode == 0

@@ -1,0 +1,144 @@
+"""The batch client without a server: requests for vLLM's run-batch, and its results."""
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from scripts.stack import ROOT
+from tests.support.batch_client import Batch
+from tests.support.engine import TINY
+
+SAMPLES = ROOT / "samples"
+TOLERANCE = 0.3
+"""Seconds a segment's start or end may be off."""
+SEGMENTS = [
+    {"start": 0.0, "end": 1.0, "speaker": "3", "text": "yes"},
+    {"start": 1.0, "end": 2.0, "speaker": "", "text": "[Music]"},
+    {"start": 2.0, "end": 3.0, "speaker": "0", "text": "no"},
+]
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Batch:
+    """The client; there is no server."""
+    return Batch(tmp_path / "transcripts")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three recordings, two of them the same."""
+    (tmp_path / "in").mkdir()
+    for name in ("a.wav", "b.wav", "same.wav"):
+        (tmp_path / "in" / name).write_bytes(b"b" if name == "b.wav" else b"a" * 1_000_000)
+    return tmp_path / "in"
+
+
+def write(batch: Batch, folder: Path, *arguments: str) -> list[dict]:
+    """The requests for a folder."""
+    file = batch.output.parent / "requests.jsonl"
+    code, said = batch.run("write-batch", "--requests", file, folder, *arguments)
+    assert code == 0, said
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_equal_recordings_are_one_request(batch: Batch, folder: Path) -> None:
+    """With the bytes as they are, words to expect, and the decoding that run-batch pins not."""
+    first, second = write(batch, folder, "--hotwords", "Zürich")
+
+    assert first["url"] == "/v1/audio/transcriptions"
+    assert base64.b64decode(first["body"]["file_url"].partition(",")[2]) == b"a" * 1_000_000
+    assert first["body"]["hotwords"] == "Zürich"
+    assert first["custom_id"] != second["custom_id"]
+
+
+def test_requests_are_decoded_as_the_engine_pins_them(batch: Batch, folder: Path) -> None:
+    """The values of the engine's middleware, which batch and engine each know for themselves."""
+    middleware = pytest.importorskip("vibevoice_vllm.middleware")
+    body = write(batch, folder)[0]["body"]
+
+    pinned = middleware.pinned_values()
+    assert {key: body[key] for key in ("temperature", "vllm_xargs")} == {
+        key: pinned[key] for key in ("temperature", "vllm_xargs")
+    }
+
+
+def test_results_become_transcripts(batch: Batch, folder: Path, tmp_path: Path) -> None:
+    """For each file of a content; speakers are letters; what is missing is left."""
+    first, second = (request["custom_id"] for request in write(batch, folder))
+    answer = {"text": "yes no", "duration": 3.0, "segments": SEGMENTS}
+    result = {"custom_id": first, "response": {"status_code": 200, "body": answer}, "error": None}
+    (tmp_path / "results.jsonl").write_text(json.dumps(result) + "\n")
+    read = ("read-batch", "--results", tmp_path / "results.jsonl", folder, "--format", "txt")
+
+    code, said = batch.run(*read)
+
+    assert (code, "2 transcribed (1 as copies of another), 0 failed, 1 left" in said) == (1, True)
+    for name in ("a.wav", "same.wav"):
+        assert (batch.output / f"{name}.txt").read_text() == "A: yes\n[Music]\nB: no\n"
+    assert [request["custom_id"] for request in write(batch, folder)] == [second]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param({"error": {"message": "too long", "code": 400}}, id="object"),
+        pytest.param("too long", id="text"),
+    ],
+)
+def test_failed_requests_are_named(
+    batch: Batch, folder: Path, tmp_path: Path, error: object
+) -> None:
+    """In whichever of its shapes run-batch tells the error."""
+    result = {"response": {"status_code": 400, "body": None}, "error": error}
+    with (tmp_path / "results.jsonl").open("w") as file:
+        for request in write(batch, folder):
+            print(json.dumps({**result, "custom_id": request["custom_id"]}), file=file)
+
+    code, said = batch.run("read-batch", "--results", tmp_path / "results.jsonl", folder)
+
+    assert code == 1
+    assert all(f"failed: {n}: too long" in said for n in ("a.wav", "b.wav", "same.wav"))
+
+
+def test_a_file_that_holds_no_results_is_told(batch: Batch, folder: Path, tmp_path: Path) -> None:
+    """Usage error."""
+    (tmp_path / "results.jsonl").write_text("[]\n")
+
+    code, said = batch.run("read-batch", "--results", tmp_path / "results.jsonl", folder)
+
+    assert (code, "line 1 is no result of run-batch" in said) == (2, True)
+
+
+@pytest.mark.engine
+def test_run_batch_itself_transcribes(batch: Batch, tmp_path: Path) -> None:
+    """vLLM's program on the embedded checkpoint: the samples are right, what is no audio named."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    samples = sorted(SAMPLES.glob("*.wav"))
+    for sample in samples:
+        (folder / sample.name).write_bytes(sample.read_bytes())
+    (folder / "bad.wav").write_bytes(b"no audio")
+    write(batch, folder)
+    flags = ["--model-dir", str(TINY), "--max-num-seqs", "8", "--cpu-kvcache-gib", "1"]
+    files = [str(tmp_path / "requests.jsonl"), str(tmp_path / "results.jsonl")]
+
+    ran = subprocess.run(
+        [ROOT / "scripts" / "run_batch.sh", *files, *flags, "--device", "cpu"],
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    code, said = batch.run("read-batch", "--results", files[1], folder)
+
+    assert (code, "3 transcribed" in said, "failed: bad.wav: " in said) == (1, True, True)
+    for sample in samples:
+        expected = json.loads(sample.with_suffix(".json").read_text())["segments"]
+        segments = json.loads((batch.output / f"{sample.name}.json").read_text())["segments"]
+        assert [(s["speaker"], s["text"]) for s in segments] == [
+            (s["speaker"], s["text"]) for s in expected
+        ]
+        for segment, truth in zip(segments, expected, strict=True):
+            for key in ("start", "end"):
+                assert segment[key] == pytest.approx(truth[key], abs=TOLERANCE)

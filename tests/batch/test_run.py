@@ -1,0 +1,243 @@
+"""What the batch client makes of answers: which it asks for again, and how many at once."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from tests.support.batch_client import Batch, noise
+from tests.support.fakes import serve
+
+from vibevoice_batch.limit import FLAT_ROUNDS, MOST, ROUNDS_BETWEEN_TRIES, START, Limit
+from vibevoice_batch.run import TRIES_AFTER_LOSS
+
+SEGMENT = {"id": "seg_001", "start": 0, "end": 1.5, "speaker": "A", "text": "yes"}
+DIARIZED = {"task": "transcribe", "duration": 1.5, "text": "yes", "segments": [SEGMENT]}
+
+
+class Script:
+    """A server that gives one answer after the other, and the last for ever."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, dict[str, str], object]] = []
+        self.asked = 0
+
+    async def answer(self, request: Request) -> Response:
+        await request.body()
+        self.asked += 1
+        status, headers, body = self.answers[min(self.asked, len(self.answers)) - 1]
+        return JSONResponse(body, status, headers)
+
+
+@pytest.fixture
+def script() -> Script:
+    """What the server answers."""
+    return Script()
+
+
+@pytest.fixture
+def batch(script: Script, tmp_path: Path) -> Iterator[Batch]:
+    """The client before it."""
+    route = Route("/v1/audio/transcriptions", script.answer, methods=["POST"])
+    with serve(Starlette(routes=[route])) as url:
+        yield Batch(tmp_path / "transcripts", url)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """One."""
+    (tmp_path / "a.wav").write_bytes(noise(0.2))
+    return tmp_path / "a.wav"
+
+
+OK = (200, {}, DIARIZED)
+ERROR = {"error": {"message": "no", "type": "t", "param": None, "code": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "code", "said"),
+    [
+        pytest.param([(429, {"retry-after": "0.1"}, ERROR), OK], 2, 0, "1 transcribed", id="full"),
+        pytest.param([(503, {"retry-after": "0.1"}, ERROR), OK], 2, 0, "1 transcribed", id="away"),
+        pytest.param([(503, {}, "down")] * 2 + [OK], 3, 0, "1 transcribed", id="no-retry-after"),
+        pytest.param(
+            [(503, {"x-should-retry": "false"}, ERROR), OK],
+            1,
+            1,
+            "FAILED a.wav: no",
+            id="told-not-to",
+        ),
+        pytest.param([(400, {}, ERROR), OK], 1, 1, "FAILED a.wav: no", id="bad-recording"),
+        pytest.param([(413, {}, ERROR), OK], 1, 1, "FAILED a.wav: no", id="too-large"),
+        pytest.param([(502, {}, ERROR), OK], 1, 1, "FAILED a.wav: no", id="engine-failed"),
+        pytest.param([(500, {}, "<html>"), OK], 1, 1, 'FAILED a.wav: "<html>"', id="no-json-error"),
+        pytest.param([(404, {}, ERROR), OK], 1, 1, "answers 404: no", id="wrong-url"),
+        pytest.param([(307, {"location": "/"}, ""), OK], 1, 1, "answers 307", id="redirect"),
+        pytest.param([(200, {}, {"text": "yes"})], 1, 1, "is no diarized_json", id="other-format"),
+        pytest.param([(200, {}, {"segments": [{}]})], 1, 1, "is no diarized_json", id="no-times"),
+    ],
+)
+def test_only_what_can_heal_is_asked_for_again(
+    batch: Batch,
+    script: Script,
+    recording: Path,
+    answers: list[tuple[int, dict[str, str], object]],
+    asked: int,
+    code: int,
+    said: str,
+) -> None:
+    """429, 503 and a connection refused; everything else is the file's failure or the run's end."""
+    script.answers = answers
+
+    result = batch.run(recording)
+
+    assert (result[0], script.asked) == (code, asked)
+    assert said in result[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        pytest.param(400, 0, id="refused"),
+        pytest.param(408, 1, id="time-out"),
+        pytest.param(502, 1, id="engine-failed"),
+    ],
+)
+def test_the_next_run_asks_again_for_what_was_not_the_files_fault(
+    batch: Batch, script: Script, recording: Path, status: int, asked: int
+) -> None:
+    """A refusal stays one."""
+    script.answers = [(status, {}, ERROR), OK]
+    batch.run(recording)
+
+    code, _ = batch.run(recording)
+
+    assert script.asked == 1 + asked
+    assert code == 1 - asked
+
+
+def test_a_server_that_is_not_there_is_waited_for_in_vain(tmp_path: Path, recording: Path) -> None:
+    """No file is blamed: it is left for the next run."""
+    batch = Batch(tmp_path / "transcripts", "http://127.0.0.1:9")
+
+    code, said = batch.run(recording, "--patience", "0.1")
+
+    assert code == 1
+    assert said.count("Trying again: the server cannot be reached") == 1
+    assert "Run the same command again" in said
+    assert batch.lines() == []
+
+
+class Hangup(socketserver.BaseRequestHandler):
+    """Takes a connection and closes it in the middle of the request."""
+
+    asked = 0
+
+    def handle(self) -> None:
+        self.request.recv(100)
+        Hangup.asked += 1
+
+
+def test_a_recording_that_breaks_the_connection_is_given_up(
+    tmp_path: Path, recording: Path
+) -> None:
+    """A few tries later, since it may be what breaks the server."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hangup) as server:
+        threading.Thread(target=server.serve_forever).start()
+        batch = Batch(tmp_path / "transcripts", f"http://127.0.0.1:{server.server_address[1]}")
+        code, said = batch.run(recording)
+        server.shutdown()
+
+    assert (code, Hangup.asked) == (1, TRIES_AFTER_LOSS)
+    assert "FAILED a.wav: the connection was lost" in said
+
+
+def test_unreadable_files_are_named(batch: Batch, script: Script, tmp_path: Path) -> None:
+    """And the others transcribed."""
+    script.answers = [OK]
+    (tmp_path / "a.wav").write_bytes(noise(0.2))
+    (tmp_path / "list").write_text(f"{tmp_path}/gone.wav\n{tmp_path}/a.wav\n")
+
+    code, said = batch.run("--manifest", tmp_path / "list", "--base", tmp_path)
+
+    assert code == 1
+    assert "FAILED gone.wav: cannot be read: No such file or directory" in said
+    assert (batch.output / "a.wav.json").exists()
+
+
+def test_what_a_manifest_says_comes_with_the_transcript(
+    batch: Batch, script: Script, recording: Path, tmp_path: Path
+) -> None:
+    """So that results can be joined to what they belong to; `truncated` is counted."""
+    script.answers = [(200, {}, {**DIARIZED, "truncated": "loop"})]
+    entry = {"path": str(recording), "id": 7, "language": "de"}
+    (tmp_path / "list").write_text(json.dumps(entry))
+
+    code, said = batch.run("--manifest", tmp_path / "list")
+
+    assert (code, "1 transcripts miss a part" in said) == (0, True)
+    (line,) = batch.lines()
+    assert (line["manifest"], line["request"]) == ({"id": 7}, {"language": "de"})
+
+
+def round_of(limit: Limit, seconds: float) -> None:
+    """As many answers as there may be requests in flight, each of a second of audio."""
+    sent = [limit.sent() for _ in range(limit.value)]
+    for number in sent:
+        limit.answered(number, 1.0, seconds)
+
+
+def test_the_limit_doubles_while_that_pays() -> None:
+    """A server with 32 places answers more slowly above: the limit finds 32 and stays."""
+    limit = Limit()
+    tries, rest = [64] * FLAT_ROUNDS, [32] * ROUNDS_BETWEEN_TRIES
+    for value in [START, 16, 32, *tries, *rest, *tries, *rest]:
+        assert limit.value == value
+        round_of(limit, max(1.0, value / 32))
+
+
+def test_the_limit_follows_a_server_that_grows() -> None:
+    """Some rounds later it tries again."""
+    limit = Limit()
+    for _ in range(3 * (FLAT_ROUNDS + ROUNDS_BETWEEN_TRIES)):
+        round_of(limit, limit.value)
+    assert limit.value in (START, 2 * START)
+    for _ in range(3 * (FLAT_ROUNDS + ROUNDS_BETWEEN_TRIES)):
+        round_of(limit, 1.0)
+    assert limit.value == MOST
+
+
+def test_the_limit_halves_once_for_a_round_of_refusals() -> None:
+    """Requests sent at once are refused for one and the same reason."""
+    limit = Limit()
+    sent = [limit.sent() for _ in range(START)]
+    for number in sent:
+        limit.busy(number)
+    assert limit.value == START // 2
+    for _ in range(10):
+        limit.busy(limit.sent())
+    assert limit.value == 1
+
+
+def test_lengths_of_recordings_do_not_look_like_speed() -> None:
+    """An hour takes sixty times as long as a minute; neither is a faster server."""
+    limit = Limit()
+    for number in range(8 * START):
+        seconds = 3600.0 if number % 7 == 0 else 60.0
+        limit.answered(limit.sent(), seconds, seconds * limit.value / 100)
+    assert limit.value in (START, 2 * START)
+
+
+def test_a_fixed_limit_stays() -> None:
+    """Whatever comes back."""
+    limit = Limit(3)
+    for _ in range(20):
+        round_of(limit, 0.1)
+        limit.busy(limit.sent())
+    assert limit.value == 3

@@ -1,0 +1,207 @@
+"""The compose files, the env files and the Dockerfiles, without a Docker engine."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from scripts.stack import ROOT
+
+from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_vllm.settings import (
+    LaunchSettings,
+    describe_launch_settings,
+    describe_plugin_settings,
+)
+
+DOCKER = ROOT / "docker"
+BIN = Path(sys.executable).parent
+COMPOSE = sorted(path.name for path in DOCKER.glob("docker-compose*.yml"))
+ENV = sorted(path.name for path in (DOCKER / "env").glob("*.env"))
+SECRETS = {"GRAFANA_PASSWORD": "x", "LITELLM_MASTER_KEY": "sk-x"}
+"""What a compose file demands before it starts."""
+OURS = re.compile(r"vibevoice-(engine|proxy|speech|litellm):")
+USE = re.compile(r"^#   (.*docker compose --env-file (\S+) -f (\S+) .*)$", re.M)
+"""How an env file says that it is used."""
+
+
+@cache
+def config(compose: str, env: str = "") -> dict[str, Any]:
+    """Services by name, as Docker Compose reads the file."""
+    options = ["--env-file", str(DOCKER / "env" / env)] if env else []
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **SECRETS}
+    command = [BIN / "docker-compose", *options, "-f", DOCKER / compose, "config", "--format=json"]
+    found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert not found.stderr, found.stderr
+    return json.loads(found.stdout)["services"]
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_compose_files_are_valid(compose: str) -> None:
+    """Docker Compose finds no fault and nothing to warn of."""
+    assert config(compose)
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_nothing_is_open_to_the_network(compose: str) -> None:
+    """Ports are published on this machine only, and the engine's not at all."""
+    ports = [
+        (name, port.get("host_ip"))
+        for name, service in config(compose).items()
+        for port in service.get("ports") or []
+    ]
+    assert ports
+    assert {host for _, host in ports} == {"127.0.0.1"}
+    assert not [name for name, _ in ports if name.startswith("engine")]
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_containers_may_do_little(compose: str) -> None:
+    """Ours run without capabilities on a read-only root; models are mounted read-only."""
+    services = {n: s for n, s in config(compose).items() if OURS.match(s["image"])}
+    assert services
+    for name, service in services.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service.get("privileged"), name
+        models = [v for v in service.get("volumes", []) if v["target"] == "/models"]
+        assert all(volume["read_only"] for volume in models), name
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_images_have_a_version(compose: str) -> None:
+    """No image is whatever is newest today."""
+    for service in config(compose).values():
+        assert re.search(r":v?\d[\w.-]+$", service["image"]), service["image"]
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_engines_reach_nothing(compose: str) -> None:
+    """They are on a network of their own that leads nowhere; the proxy is on both."""
+    for name, service in config(compose).items():
+        if name.startswith("engine"):
+            assert list(service["networks"]) == ["engine"]
+
+
+def test_two_engines_have_a_gpu_each() -> None:
+    """Behind LiteLLM every engine has its own, and its own proxy."""
+    services = config("docker-compose.litellm.yml")
+    gpus = [
+        services[name]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
+        for name in ("engine-1", "engine-2")
+    ]
+    assert gpus == [["0"], ["1"]]
+    urls = [services[name]["environment"]["ASR_BASE_URL"] for name in ("proxy-1", "proxy-2")]
+    assert urls == ["http://engine-1:8006", "http://engine-2:8006"]
+
+
+def test_every_passed_variable_is_a_setting() -> None:
+    """What the services take from outside is read by the programs in them."""
+    services = yaml.safe_load((DOCKER / "services.yml").read_text())["services"]
+    others = {"HF_HUB_OFFLINE", "PYTORCH_ALLOC_CONF"}
+    known = {
+        "engine": {name for _, name, _, _ in describe_launch_settings()}
+        | {name for name, _, _ in describe_plugin_settings()}
+        | others,
+        "proxy": {name for name, _, _ in describe_settings()} | others,
+    }
+    for name, names in known.items():
+        passed = {entry.partition("=")[0] for entry in services[name]["environment"]}
+        assert passed - names == set()
+
+
+@pytest.mark.parametrize("env", ENV)
+def test_env_files_reach_the_programs(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the compose file that it names, every line arrives in a container, and is accepted."""
+    text = (DOCKER / "env" / env).read_text()
+    use = USE.search(text)
+    assert use and use[2] == f"docker/env/{env}"
+    lines = dict(
+        line.split("=", 1) for line in text.splitlines() if line and not line.startswith("#")
+    )
+    found: set[str] = set()
+    for name, service in config(Path(use[3]).name, env).items():
+        environ = {k: v for k, v in (service.get("environment") or {}).items() if v is not None}
+        found |= {key for key, value in lines.items() if environ.get(key) == value}
+        with monkeypatch.context() as container:
+            for key, value in (environ | {"MODEL_DIR": "", "TTS_MODEL_TYPE": "off"}).items():
+                container.setenv(key, value)
+            if name == "engine":
+                LaunchSettings()
+                if service["command"] == ["--", *lines.get("VLLM_ARGS", "").split()]:
+                    found |= {"VLLM_ARGS"} & set(lines)
+            if name == "proxy":
+                Settings()
+    assert found == set(lines)
+
+
+def test_open_webui_is_set_up_as_documented() -> None:
+    """Its container has the settings of docs/open-webui.md and the release that was tried."""
+    page = (ROOT / "docs" / "open-webui.md").read_text()
+    documented = dict(re.findall(r"^([A-Z_]+)=(\S+)$", page, re.M))
+    assert documented
+    service = config("docker-compose.with-openwebui.yml")["open-webui"]
+    translated = {"http://127.0.0.1:8899/v1": "http://proxy:8899/v1", "YOUR_KEY": "none"}
+    expected = {key: translated.get(value, value) for key, value in documented.items()}
+    assert expected.items() <= service["environment"].items()
+    version = re.search(
+        r"^version=(\S+)$", (ROOT / "scripts/setup_open_webui.sh").read_text(), re.M
+    )
+    assert version and service["image"].endswith(f":v{version[1]}-slim")
+    assert set(re.findall(r"Open WebUI (\d[\d.]+\d)", page)) == {version[1]}
+
+
+def test_downloads_stay_beside_the_prepared_model() -> None:
+    """Its weights are links to them, so that both lie in the folder that is mounted."""
+    prepare = yaml.safe_load((DOCKER / "services.yml").read_text())["services"]["prepare"]
+    environment = dict(entry.partition("=")[::2] for entry in prepare["environment"])
+    (volume,) = prepare["volumes"]
+    assert volume.endswith(":/models")
+    assert environment["HF_HOME"].startswith("/models/")
+
+
+def test_litellm_is_set_up_as_documented() -> None:
+    """docker/litellm.yaml differs from litellm/config.yaml in the hosts only."""
+    ours = yaml.safe_load((DOCKER / "litellm.yaml").read_text())
+    documented = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
+    models = ours.pop("model_list")
+    expected = documented.pop("model_list")
+    assert ours == documented
+    for model in [*models, *expected]:
+        model["litellm_params"].pop("api_base")
+    assert [model for model in models if models.count(model) == 2]
+    assert all(model in expected for model in models)
+
+
+@pytest.mark.parametrize("dockerfile", sorted(path.name for path in DOCKER.glob("*.Dockerfile")))
+def test_dockerfiles_are_clean(dockerfile: str) -> None:
+    """hadolint finds nothing; no image runs as root, and each knows whether it is healthy."""
+    file = DOCKER / dockerfile
+    found = subprocess.run([BIN / "hadolint", file], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+    assert "\nUSER 10001:10001\n" in file.read_text()
+    assert "\nHEALTHCHECK " in file.read_text()
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in DOCKER.glob("*.sh")))
+def test_scripts_are_clean(script: str) -> None:
+    """ShellCheck finds nothing."""
+    command = [BIN / "shellcheck", DOCKER / script]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_dockerfiles_and_compose_name_the_same_vllm() -> None:
+    """The engine's base is the release that pyproject.toml asks for."""
+    version = re.search(r'"vllm==([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    assert version
+    for file in ("engine.Dockerfile", "services.yml"):
+        assert f"vllm/vllm-openai:v{version[1]}" in (DOCKER / file).read_text()

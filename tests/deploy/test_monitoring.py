@@ -1,0 +1,106 @@
+"""The Grafana dashboard and the alerts ask for metrics that there are."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from tests.support.fakes import serve
+
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.settings import Settings
+
+FOLDER = Path(__file__).parents[2] / "docker" / "monitoring"
+DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "vibevoice.json").read_text())
+ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text())
+ADAPTER = FOLDER.parents[1] / "deploy" / "prometheus-adapter-values.yaml"
+NAME = re.compile(r"\b(?:vibevoice_|vllm:|process_|DCGM_)\w+")
+DCGM = {"DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_GPU_UTIL"}
+"""In the exporter's default list of counters (NVIDIA/dcgm-exporter, etc/default-counters.csv)."""
+
+
+def expressions() -> Iterator[str]:
+    """Every query of the dashboard and the alerts."""
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", []):
+            yield target["expr"]
+    for group in ALERTS["groups"]:
+        for rule in group["rules"]:
+            yield rule["expr"]
+
+
+def asked(prefix: str) -> set[str]:
+    """Names of metrics with that prefix."""
+    text = "\n".join([*expressions(), ADAPTER.read_text()])
+    return {name for name in NAME.findall(text) if name.startswith(prefix)}
+
+
+def there(url: str) -> set[str]:
+    """Names that a /metrics tells, those of the samples of every declared metric included."""
+    names: set[str] = set()
+    for family in text_string_to_metric_families(httpx2.get(f"{url}/metrics").text):
+        suffixes = {
+            "counter": ["_total"],
+            "histogram": ["_bucket", "_sum", "_count"],
+        }.get(family.type, [""])
+        names |= {family.name + suffix for suffix in suffixes}
+    return names
+
+
+def test_the_proxys_metrics_are_there() -> None:
+    """Names of our own, and of the process."""
+    with serve(create_app(Settings(asr_base_url="http://127.0.0.1:9"))) as url:
+        names = there(url)
+    assert asked("vibevoice_") - names == set()
+    assert asked("process_") - names == set()
+
+
+@pytest.mark.engine
+def test_the_engines_metrics_are_there(engine_url: str) -> None:
+    """vLLM's names, which the autoscaler asks for too."""
+    assert asked("vllm:")
+    assert asked("vllm:") - there(engine_url) == set()
+
+
+def test_the_gpus_metrics_are_those_exported_by_default() -> None:
+    """Nothing of DCGM needs a configuration of the exporter."""
+    assert asked("DCGM_") == DCGM
+
+
+def test_what_must_be_seen_is_shown() -> None:
+    """GPU memory, real-time factor, queue, errors and the latency of the first sound."""
+    titles = {panel["title"] for panel in DASHBOARD["panels"]}
+    assert titles >= {"GPU memory", "Real-time factor", "Queue", "Errors", "First sound"}
+
+
+def test_panels_find_their_data_source() -> None:
+    """Dashboard and provisioning name the same source; no two panels share an id."""
+    file = FOLDER / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    (source,) = yaml.safe_load(file.read_text())["datasources"]
+    panels: list[dict[str, Any]] = [p for p in DASHBOARD["panels"] if p["type"] != "row"]
+    assert {panel["datasource"]["uid"] for panel in panels} == {source["uid"]}
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_promtool_takes_every_query(tmp_path: Path) -> None:
+    """The dashboard's queries are PromQL, and each alert fires when it should (alerts.test.yml)."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("needs promtool (Debian: apt-get install prometheus)")
+    queries = [expression.replace("$__rate_interval", "5m") for expression in expressions()]
+    rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(queries)]
+    file = tmp_path / "queries.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    for command in (["check", "rules", str(file)], ["test", "rules", "alerts.test.yml"]):
+        found = subprocess.run(
+            [promtool, *command], cwd=FOLDER, capture_output=True, text=True, check=False
+        )
+        assert found.returncode == 0, found.stdout + found.stderr

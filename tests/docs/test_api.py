@@ -1,0 +1,73 @@
+"""docs/api.md says what is there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import httpx2
+from prometheus_client.parser import text_string_to_metric_families
+
+from vibevoice_proxy.settings import describe_settings
+from vibevoice_proxy.transcription.options import TranscriptionOptions
+
+pytest_plugins = ("tests.support.proxy_fixtures",)
+
+TESTS = Path(__file__).parents[1]
+PAGE = (TESTS.parent / "docs" / "api.md").read_text()
+PROOFS = sorted(set(re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", PAGE)))
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of the first table under a heading, without its head."""
+    section = PAGE.split(f"\n{heading}\n", 1)[1]
+    lines = re.findall(r"^\|(.*)\|$", section.partition("\n#")[0], re.M)
+    return [[cell.strip() for cell in line.split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize(("file", "name"), PROOFS)
+def test_every_proof_is_a_test(file: str, name: str) -> None:
+    """A test that the page names is there."""
+    tree = ast.parse((TESTS / file).read_text())
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    assert name in {node.name for node in tree.body if isinstance(node, functions)}
+
+
+@pytest.mark.parametrize(
+    "heading",
+    ["### Transport and errors", "### Engine and overload", "### Transcripts", "### Speech"],
+)
+def test_every_expectation_has_a_proof_or_a_reason(heading: str) -> None:
+    """No row is empty."""
+    assert rows(heading)
+    for expectation, answer, proof in rows(heading):
+        assert all((expectation, answer, proof)), expectation
+
+
+def test_every_field_is_told() -> None:
+    """The table of fields has those of the form and no other."""
+    told = {
+        name.removesuffix("[]")
+        for cells in rows("## Transcriptions")
+        for name in re.findall(r"`([^`]+)`", cells[0])
+    }
+    assert told == {*TranscriptionOptions.model_fields, "file", "chunking_strategy"}
+
+
+def test_every_metric_is_told(http: httpx2.Client) -> None:
+    """The table of metrics has all of ours."""
+    told = {name for cells in rows("## Metrics") for name in re.findall(r"`([^`]+)`", cells[0])}
+    families = text_string_to_metric_families(http.get("/metrics").text)
+    ours = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in families
+        if family.name.startswith("vibevoice_") and not family.name.endswith("_created")
+    }
+    assert ours | {"process_*"} == told
+
+
+def test_every_setting_named_is_one() -> None:
+    """A setting that the page names exists."""
+    named = set(re.findall(r"VIBEVOICE_[A-Z_]+", PAGE))
+    assert named
+    assert named <= {name for name, _, _ in describe_settings()}

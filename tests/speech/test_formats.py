@@ -1,0 +1,90 @@
+"""Speech as bytes of the six formats."""
+
+import io
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from vibevoice_proxy.speech.formats import ENCODINGS, Encoder
+
+RATE = 24_000
+HERTZ = 440.0
+
+
+def tone(seconds: float) -> np.ndarray:
+    return (0.5 * np.sin(2 * np.pi * HERTZ / RATE * np.arange(round(seconds * RATE)))).astype(
+        np.float32
+    )
+
+
+def encode(audio: np.ndarray, response_format: str, speed: float = 1.0) -> bytes:
+    """`audio` fed as a speech model would, in frames of 3200 samples."""
+    encoder = Encoder(response_format, RATE, speed)
+    parts = [encoder.feed(audio[at : at + 3200]) for at in range(0, len(audio), 3200)]
+    return b"".join([*parts, encoder.finish()])
+
+
+def decode(data: bytes, response_format: str) -> tuple[np.ndarray, int]:
+    """Samples (float32, mono) and rate of an answer."""
+    if response_format == "pcm":
+        return np.frombuffer(data, "<i2").astype(np.float32) / 32768, RATE
+    with av.open(io.BytesIO(data), "r") as container:
+        frames = list(container.decode(audio=0))
+        resampler = av.AudioResampler("flt", "mono")
+        parts = [p.to_ndarray()[0] for f in frames for p in resampler.resample(f)]
+        return np.concatenate(parts), frames[0].sample_rate
+
+
+def pitch(samples: np.ndarray, rate: int) -> float:
+    """Frequency of the strongest tone in Hz."""
+    middle = samples[len(samples) // 4 : 3 * len(samples) // 4]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
+    return float(spectrum.argmax() * rate / len(middle))
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 5.05])
+@pytest.mark.parametrize("response_format", ENCODINGS)
+def test_length_is_right(response_format: str, seconds: float) -> None:
+    """Every format has the length of what was spoken, within 60 ms."""
+    samples, rate = decode(encode(tone(seconds), response_format), response_format)
+    assert len(samples) / rate == pytest.approx(seconds, abs=0.06)
+
+
+@pytest.mark.parametrize("response_format", ENCODINGS)
+@pytest.mark.parametrize("speed", [0.25, 0.5, 1.5, 2.0, 4.0])
+def test_speed_changes_length_and_keeps_pitch(response_format: str, speed: float) -> None:
+    """Also at OpenAI's limits."""
+    samples, rate = decode(encode(tone(4), response_format, speed), response_format)
+    assert len(samples) / rate == pytest.approx(4 / speed, abs=0.06, rel=0.006)
+    assert pitch(samples, rate) == pytest.approx(HERTZ, rel=0.02)
+
+
+@pytest.mark.parametrize("response_format", ENCODINGS)
+def test_first_frame_gives_bytes(response_format: str) -> None:
+    """A listener gets the first frame before there is a second one."""
+    encoder = Encoder(response_format, RATE)
+    first = encoder.feed(tone(0.1334))
+    assert len(decode(first, response_format)[0]) > 0
+
+
+def test_wav_can_be_read_though_its_length_is_unknown() -> None:
+    """libsndfile reads to the end of the file, and so do Python's wave and ffmpeg."""
+    samples, rate = soundfile.read(io.BytesIO(encode(tone(1), "wav")))
+    assert (len(samples), rate) == (RATE, RATE)
+
+
+def test_peaks_are_cut() -> None:
+    """Samples beyond full scale stay at it: no wrapping around, no change of level."""
+    loud = np.array([0.5, 1.5, -1.5, 0.5] * 800, np.float32)
+    samples, _ = decode(encode(loud, "pcm"), "pcm")
+    assert samples.min() == -1.0
+    assert samples.max() == pytest.approx(1.0, abs=1e-4)
+    assert samples[0] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_seams_of_the_stream_are_inaudible() -> None:
+    """A tone fed in pieces is the tone fed whole."""
+    whole = Encoder("pcm", RATE)
+    assert encode(tone(1), "pcm") == whole.feed(tone(1)) + whole.finish()

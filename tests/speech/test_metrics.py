@@ -1,0 +1,79 @@
+"""What GET /metrics tells of speech."""
+
+import threading
+
+import httpx2
+import psutil
+from tests.support.fakes import StartProxy
+from tests.support.metrics import samples, samples_when
+from tests.support.processes import wait_until_it_speaks
+from tests.support.speaking import encoded, recording, speak
+
+pytest_plugins = ("tests.support.proxy_fixtures", "tests.support.speech_fixtures")
+
+TEXT = "hello there, this is a test of it."
+FULL = "vibevoice-1.5b"
+
+
+def test_speech_is_measured(models_http: httpx2.Client) -> None:
+    """One first sound, one piece, and as much audio as was sent."""
+    names = ("first_chunk_seconds_count", "real_time_factor_count", "audio_seconds_total")
+    keys = [(f"vibevoice_speech_{name}", FULL) for name in names]
+    before = samples(models_http)
+    answer = speak(models_http, input=TEXT)
+    after = samples(models_http)
+    chunks, pieces, seconds = (after[key] - before.get(key, 0) for key in keys)
+    assert (chunks, pieces) == (1, 1)
+    assert abs(seconds - len(answer.content) / 2 / 24000) < 1e-6
+    assert after["vibevoice_speech_real_time_factor_sum", FULL] > 0
+
+
+def test_voices_are_counted_by_whether_they_were_there(models_http: httpx2.Client) -> None:
+    """A new sample is a miss that takes time, and a hit when it comes again."""
+    hit = ("vibevoice_speech_voice_cache_total", FULL, "hit")
+    miss = ("vibevoice_speech_voice_cache_total", FULL, "miss")
+    spent = ("vibevoice_speech_voice_seconds_total", FULL)
+    sample = encoded(recording(3.3, 77))
+    found = [samples(models_http)]
+    for _ in range(2):
+        speak(models_http, input=TEXT, ref_audio=sample)
+        found.append(samples(models_http))
+    before, first, second = ({key: one.get(key, 0) for key in (hit, miss, spent)} for one in found)
+    assert first[miss] - before[miss] == 1
+    assert first[spent] > before[spent]
+    assert (second[hit] - first[hit], second[miss], second[spent]) == (1, first[miss], first[spent])
+
+
+def test_places_are_counted(start_proxy: StartProxy) -> None:
+    """With one place, of two requests one is spoken and one waits; a third is an error counted by
+    its code, and a bad request is none."""
+    base = start_proxy(tts_model_type="espeak", tts_batch_size=1, tts_max_queue=1)
+    wait_until_it_speaks(base, "espeak")
+    body = {"input": "This is one of the many sentences of a long story. " * 600}
+    state = [("vibevoice_speech_in_flight", "espeak"), ("vibevoice_speech_waiting", "espeak")]
+    with httpx2.Client(base_url=base, timeout=60) as http:
+        with http.stream("POST", "/v1/audio/speech", json=body):
+            waiting = threading.Thread(target=speak, args=(http,), kwargs={"input": TEXT})
+            waiting.start()
+            samples_when(http, lambda found: [found[key] for key in state] == [1, 1])
+            assert speak(http, input=TEXT).status_code == 429
+            assert speak(http, input="").status_code == 400
+        waiting.join()
+        found = samples_when(http, lambda found: [found[key] for key in state] == [0, 0])
+    errors = {key[1:]: n for key, n in found.items() if key[0] == "vibevoice_speech_errors_total"}
+    assert errors == {("rate_limit_exceeded", "espeak"): 1}
+
+
+def test_lost_workers_are_counted(start_proxy: StartProxy) -> None:
+    """The one that spoke is gone: an error, a restart, and then it is ready again."""
+    children = {process.pid for process in psutil.Process().children()}
+    base = start_proxy(tts_model_type="espeak")
+    wait_until_it_speaks(base, "espeak")
+    (worker,) = [one for one in psutil.Process().children() if one.pid not in children]
+    restarts = ("vibevoice_speech_worker_restarts_total", "espeak")
+    ready = ("vibevoice_speech_worker_ready", "espeak")
+    with httpx2.Client(base_url=base, timeout=60) as http:
+        found = samples(http)
+        assert (found[restarts], found[ready]) == (0, 1)
+        worker.kill()
+        found = samples_when(http, lambda found: found[restarts] == 1 and found[ready] == 1)

@@ -1,0 +1,260 @@
+"""The tiny models of tests/data speak through their workers and POST /v1/audio/speech."""
+
+import base64
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import av
+import httpx2
+import numpy as np
+import openai
+import pytest
+from tests.support.metrics import samples, samples_when
+from tests.support.speaking import SPEECH, speak
+from tests.support.tts_fixtures import speak as speak_alone
+
+from vibevoice_proxy.settings import Settings
+from vibevoice_tts import protocol
+from vibevoice_tts.engines.longform import Full
+from vibevoice_tts.engines.realtime import Realtime
+from vibevoice_tts.protocol import Message
+from vibevoice_tts.speech_model import Samples, SpeechEngine, SpeechRequest, Turn
+from vibevoice_tts.trimming import PieceAudio
+from vibevoice_tts.worker import Worker
+
+pytest_plugins = ("tests.support.speech_fixtures",)
+
+TEXT = "hello there, this is a test of it."
+LOUDEST_DIFFERENCE = 8
+"""In 16-bit steps: 2e-4, what a batch may differ from a request alone."""
+
+
+@pytest.fixture(scope="module")
+def engines(models_folder: Path) -> dict[str, SpeechEngine]:
+    """The same models in this process, by the names that clients use."""
+    kinds: list[tuple[str, type[Realtime] | type[Full], str, str]] = [
+        ("tts-1", Realtime, "VibeVoice-Realtime-0.5B", "streaming_model"),
+        ("tts-1-hd", Full, "VibeVoice-1.5B", "full_model"),
+    ]
+    return {
+        name: kind.load(
+            models_folder / folder,
+            models_folder / "voices" / voices,
+            device="cpu",
+            dtype="float32",
+        )
+        for name, kind, folder, voices in kinds
+    }
+
+
+def pcm(samples: Samples) -> np.ndarray:
+    """Samples as `response_format=pcm` has them."""
+    return np.clip(np.round(samples * 32767), -32768, 32767)
+
+
+def heard(data: bytes) -> np.ndarray:
+    return np.frombuffer(data, "<i2").astype(np.float64)
+
+
+def alone(engine: SpeechEngine, turns: list[tuple[str, str]], seed: int) -> np.ndarray:
+    """What a request should sound like: the model's chunks, trimmed and faded as one piece."""
+    request = SpeechRequest(tuple(Turn(*turn) for turn in turns), seed=seed, steps=2)
+    piece = PieceAudio(engine.sample_rate)
+    chunks = [piece.feed(chunk) for chunk in speak_alone(engine, request).chunks]
+    return pcm(np.concatenate([*chunks, piece.finish()]))
+
+
+def assert_same(answer: httpx2.Response, expected: np.ndarray) -> None:
+    assert answer.status_code == 200, answer.text
+    audio = heard(answer.content)
+    assert audio.size == expected.size
+    assert np.abs(audio - expected).max() <= LOUDEST_DIFFERENCE
+    assert np.abs(audio).max() > 1000
+
+
+@pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
+def test_a_model_speaks_through_its_worker(
+    models_http: httpx2.Client, engines: dict[str, SpeechEngine], model: str
+) -> None:
+    """The bytes of the answer are what the model makes of the text, the voice and the seed."""
+    answer = speak(models_http, model=model, input=TEXT, voice="small", seed=3)
+    assert_same(answer, alone(engines[model], [(TEXT, "en-Small_man")], 3))
+
+
+@pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
+@pytest.mark.parametrize("response_format", ["mp3", "opus", "aac", "flac", "wav"])
+def test_the_official_client_gets_every_format(
+    models_client: openai.OpenAI, model: str, response_format: Any
+) -> None:
+    """As long as the plain samples, within 60 ms."""
+    plain, other = (
+        models_client.audio.speech.create(
+            model=model,
+            voice="alloy",
+            input=TEXT,
+            response_format=wanted,
+            extra_body={"seed": 3, "steps": 2},
+        )
+        for wanted in ("pcm", response_format)
+    )
+    with av.open(io.BytesIO(other.content), "r") as container:
+        seconds = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+    assert seconds == pytest.approx(len(plain.content) / 2 / 24000, abs=0.06)
+
+
+@pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
+def test_events_carry_the_same_audio(models_http: httpx2.Client, model: str) -> None:
+    """stream_format=sse: the deltas in a row are the bytes of the plain answer."""
+    plain = speak(models_http, model=model, input=TEXT, seed=3).content
+    answer = speak(models_http, model=model, input=TEXT, seed=3, stream_format="sse")
+    lines = [line for line in answer.text.split("\n\n") if line]
+    *deltas, done = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert len(deltas) > 3
+    audio = b"".join(base64.b64decode(event["audio"]) for event in deltas)
+    assert heard(audio).tolist() == heard(plain).tolist()
+    assert done["usage"]["input_tokens"] == 8
+
+
+def test_each_model_has_its_voices(models_http: httpx2.Client) -> None:
+    """Both tiny models have voices of these names; the list says who has which."""
+    for model, name in (("tts-1", "vibevoice-realtime-0.5b"), ("tts-1-hd", "vibevoice-1.5b")):
+        voices = models_http.get("/v1/audio/voices", params={"model": model}).json()["voices"]
+        own = [voice for voice in voices if voice["object"] == "voice"]
+        assert [voice["id"] for voice in own] == ["en-Small_man", "en-Tiny_woman"]
+        assert all(voice["models"] == [name] for voice in own)
+
+
+@pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
+def test_voices_and_seeds_decide(models_http: httpx2.Client, model: str) -> None:
+    """Another voice or another seed is heard, and nothing else is."""
+    asked = [("tiny", 7), ("tiny", 7), ("small", 7), ("tiny", 0)]
+    steps = 5 if model == "tts-1" else 2  # with which the tiny models come to an end
+    answers = [
+        speak(models_http, model=model, input=TEXT, voice=voice, seed=seed, steps=steps).content
+        for voice, seed in asked
+    ]
+    assert answers[0] == answers[1]
+    assert len(set(answers)) == 3
+
+
+@pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
+def test_requests_in_one_batch_sound_as_alone(
+    models_http: httpx2.Client, engines: dict[str, SpeechEngine], model: str
+) -> None:
+    """Six at once, which join and leave while others speak."""
+    seeds = [1, 3, 5, 8, 10, 11]
+    expected = [alone(engines[model], [(TEXT, "en-Small_man")], seed) for seed in seeds]
+    with ThreadPoolExecutor(6) as pool:
+        answers = pool.map(
+            lambda seed: speak(models_http, model=model, input=TEXT, voice="small", seed=seed),
+            seeds,
+        )
+        for answer, audio in zip(answers, expected, strict=True):
+            assert_same(answer, audio)
+
+
+def test_two_speakers_share_a_script(
+    models_http: httpx2.Client, engines: dict[str, SpeechEngine]
+) -> None:
+    """The lines of a script are turns of the 1.5B model, each in its speaker's voice."""
+    answer = speak(
+        models_http,
+        input="Ann: hello there.\nBob: this is a test.\nAnn: of it.",
+        speakers={"Ann": "tiny", "Bob": "small"},
+        seed=2,
+    )
+    turns = [
+        ("hello there.", "en-Tiny_woman"),
+        ("this is a test.", "en-Small_man"),
+        ("of it.", "en-Tiny_woman"),
+    ]
+    assert_same(answer, alone(engines["tts-1-hd"], turns, 2))
+
+
+def test_one_voice_is_all_that_realtime_has(models_http: httpx2.Client) -> None:
+    """A script of two is refused with the number that was expected."""
+    answer = speak(
+        models_http,
+        model="tts-1",
+        input="Ann: hello there.\nBob: this is a test.",
+        speakers={"Ann": "tiny", "Bob": "small"},
+    )
+    assert answer.status_code == 400
+    assert "at most 1" in answer.json()["error"]["message"]
+
+
+class _Said:
+    """The worker's end of a pipe: what was written to it."""
+
+    def __init__(self) -> None:
+        self._data = io.BytesIO()
+
+    def write(self, data: bytes) -> int:
+        return self._data.write(data)
+
+    def messages(self) -> list[Message]:
+        """What came since the last call."""
+        data, self._data = self._data, io.BytesIO()
+        data.seek(0)
+        found = []
+        while (message := protocol.read(data)) is not None:
+            found.append(message)
+        return found
+
+
+@pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
+def test_a_cancelled_request_makes_no_further_frame(
+    engines: dict[str, SpeechEngine], model: str
+) -> None:
+    """The turn after a cancel has frames of the others alone."""
+    said = _Said()
+    worker = Worker(engines[model], cast(BinaryIO, said))
+    for number in (1, 2):
+        request = SpeechRequest((Turn(TEXT, "small"),), seed=3, steps=2)
+        worker._commands.put(Message.decode(*_parts(protocol.speak(number, request))))
+    chunks = {1: 0, 2: 0}
+    before: dict[int, int] = {}
+    for turn in range(8):
+        if turn == 4:
+            before = dict(chunks)
+            worker._commands.put(Message("cancel", {"id": 1}))
+        worker.turn()
+        for message in said.messages():
+            if message.kind == "chunk":
+                chunks[message.fields["id"]] += 1
+    for handle in worker._ids:
+        engines[model].leave(handle)
+    assert chunks[1] == before[1] > 0
+    assert chunks[2] > before[2]
+
+
+def _parts(message: Message) -> tuple[bytes, bytes]:
+    data = message.encode()
+    text = int.from_bytes(data[:4])
+    return data[8 : 8 + text], data[8 + text :]
+
+
+def test_a_client_that_hangs_up_ends_its_speech(
+    models_http: httpx2.Client, models_url: str
+) -> None:
+    """Of forty pieces a few were spoken when the place is free again."""
+    pieces = ("vibevoice_speech_real_time_factor_count", "vibevoice-1.5b")
+    before = samples(models_http).get(pieces, 0)
+    text = "this is a test of it, and it goes on and on until nobody listens any more. " * 3000
+    body = {"model": "tts-1-hd", "input": text[:49_000], "seed": 3, "steps": 2}
+    with httpx2.stream("POST", f"{models_url}{SPEECH}", json=body, timeout=120) as answer:
+        assert answer.status_code == 200
+        next(answer.iter_bytes())
+    idle = ("vibevoice_speech_in_flight", "vibevoice-1.5b")
+    after = samples_when(models_http, lambda found: found[idle] == 0)
+    assert after.get(pieces, 0) - before < 20
+
+
+def test_flash_attention_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than served as something else; the message says what there is."""
+    monkeypatch.setenv("ATTN_IMPLEMENTATION", "flash_attention_2")
+    with pytest.raises(ValueError, match="'sdpa' or 'eager'"):
+        Settings()

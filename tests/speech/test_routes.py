@@ -1,0 +1,327 @@
+"""POST /v1/audio/speech over a real socket, with the engine that needs no weights."""
+
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import av
+import httpx2
+import numpy as np
+import openai
+import psutil
+import pytest
+from tests.support.fakes import StartProxy, serve
+from tests.support.metrics import samples_when
+from tests.support.processes import wait_for, wait_until_it_speaks
+
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.settings import Settings
+
+TEXT = "Hello there, this is a test. It has two sentences."
+pytest_plugins = ("tests.support.proxy_fixtures",)
+
+LONG_TEXT = "This is one of the many sentences of a long story. " * 300
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A proxy that speaks, for the whole module; nothing listens as its transcription engine."""
+    with serve(create_app(Settings(asr_base_url=NOWHERE, tts_model_type="espeak"))) as base:
+        wait_until_it_speaks(base, "espeak")
+        yield base
+
+
+@pytest.fixture
+def http(url: str) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def client(url: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def workers() -> list[psutil.Process]:
+    """The worker processes of the proxies in this process."""
+    children = psutil.Process().children()
+    return [p for p in children if any("vibevoice_tts.worker" in a for a in p.cmdline())]
+
+
+def seconds(data: bytes) -> float:
+    """Length of an answer in any format but pcm."""
+    with av.open(io.BytesIO(data), "r") as container:
+        return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+
+
+def speak(http: httpx2.Client, **body: Any) -> httpx2.Response:
+    return http.post("/v1/audio/speech", json={"model": "tts-1", "input": TEXT, **body})
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line.removeprefix("data: ")) for line in text.split("\n\n") if line]
+
+
+@pytest.mark.parametrize(
+    ("response_format", "media_type"),
+    [
+        ("mp3", "audio/mpeg"),
+        ("opus", "audio/ogg"),
+        ("aac", "audio/aac"),
+        ("flac", "audio/flac"),
+        ("wav", "audio/wav"),
+        ("pcm", "audio/pcm"),
+    ],
+)
+def test_openai_client_gets_every_format(
+    client: openai.OpenAI, response_format: Any, media_type: str
+) -> None:
+    """The right Content-Type, and as much audio as in plain samples, within 60 ms (and the 10 ms by
+    which eSpeak varies)."""
+    plain = client.audio.speech.create(
+        model="tts-1", voice="alloy", input=TEXT, response_format="pcm"
+    )
+    answer = client.audio.speech.create(
+        model="tts-1", voice="alloy", input=TEXT, response_format=response_format
+    )
+    expected = len(plain.content) / 2 / 24000
+    assert 2 < expected < 6
+    assert answer.response.headers["content-type"] == media_type
+    if response_format != "pcm":
+        assert seconds(answer.content) == pytest.approx(expected, abs=0.07)
+
+
+def test_mp3_is_the_default(http: httpx2.Client) -> None:
+    """Open WebUI sends no response_format."""
+    answer = http.post("/audio/speech", json={"model": "tts-1", "input": TEXT, "voice": "alloy"})
+    assert answer.headers["content-type"] == "audio/mpeg"
+    assert answer.headers["x-request-id"].startswith("req_")
+    assert 2 < seconds(answer.content) < 6
+
+
+def test_first_bytes_come_before_generation_ends(client: openai.OpenAI) -> None:
+    """While the first bytes are in hand the worker has most of a long text before it: there is
+    nothing of it yet that could be sent."""
+    with client.audio.speech.with_streaming_response.create(
+        model="tts-1", voice="alloy", input=LONG_TEXT
+    ) as answer:
+        chunks = answer.iter_bytes(1024)
+        first = next(chunks)
+        worker = max(workers(), key=lambda process: process.create_time())  # other tests have some
+        before = worker.cpu_times().user
+        rest = b"".join(chunks)
+        after = worker.cpu_times().user
+    assert len(rest) > 100 * len(first)
+    assert after - before > 0.1
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, 2.0, 4.0])
+def test_speed_changes_the_length(http: httpx2.Client, speed: float) -> None:
+    """The length is divided by the speed."""
+    normal, changed = (
+        len(speak(http, response_format="pcm", speed=s).content) for s in (1.0, speed)
+    )
+    assert changed == pytest.approx(normal / speed, rel=0.03)
+
+
+def test_events_carry_the_audio_and_the_usage(http: httpx2.Client) -> None:
+    """stream_format=sse: deltas in base64, then the usage by words and speech frames."""
+    answer = speak(http, response_format="pcm", stream_format="sse")
+    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
+    *deltas, done = events_of(answer.text)
+    assert {event["type"] for event in deltas} == {"speech.audio.delta"}
+    audio = b"".join(base64.b64decode(event["audio"]) for event in deltas)
+    frames = done["usage"]["output_tokens"]
+    assert frames == -(-len(audio) // 2 // 3200)
+    assert done == {
+        "type": "speech.audio.done",
+        "usage": {"input_tokens": 10, "output_tokens": frames, "total_tokens": 10 + frames},
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        pytest.param({"input": ""}, "input", "empty", id="empty"),
+        pytest.param({"input": "😀 ..."}, "input", "nothing to say", id="no-words"),
+        pytest.param({"input": None}, "input", "required", id="no-input"),
+        pytest.param({"input": "a" * 50_001}, "input", "at most 50000", id="too-long"),
+        pytest.param({"input": 7}, "input", "valid string", id="no-text"),
+        pytest.param({"voice": "nobody"}, "voice", "espeak-en-us-woman", id="voice"),
+        pytest.param({"voice": "../../etc/passwd"}, "voice", "espeak-en-us", id="voice-path"),
+        pytest.param({"voice": {"id": "nobody"}}, "voice", "espeak-en-us", id="voice-id"),
+        pytest.param({"voice": ["alloy"]}, "voice", "valid", id="voice-list"),
+        pytest.param({"speed": 0.2}, "speed", "0.25", id="slow"),
+        pytest.param({"speed": 4.1}, "speed", "4", id="fast"),
+        pytest.param({"speed": float("nan")}, "speed", "", id="nan"),
+        pytest.param({"response_format": "midi"}, "response_format", "'mp3'", id="format"),
+        pytest.param({"stream_format": "x"}, "stream_format", "'sse'", id="stream-format"),
+        pytest.param({"steps": 0}, "steps", "1", id="steps"),
+        pytest.param({"cfg_scale": 99}, "cfg_scale", "10", id="cfg"),
+        pytest.param({"speakers": {c: "alloy" for c in "abcde"}}, "speakers", "4", id="speakers"),
+    ],
+)
+def test_bad_values_are_named(
+    http: httpx2.Client, body: dict[str, Any], param: str, message: str
+) -> None:
+    """400 in OpenAI's shape that names the field and what was expected, before any audio."""
+    content = json.dumps({"model": "tts-1", "input": TEXT, **body})
+    answer = http.post("/v1/audio/speech", content=content)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+    assert error["param"] == param
+    assert message in error["message"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'"x"', b"null"])
+def test_body_that_is_no_object_is_refused(http: httpx2.Client, content: bytes) -> None:
+    """400, not 500."""
+    answer = http.post("/v1/audio/speech", content=content)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"]
+
+
+def test_large_body_is_refused(http: httpx2.Client) -> None:
+    """413 above the limit."""
+    answer = http.post("/v1/audio/speech", content=b" " * (16 * 1024 * 1024 + 1))
+    assert answer.status_code == 413
+
+
+def test_script_is_spoken_by_its_speakers(http: httpx2.Client) -> None:
+    """Named lines change the voice, and the names are not read aloud."""
+    script = "Ann: One two three.\nBob: One two three."
+    speakers = {"Ann": "espeak-en-us-girl", "Bob": "espeak-en-us-man-low"}
+    both = speak(http, input=script, speakers=speakers, response_format="pcm").content
+    each = [
+        speak(http, input="One two three.", voice=voice, response_format="pcm").content
+        for voice in speakers.values()
+    ]
+    assert len(both) == pytest.approx(sum(len(audio) for audio in each), rel=0.1)
+
+
+def test_voices_and_models_are_listed(http: httpx2.Client, client: openai.OpenAI) -> None:
+    """Both shapes in one body; the models are among all models too, the engine by its own name."""
+    voices = http.get("/v1/audio/voices").json()
+    assert voices["voices"] == voices["data"] == http.get("/audio/voices").json()["data"]
+    assert {"id", "name"} <= voices["voices"][0].keys()
+    models = http.get("/v1/audio/models").json()
+    names = [model["id"] for model in models["models"]]
+    assert names[:2] == ["espeak", "tts-1"]
+    assert {"tts-1-hd", "gpt-4o-mini-tts"} < set(names)
+    assert set(names) < {model.id for model in client.models.list()}
+
+
+@pytest.mark.parametrize("voice", ["alloy", "marin", {"id": "verse"}, "us-girl", None])
+def test_voices_are_found(http: httpx2.Client, voice: Any) -> None:
+    """OpenAI's names, its object form, a unique part of a name, none."""
+    assert speak(http, voice=voice, instructions="Be kind.", seed=1).status_code == 200
+
+
+def test_sixteen_streams_leave_the_proxy_responsive(http: httpx2.Client) -> None:
+    """All are complete while others ask for the health of the process; the time taken is printed,
+    not asserted."""
+    with ThreadPoolExecutor(16) as pool:
+        answers = [pool.submit(speak, http, input=LONG_TEXT[:510]) for _ in range(16)]
+        delays = []
+        while not all(answer.done() for answer in answers):
+            start = time.perf_counter()
+            assert http.get("/health/live").status_code == 200
+            delays.append(time.perf_counter() - start)
+    lengths = [seconds(answer.result().content) for answer in answers]
+    print(f"{len(delays)} checks, p99 {1000 * np.quantile(delays, 0.99):.1f} ms")
+    assert max(lengths) - min(lengths) < 1
+    assert min(lengths) > 20
+
+
+def test_too_many_requests_are_told_to_come_back(start_proxy: StartProxy) -> None:
+    """429 with Retry-After when as many as may are there; nobody else is hurt."""
+    base = start_proxy(tts_model_type="espeak", tts_batch_size=1, tts_max_queue=0)
+    wait_until_it_speaks(base, "espeak")
+    body = {"input": LONG_TEXT, "response_format": "pcm"}
+    with httpx2.Client(base_url=base, timeout=60) as client:
+        with client.stream("POST", "/v1/audio/speech", json=body) as first:
+            assert first.status_code == 200
+            answer = speak(client)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) > 0
+        assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_worker_killed_in_the_middle(start_proxy: StartProxy) -> None:
+    """Plain audio is cut off, which the client sees; events end in an error; the next request is
+    answered by the next worker, until then with 503 and Retry-After."""
+    others = {process.pid for process in workers()}
+    base = start_proxy(tts_model_type="espeak")
+    wait_until_it_speaks(base, "espeak")
+    (worker,) = [process for process in workers() if process.pid not in others]
+    body = {"input": LONG_TEXT * 3, "response_format": "wav"}
+    with (
+        httpx2.Client(base_url=base, timeout=60) as client,
+        client.stream("POST", "/v1/audio/speech", json=body) as audio,
+        client.stream("POST", "/v1/audio/speech", json={**body, "stream_format": "sse"}) as events,
+    ):
+        parts, lines = audio.iter_bytes(), events.iter_lines()
+        next(parts)
+        next(lines)
+        worker.kill()
+        with pytest.raises(httpx2.RemoteProtocolError):
+            b"".join(parts)
+        last = json.loads([line for line in lines if line][-1].removeprefix("data: "))
+        assert last["error"]["code"] == "speech_unavailable"
+
+        def answered() -> bool:
+            answer = speak(client)
+            assert answer.status_code == 200 or answer.headers["retry-after"]
+            return answer.status_code == 200
+
+        wait_for(answered, 60)
+
+
+def test_client_that_hangs_up_stops_the_speech(start_proxy: StartProxy) -> None:
+    """Of three quarters of an hour some seconds were made, and the worker does nothing more."""
+    others = {process.pid for process in workers()}
+    base = start_proxy(tts_model_type="espeak", tts_passage_chars=50_000)
+    wait_until_it_speaks(base, "espeak")
+    (worker,) = [process for process in workers() if process.pid not in others]
+    body = {"input": LONG_TEXT * 3, "response_format": "pcm"}
+    with httpx2.stream("POST", f"{base}/v1/audio/speech", json=body, timeout=60) as answer:
+        next(answer.iter_bytes())
+    with httpx2.Client(base_url=base) as client:
+        idle = ("vibevoice_speech_in_flight", "espeak")
+        found = samples_when(client, lambda found: found[idle] == 0)
+    assert 0 < found["vibevoice_speech_audio_seconds_total", "espeak"] < 120
+    before = worker.cpu_times().user
+    time.sleep(0.5)
+    assert worker.cpu_times().user - before < 0.1
+
+
+def test_speech_can_be_off(start_proxy: StartProxy) -> None:
+    """404 that says why, empty lists, and no worker."""
+    before = len(workers())
+    with httpx2.Client(base_url=start_proxy(tts_model_type="off")) as client:
+        answer = speak(client)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+        assert "TTS_MODEL_TYPE" in answer.json()["error"]["message"]
+        assert client.get("/v1/audio/voices").json()["voices"] == []
+    assert len(workers()) == before
+
+
+def test_strict_names_refuse_unknown_models(start_proxy: StartProxy) -> None:
+    """404 with strict names; otherwise an unknown name means the default model."""
+    base = start_proxy(tts_model_type="espeak", strict_model_names=True)
+    wait_until_it_speaks(base, "espeak")
+    with httpx2.Client(base_url=base) as client:
+        assert speak(client, model="tts-9").status_code == 404
+        assert speak(client, model="tts-1-hd").status_code == 200
+
+
+def test_missing_weights_are_a_wrong_setting() -> None:
+    """A model that was asked for and is not there is told at the start."""
+    with pytest.raises(ValueError, match="VibeVoice-1.5B in MODEL_DIR"):
+        Settings(tts_model_type="1.5b")

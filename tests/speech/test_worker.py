@@ -1,0 +1,274 @@
+"""The worker process: it speaks, and what happens when it is lost."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+import psutil
+import pytest
+
+from vibevoice_tts import protocol
+from vibevoice_tts.models import Model
+from vibevoice_tts.process import WorkerProcess, WorkerUnavailable, open_worker
+from vibevoice_tts.protocol import EngineInfo, Message
+from vibevoice_tts.speech_model import (
+    Chunk,
+    End,
+    InvalidRequest,
+    Prepared,
+    Samples,
+    SpeechRequest,
+    Turn,
+)
+from vibevoice_tts.synthesizer import BadSpeech, Script, Synthesizer, TooManyRequests
+
+LONG = SpeechRequest((Turn("This is one of very many sentences. " * 600),))
+SHORT = SpeechRequest((Turn("One two three."),))
+ESPEAK = Model("espeak")
+
+
+async def started(worker: WorkerProcess) -> WorkerProcess:
+    """The worker once it is ready."""
+    async with asyncio.timeout(60):
+        while not worker.ready:
+            await asyncio.sleep(0.02)
+    return worker
+
+
+async def speak(worker: WorkerProcess, request: SpeechRequest) -> list[Prepared | Chunk | End]:
+    """All that comes of a request."""
+    return [event async for event in worker.synthesize(request)]
+
+
+async def lost_by(worker: WorkerProcess, sent: signal.Signals) -> list[str | int]:
+    """What became of a request being spoken and of one after it, when the process gets a signal in
+    between: the message of the first, and the number of chunks of the second."""
+    async with aclosing(worker.synthesize(LONG)) as events:
+        await anext(events)
+        assert worker.pid is not None
+        psutil.Process(worker.pid).send_signal(sent)
+        with pytest.raises(WorkerUnavailable) as lost:
+            async with asyncio.timeout(60):
+                async for _ in events:
+                    pass
+    await started(worker)
+    return [str(lost.value), len(await speak(worker, SHORT))]
+
+
+async def test_speech_comes_chunk_by_chunk() -> None:
+    """A real process speaks several requests, each with all its audio and an end."""
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        await started(worker)
+        answers = await asyncio.gather(*(speak(worker, SHORT) for _ in range(5)))
+    for *chunks, end in answers:
+        assert isinstance(end, End) and end.reason == "stop"
+        audio = np.concatenate([chunk.samples for chunk in chunks if isinstance(chunk, Chunk)])
+        assert 0.5 < len(audio) / 24000 < 3
+
+
+async def test_killed_worker_fails_its_requests_and_comes_back() -> None:
+    """Whoever it spoke for is told so; the next request is served by its successor."""
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        first = (await started(worker)).pid
+        message, chunks = await lost_by(worker, signal.SIGKILL)
+        assert worker.pid != first
+    assert message == "The speech worker ended unexpectedly while it spoke. Try again soon."
+    assert chunks == 2
+
+
+async def test_hung_worker_is_killed_and_comes_back() -> None:
+    """A process that is stopped while it speaks gives no sign of life."""
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=2) as worker:
+        await started(worker)
+        message, chunks = await lost_by(worker, signal.SIGSTOP)
+    assert isinstance(message, str) and "no sign of life" in message
+    assert chunks == 2
+
+
+async def test_worker_out_of_memory_comes_back() -> None:
+    """A process that gets no more memory costs the request in it, and not the one after."""
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        process = psutil.Process((await started(worker)).pid)
+        used = process.memory_info().vms
+        process.rlimit(psutil.RLIMIT_AS, (used, used))
+        huge = SpeechRequest((Turn("no end " * 500_000),))
+        with pytest.raises(WorkerUnavailable):
+            await speak(worker, huge)
+        await started(worker)
+        assert len(await speak(worker, SHORT)) == 2
+
+
+async def test_waiting_request_survives_a_lost_worker() -> None:
+    """A request that is not inside yet is spoken by the next worker."""
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        await started(worker)
+        worker._slots = asyncio.Semaphore(1)  # as of a model with one place
+        async with aclosing(worker.synthesize(LONG)) as events:
+            await anext(events)
+            waiting = asyncio.create_task(speak(worker, SHORT))
+            await asyncio.sleep(0)
+            assert worker.pid is not None
+            psutil.Process(worker.pid).kill()
+            with pytest.raises(WorkerUnavailable):
+                async for _ in events:
+                    pass
+        assert len(await asyncio.wait_for(waiting, 60)) == 2
+
+
+async def test_closed_request_is_stopped_in_the_worker() -> None:
+    """Nothing is made for it any more: the worker is idle at once, though its text is an hour."""
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        process = psutil.Process((await started(worker)).pid)
+        async with aclosing(worker.synthesize(LONG)) as events:
+            await anext(events)
+        assert await speak(worker, SHORT)  # has passed the cancel on its way
+        before = process.cpu_times().user
+        await asyncio.sleep(0.5)
+        assert process.cpu_times().user - before < 0.1
+
+
+async def test_invalid_request_is_the_clients_fault() -> None:
+    """The engine's refusal comes through as such, and the worker goes on."""
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        await started(worker)
+        with pytest.raises(InvalidRequest, match="nobody"):
+            await speak(worker, SpeechRequest((Turn("Hello.", "nobody"),)))
+        assert len(await speak(worker, SHORT)) == 2
+
+
+async def test_worker_that_cannot_start_is_tried_again() -> None:
+    """Requests are refused meanwhile."""
+    model = Model("realtime", "/nonexistent", "/nonexistent")
+    async with open_worker(model, start_timeout=60, hang_timeout=60) as worker:
+        pids = set()
+        async with asyncio.timeout(120):
+            while len(pids) < 2:
+                pids |= {worker.pid} - {None}
+                await asyncio.sleep(0.02)
+        with pytest.raises(WorkerUnavailable, match="is still loading"):
+            await speak(worker, SHORT)
+
+
+async def test_worker_that_cannot_be_started_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also when the system has no more processes, as just after it ran out of memory."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+        async with asyncio.timeout(60):
+            while not worker.restarts:
+                await asyncio.sleep(0.02)
+        monkeypatch.undo()
+        assert len(await speak(await started(worker), SHORT)) == 2
+    assert "could not be started: [Errno 2]" in caplog.text
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4_000], ids=["whole", "in the samples", "in the text"])
+def test_worker_ends_with_its_parent(cut: int) -> None:
+    """When its input ends, so does the process, also in the middle of a text or of a message."""
+    arguments = [sys.executable, "-m", "vibevoice_tts.worker", '{"kind": "espeak"}']
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe) as process:
+        assert process.stdin and process.stdout
+        ready = protocol.read(cast(BinaryIO, process.stdout))
+        assert ready is not None and ready.kind == "ready"
+        samples = {"a": np.zeros(100, np.float32)}
+        message = protocol.speak(1, replace(LONG, samples=samples if cut else {})).encode()
+        process.stdin.write(message[: len(message) - cut])
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+def test_request_survives_the_pipe() -> None:
+    """Every field of a request arrives as it was sent."""
+    samples = {"a": np.arange(3, dtype=np.float32), "b": np.arange(2, dtype=np.float32)}
+    request = SpeechRequest((Turn("x\n", "a"), Turn("é", "b")), 1.5, 5, 7, 2.5, samples)
+    encoded = protocol.speak(1, request).encode()
+    text, audio = int.from_bytes(encoded[:4]), int.from_bytes(encoded[4:8])
+    message = Message.decode(encoded[8 : 8 + text], encoded[8 + text : 8 + text + audio])
+    received = protocol.request_of(message)
+    assert {k: v.tolist() for k, v in received.samples.items()} == {"a": [0, 1, 2], "b": [0, 1]}
+    assert received == SpeechRequest(**{**vars(request), "samples": received.samples})
+
+
+class ScriptedWorker:
+    """A worker that makes what it is told: sound (s), silence (-), then the end or none (!)."""
+
+    def __init__(self, *attempts: str) -> None:
+        self.info = EngineInfo("scripted", 24000, 4, ("anna",), {"": "anna"})
+        self.model = SimpleNamespace(name="scripted", capacity=1)
+        self.seeds: list[int | None] = []
+        self._attempts = list(attempts)
+
+    async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Chunk | End]:
+        self.seeds.append(request.seed)
+        for what in (attempt := self._attempts.pop(0)).rstrip("!"):
+            yield Chunk(1, np.full(24000, 0.5 if what == "s" else 0.0, np.float32))
+        yield End(1, "length" if attempt.endswith("!") else "stop")
+
+
+def synthesizer_of(worker: Any, **limits: int) -> Synthesizer:
+    return Synthesizer(
+        cast(WorkerProcess, worker), **{"max_waiting": 0, "piece_weight": 100, **limits}
+    )
+
+
+async def spoken(synthesizer: Synthesizer, script: Script) -> Samples:
+    events = [event async for event in synthesizer.speak(script, synthesizer.plan(script))]
+    return np.concatenate([event for event in events if not isinstance(event, Prepared | End)])
+
+
+@pytest.mark.parametrize(
+    ("text", "bad"),
+    [
+        pytest.param("Yes.", "s!", id="short-without-end"),
+        pytest.param("Yes.", "--", id="short-silent"),
+        pytest.param("This is a longer piece of text.", "--", id="silent"),
+        pytest.param("This is a longer piece of text.", "------!", id="silent-without-end"),
+    ],
+)
+async def test_bad_piece_is_tried_again_with_another_seed(text: str, bad: str) -> None:
+    """What failed before anything was sent is made again once, and only that is heard."""
+    worker = ScriptedWorker(bad, "ss")
+    audio = await spoken(synthesizer_of(worker), Script(text, seed=7))
+    assert worker.seeds == [7, 8]
+    assert len(audio) / 24000 == pytest.approx(2.25, abs=0.01)
+
+
+async def test_piece_that_is_bad_twice_is_an_error() -> None:
+    """There is no third try."""
+    worker = ScriptedWorker("--", "--")
+    with pytest.raises(BadSpeech, match="no sound"):
+        await spoken(synthesizer_of(worker), Script("Yes."))
+    assert len(worker.seeds) == 2
+
+
+async def test_speech_that_was_heard_is_not_made_again() -> None:
+    """A longer piece is on its way before its end is known: without an end it is an error."""
+    worker = ScriptedWorker("ss!")
+    with pytest.raises(BadSpeech, match="end"):
+        await spoken(synthesizer_of(worker), Script("This is a longer piece of text."))
+    assert len(worker.seeds) == 1
+
+
+async def test_more_requests_than_may_wait_are_refused() -> None:
+    """One place and one that waits: the third is told at once, and the next after the first ended
+    is not."""
+    synthesizer = synthesizer_of(ScriptedWorker("s" * 9, "s", "s"), max_waiting=1)
+    script = Script("This is a longer piece of text.")
+    pieces = synthesizer.plan(script)
+    async with aclosing(synthesizer.speak(script, pieces)) as first:
+        await anext(first)
+        async with aclosing(synthesizer.speak(script, pieces)) as second:
+            await anext(second)
+            with pytest.raises(TooManyRequests):
+                await anext(synthesizer.speak(script, pieces))
+    assert await anext(synthesizer.speak(script, pieces)) is not None
+    assert synthesizer.present <= 1

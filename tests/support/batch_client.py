@@ -1,0 +1,57 @@
+"""The batch client as a process, and what it left in its folder of transcripts."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tests.support.recordings import wav
+
+COMMAND = Path(sys.executable).parent / "vibevoice-transcribe"
+
+
+class Batch:
+    """Runs `vibevoice-transcribe` against one server, into one folder."""
+
+    def __init__(self, output: Path, url: str = "") -> None:
+        self.output = output
+        self.url = url
+
+    @contextmanager
+    def start(self, *arguments: str | Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
+        """The process, its stderr a pipe; killed when the block ends."""
+        process = subprocess.Popen(
+            [COMMAND, *arguments, "-o", self.output],
+            env={**os.environ, "VIBEVOICE_BASE_URL": f"{self.url}/v1", **environ},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            if process.stderr:
+                process.stderr.close()
+
+    def run(self, *arguments: str | Path, **environ: str) -> tuple[int, str]:
+        """Exit code and stderr."""
+        with self.start(*arguments, **environ) as process:
+            _, said = process.communicate(timeout=300)
+            return process.returncode, said
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of the journal."""
+        text = (self.output / "transcripts.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+
+def noise(seconds: float) -> bytes:
+    """A WAV file of noise, other noise for another length."""
+    samples = round(seconds * 8000)
+    return wav(np.random.default_rng(samples).normal(0, 0.1, samples), rate=8000)

@@ -1,0 +1,66 @@
+"""The real engine on this machine's CPU, started as the project starts it."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+from tests.support.processes import free_port, running
+
+from vibevoice_vllm.command import engine_command
+from vibevoice_vllm.settings import LaunchSettings
+
+TINY = Path(__file__).parents[2] / "models" / "tiny-asr"
+"""The embedded checkpoint."""
+START_SECONDS = 600
+_PINNING = ("--logits-processors", "--middleware")
+
+
+@contextmanager
+def start_engine(
+    model: Path,
+    log: Path,
+    *arguments: str,
+    port: int | None = None,
+    pinned: bool = True,
+    killed: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Yield the base URL of an engine that serves `model` until the block ends.
+
+    Args:
+        log: file for what the engine prints.
+        arguments: go to vLLM as they are, after the project's.
+        port: a free one unless told.
+        pinned: False leaves out the middleware and the penalties, so that callers decide.
+        killed: at the end, rather than told to stop.
+        environ: set beside the inherited environment.
+
+    Raises:
+        RuntimeError: the engine ended or was not ready in time; the message ends with its log.
+    """
+    port = port or free_port()
+    settings = LaunchSettings(model_dir=str(model), port=port, max_num_seqs=32, cpu_kvcache_gib=1)
+    command = engine_command(settings, "cpu", os.environ, list(arguments))
+    argv = command.argv
+    for flag in () if pinned else _PINNING:
+        at = argv.index(flag)
+        argv = argv[:at] + argv[at + 2 :]
+    url = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, **command.env, **(environ or {})}
+    health = f"{url}/health"
+    with running(
+        "the engine", argv, health, log, START_SECONDS, environ=environment, killed=killed
+    ):
+        yield url
+
+
+def in_engine(url: str, *states: str) -> int:
+    """Requests in an engine by its own metrics: those that run or wait, or in `states` alone."""
+    with urlopen(f"{url}/metrics", timeout=60) as answer:  # for a bench: httpx2.get takes 40 ms
+        metrics = answer.read().decode()
+    names = "|".join(states or ("running", "waiting"))
+    pattern = rf"^vllm:num_requests_(?:{names})\{{[^}}]*\}} (\S+)$"
+    return sum(int(float(number)) for number in re.findall(pattern, metrics, re.MULTILINE))

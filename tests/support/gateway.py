@@ -1,0 +1,102 @@
+"""The real LiteLLM proxy with the configuration of this repository, in an environment of its own.
+
+It wants other releases of FastAPI and others than this project, so it cannot live in `.venv`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from scripts.stack import ROOT, free_port
+from tests.support.processes import running
+
+ENVIRONMENT = ROOT / ".venv-litellm"
+KEY = "sk-6e3f1c1d0a6a4a0f9a5c2b7d8e9f0a1b"
+"""LiteLLM refuses to start with none, an empty one, or one that is publicly known."""
+START_SECONDS = 300
+
+
+def install() -> Path:
+    """The folder of LiteLLM's commands, installed first where it is not."""
+    wanted = (ROOT / "litellm" / "requirements.txt").read_text()
+    done = ENVIRONMENT / "ready"
+    if not done.exists() or done.read_text() != wanted:
+        find_links = os.environ.get("PIP_FIND_LINKS", "")
+        environ = {**os.environ, "UV_FIND_LINKS": os.environ.get("UV_FIND_LINKS", find_links)}
+        uv = [sys.executable, "-m", "uv"]
+        python = ENVIRONMENT / "bin" / "python"
+        for command in (
+            [*uv, "venv", "--clear", "--quiet", "--python", sys.executable, str(ENVIRONMENT)],
+            [*uv, "pip", "install", "--quiet", "--python", str(python), "-r", "requirements.txt"],
+        ):
+            subprocess.run(command, check=True, env=environ, cwd=ROOT / "litellm")
+        done.write_text(wanted)
+    return ENVIRONMENT / "bin"
+
+
+def configuration(
+    servers: Mapping[str, Sequence[str]], models: Mapping[str, str]
+) -> dict[str, Any]:
+    """`litellm/config.yaml` with other servers.
+
+    Args:
+        servers: model group → base URLs without /v1.
+        models: for a group that the file does not have, what its servers call the model.
+    """
+    config = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
+    groups = {item["model_name"]: item for item in config["model_list"]}
+    for group, model in models.items():
+        params = {**groups["vibevoice-asr"]["litellm_params"], "model": f"hosted_vllm/{model}"}
+        groups[group] = {**groups["vibevoice-asr"], "model_name": group, "litellm_params": params}
+    config["model_list"] = [
+        {
+            **groups[group],
+            "litellm_params": {**groups[group]["litellm_params"], "api_base": f"{url}/v1"},
+        }
+        for group, urls in servers.items()
+        for url in urls
+    ]
+    return config
+
+
+@contextmanager
+def start_litellm(
+    folder: Path, servers: Mapping[str, Sequence[str]], **models: str
+) -> Iterator[str]:
+    """Yield the base URL of LiteLLM before `servers` until the block ends.
+
+    Args:
+        folder: empty; takes the configuration and the log.
+        servers, models: as for `configuration`.
+
+    Raises:
+        RuntimeError: it ended or was not ready in time; the message ends with its log.
+    """
+    commands = install()
+    shutil.copy(ROOT / "litellm" / "custom_callbacks.py", folder)
+    (folder / "config.yaml").write_text(yaml.safe_dump(configuration(servers, models)))
+    port = free_port()
+    argv = ["--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    environ = {
+        **os.environ,
+        "LITELLM_MASTER_KEY": KEY,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "true",
+        "PYTHONWARNINGS": "",
+    }
+    with running(
+        "LiteLLM",
+        [commands / "litellm", *argv],
+        f"{url}/health/liveliness",
+        folder / "log",
+        START_SECONDS,
+        environ=environ,
+        cwd=ROOT,
+    ):
+        yield url

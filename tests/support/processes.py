@@ -1,0 +1,129 @@
+"""Servers as processes of their own, and waiting for what servers do."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+import psutil
+from scripts.stack import ROOT, PartEnded, free_port, wait_until_ready
+from scripts.stack import answers as answers
+
+Found = TypeVar("Found")
+
+
+def nobody() -> str:
+    """A base URL at which nothing listens."""
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def wait_for(condition: Callable[[], Found | None], seconds: float = 20.0) -> Found:
+    """What `condition` gives as soon as it is true; fails when that takes too long."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"did not happen within {seconds:g} seconds")
+        time.sleep(0.01)
+    return found
+
+
+def wait_until_it_speaks(base: str, *models: str) -> None:
+    """Returns once the proxy at `base` is ready to speak with `models`."""
+
+    def ready() -> bool:
+        parts = httpx2.get(f"{base}/health").json()["parts"]
+        return all(parts[model] == "ok" for model in models)
+
+    wait_for(ready, 300)
+
+
+@contextmanager
+def running(
+    name: str,
+    argv: Sequence[str | Path],
+    health: str,
+    log: Path,
+    seconds: float,
+    *,
+    environ: Mapping[str, str],
+    cwd: Path | None = None,
+    killed: bool = False,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The process, from when the URL `health` answers 200 until the block ends; `log` takes its
+    output. At the end it is told to stop, or `killed` with all that it started.
+
+    Raises:
+        RuntimeError: it ended before, or was not ready after `seconds`; the message has the end of
+            its log.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            argv, env=environ, stdout=output, stderr=subprocess.STDOUT, cwd=cwd
+        )
+    try:
+        try:
+            wait_until_ready(health, process, seconds=seconds)
+        except PartEnded as error:
+            tail = log.read_text(errors="replace")[-4000:]
+            raise RuntimeError(f"{name} did not get ready, {error}:\n{tail}") from error
+        yield process
+    finally:
+        if killed:
+            _kill(process)
+        else:
+            process.terminate()
+        process.wait(60)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+    except psutil.NoSuchProcess:
+        pass
+    process.kill()
+
+
+@contextmanager
+def fake_engine_process(
+    log: Path, seconds: float = 0.0, *, port: int | None = None, killed: bool = False
+) -> Iterator[str]:
+    """A fake engine that takes so many seconds for each answer, at a free port unless told; yields
+    its base URL."""
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(
+        "the fake engine",
+        [sys.executable, "-m", "tests.support.fakes", str(port), str(seconds)],
+        f"{url}/health",
+        log,
+        60,
+        environ=os.environ,
+        cwd=ROOT,
+        killed=killed,
+    ):
+        yield url
+
+
+@contextmanager
+def proxy_process(
+    log: Path, *, killed: bool = False, **environ: str
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """The proxy with these settings beside the inherited environment, and its base URL."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(
+        "the proxy",
+        [sys.executable, "-m", "vibevoice_proxy"],
+        f"{url}/health",
+        log,
+        60,
+        environ={**os.environ, "API_PORT": str(port), **environ},
+        killed=killed,
+    ) as process:
+        yield process, url

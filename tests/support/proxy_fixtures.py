@@ -1,0 +1,69 @@
+"""The proxy on a real socket before a fake engine.
+
+A test module gets these fixtures by `pytest_plugins = ("tests.support.proxy_fixtures",)`, without
+importing this one: pytest rewrites the asserts of a plugin only when nothing imported it before.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from tests.support.fakes import FakeEngine, StartProxy, serve
+
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def _engine_server() -> Iterator[tuple[FakeEngine, str]]:
+    engine = FakeEngine()
+    with serve(engine.app()) as url:
+        yield engine, url
+
+
+@pytest.fixture(scope="session")
+def _default_proxy(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
+    with serve(create_app(Settings(asr_base_url=_engine_server[1], tts_model_type="off"))) as url:
+        yield url
+
+
+@pytest.fixture
+def fake_engine(_engine_server: tuple[FakeEngine, str]) -> FakeEngine:
+    """The engine behind every proxy here, as new: what it answers and what it was asked."""
+    engine = _engine_server[0]
+    vars(engine).update(vars(FakeEngine()))
+    return engine
+
+
+@pytest.fixture
+def start_proxy(
+    fake_engine: FakeEngine, _engine_server: tuple[FakeEngine, str], _default_proxy: str
+) -> Iterator[StartProxy]:
+    """Starts a proxy with the given settings and returns its base URL without /v1."""
+    with ExitStack() as servers:
+
+        def start(**settings: Any) -> str:
+            if not settings:
+                return _default_proxy
+            settings.setdefault("asr_base_url", _engine_server[1])
+            settings.setdefault("tts_model_type", "off")
+            return servers.enter_context(serve(create_app(Settings(**settings))))
+
+        yield start
+
+
+@pytest.fixture
+def http(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
+    """A plain HTTP client of a proxy with default settings."""
+    with httpx2.Client(base_url=start_proxy(), timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def openai_client(start_proxy: StartProxy) -> Iterator[openai.OpenAI]:
+    """The official client of a proxy with default settings."""
+    with openai.OpenAI(base_url=f"{start_proxy()}/v1", api_key="none") as client:
+        yield client
