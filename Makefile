@@ -1,7 +1,7 @@
 # Every target sets up .venv the first time; nothing else is needed by hand.
 python := .venv/bin/python
 
-.PHONY: help demo serve test test-open-webui lint bench setup clean
+.PHONY: help demo serve test test-open-webui lint settings bench setup clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -24,6 +24,9 @@ lint: .venv/ready  ## style, spelling and types
 	.venv/bin/ruff format --check .
 	.venv/bin/codespell
 	.venv/bin/pyright
+
+settings: .venv/ready  ## write docs/settings.md and .env.example from the code
+	$(python) -m scripts.write_settings
 
 bench: .venv/ready  ## ratios, measured side by side; more in bench/
 	$(python) -m bench.concurrency

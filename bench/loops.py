@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from vibevoice_core.audio import SAMPLE_RATE as RATE
 from training.tiny_asr.evaluate import clips, flac
 from training.tiny_asr.recordings import Recording
 
 from bench.servers import log_file, real_engine
 from bench.transcription import ask
+from vibevoice_core.audio import SAMPLE_RATE as RATE
 from vibevoice_proxy.transcription.chat import Attempt, chat_request
 from vibevoice_proxy.transcription.transcript import Segment, TranscriptDecoder
 

@@ -1,16 +1,16 @@
-"""How soon and how fast the speech models speak: published sizes, random weights, which cost what
-trained ones cost.
+"""How soon and how fast the speech models speak, at their published sizes. The weights are random,
+which take as long as trained ones.
 
-    python bench/speech.py
-    python bench/speech.py --models realtime --dtype bfloat16 --streams 1 2 4 8 --steps 5 10
-    python bench/speech.py --layers 6 --frames 2         # a small part of the language models, soon
-    python bench/speech.py --without all                 # what each optimisation gives, turn about
-    python bench/speech.py --reference-python ENV/bin/python --reference-source VIBEVOICE
+    python -m bench.speech
+    python -m bench.speech --models realtime --dtype bfloat16 --streams 1 2 4 8 --steps 5 10
+    python -m bench.speech --layers 6 --frames 2     # a few layers of the language models, quick
+    python -m bench.speech --without all             # the gain of each optimization
+    python -m bench.speech --reference-python ENV/bin/python --reference-source VIBEVOICE
 
-A frame is 133 ms of speech; every stream gets one from each step. The real-time factor is a step's
-seconds by the seconds of a frame: below 1 a stream never waits. Processor time is that of all
-threads, and on a machine that is busy otherwise the better measure. The last form measures
-Microsoft's own code, a folder of microsoft/VibeVoice, in an environment with transformers 4.51.3.
+A frame is 133 ms of speech; every stream gets one from each step. The real-time factor is the
+seconds of a step divided by those of a frame: below 1 a stream never waits. Processor time is that
+of all threads, the better measure on a machine with other load. The last form measures Microsoft's
+own code, a folder of microsoft/VibeVoice, in an environment with transformers 4.51.3.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -28,32 +27,29 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / path) for path in (".", "proxy")]
-
-from bench.speech_ablations import FULL_ALONE, WITHOUT  # noqa: E402
-from bench.speech_models import (  # noqa: E402
+from bench.speech_ablations import LONGFORM_ONLY, WITHOUT
+from bench.speech_models import (
     LOWER_POSITIONS,
     UPPER_POSITIONS,
-    full_engine,
-    realtime_engine,
+    build_longform,
+    build_realtime,
     reference_sizes,
 )
+from vibevoice_core.audio import TOKENS_PER_SECOND
+from vibevoice_tts.engines.longform import STEPS as LONGFORM_STEPS
+from vibevoice_tts.engines.longform import Longform
+from vibevoice_tts.engines.realtime import CFG_SCALE, Realtime
+from vibevoice_tts.engines.realtime import STEPS as REALTIME_STEPS
+from vibevoice_tts.speech_model import Chunk, SpeechRequest, Turn
 
-from vibevoice_tts.speech_model import Chunk, SpeechRequest, Turn  # noqa: E402
-from vibevoice_tts.engines.longform import STEPS as FULL_STEPS  # noqa: E402
-from vibevoice_tts.engines.longform import Full  # noqa: E402
-from vibevoice_tts.engines.realtime import CFG_SCALE, Realtime  # noqa: E402
-from vibevoice_tts.engines.realtime import STEPS as REALTIME_STEPS  # noqa: E402
-
-FRAME = 3200 / 24_000
+FRAME = 1 / TOKENS_PER_SECOND
 """Seconds of speech in a frame."""
 TEXT = "The birch canoe slid on the smooth planks while the sun rose over the quiet lake."
-ENGINES: dict[str, Callable[..., Realtime | Full]] = {
-    "realtime": realtime_engine,
-    "full": full_engine,
+MODELS: dict[str, Callable[..., Realtime | Longform]] = {
+    "realtime": build_realtime,
+    "longform": build_longform,
 }
-STEPS = {Realtime: REALTIME_STEPS, Full: FULL_STEPS}
+STEPS = {Realtime: REALTIME_STEPS, Longform: LONGFORM_STEPS}
 """Denoising steps unless told otherwise."""
 
 
@@ -65,11 +61,11 @@ class Timing:
     """From the request to its first chunk."""
     frames: list[float] = field(default_factory=list)
     processor: float = 0.0
-    """Processor time of a frame, in the mean."""
+    """Mean processor time of a frame."""
 
     @property
     def frame(self) -> float:
-        """Seconds of a step, in the mean."""
+        """Mean seconds of a step."""
         return statistics.fmean(self.frames)
 
     def __str__(self) -> str:
@@ -80,28 +76,28 @@ class Timing:
         )
 
 
-def run(engine: Realtime | Full, streams: int, steps: int, frames: int) -> Timing:
-    """Requests that join at once, their first frame, and `frames` more."""
+def run(model: Realtime | Longform, streams: int, steps: int, frames: int) -> Timing:
+    """Time requests that join together: their first frame, and `frames` more."""
     request = SpeechRequest((Turn(TEXT),), steps=steps, seed=1)
     timing = Timing()
     started = time.perf_counter()
-    handles = [engine.join(request) for _ in range(streams)]
-    chunks = [event for event in engine.step() if isinstance(event, Chunk)]
+    handles = [model.join(request) for _ in range(streams)]
+    chunks = [event for event in model.step() if isinstance(event, Chunk)]
     timing.first = time.perf_counter() - started
     assert len(chunks) == streams, "a request made no chunk"
     processor = time.process_time()
     for _ in range(frames):
         before = time.perf_counter()
-        engine.step()
+        model.step()
         timing.frames.append(time.perf_counter() - before)
     timing.processor = (time.process_time() - processor) / frames
     for handle in handles:
-        engine.leave(handle)
+        model.leave(handle)
     return timing
 
 
 def best(timings: Sequence[Timing]) -> Timing:
-    """The least of each figure: what others on the machine took is no part of it."""
+    """The minimum of each figure, least affected by other load on the machine."""
     fastest = min(timings, key=lambda timing: timing.frame)
     return Timing(
         min(timing.first for timing in timings),
@@ -110,9 +106,9 @@ def best(timings: Sequence[Timing]) -> Timing:
     )
 
 
-def compare(engine: Realtime | Full, names: Sequence[str], options: argparse.Namespace) -> None:
-    """What each optimisation gives one stream, in runs with and without in turn."""
-    steps = options.steps[0] if options.steps else STEPS[type(engine)]
+def compare(model: Realtime | Longform, names: Sequence[str], options: argparse.Namespace) -> None:
+    """Print the gain of each optimization for one stream, in alternating runs with and without."""
+    steps = options.steps[0] if options.steps else STEPS[type(model)]
     ways: dict[str, Sequence[str]] = {
         "with all": (),
         **{f"without {name}": (name,) for name in names},
@@ -124,10 +120,10 @@ def compare(engine: Realtime | Full, names: Sequence[str], options: argparse.Nam
             with ExitStack() as stack:
                 for name in off:
                     stack.enter_context(WITHOUT[name]())
-                timings[way].append(run(engine, 1, steps, options.frames))
+                timings[way].append(run(model, 1, steps, options.frames))
     base = best(timings["with all"][1:])
     for way, found in timings.items():
-        timing = best(found[1:])  # the first of each is to warm up
+        timing = best(found[1:])  # the first run of each is to warm up
         print(
             f"  {way:19} {timing}   "
             f"x {timing.frame / base.frame:.2f} (processor x "
@@ -151,7 +147,7 @@ def reference(options: argparse.Namespace, steps: int) -> Timing:
         "rounds": options.rounds,
     }
     done = subprocess.run(
-        [options.reference_python, str(ROOT / "bench" / "speech_reference.py"), json.dumps(asked)],
+        [options.reference_python, str(Path(__file__).with_name("speech_reference.py")), json.dumps(asked)],
         env={**os.environ, "PYTHONPATH": str(options.reference_source)},
         stdout=subprocess.PIPE,
         check=True,
@@ -159,27 +155,27 @@ def reference(options: argparse.Namespace, steps: int) -> Timing:
     return best([Timing(**found) for found in json.loads(done.stdout.splitlines()[-1])])
 
 
-def table(engine: Realtime | Full, options: argparse.Namespace) -> None:
-    """A line for every number of streams and of denoising steps."""
-    for steps in options.steps or [STEPS[type(engine)]]:
+def table(model: Realtime | Longform, options: argparse.Namespace) -> None:
+    """Print a line for every number of streams and of denoising steps."""
+    for steps in options.steps or [STEPS[type(model)]]:
         in_time = [0]
         for streams in options.streams:
-            run(engine, streams, steps, 1)  # to warm up
+            run(model, streams, steps, 1)  # to warm up
             timing = best(
-                [run(engine, streams, steps, options.frames) for _ in range(options.rounds)]
+                [run(model, streams, steps, options.frames) for _ in range(options.rounds)]
             )
             if timing.frame <= FRAME:
                 in_time.append(streams)
             print(f"  {steps:3} steps {streams:3} streams   {timing}", flush=True)
         print(f"  {steps:3} steps: {max(in_time)} streams in real time, of those tried", flush=True)
-        if options.reference_python and isinstance(engine, Realtime):
+        if options.reference_python and isinstance(model, Realtime):
             print(f"  {steps:3} steps   Microsoft's   {reference(options, steps)}", flush=True)
 
 
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description="How fast the speech models speak.")
-    parser.add_argument("--models", nargs="+", choices=list(ENGINES), default=list(ENGINES))
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--device", default=device)
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--layers", type=int, default=0, help="of the language model; 0 = all")
@@ -194,9 +190,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    for model in options.models:
+    for name in options.models:
         with tempfile.TemporaryDirectory() as folder:
-            engine = ENGINES[model](
+            model = MODELS[name](
                 Path(folder),
                 torch.device(options.device),
                 getattr(torch, options.dtype),
@@ -204,16 +200,16 @@ def main() -> None:
                 max(options.streams),
             )
             print(
-                f"{engine.name}, {options.layers or 'all'} layers, {options.dtype}, "
+                f"{model.card.name}, {options.layers or 'all'} layers, {options.dtype}, "
                 f"{options.device}, {torch.get_num_threads()} threads",
                 flush=True,
             )
             if options.without:
-                ours = [name for name in WITHOUT if isinstance(engine, Full) or name != FULL_ALONE]
+                usable = [n for n in WITHOUT if isinstance(model, Longform) or n != LONGFORM_ONLY]
                 asked = options.without
-                compare(engine, [n for n in ours if n in asked or "all" in asked], options)
+                compare(model, [n for n in usable if n in asked or "all" in asked], options)
             else:
-                table(engine, options)
+                table(model, options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the optimisations of speech are worth: how to do without each, for `bench/speech.py`."""
+"""The optimizations of speech, and how to run without each, for `bench.speech`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ from unittest.mock import patch
 import torch
 
 from vibevoice_tts.engines import layers
-from vibevoice_tts.engines.longform import Full
-from vibevoice_tts.engines.longform_model import FullModel
+from vibevoice_tts.engines.longform import Longform
+from vibevoice_tts.engines.longform_model import LongformModel
 from vibevoice_tts.engines.realtime import Realtime
 from vibevoice_tts.engines.realtime_model import RealtimeModel
 from vibevoice_tts.engines.slots import ConvolutionSlots, KeyValueSlots
@@ -20,13 +20,13 @@ from vibevoice_tts.engines.slots import ConvolutionSlots, KeyValueSlots
 def separate_passes() -> Iterator[None]:
     """Each branch of the guidance in a forward pass of its own."""
 
-    def apart(original: Callable[..., torch.Tensor], place: int) -> Callable[..., torch.Tensor]:
+    def apart(original: Callable[..., torch.Tensor], position: int) -> Callable[..., torch.Tensor]:
         def read(model: Any, inputs: torch.Tensor, *rest: Any) -> torch.Tensor:
-            slots = rest[place]
+            slots = rest[position]
             if len(slots) == 1 or not any(slot % 2 for slot in slots):
                 return original(model, inputs, *rest)
             halves = [
-                original(model, inputs[n::2], *rest[:place], slots[n::2], *rest[place + 1 :])
+                original(model, inputs[n::2], *rest[:position], slots[n::2], *rest[position + 1 :])
                 for n in range(2)
             ]
             return torch.stack(halves, 1).flatten(0, 1)
@@ -35,21 +35,21 @@ def separate_passes() -> Iterator[None]:
 
     with (
         patch.object(RealtimeModel, "read", apart(RealtimeModel.read, 1)),
-        patch.object(FullModel, "read", apart(FullModel.read, 0)),
+        patch.object(LongformModel, "read", apart(LongformModel.read, 0)),
     ):
         yield
 
 
 @contextmanager
 def growing_cache() -> Iterator[None]:
-    """Keys and values joined anew at every layer and step, as transformers' DynamicCache does."""
+    """Keys and values copied at every layer and step, as transformers' DynamicCache does."""
     original = KeyValueSlots.update
 
     def update(slots: KeyValueSlots, keys: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
         new = keys.shape[2]
         return tuple(
-            torch.cat([held[:, :, :-new], held[:, :, -new:]], dim=2)
-            for held in original(slots, keys, *rest)
+            torch.cat([both[:, :, :-new], both[:, :, -new:]], dim=2)
+            for both in original(slots, keys, *rest)
         )
 
     with patch.object(KeyValueSlots, "update", update):
@@ -57,7 +57,7 @@ def growing_cache() -> Iterator[None]:
 
 
 class _Context:
-    """Asks for the left context of the original convolution, apart from ours."""
+    """Asks for the left context of the original convolution, which is longer than ours."""
 
     def __init__(self, length: int) -> None:
         self.left_pad = length
@@ -89,34 +89,37 @@ def library_convolutions() -> Iterator[None]:
 
 @contextmanager
 def late_chunks() -> Iterator[None]:
-    """A chunk is handed out when the model has read it, not when it is made."""
-    realtime, full = Realtime.step, Full.step
+    """A chunk is returned when the model has read it, not when it is made."""
+    realtime, longform = Realtime.step, Longform.step
 
-    def realtime_step(engine: Any) -> list[Any]:
-        events = realtime(engine)
+    def realtime_step(model: Any) -> list[Any]:
+        events = realtime(model)
         with torch.inference_mode():
-            return events + engine._hear([row for row in engine._rows if row.unheard is not None])
+            return events + model._read_frames([r for r in model._rows if r.unread is not None])
 
-    def full_step(engine: Any) -> list[Any]:
-        events = full(engine)
+    def longform_step(model: Any) -> list[Any]:
+        events = longform(model)
         with torch.inference_mode():
-            engine._read([row for row in engine._rows if row.unread is not None])
+            model._read_tokens([row for row in model._rows if row.unread is not None])
         return events
 
-    with patch.object(Realtime, "step", realtime_step), patch.object(Full, "step", full_step):
+    with (
+        patch.object(Realtime, "step", realtime_step),
+        patch.object(Longform, "step", longform_step),
+    ):
         yield
 
 
 @contextmanager
 def whole_vocabulary() -> Iterator[None]:
-    """Logits of every token (1.5B alone)."""
-    original = FullModel.choose
+    """Logits of every token (1.5B only)."""
+    original = LongformModel.choose
 
     def choose(model: Any, hidden: torch.Tensor, tokens: list[int]) -> list[int]:
         torch.nn.functional.linear(hidden, model._model.lm_head.weight).float()
         return original(model, hidden, tokens)
 
-    with patch.object(FullModel, "choose", choose):
+    with patch.object(LongformModel, "choose", choose):
         yield
 
 
@@ -128,6 +131,6 @@ WITHOUT = {
     "early-chunk": late_chunks,
     "few-tokens": whole_vocabulary,
 }
-"""Optimisation → how to do without."""
-FULL_ALONE = "few-tokens"
-"""The one that the Realtime model has no use for."""
+"""Optimization → how to run without it."""
+LONGFORM_ONLY = "few-tokens"
+"""The one that does not concern the Realtime model."""

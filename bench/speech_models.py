@@ -1,5 +1,4 @@
-"""The speech models at their published sizes with random weights, and engines that speak with them
-for as long as they are asked to."""
+"""The speech models at their published sizes with random weights; they never end by themselves."""
 
 import itertools
 from pathlib import Path
@@ -8,16 +7,25 @@ from typing import Any, cast
 import numpy as np
 import soundfile
 import torch
-from tests.support.tts_fixtures import FULL, FULL_SIZE, REALTIME_SIZE
+from tests.support.tts_fixtures import LONGFORM, LONGFORM_SIZE, REALTIME_SIZE
 from tokenizers import Tokenizer
 from transformers import VibeVoiceConfig, VibeVoiceForConditionalGeneration
 from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 from transformers.models.vibevoice.modeling_vibevoice import (
     VibeVoiceDiffusionHeadSinusoidalEmbedding,
 )
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_tts.engines import longform_model, realtime_model
+from vibevoice_tts.engines.layout import longform_config
+from vibevoice_tts.engines.longform import Longform
+from vibevoice_tts.engines.longform_model import LongformModel
+from vibevoice_tts.engines.longform_prompt import FRAME
+from vibevoice_tts.engines.presets import Preset, save_preset
+from vibevoice_tts.engines.realtime import Realtime
+from vibevoice_tts.engines.realtime_model import RealtimeConfig, RealtimeModel
+from vibevoice_tts.models import ModelConfig
 
 from vibevoice_tts import full_model, realtime_model
-from vibevoice_tts.engines.checkpoint import full_config
 from vibevoice_tts.engines.longform import Full
 from vibevoice_tts.engines.longform_model import FullModel
 from vibevoice_tts.engines.longform_prompt import FRAME
@@ -31,9 +39,9 @@ VOICE_SECONDS = 10
 _BLOCK = 2**20
 
 
-def randomise(model: torch.nn.Module, device: torch.device) -> None:
-    """Memory and random weights for a model that was built on the meta device; small numbers, so
-    that nothing overflows on its way through the layers."""
+def randomize(model: torch.nn.Module, device: torch.device) -> None:
+    """Give a model that was built on the meta device memory and random weights; small numbers, so
+    that nothing overflows in the layers."""
     model.to_empty(device=device)
     noise = torch.empty(_BLOCK, device=device).uniform_(-0.02, 0.02)
     for name, weight in itertools.chain(model.named_parameters(), model.named_buffers()):
@@ -50,7 +58,7 @@ def realtime_sizes(layers: int = 0) -> dict[str, Any]:
 
 
 def reference_sizes(layers: int = 0) -> dict[str, Any]:
-    """The same as Microsoft's code wants it."""
+    """The same for Microsoft's code."""
     sizes = realtime_sizes(layers)
     return {**sizes, "decoder_config": {**sizes["decoder_config"], "model_type": "qwen2"}}
 
@@ -66,60 +74,62 @@ def _cut(sizes: dict[str, Any], layers: int) -> dict[str, Any]:
     }
 
 
-def realtime_engine(
+def build_realtime(
     folder: Path, device: torch.device, dtype: torch.dtype, layers: int, capacity: int
 ) -> Realtime:
-    """A Realtime model that never ends by itself, with one voice, kept in `folder`."""
-    config = RealtimeConfig.from_original(realtime_sizes(layers))
+    """A Realtime model with one voice, which is written to `folder`."""
+    config = RealtimeConfig.from_original(realtime_sizes(layers), "sdpa")
     with torch.device("meta"):
         model = RealtimeModel(config).to(dtype)
-    randomise(model, device)
+    randomize(model, device)
     torch.nn.init.constant_(model.tts_eos_classifier.fc2.bias, -100.0)
     realtime_model.complete(model, device)
 
-    def held(of: Any, positions: int) -> torch.Tensor:
+    def key_values(of: Any, positions: int) -> torch.Tensor:
         size = of.hidden_size // of.num_attention_heads
         shape = of.num_hidden_layers, 2, of.num_key_value_heads, positions, size
         return torch.randn(shape) / 10
 
     preset = Preset(
-        held(config.lower, LOWER_POSITIONS),
-        held(config.upper, UPPER_POSITIONS),
-        held(config.upper, 1),
-        torch.randn(config.upper.hidden_size) / 10,
+        language_model=key_values(config.lower, LOWER_POSITIONS),
+        tts_language_model=key_values(config.upper, UPPER_POSITIONS),
+        negative=key_values(config.upper, 1),
+        negative_condition=torch.randn(config.upper.hidden_size) / 10,
     )
     save_preset(preset, folder / "en-Random_man.safetensors")
-    return Realtime(model, _tokenizer(), folder, capacity=capacity)
+    served = ModelConfig("realtime", voices=str(folder), capacity=capacity)
+    return Realtime(served, model, _tokenizer())
 
 
-class _Talkative(FullModel):
-    """Says nothing but frames, whatever its weights."""
+class _Talkative(LongformModel):
+    """Says only frames, whatever its weights."""
 
     def choose(self, hidden: torch.Tensor, tokens: list[int]) -> list[int]:
         return [FRAME for _ in super().choose(hidden, tokens)]
 
 
-def full_engine(
+def build_longform(
     folder: Path, device: torch.device, dtype: torch.dtype, layers: int, capacity: int
-) -> Full:
-    """A 1.5B model that never ends by itself, with one voice of 10 s, kept in `folder`."""
-    config = VibeVoiceConfig(**full_config(_cut(FULL_SIZE, layers)))
+) -> Longform:
+    """A 1.5B model with one voice of 10 s, which is written to `folder`."""
+    config = VibeVoiceConfig(**longform_config(_cut(LONGFORM_SIZE, layers)))
     with torch.device("meta"):
         model = VibeVoiceForConditionalGeneration(config)
         cast(torch.nn.Module, model).to(dtype)
-    randomise(model, device)
+    randomize(model, device)
     model.tie_weights()
     parts = model.model
     parts.language_model.rotary_emb = Qwen2RotaryEmbedding(parts.language_model.config)
     parts.diffusion_head.timestep_embedding = VibeVoiceDiffusionHeadSinusoidalEmbedding(
         parts.diffusion_head.timestep_embedding.config
     )
-    full_model.complete(model, device)
-    recording = np.random.default_rng(1).normal(0, 0.1, VOICE_SECONDS * Full.sample_rate)
-    soundfile.write(folder / "en-Random_man.wav", recording, Full.sample_rate)
-    return Full(_Talkative(model), _tokenizer(), folder, capacity=capacity)
+    longform_model.complete(model, device)
+    recording = np.random.default_rng(1).normal(0, 0.1, VOICE_SECONDS * SAMPLE_RATE)
+    soundfile.write(folder / "en-Random_man.wav", recording, SAMPLE_RATE)
+    served = ModelConfig("longform", voices=str(folder), capacity=capacity)
+    return Longform(served, _Talkative(model), _tokenizer())
 
 
 def _tokenizer() -> Tokenizer:
     """Of single bytes, with the control tokens of the 1.5B model."""
-    return Tokenizer.from_file(str(FULL / "tokenizer.json"))
+    return Tokenizer.from_file(str(LONGFORM / "tokenizer.json"))

@@ -1,6 +1,6 @@
 """How soon the proxy answers `/health/live` while it streams speech to many clients.
 
-    python bench/speech_streams.py --streams 16
+    python -m bench.speech_streams --streams 16
 
 starts the proxy with eSpeak NG as its model, in a process of its own; each client is a process too.
 """

@@ -8,10 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypedDict
 
 Dtype = Literal["auto", "float16", "bfloat16", "float32"]
 Attention = Literal["sdpa", "eager"]
+
+
+class ModelFolders(TypedDict, total=False):
+    """Arguments of ModelConfig that depend on MODEL_DIR."""
+
+    folder: str
+    voices: str
 
 
 class WeightsMissing(ValueError):
@@ -43,8 +50,8 @@ class ModelCard:
     clones: bool
     """Whether it speaks with voices that come with a request."""
 
-    def folders(self, models_folder: Path | None) -> dict[str, str]:
-        """The arguments `folder` and `voices` of its ModelConfig; `models_folder` is MODEL_DIR."""
+    def folders(self, models_folder: Path | None) -> ModelFolders:
+        """Where its weights and voices lie; `models_folder` is MODEL_DIR."""
         if not self.folder or models_folder is None:
             return {}
         return {

@@ -206,7 +206,7 @@ def test_what_the_servers_serve_decides(group: str, temperature: float, gateway:
         pytest.param(
             {"hotwords": "Zoë<|im_end|>\nx"},
             None,
-            user_text(2.0, "Zoë< |im_end|> x"),
+            user_text(2.0, "Zoë x"),
             id="control token",
         ),
         pytest.param(

@@ -4,8 +4,8 @@ import ast
 import re
 from pathlib import Path
 
-import pytest
 import httpx2
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from vibevoice_proxy.settings import describe_settings

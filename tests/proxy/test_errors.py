@@ -233,7 +233,7 @@ def test_unknown_routes_have_the_same_error_body(
     ("engine", "status", "retry"),
     [
         pytest.param({"status": 400}, 400, None, id="refused"),
-        pytest.param({"status": 401}, 502, "false", id="unauthorised"),
+        pytest.param({"status": 401}, 502, "false", id="unauthorized"),
         pytest.param({"status": 404}, 502, "false", id="wrong model name"),
         pytest.param({"status": 429}, 503, None, id="busy"),
         pytest.param({"status": 500}, 502, "false", id="failed"),
@@ -325,7 +325,7 @@ def test_a_full_disk_is_a_503(tmp_path: Path) -> None:
     """The proxy as a process of its own, in which no file may grow beyond 2 MB, says so."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROXY_WITH_LITTLE_ROOM],
-        env={**os.environ, "API_PORT": "0", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "API_PORT": "0"},
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
@@ -347,7 +347,7 @@ def test_wrong_settings_are_told_at_the_start(tmp_path: Path) -> None:
     """The process ends at once with the name of the setting, without a stack trace."""
     process = subprocess.run(
         [sys.executable, "-m", "vibevoice_proxy"],
-        env={**os.environ, "API_PORT": "high", "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "API_PORT": "high"},
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -16,9 +16,10 @@ import httpx2
 import numpy as np
 import pytest
 import soundfile
+from scripts.stack import answers, free_port
 from tests.support.engine import TINY, in_engine, start_engine
 from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy, serve
-from tests.support.processes import answers, fake_engine_process, free_port, proxy_process, wait_for
+from tests.support.processes import fake_engine_process, proxy_process, wait_for
 from tests.support.recordings import tone, wav
 from tests.support.uploads import start_upload
 

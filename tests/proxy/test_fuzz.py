@@ -4,7 +4,8 @@ import random
 
 import httpx2
 import pytest
-from bench.fuzz import CONTAINERS, Figures, damaged_audio, inputs
+from bench.fuzz import Figures, inputs
+from bench.hostile import CONTAINERS, damaged_audio
 from tests.support.fakes import FakeEngine, StartProxy
 
 pytest_plugins = ("tests.support.proxy_fixtures",)

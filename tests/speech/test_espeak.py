@@ -16,6 +16,7 @@ from vibevoice_tts.speech_model import (
     Turn,
     UnknownVoice,
 )
+from vibevoice_tts.text import sentences
 
 ESPEAK = ModelConfig("espeak")
 

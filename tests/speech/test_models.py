@@ -18,12 +18,18 @@ from tests.support.tts_fixtures import speak as speak_alone
 
 from vibevoice_proxy.settings import Settings
 from vibevoice_tts import protocol
-from vibevoice_tts.engines.longform import Full
-from vibevoice_tts.engines.realtime import Realtime
+from vibevoice_tts.models import (
+    MODEL_TYPES,
+    MODELS,
+    ModelConfig,
+    WeightsMissing,
+    choose_models,
+    routes,
+)
 from vibevoice_tts.protocol import Message
-from vibevoice_tts.speech_model import Samples, SpeechEngine, SpeechRequest, Turn
-from vibevoice_tts.trimming import PieceAudio
-from vibevoice_tts.worker import Worker
+from vibevoice_tts.speech_model import Samples, SpeechModel, SpeechRequest, Turn
+from vibevoice_tts.trimming import PassageAudio
+from vibevoice_tts.worker import Worker, load_model
 
 pytest_plugins = ("tests.support.speech_fixtures",)
 
@@ -33,20 +39,19 @@ LOUDEST_DIFFERENCE = 8
 
 
 @pytest.fixture(scope="module")
-def engines(models_folder: Path) -> dict[str, SpeechEngine]:
+def models(models_folder: Path) -> dict[str, SpeechModel]:
     """The same models in this process, by the names that clients use."""
-    kinds: list[tuple[str, type[Realtime] | type[Full], str, str]] = [
-        ("tts-1", Realtime, "VibeVoice-Realtime-0.5B", "streaming_model"),
-        ("tts-1-hd", Full, "VibeVoice-1.5B", "full_model"),
-    ]
+    cards = routes(choose_models("both", models_folder))
     return {
-        name: kind.load(
-            models_folder / folder,
-            models_folder / "voices" / voices,
-            device="cpu",
-            dtype="float32",
+        name: load_model(
+            ModelConfig(
+                cards[name].kind,
+                **cards[name].folders(models_folder),
+                device="cpu",
+                dtype="float32",
+            )
         )
-        for name, kind, folder, voices in kinds
+        for name in ("tts-1", "tts-1-hd")
     }
 
 
@@ -59,12 +64,12 @@ def heard(data: bytes) -> np.ndarray:
     return np.frombuffer(data, "<i2").astype(np.float64)
 
 
-def alone(engine: SpeechEngine, turns: list[tuple[str, str]], seed: int) -> np.ndarray:
-    """What a request should sound like: the model's chunks, trimmed and faded as one piece."""
+def alone(speech_model: SpeechModel, turns: list[tuple[str, str]], seed: int) -> np.ndarray:
+    """What a request should sound like: the model's chunks, trimmed and faded as one passage."""
     request = SpeechRequest(tuple(Turn(*turn) for turn in turns), seed=seed, steps=2)
-    piece = PieceAudio(engine.sample_rate)
-    chunks = [piece.feed(chunk) for chunk in speak_alone(engine, request).chunks]
-    return pcm(np.concatenate([*chunks, piece.finish()]))
+    passage = PassageAudio(speech_model.sample_rate)
+    chunks = [passage.feed(chunk) for chunk in speak_alone(speech_model, request).chunks]
+    return pcm(np.concatenate([*chunks, passage.finish()]))
 
 
 def assert_same(answer: httpx2.Response, expected: np.ndarray) -> None:
@@ -77,11 +82,11 @@ def assert_same(answer: httpx2.Response, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
 def test_a_model_speaks_through_its_worker(
-    models_http: httpx2.Client, engines: dict[str, SpeechEngine], model: str
+    models_http: httpx2.Client, models: dict[str, SpeechModel], model: str
 ) -> None:
     """The bytes of the answer are what the model makes of the text, the voice and the seed."""
     answer = speak(models_http, model=model, input=TEXT, voice="small", seed=3)
-    assert_same(answer, alone(engines[model], [(TEXT, "en-Small_man")], 3))
+    assert_same(answer, alone(models[model], [(TEXT, "en-Small_man")], 3))
 
 
 @pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
@@ -142,11 +147,11 @@ def test_voices_and_seeds_decide(models_http: httpx2.Client, model: str) -> None
 
 @pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
 def test_requests_in_one_batch_sound_as_alone(
-    models_http: httpx2.Client, engines: dict[str, SpeechEngine], model: str
+    models_http: httpx2.Client, models: dict[str, SpeechModel], model: str
 ) -> None:
     """Six at once, which join and leave while others speak."""
     seeds = [1, 3, 5, 8, 10, 11]
-    expected = [alone(engines[model], [(TEXT, "en-Small_man")], seed) for seed in seeds]
+    expected = [alone(models[model], [(TEXT, "en-Small_man")], seed) for seed in seeds]
     with ThreadPoolExecutor(6) as pool:
         answers = pool.map(
             lambda seed: speak(models_http, model=model, input=TEXT, voice="small", seed=seed),
@@ -157,7 +162,7 @@ def test_requests_in_one_batch_sound_as_alone(
 
 
 def test_two_speakers_share_a_script(
-    models_http: httpx2.Client, engines: dict[str, SpeechEngine]
+    models_http: httpx2.Client, models: dict[str, SpeechModel]
 ) -> None:
     """The lines of a script are turns of the 1.5B model, each in its speaker's voice."""
     answer = speak(
@@ -171,7 +176,7 @@ def test_two_speakers_share_a_script(
         ("this is a test.", "en-Small_man"),
         ("of it.", "en-Tiny_woman"),
     ]
-    assert_same(answer, alone(engines["tts-1-hd"], turns, 2))
+    assert_same(answer, alone(models["tts-1-hd"], turns, 2))
 
 
 def test_one_voice_is_all_that_realtime_has(models_http: httpx2.Client) -> None:
@@ -207,42 +212,38 @@ class _Said:
 
 @pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
 def test_a_cancelled_request_makes_no_further_frame(
-    engines: dict[str, SpeechEngine], model: str
+    models: dict[str, SpeechModel], model: str
 ) -> None:
     """The turn after a cancel has frames of the others alone."""
     said = _Said()
-    worker = Worker(engines[model], cast(BinaryIO, said))
-    for number in (1, 2):
-        request = SpeechRequest((Turn(TEXT, "small"),), seed=3, steps=2)
-        worker._commands.put(Message.decode(*_parts(protocol.speak(number, request))))
+    worker = Worker(models[model], cast(BinaryIO, said))
+    request = SpeechRequest((Turn(TEXT, "small"),), seed=3, steps=2)
+    commands = {0: [protocol.speak(1, request), protocol.speak(2, request)], 4: [cancel(1)]}
     chunks = {1: 0, 2: 0}
     before: dict[int, int] = {}
     for turn in range(8):
         if turn == 4:
             before = dict(chunks)
-            worker._commands.put(Message("cancel", {"id": 1}))
-        worker.turn()
+        worker.turn(commands.get(turn, []))
         for message in said.messages():
             if message.kind == "chunk":
                 chunks[message.fields["id"]] += 1
-    for handle in worker._ids:
-        engines[model].leave(handle)
+    worker.turn([cancel(2)])
+    assert models[model].step() == []
     assert chunks[1] == before[1] > 0
     assert chunks[2] > before[2]
 
 
-def _parts(message: Message) -> tuple[bytes, bytes]:
-    data = message.encode()
-    text = int.from_bytes(data[:4])
-    return data[8 : 8 + text], data[8 + text :]
+def cancel(number: int) -> Message:
+    return Message("cancel", {"id": number})
 
 
 def test_a_client_that_hangs_up_ends_its_speech(
     models_http: httpx2.Client, models_url: str
 ) -> None:
-    """Of forty pieces a few were spoken when the place is free again."""
-    pieces = ("vibevoice_speech_real_time_factor_count", "vibevoice-1.5b")
-    before = samples(models_http).get(pieces, 0)
+    """Of forty passages a few were spoken when the slot is free again."""
+    passages = ("vibevoice_speech_real_time_factor_count", "vibevoice-1.5b")
+    before = samples(models_http).get(passages, 0)
     text = "this is a test of it, and it goes on and on until nobody listens any more. " * 3000
     body = {"model": "tts-1-hd", "input": text[:49_000], "seed": 3, "steps": 2}
     with httpx2.stream("POST", f"{models_url}{SPEECH}", json=body, timeout=120) as answer:
@@ -250,7 +251,57 @@ def test_a_client_that_hangs_up_ends_its_speech(
         next(answer.iter_bytes())
     idle = ("vibevoice_speech_in_flight", "vibevoice-1.5b")
     after = samples_when(models_http, lambda found: found[idle] == 0)
-    assert after.get(pieces, 0) - before < 20
+    assert after.get(passages, 0) - before < 20
+
+
+@pytest.mark.parametrize(
+    ("model_type", "names"),
+    [
+        pytest.param("auto", ["vibevoice-realtime-0.5b", "vibevoice-1.5b"], id="auto"),
+        pytest.param("both", ["vibevoice-realtime-0.5b", "vibevoice-1.5b"], id="both"),
+        pytest.param("1.5b", ["vibevoice-1.5b"], id="one"),
+        pytest.param("espeak", ["espeak"], id="espeak"),
+        pytest.param("off", [], id="off"),
+    ],
+)
+def test_setting_chooses_the_models(models_folder: Path, model_type: str, names: list[str]) -> None:
+    """Every value means the models that it should; the first is the default."""
+    assert [card.name for card in choose_models(model_type, models_folder)] == names
+
+
+def test_espeak_speaks_where_there_are_no_weights(tmp_path: Path) -> None:
+    """With an empty folder of models, and without one."""
+    for folder in (tmp_path, None):
+        assert [card.name for card in choose_models("auto", folder)] == ["espeak"]
+        with pytest.raises(WeightsMissing, match="VibeVoice-Realtime-0.5B in MODEL_DIR"):
+            choose_models("both", folder)
+
+
+def test_unknown_setting_is_refused_with_the_list() -> None:
+    """The message lists every value that there is."""
+    with pytest.raises(ValueError, match="0.5b, 1.5b, espeak, both, off") as refused:
+        choose_models("7b", None)
+    assert all(model_type in str(refused.value) for model_type in MODEL_TYPES)
+
+
+@pytest.mark.parametrize(
+    ("served", "fast", "hd"),
+    [
+        pytest.param(["realtime", "longform"], "realtime", "longform", id="both"),
+        pytest.param(["realtime"], "realtime", "realtime", id="realtime"),
+        pytest.param(["longform"], "longform", "longform", id="longform"),
+        pytest.param(["espeak"], "espeak", "espeak", id="espeak"),
+    ],
+)
+def test_openai_names_mean_a_served_model(served: list[str], fast: str, hd: str) -> None:
+    """OpenAI's fast models mean ours, its high-quality models mean the 1.5B model, and either the
+    first model served where that one is not."""
+    cards = tuple(card for card in MODELS if card.kind in served)
+    found = routes(cards)
+    assert list(found)[: len(cards)] == [card.name for card in cards]
+    assert {found[name].kind for name in ("tts-1", "gpt-4o-mini-tts")} == {fast}
+    assert {found[name].kind for name in ("tts-1-hd", "tts-1-hd-1106")} == {hd}
+    assert routes(()) == {}
 
 
 def test_flash_attention_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -15,35 +14,38 @@ import psutil
 import pytest
 
 from vibevoice_tts import protocol
-from vibevoice_tts.models import Model
+from vibevoice_tts.models import ModelConfig
 from vibevoice_tts.process import WorkerProcess, WorkerUnavailable, open_worker
-from vibevoice_tts.protocol import EngineInfo, Message
+from vibevoice_tts.protocol import Message, ModelInfo
+from vibevoice_tts.script import Script
 from vibevoice_tts.speech_model import (
     Chunk,
     End,
-    InvalidRequest,
+    Event,
     Prepared,
     Samples,
+    SpeechError,
+    SpeechRejected,
     SpeechRequest,
     Turn,
 )
-from vibevoice_tts.synthesizer import BadSpeech, Script, Synthesizer, TooManyRequests
+from vibevoice_tts.synthesizer import BadSpeech, SpeechQueueFull, Synthesizer
 
 LONG = SpeechRequest((Turn("This is one of very many sentences. " * 600),))
 SHORT = SpeechRequest((Turn("One two three."),))
-ESPEAK = Model("espeak")
+ESPEAK = ModelConfig("espeak")
 
 
 async def started(worker: WorkerProcess) -> WorkerProcess:
     """The worker once it is ready."""
     async with asyncio.timeout(60):
-        while not worker.ready:
+        while not worker.is_ready:
             await asyncio.sleep(0.02)
     return worker
 
 
-async def speak(worker: WorkerProcess, request: SpeechRequest) -> list[Prepared | Chunk | End]:
-    """All that comes of a request."""
+async def speak(worker: WorkerProcess, request: SpeechRequest) -> list[Event]:
+    """All events of a request."""
     return [event async for event in worker.synthesize(request)]
 
 
@@ -106,10 +108,10 @@ async def test_worker_out_of_memory_comes_back() -> None:
 
 
 async def test_waiting_request_survives_a_lost_worker() -> None:
-    """A request that is not inside yet is spoken by the next worker."""
-    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+    """A request that waits for a slot is spoken by the next worker."""
+    one_slot = replace(ESPEAK, capacity=1)
+    async with open_worker(one_slot, start_timeout=60, hang_timeout=60) as worker:
         await started(worker)
-        worker._slots = asyncio.Semaphore(1)  # as of a model with one place
         async with aclosing(worker.synthesize(LONG)) as events:
             await anext(events)
             waiting = asyncio.create_task(speak(worker, SHORT))
@@ -134,19 +136,19 @@ async def test_closed_request_is_stopped_in_the_worker() -> None:
         assert process.cpu_times().user - before < 0.1
 
 
-async def test_invalid_request_is_the_clients_fault() -> None:
-    """The engine's refusal comes through as such, and the worker goes on."""
+async def test_rejected_request_is_the_clients_fault() -> None:
+    """The model's refusal comes through as such, and the worker goes on."""
     async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
         await started(worker)
-        with pytest.raises(InvalidRequest, match="nobody"):
+        with pytest.raises(SpeechRejected, match="nobody"):
             await speak(worker, SpeechRequest((Turn("Hello.", "nobody"),)))
         assert len(await speak(worker, SHORT)) == 2
 
 
 async def test_worker_that_cannot_start_is_tried_again() -> None:
     """Requests are refused meanwhile."""
-    model = Model("realtime", "/nonexistent", "/nonexistent")
-    async with open_worker(model, start_timeout=60, hang_timeout=60) as worker:
+    config = ModelConfig("realtime", folder="/nonexistent", voices="/nonexistent")
+    async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         pids = set()
         async with asyncio.timeout(120):
             while len(pids) < 2:
@@ -186,24 +188,56 @@ def test_worker_ends_with_its_parent(cut: int) -> None:
         assert process.wait(30) == 0
 
 
+def parts(message: Message) -> tuple[bytes, bytes]:
+    """JSON and audio of an encoded message."""
+    encoded = message.encode()
+    text, audio = int.from_bytes(encoded[:4]), int.from_bytes(encoded[4:8])
+    assert len(encoded) == 8 + text + audio
+    return encoded[8 : 8 + text], encoded[8 + text :]
+
+
 def test_request_survives_the_pipe() -> None:
     """Every field of a request arrives as it was sent."""
     samples = {"a": np.arange(3, dtype=np.float32), "b": np.arange(2, dtype=np.float32)}
-    request = SpeechRequest((Turn("x\n", "a"), Turn("é", "b")), 1.5, 5, 7, 2.5, samples)
-    encoded = protocol.speak(1, request).encode()
-    text, audio = int.from_bytes(encoded[:4]), int.from_bytes(encoded[4:8])
-    message = Message.decode(encoded[8 : 8 + text], encoded[8 + text : 8 + text + audio])
-    received = protocol.request_of(message)
+    request = SpeechRequest(
+        (Turn("x\n", "a"), Turn("é", "b")), cfg_scale=1.5, steps=5, seed=7, samples=samples
+    )
+    received = protocol.request_of(Message.decode(*parts(protocol.speak(1, request))))
     assert {k: v.tolist() for k, v in received.samples.items()} == {"a": [0, 1, 2], "b": [0, 1]}
-    assert received == SpeechRequest(**{**vars(request), "samples": received.samples})
+    assert received == replace(request, samples=received.samples)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Prepared(7, found=1, computed=2, seconds=0.5),
+        End(7, "length", 1.5),
+        End(7, "stop", 0.25),
+    ],
+)
+def test_event_survives_the_pipe(event: Event) -> None:
+    """Every field of an event arrives as it was sent, with the id in place of the handle."""
+    sent = protocol.report(7, replace(event, handle=1))
+    assert protocol.event_of(Message.decode(*parts(sent))) == event
+
+
+@pytest.mark.parametrize("error", [SpeechRejected("too long"), SpeechError("bad luck")])
+def test_failure_survives_the_pipe(error: SpeechError) -> None:
+    """It is raised with its message, and as the client's fault only if it is."""
+    sent = protocol.report_failure(7, error)
+    with pytest.raises(SpeechError, match=f"^{error}$") as raised:
+        protocol.event_of(Message.decode(*parts(sent)))
+    assert raised.type is type(error)
 
 
 class ScriptedWorker:
-    """A worker that makes what it is told: sound (s), silence (-), then the end or none (!)."""
+    """A worker that makes what it is told: sound (s), silence (-), then the end or none (!). Its
+    requests count as waiting."""
 
     def __init__(self, *attempts: str) -> None:
-        self.info = EngineInfo("scripted", 24000, 4, ("anna",), {"": "anna"})
-        self.model = SimpleNamespace(name="scripted", capacity=1)
+        self.config = ModelConfig("longform", capacity=1)
+        self.info = ModelInfo(24000, ("anna",), {"": "anna"})
+        self.in_flight = 0
         self.seeds: list[int | None] = []
         self._attempts = list(attempts)
 
@@ -216,7 +250,7 @@ class ScriptedWorker:
 
 def synthesizer_of(worker: Any, **limits: int) -> Synthesizer:
     return Synthesizer(
-        cast(WorkerProcess, worker), **{"max_waiting": 0, "piece_weight": 100, **limits}
+        cast(WorkerProcess, worker), **{"max_waiting": 0, "passage_chars": 100, **limits}
     )
 
 
@@ -230,11 +264,11 @@ async def spoken(synthesizer: Synthesizer, script: Script) -> Samples:
     [
         pytest.param("Yes.", "s!", id="short-without-end"),
         pytest.param("Yes.", "--", id="short-silent"),
-        pytest.param("This is a longer piece of text.", "--", id="silent"),
-        pytest.param("This is a longer piece of text.", "------!", id="silent-without-end"),
+        pytest.param("This is a longer passage of text.", "--", id="silent"),
+        pytest.param("This is a longer passage of text.", "------!", id="silent-without-end"),
     ],
 )
-async def test_bad_piece_is_tried_again_with_another_seed(text: str, bad: str) -> None:
+async def test_bad_passage_is_tried_again_with_another_seed(text: str, bad: str) -> None:
     """What failed before anything was sent is made again once, and only that is heard."""
     worker = ScriptedWorker(bad, "ss")
     audio = await spoken(synthesizer_of(worker), Script(text, seed=7))
@@ -242,7 +276,7 @@ async def test_bad_piece_is_tried_again_with_another_seed(text: str, bad: str) -
     assert len(audio) / 24000 == pytest.approx(2.25, abs=0.01)
 
 
-async def test_piece_that_is_bad_twice_is_an_error() -> None:
+async def test_passage_that_is_bad_twice_is_an_error() -> None:
     """There is no third try."""
     worker = ScriptedWorker("--", "--")
     with pytest.raises(BadSpeech, match="no sound"):
@@ -251,24 +285,30 @@ async def test_piece_that_is_bad_twice_is_an_error() -> None:
 
 
 async def test_speech_that_was_heard_is_not_made_again() -> None:
-    """A longer piece is on its way before its end is known: without an end it is an error."""
+    """A longer passage is sent before its end is known: without an end it is an error."""
     worker = ScriptedWorker("ss!")
     with pytest.raises(BadSpeech, match="end"):
-        await spoken(synthesizer_of(worker), Script("This is a longer piece of text."))
+        await spoken(synthesizer_of(worker), Script("This is a longer passage of text."))
     assert len(worker.seeds) == 1
 
 
 async def test_more_requests_than_may_wait_are_refused() -> None:
-    """One place and one that waits: the third is told at once, and the next after the first ended
-    is not."""
+    """With one slot and one that may wait the third is refused at once, and the next after the
+    first two ended is not."""
     synthesizer = synthesizer_of(ScriptedWorker("s" * 9, "s", "s"), max_waiting=1)
-    script = Script("This is a longer piece of text.")
-    pieces = synthesizer.plan(script)
-    async with aclosing(synthesizer.speak(script, pieces)) as first:
+    script = Script("This is a longer passage of text.")
+    plan = synthesizer.plan(script)
+    async with aclosing(synthesizer.speak(script, plan)) as first:
         await anext(first)
-        async with aclosing(synthesizer.speak(script, pieces)) as second:
+        async with aclosing(synthesizer.speak(script, plan)) as second:
             await anext(second)
-            with pytest.raises(TooManyRequests):
-                await anext(synthesizer.speak(script, pieces))
-    assert await anext(synthesizer.speak(script, pieces)) is not None
-    assert synthesizer.present <= 1
+            assert synthesizer.waiting == 2
+            with pytest.raises(SpeechQueueFull):
+                synthesizer.check_queue()
+            with pytest.raises(SpeechQueueFull):
+                await anext(synthesizer.speak(script, plan))
+    assert synthesizer.waiting == 0
+    async with aclosing(synthesizer.speak(script, plan)) as third:
+        assert await anext(third) is not None
+        assert synthesizer.waiting == 1
+    assert synthesizer.waiting == 0

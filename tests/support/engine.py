@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
-from tests.support.processes import free_port, running
+from scripts.stack import free_port
+from tests.support.processes import running
 
 from vibevoice_vllm.command import engine_command
 from vibevoice_vllm.settings import LaunchSettings

@@ -12,7 +12,6 @@ from typing import TypeVar
 import httpx2
 import psutil
 from scripts.stack import ROOT, PartEnded, free_port, wait_until_ready
-from scripts.stack import answers as answers
 
 Found = TypeVar("Found")
 

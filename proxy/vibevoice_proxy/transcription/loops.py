@@ -23,7 +23,7 @@ ENDLESS_CHARS = 1000
 TAIL_CHARS = 2048
 """As much of the end of a text is looked at."""
 RECENT_SEGMENTS = 8
-"""A cycle of up to so many segments is recognised."""
+"""A cycle of up to so many segments is recognized."""
 MIN_REPEATED_SEGMENTS = 6
 
 

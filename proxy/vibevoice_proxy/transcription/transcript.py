@@ -40,7 +40,7 @@ _LOOSE_END = re.compile(r'"\s*\}?\s*\]?\s*\Z')
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One timed, speaker-labelled span of a recording."""
+    """One timed, speaker-labeled span of a recording."""
 
     start: float
     """Seconds from the beginning of the recording."""
@@ -119,7 +119,7 @@ class TranscriptDecoder:
 
     `feed(text)` returns the segments that became whole; `finish()` what is left at the end: a
     cut-off last segment, or, when the model did not write JSON, its plain text as one segment.
-    Times are clamped to the recording and speakers are labelled in order of appearance.
+    Times are clamped to the recording and speakers are labeled in order of appearance.
     """
 
     def __init__(self, duration: float) -> None:

@@ -93,8 +93,8 @@ class Longform:
         Raises:
             CheckpointError: the folder does not hold such a model, or there are no voices.
         """
-        tokenizer = read_tokenizer(Path(config.folder), TOKENIZER)
-        return cls(config, load_longform(config), tokenizer)
+        model = load_longform(config)
+        return cls(config, model, read_tokenizer(Path(config.folder), TOKENIZER))
 
     def voices(self) -> tuple[str, ...]:
         return self._table.names

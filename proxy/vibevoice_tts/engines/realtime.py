@@ -96,8 +96,8 @@ class Realtime:
         Raises:
             CheckpointError: the folder does not hold a Realtime model, or there are no voices.
         """
-        tokenizer = read_tokenizer(Path(config.folder), TOKENIZER)
-        return cls(config, load_realtime(config), tokenizer)
+        model = load_realtime(config)
+        return cls(config, model, read_tokenizer(Path(config.folder), TOKENIZER))
 
     def voices(self) -> tuple[str, ...]:
         return self._table.names
