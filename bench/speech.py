@@ -133,7 +133,7 @@ def compare(model: Realtime | Longform, names: Sequence[str], options: argparse.
 
 
 def reference(options: argparse.Namespace, steps: int) -> Timing:
-    """Microsoft's Realtime code at the same size."""
+    """Time Microsoft's Realtime code at the same size."""
     asked = {
         "config": reference_sizes(options.layers),
         "device": options.device,
@@ -146,8 +146,9 @@ def reference(options: argparse.Namespace, steps: int) -> Timing:
         "frames": options.frames,
         "rounds": options.rounds,
     }
+    script = Path(__file__).with_name("speech_reference.py")
     done = subprocess.run(
-        [options.reference_python, str(Path(__file__).with_name("speech_reference.py")), json.dumps(asked)],
+        [options.reference_python, str(script), json.dumps(asked)],
         env={**os.environ, "PYTHONPATH": str(options.reference_source)},
         stdout=subprocess.PIPE,
         check=True,

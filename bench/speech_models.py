@@ -14,6 +14,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RotaryEmbedding
 from transformers.models.vibevoice.modeling_vibevoice import (
     VibeVoiceDiffusionHeadSinusoidalEmbedding,
 )
+
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_tts.engines import longform_model, realtime_model
 from vibevoice_tts.engines.layout import longform_config
@@ -24,14 +25,6 @@ from vibevoice_tts.engines.presets import Preset, save_preset
 from vibevoice_tts.engines.realtime import Realtime
 from vibevoice_tts.engines.realtime_model import RealtimeConfig, RealtimeModel
 from vibevoice_tts.models import ModelConfig
-
-from vibevoice_tts import full_model, realtime_model
-from vibevoice_tts.engines.longform import Full
-from vibevoice_tts.engines.longform_model import FullModel
-from vibevoice_tts.engines.longform_prompt import FRAME
-from vibevoice_tts.engines.presets import Preset, save_preset
-from vibevoice_tts.engines.realtime import Realtime
-from vibevoice_tts.engines.realtime_model import RealtimeConfig, RealtimeModel
 
 LOWER_POSITIONS, UPPER_POSITIONS = 90, 250
 """Positions of a preset; Microsoft's have 49 to 120 and 148 to 303."""

@@ -1,7 +1,7 @@
-"""Times Microsoft's Realtime code for `bench/speech.py`, in an environment of its own.
+"""Times Microsoft's Realtime code for `bench.speech`, in an environment of its own.
 
-Takes what is asked for as JSON, prints a list of timings as JSON. Only names of their package and
-of transformers 4.51 are used, so that this runs without this project's packages.
+Takes the parameters as JSON, prints a list of timings as JSON. Only their package and transformers
+4.51 are used, so that this runs without this project's packages.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -15,26 +15,24 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-
-for _name in ("kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_"):
-    setattr(torch.nn.init, _name, lambda tensor, *_, **__: tensor)  # weights are filled in below
-
-from transformers.cache_utils import DynamicCache  # noqa: E402
-from transformers.modeling_outputs import BaseModelOutputWithPast  # noqa: E402
-from vibevoice.modular import (  # noqa: E402
+from transformers.cache_utils import DynamicCache
+from transformers.modeling_outputs import BaseModelOutputWithPast
+from vibevoice.modular import (
     VibeVoiceStreamingConfig,
     VibeVoiceStreamingForConditionalGenerationInference,
 )
 
 BLOCK = 2**20
+INITIALIZERS = ("kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_")
+"""Of torch.nn.init; skipped, since `build` fills in the weights."""
 
 
 class Enough(Exception):
-    """All frames that are wanted have been made."""
+    """As many frames as asked for have been made."""
 
 
 class Clock:
-    """Their audio streamer, which notes when a chunk came."""
+    """Their audio streamer, which records the time of every chunk."""
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
@@ -53,6 +51,9 @@ class Clock:
 
 
 def build(asked: dict[str, Any]) -> Any:
+    """The model with random weights, which never ends by itself."""
+    for name in INITIALIZERS:
+        setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
     config = VibeVoiceStreamingConfig(**asked["config"], torch_dtype=asked["dtype"])
     torch.set_default_dtype(getattr(torch, asked["dtype"]))
     model: Any = VibeVoiceStreamingForConditionalGenerationInference(config)
@@ -72,7 +73,8 @@ def build(asked: dict[str, Any]) -> Any:
     return model
 
 
-def held(model: Any, layers: int, positions: int) -> BaseModelOutputWithPast:
+def output(model: Any, layers: int, positions: int) -> BaseModelOutputWithPast:
+    """What a decoder of so many layers returns after so many positions."""
     config = model.config.decoder_config
     size = config.hidden_size // config.num_attention_heads
     cache = DynamicCache()
@@ -85,6 +87,7 @@ def held(model: Any, layers: int, positions: int) -> BaseModelOutputWithPast:
 
 
 def run(model: Any, asked: dict[str, Any], preset: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a `bench.speech.Timing`."""
     lower, upper = asked["positions"]
     clock = Clock(asked["frames"])
     ids = torch.randint(0, 256, (1, asked["tokens"]))
@@ -127,10 +130,10 @@ def main() -> None:
         model.config.tts_backbone_num_hidden_layers,
     )
     preset = {
-        "lm": held(model, layers - upper, asked["positions"][0]),
-        "tts_lm": held(model, upper, asked["positions"][1]),
-        "neg_lm": held(model, layers - upper, 1),
-        "neg_tts_lm": held(model, upper, 1),
+        "lm": output(model, layers - upper, asked["positions"][0]),
+        "tts_lm": output(model, upper, asked["positions"][1]),
+        "neg_lm": output(model, layers - upper, 1),
+        "neg_tts_lm": output(model, upper, 1),
     }
     run(model, {**asked, "frames": 1}, preset)  # to warm up
     print(json.dumps([run(model, asked, preset) for _ in range(asked["rounds"])]))

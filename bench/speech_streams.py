@@ -2,27 +2,21 @@
 
     python -m bench.speech_streams --streams 16
 
-starts the proxy with eSpeak NG as its model, in a process of its own; each client is a process too.
+The proxy speaks with eSpeak NG. It is a process of its own, and so is each client.
 """
 
 import argparse
 import json
 import os
 import subprocess
-import sys
-import tempfile
 import time
-from pathlib import Path
 
 import httpx2
 import numpy as np
+from tests.support.processes import proxy_process
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT)]
+from bench.servers import log_file
 
-from tests.support.processes import proxy_process  # noqa: E402
-
-LOG = Path(tempfile.gettempdir()) / "vibevoice-bench-speech-streams.log"
 TEXT = "The birch canoe slid on the smooth planks while the sun rose over the quiet lake. " * 20
 
 
@@ -33,7 +27,8 @@ def main() -> None:
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": TEXT})
     command = ["curl", "-sf", "-o", os.devnull, "-w", "%{time_starttransfer} %{size_download}\n"]
     command += ["-H", "content-type: application/json", "-d", body]
-    with proxy_process(LOG, ASR_API="off", TTS_MODEL_TYPE="espeak") as (_, url):
+    log = log_file("speech-streams")
+    with proxy_process(log, ASR_API="off", TTS_MODEL_TYPE="espeak") as (_, url):
         command += [f"{url}/v1/audio/speech"]
         with httpx2.Client(base_url=url, timeout=30) as client:
             client.get("/health/live").raise_for_status()

@@ -52,7 +52,7 @@ WORDS = [
 def _callback() -> SimpleNamespace:
     """The constants and functions of the LiteLLM callback, without LiteLLM."""
     tree = ast.parse((ROOT / "litellm" / "custom_callbacks.py").read_text())
-    kept = [
+    kept: list[ast.stmt] = [
         node
         for node in tree.body
         if isinstance(node, ast.Import | ast.Assign | ast.FunctionDef)

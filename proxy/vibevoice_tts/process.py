@@ -10,9 +10,8 @@ from dataclasses import asdict
 from itertools import count
 from time import monotonic
 
-from vibevoice_tts import protocol
 from vibevoice_tts.models import ModelConfig
-from vibevoice_tts.protocol import Message, ModelInfo
+from vibevoice_tts.protocol import Message, ModelInfo, event_of, read_message_async, request_message
 from vibevoice_tts.speech_model import End, Event, SpeechError, SpeechRequest
 
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0
@@ -106,7 +105,7 @@ class WorkerProcess:
                     message = await messages.get()
                     if isinstance(message, WorkerUnavailable):
                         raise message
-                    event = protocol.event_of(message)
+                    event = event_of(message)
                     yield event
                     if isinstance(event, End):
                         return
@@ -119,7 +118,7 @@ class WorkerProcess:
         if not self._in_flight:
             self._last_sign = monotonic()
         messages = self._in_flight[number] = asyncio.Queue()
-        self._write(protocol.speak(number, request))
+        self._write(request_message(number, request))
         try:
             yield messages
         finally:
@@ -164,7 +163,7 @@ class WorkerProcess:
 
     async def _greet(self, pipe: asyncio.StreamReader) -> str:
         """Wait until the worker is ready: why it is not, else empty."""
-        message = await protocol.read_async(pipe)
+        message = await read_message_async(pipe)
         if message is None or message.kind != "ready":
             return f"could not start: {message.fields['message']}" if message else "did not start"
         self.info = ModelInfo.from_fields(message.fields)
@@ -176,7 +175,7 @@ class WorkerProcess:
         watch = asyncio.create_task(self._watch())
         reason = ""
         try:
-            while (message := await protocol.read_async(pipe)) is not None:
+            while (message := await read_message_async(pipe)) is not None:
                 self._last_sign = monotonic()
                 if message.kind == "broken":
                     reason = f"failed: {message.fields['message']}"

@@ -77,7 +77,7 @@ class ModelInfo:
         return cls(**{**fields, "voices": tuple(fields["voices"])})
 
 
-def read(pipe: BinaryIO) -> Message | None:
+def read_message(pipe: BinaryIO) -> Message | None:
     """The next message; None at the end of the pipe, which may cut a message off. Raises ValueError
     for anything else."""
     if len(head := pipe.read(_LENGTHS.size)) < _LENGTHS.size:
@@ -89,7 +89,7 @@ def read(pipe: BinaryIO) -> Message | None:
     return Message.decode(text, audio)
 
 
-async def read_async(pipe: asyncio.StreamReader) -> Message | None:
+async def read_message_async(pipe: asyncio.StreamReader) -> Message | None:
     """The same from a stream of asyncio."""
     try:
         text, audio = _lengths(await pipe.readexactly(_LENGTHS.size))
@@ -98,7 +98,7 @@ async def read_async(pipe: asyncio.StreamReader) -> Message | None:
         return None
 
 
-def speak(number: int, request: SpeechRequest) -> Message:
+def request_message(number: int, request: SpeechRequest) -> Message:
     """`request` as a message with the id `number`; its recordings are joined as the samples."""
     fields = {
         **{key: getattr(request, key) for key in ("cfg_scale", "steps", "seed")},
@@ -110,7 +110,7 @@ def speak(number: int, request: SpeechRequest) -> Message:
 
 
 def request_of(message: Message) -> SpeechRequest:
-    """The inverse of `speak`."""
+    """The inverse of `request_message`."""
     fields = dict(message.fields["request"])
     lengths: dict[str, int] = fields.pop("lengths")
     ends = np.cumsum(list(lengths.values()), dtype=int)
@@ -121,7 +121,7 @@ def request_of(message: Message) -> SpeechRequest:
     return SpeechRequest(**fields)
 
 
-def report(number: int, event: Event) -> Message:
+def event_message(number: int, event: Event) -> Message:
     """`event` as a message about the request with the id `number`."""
     match event:
         case Prepared():
@@ -133,14 +133,14 @@ def report(number: int, event: Event) -> Message:
             return Message("end", {"id": number, "reason": reason, "seconds": seconds})
 
 
-def report_failure(number: int, error: SpeechError) -> Message:
+def failure_message(number: int, error: SpeechError) -> Message:
     """`error` as a message about the request with the id `number`."""
     kind = "rejected" if isinstance(error, SpeechRejected) else "failed"
     return Message("failure", {"id": number, "error": kind, "message": str(error)})
 
 
 def event_of(message: Message) -> Event:
-    """The inverse of `report`, with the id in place of the handle.
+    """The inverse of `event_message`, with the id in place of the handle.
 
     Raises:
         SpeechRejected, SpeechError: the message reports a failure.

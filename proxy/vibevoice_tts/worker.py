@@ -19,9 +19,15 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import BinaryIO
 
-from vibevoice_tts import protocol
 from vibevoice_tts.models import ModelConfig, WeightsMissing
-from vibevoice_tts.protocol import Message, ModelInfo
+from vibevoice_tts.protocol import (
+    Message,
+    ModelInfo,
+    event_message,
+    failure_message,
+    read_message,
+    request_of,
+)
 from vibevoice_tts.speech_model import (
     Chunk,
     End,
@@ -97,7 +103,7 @@ class Worker:
         for command in commands:
             number = command.fields["id"]
             if command.kind == "speak":
-                self._join(number, protocol.request_of(command))
+                self._join(number, request_of(command))
                 _send(self._pipe, Message("beat"))  # cloning a voice may take seconds
             elif command.kind == "cancel":
                 self._cancel(number)
@@ -109,7 +115,7 @@ class Worker:
 
     def _listen(self) -> None:
         try:
-            while (message := protocol.read(sys.stdin.buffer)) is not None:
+            while (message := read_message(sys.stdin.buffer)) is not None:
                 self._commands.put(message)
         except Exception:
             logger.exception("the proxy sent something that is not a message")
@@ -131,7 +137,7 @@ class Worker:
             self._ids[self._model.join(request)] = number
             self._joined[number] = joined
         except SpeechError as error:
-            _send(self._pipe, protocol.report_failure(number, error))
+            _send(self._pipe, failure_message(number, error))
 
     def _cancel(self, number: int) -> None:
         for handle, other in self._ids.items():
@@ -148,7 +154,7 @@ class Worker:
         number = self._ids[event.handle]
         if isinstance(event, End):
             event = replace(event, seconds=self._forget(event.handle))
-        _send(self._pipe, protocol.report(number, event))
+        _send(self._pipe, event_message(number, event))
 
 
 def _send(pipe: BinaryIO, message: Message) -> None:

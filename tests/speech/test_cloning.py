@@ -82,8 +82,8 @@ def test_a_sample_speaks_in_a_script(models_http: httpx2.Client) -> None:
     [
         pytest.param("http://127.0.0.1/a.wav", "is a URL", id="url"),
         pytest.param("file:///etc/passwd", "is a URL", id="file"),
-        pytest.param("not base64!", "no base64", id="no base64"),
-        pytest.param("data:audio/wav,abc", "no base64", id="other data URL"),
+        pytest.param("not base64!", "not valid base64", id="no base64"),
+        pytest.param("data:audio/wav,abc", "not valid base64", id="other data URL"),
         pytest.param(encoded(b"no recording"), "could not be decoded", id="no recording"),
         pytest.param(encoded(recording(2.5)), "2.5 s of speech; expected 6 to 30", id="short"),
         pytest.param(encoded(bytes(20)), "could not be decoded", id="zeros"),

@@ -17,7 +17,6 @@ from tests.support.speaking import SPEECH, speak
 from tests.support.tts_fixtures import speak as speak_alone
 
 from vibevoice_proxy.settings import Settings
-from vibevoice_tts import protocol
 from vibevoice_tts.models import (
     MODEL_TYPES,
     MODELS,
@@ -26,7 +25,7 @@ from vibevoice_tts.models import (
     choose_models,
     routes,
 )
-from vibevoice_tts.protocol import Message
+from vibevoice_tts.protocol import Message, read_message, request_message
 from vibevoice_tts.speech_model import Samples, SpeechModel, SpeechRequest, Turn
 from vibevoice_tts.trimming import PassageAudio
 from vibevoice_tts.worker import Worker, load_model
@@ -205,7 +204,7 @@ class _Said:
         data, self._data = self._data, io.BytesIO()
         data.seek(0)
         found = []
-        while (message := protocol.read(data)) is not None:
+        while (message := read_message(data)) is not None:
             found.append(message)
         return found
 
@@ -218,7 +217,7 @@ def test_a_cancelled_request_makes_no_further_frame(
     said = _Said()
     worker = Worker(models[model], cast(BinaryIO, said))
     request = SpeechRequest((Turn(TEXT, "small"),), seed=3, steps=2)
-    commands = {0: [protocol.speak(1, request), protocol.speak(2, request)], 4: [cancel(1)]}
+    commands = {0: [request_message(1, request), request_message(2, request)], 4: [cancel(1)]}
     chunks = {1: 0, 2: 0}
     before: dict[int, int] = {}
     for turn in range(8):

@@ -219,6 +219,13 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         read_recording(tmp_path / "voice.wav")
 
 
+def test_too_long_recording_is_refused(tmp_path: Path) -> None:
+    """The error says how long one may be."""
+    soundfile.write(tmp_path / "voice.flac", np.zeros(121 * 8000), 8000)
+    with pytest.raises(RecordingError, match=r"^voice\.flac is longer than 120 s$"):
+        read_recording(tmp_path / "voice.flac")
+
+
 def test_silence_around_a_voice_is_cut() -> None:
     """A second before and after goes, the pause inside stays."""
     tone = np.sin(np.arange(24_000) / 10).astype(np.float32)

@@ -13,10 +13,18 @@ import numpy as np
 import psutil
 import pytest
 
-from vibevoice_tts import protocol
 from vibevoice_tts.models import ModelConfig
 from vibevoice_tts.process import WorkerProcess, WorkerUnavailable, open_worker
-from vibevoice_tts.protocol import Message, ModelInfo
+from vibevoice_tts.protocol import (
+    Message,
+    ModelInfo,
+    event_message,
+    event_of,
+    failure_message,
+    read_message,
+    request_message,
+    request_of,
+)
 from vibevoice_tts.script import Script
 from vibevoice_tts.speech_model import (
     Chunk,
@@ -179,10 +187,10 @@ def test_worker_ends_with_its_parent(cut: int) -> None:
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe) as process:
         assert process.stdin and process.stdout
-        ready = protocol.read(cast(BinaryIO, process.stdout))
+        ready = read_message(cast(BinaryIO, process.stdout))
         assert ready is not None and ready.kind == "ready"
         samples = {"a": np.zeros(100, np.float32)}
-        message = protocol.speak(1, replace(LONG, samples=samples if cut else {})).encode()
+        message = request_message(1, replace(LONG, samples=samples if cut else {})).encode()
         process.stdin.write(message[: len(message) - cut])
         process.stdin.close()
         assert process.wait(30) == 0
@@ -202,7 +210,7 @@ def test_request_survives_the_pipe() -> None:
     request = SpeechRequest(
         (Turn("x\n", "a"), Turn("é", "b")), cfg_scale=1.5, steps=5, seed=7, samples=samples
     )
-    received = protocol.request_of(Message.decode(*parts(protocol.speak(1, request))))
+    received = request_of(Message.decode(*parts(request_message(1, request))))
     assert {k: v.tolist() for k, v in received.samples.items()} == {"a": [0, 1, 2], "b": [0, 1]}
     assert received == replace(request, samples=received.samples)
 
@@ -217,16 +225,16 @@ def test_request_survives_the_pipe() -> None:
 )
 def test_event_survives_the_pipe(event: Event) -> None:
     """Every field of an event arrives as it was sent, with the id in place of the handle."""
-    sent = protocol.report(7, replace(event, handle=1))
-    assert protocol.event_of(Message.decode(*parts(sent))) == event
+    sent = event_message(7, replace(event, handle=1))
+    assert event_of(Message.decode(*parts(sent))) == event
 
 
 @pytest.mark.parametrize("error", [SpeechRejected("too long"), SpeechError("bad luck")])
 def test_failure_survives_the_pipe(error: SpeechError) -> None:
     """It is raised with its message, and as the client's fault only if it is."""
-    sent = protocol.report_failure(7, error)
+    sent = failure_message(7, error)
     with pytest.raises(SpeechError, match=f"^{error}$") as raised:
-        protocol.event_of(Message.decode(*parts(sent)))
+        event_of(Message.decode(*parts(sent)))
     assert raised.type is type(error)
 
 
