@@ -206,7 +206,7 @@ def test_subtitles_are_written_alike(name: str, speakers: tuple[str | None, ...]
     [
         pytest.param(re.escape(SYSTEM[:60]), id="system-prompt"),
         pytest.param(r"these keys: Start", id="keys"),
-        pytest.param(r"(?<![\d.])1\.1(?!\.?\d)", id="repetition-penalty"),
+        pytest.param(r"repetition\w*\W+1\.1", id="repetition-penalty"),
         pytest.param(r"\"x-vibevoice-(temperature|truncated)\"", id="header-names"),
     ],
 )

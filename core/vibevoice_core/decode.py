@@ -2,58 +2,43 @@
 
 The content decides what a file is, never its name. Decoding goes packet by packet, so memory use
 does not depend on the length, and everything that a hostile file could claim is bounded: the
-demuxers, the protocols (none), the sampling rate, the decoded seconds and the time taken.
+demuxers, the protocols (none), the sampling rate, the decoded seconds and the time taken. Times are
+those of a player: what the container leaves out is silence.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
+from av.codec.codec import Properties
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.containers import DEMUXERS
+from vibevoice_core.errors import AudioTooComplex, AudioTooLong, DecodeError, undecodable
+from vibevoice_core.resampling import Levels, Resampler, Sample
+from vibevoice_core.timeline import Span, Timeline
 
-SAMPLE_RATES = range(1_000, 768_001)
-"""Accepted rates in Hz. A forged rate would turn one small packet into hours of audio: 1 Hz is
-resampled 24,000-fold."""
-
-# No playlists, `concat`, SDP and the like: those open files and sockets of their own.
-_DEMUXERS = (
-    "aac,ac3,eac3,aiff,amr,ape,asf,au,avi,caf,flac,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,"
-    "mpeg,mpegts,ogg,tta,w64,wav,wv"
-)
-_OPEN_OPTIONS = {"format_whitelist": _DEMUXERS, "protocol_whitelist": "pipe"}
+SILENCE_PEAK = 3 / 32768
+"""Of full scale: -81 dBFS, below the noise of any microphone."""
+PROBE_BYTES = 64 * 1024 * 1024
+"""How far the audio is searched for behind large tags and pictures."""
+_OPEN_OPTIONS = {
+    "format_whitelist": DEMUXERS,
+    "protocol_whitelist": "pipe",
+    "formatprobesize": str(PROBE_BYTES),
+}
 # By default FFmpeg searches every WAV file for DTS, which takes 8 to 26 ms, and cuts it into
 # packets of 43 to 85 ms, each of which costs time here.
 _WAV_OPTIONS = {**_OPEN_OPTIONS, "max_probe_packets": "1", "max_size": "32768"}
-_FORMATS = {np.int16: "s16", np.float32: "flt"}
-
-Sample = TypeVar("Sample", np.int16, np.float32)
-
-
-class DecodeError(ValueError):
-    """The audio cannot be decoded within the limits; the message is fit for a client."""
-
-    code = "invalid_audio"
-
-
-class AudioTooLong(DecodeError):
-    """There is more audio than the caller accepts."""
-
-    code = "audio_too_long"
-
-
-class AudioTooComplex(DecodeError):
-    """Decoding took longer than the caller accepts."""
-
-    code = "audio_too_complex"
 
 
 def decode(
@@ -63,17 +48,21 @@ def decode(
     max_seconds: float,
     timeout: float,
     check_cancelled: Callable[[], None] = lambda: None,
+    gain: float = 1.0,
+    levels: Levels | None = None,
 ) -> Iterator[NDArray[Sample]]:
-    """Decode the first audio stream of `source`, a seekable file.
+    """Decode the audio of `source`, a seekable file.
 
-    Corrupt packets are skipped, as ffmpeg does; a damaged file ends where it stops making sense.
+    Of several audio tracks the default one is decoded, or the first one; if it is silent, the next
+    one that is not. Corrupt packets are skipped; their time is silence.
 
     Args:
-        dtype: `np.int16`, scaled so that mixing down cannot clip, or `np.float32`, nominally
-            within -1..1.
-        max_seconds: limit on the decoded audio.
+        dtype: `np.int16`, or `np.float32` of full scale 1.0.
+        max_seconds: limit on the seconds of audio, silence that fills gaps included.
         timeout: limit in seconds on the time from the first block to the last.
         check_cancelled: called for every packet; may raise to stop the work.
+        gain: factor for recordings whose samples are finer than 16 bits.
+        levels: filled while decoding.
 
     Yields:
         Blocks of mono 24 kHz audio, shape (samples,), none of them empty.
@@ -81,8 +70,8 @@ def decode(
     Raises:
         AudioTooLong: more than `max_seconds` of audio.
         AudioTooComplex: `timeout` has passed.
-        DecodeError: no audio, mostly corrupt audio, a rate outside SAMPLE_RATES, or samples that
-            are NaN or infinite (these would spoil other requests in the engine).
+        DecodeError: no audio, mostly corrupt audio, a forged rate, or samples that are NaN or
+            infinite (these would spoil other requests in the engine).
     """
     deadline = time.monotonic() + timeout
 
@@ -91,8 +80,9 @@ def decode(
         if time.monotonic() > deadline:
             raise AudioTooComplex(f"The recording could not be decoded within {timeout:g} seconds.")
 
+    found = Levels() if levels is None else levels
     room = int(max_seconds * SAMPLE_RATE)
-    for block in _blocks(source, _FORMATS[dtype], check):
+    for block in _first_heard(source, dtype, gain, found, check):
         room -= len(block)
         if room < 0:
             raise AudioTooLong(
@@ -101,41 +91,136 @@ def decode(
         yield block
 
 
-def _blocks(
-    source: BinaryIO, sample_format: str, check: Callable[[], None]
-) -> Iterator[NDArray[Sample]]:
-    try:
-        options = _WAV_OPTIONS if _is_wav(source) else _OPEN_OPTIONS
-        container = av.open(source, "r", options=options, metadata_errors="replace")
-    except (FFmpegError, ValueError) as error:
-        raise _undecodable() from error
-    with container:
-        resampler: AudioResampler | None = None
-        layout = None
-        for frame in _frames(container, check):
-            frame_layout = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or frame_layout != layout:
-                # A stream may change its rate or channels on the way (AAC, chained Ogg).
-                yield from _resample(resampler, None)
-                resampler, layout = _new_resampler(frame, sample_format), frame_layout
-            _check_finite(frame)
-            yield from _resample(resampler, frame)
-        yield from _resample(resampler, None)
-
-
-def _is_wav(source: BinaryIO) -> bool:
+def _open(source: BinaryIO) -> InputContainer:
+    source.seek(0)
     start = source.read(12)
     source.seek(0)
-    return start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE"
+    is_wav = start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE"
+    try:
+        return av.open(
+            source,
+            "r",
+            options=_WAV_OPTIONS if is_wav else _OPEN_OPTIONS,
+            metadata_errors="replace",
+        )
+    except (FFmpegError, ValueError) as error:
+        raise undecodable() from error
 
 
-def _frames(container: InputContainer, check: Callable[[], None]) -> Iterator[AudioFrame]:
-    """The frames of the first audio stream; a file of which most cannot be decoded is rejected."""
-    stream = next(iter(container.streams.audio), None)
-    if stream is None:
+def _tracks(container: InputContainer) -> list[AudioStream]:
+    """The audio tracks, those that are played by default first.
+
+    Raises:
+        DecodeError: there are none, or none that a decoder is known for.
+    """
+    streams = container.streams.audio
+    if not streams:
         raise DecodeError("The file holds no audio; expected at least one audio stream.")
-    if stream.codec_context is None:  # without a decoder FFmpeg would crash
-        raise _undecodable()
+    # without a decoder FFmpeg would crash
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
+        raise undecodable()
+    return sorted(known, key=lambda stream: not stream.disposition & Disposition.default)
+
+
+def _first_heard(
+    source: BinaryIO, dtype: type[Sample], gain: float, levels: Levels, check: Callable[[], None]
+) -> Iterator[NDArray[Sample]]:
+    """The samples of the first track that is not silent; silence as long as the longest if all
+    are."""
+    silence = SILENCE_PEAK * (32768 if dtype is np.int16 else 1)
+    track, longest = 0, 0
+    while True:
+        with _open(source) as container:
+            tracks = _tracks(container)
+            resampler = Resampler(
+                dtype, gain=gain, is_lossless=_is_lossless(tracks[track]), levels=levels
+            )
+            blocks = _placed(container, tracks[track], resampler, dtype, check)
+            if len(tracks) == 1:
+                yield from blocks
+                return
+            silent = 0
+            for block in blocks:
+                if np.abs(block.astype(np.float32)).max() > silence:
+                    yield from _silence(silent, dtype)
+                    yield block
+                    yield from blocks
+                    return
+                silent += len(block)
+        longest = max(longest, silent)
+        track += 1
+        if track == len(tracks):
+            yield from _silence(longest, dtype)
+            return
+
+
+def _is_lossless(stream: AudioStream) -> bool:
+    return not stream.codec_context.codec.properties & Properties.LOSSY.value
+
+
+def _silence(samples: int, dtype: type[Sample]) -> Iterator[NDArray[Sample]]:
+    while samples > 0:
+        yield np.zeros(min(samples, SAMPLE_RATE), dtype)
+        samples -= SAMPLE_RATE
+
+
+def _placed(
+    container: InputContainer,
+    stream: AudioStream,
+    resampler: Resampler[Sample],
+    dtype: type[Sample],
+    check: Callable[[], None],
+) -> Iterator[NDArray[Sample]]:
+    """The samples of a track, with silence where the container has none."""
+    timeline = Timeline(*_bounds(container))
+    waiting: deque[AudioFrame] = deque()
+    position = 0.0
+    emitted = 0
+
+    def put(start: float) -> Iterator[NDArray[Sample]]:
+        """The next of the waiting frames, which begins at `start` seconds."""
+        nonlocal position
+        frame = waiting.popleft()
+        if start > position + 1e-6:
+            yield from resampler.flush()
+            yield from _silence(round(start * SAMPLE_RATE) - emitted, dtype)
+        position = start + frame.samples / frame.sample_rate
+        yield from resampler.feed(frame)
+
+    def blocks() -> Iterator[NDArray[Sample]]:
+        for frame in _frames(container, stream, check):
+            waiting.append(frame)
+            seconds = frame.samples / frame.sample_rate
+            for start in timeline.feed(Span(frame.time, seconds)):
+                yield from put(start)
+        for start in timeline.finish():
+            yield from put(start)
+        yield from resampler.flush()
+
+    for block in blocks():
+        emitted += len(block)
+        yield block
+
+
+def _bounds(container: InputContainer) -> tuple[float, float | None]:
+    """The times at which a player begins and, where the file says so, ends, in seconds."""
+    starts = [
+        float(stream.start_time * stream.time_base)
+        for stream in (*container.streams.audio, *container.streams.video)
+        if stream.start_time is not None
+        and stream.time_base is not None
+        and not stream.disposition & Disposition.attached_pic
+    ]
+    origin = min(starts, default=0.0)
+    duration = container.duration
+    return origin, None if duration is None else origin + duration / av.time_base
+
+
+def _frames(
+    container: InputContainer, stream: AudioStream, check: Callable[[], None]
+) -> Iterator[AudioFrame]:
+    """The frames of a track; a file of which most cannot be decoded is rejected."""
     good = corrupt = 0
     for packet in _packets(container, stream):
         check()
@@ -145,11 +230,11 @@ def _frames(container: InputContainer, check: Callable[[], None]) -> Iterator[Au
             corrupt += 1
             continue
         for frame in frames:
-            if isinstance(frame, AudioFrame):
+            if isinstance(frame, AudioFrame) and frame.samples and frame.sample_rate:
                 good += 1
                 yield frame
     if corrupt > good:
-        raise _undecodable()
+        raise undecodable()
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet]:
@@ -160,41 +245,3 @@ def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Pack
             yield next(packets)
         except (StopIteration, FFmpegError):
             return
-
-
-def _new_resampler(frame: AudioFrame, sample_format: str) -> AudioResampler:
-    if frame.sample_rate not in SAMPLE_RATES:
-        raise DecodeError(
-            f"The recording claims a sampling rate of {frame.sample_rate} Hz; expected "
-            f"{SAMPLE_RATES.start} to {SAMPLE_RATES.stop - 1}."
-        )
-    return AudioResampler(format=sample_format, layout="mono", rate=SAMPLE_RATE)
-
-
-def _resample(
-    resampler: AudioResampler | None, frame: AudioFrame | None
-) -> Iterator[NDArray[Sample]]:
-    """`frame` resampled; None flushes the resampler."""
-    if resampler is None:
-        return
-    try:
-        resampled = resampler.resample(frame)
-    except (FFmpegError, ValueError) as error:
-        raise _undecodable() from error
-    for out in resampled:
-        if out.samples:
-            yield out.to_ndarray()[0]
-
-
-def _check_finite(frame: AudioFrame) -> None:
-    if frame.format.name.startswith(("flt", "dbl")) and not np.isfinite(frame.to_ndarray()).all():
-        raise DecodeError(
-            "The recording holds samples that are not finite numbers (NaN or infinity)."
-        )
-
-
-def _undecodable() -> DecodeError:
-    return DecodeError(
-        "The file could not be decoded as audio. Expected a recording in a common format, such as "
-        "wav, mp3, m4a, mp4, webm, ogg, opus, aac or flac."
-    )

@@ -7,8 +7,17 @@ import numpy as np
 from anyio import CapacityLimiter, from_thread, to_thread
 from numpy.typing import NDArray
 
-from vibevoice_core.decode import DecodeError, decode
+from vibevoice_core.decode import decode
+from vibevoice_core.errors import DecodeError
+from vibevoice_core.resampling import Levels
 from vibevoice_proxy.errors import InvalidAudio
+
+QUIET_PEAK = 0.01
+"""Of full scale, -40 dBFS: below it 16 bits keep too little of a recording that is stored finer."""
+QUIET_GAIN_PEAK = 0.25
+"""The peak to which such a recording is raised; the engine levels all recordings itself."""
+FINE_STEP = 2.0**-23
+"""Of 24-bit samples."""
 
 T = TypeVar("T")
 
@@ -29,22 +38,32 @@ class AudioDecoder:
         """The result of `consume`, called in a thread with the audio of `source`: blocks of mono
         24 kHz samples, shape (samples,), at most `max_seconds` in all.
 
-        `consume` sees `vibevoice_core.decode.DecodeError` and may raise an error of its own for
-        it. Raises InvalidAudio for any other one, and whatever `consume` raises. Cancelling the
-        call stops the thread at the next packet.
+        A very quiet recording of more than 16 bits is decoded a second time, louder, and `consume`
+        called again. `consume` sees DecodeErrors and may raise an error of its own for them. Raises
+        InvalidAudio for any other one, and whatever `consume` raises. Cancelling the call stops the
+        thread at the next packet.
         """
 
-        def work() -> T:
+        def attempt(gain: float, levels: Levels) -> T:
             blocks = decode(
                 source,
                 np.int16,
                 max_seconds=max_seconds,
                 timeout=self._timeout,
                 check_cancelled=from_thread.check_cancelled,
+                gain=gain,
+                levels=levels,
             )
             try:
                 return consume(blocks)
             except DecodeError as error:
                 raise InvalidAudio(str(error), code=error.code) from error
+
+        def work() -> T:
+            levels = Levels()
+            result = attempt(1.0, levels)
+            if levels.is_fine and 3 * FINE_STEP < levels.peak < QUIET_PEAK:
+                result = attempt(QUIET_GAIN_PEAK / levels.peak, Levels())
+            return result
 
         return await to_thread.run_sync(work, limiter=self._limiter)

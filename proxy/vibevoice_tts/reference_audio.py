@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from vibevoice_core.audio import SAMPLE_RATE
-from vibevoice_core.decode import AudioTooLong, DecodeError, decode
+from vibevoice_core.decode import decode
+from vibevoice_core.errors import AudioTooLong, DecodeError
 from vibevoice_tts.speech_model import Samples, SpeechError, SpeechRejected
 
 MAX_SECONDS = 15.0

@@ -12,7 +12,7 @@ from anyio import to_thread
 from numpy.typing import NDArray
 
 from vibevoice_core.audio import SAMPLE_RATE
-from vibevoice_core.decode import AudioTooLong
+from vibevoice_core.errors import AudioTooLong
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.errors import InvalidAudio, InvalidRequest
 from vibevoice_proxy.json_body import DATA_URL
