@@ -23,7 +23,8 @@ from bench.servers import log_file, real_engine
 from bench.transcription import ask
 from vibevoice_core.audio import SAMPLE_RATE as RATE
 from vibevoice_proxy.transcription.chat import Attempt, chat_request
-from vibevoice_proxy.transcription.transcript import Segment, TranscriptDecoder
+from vibevoice_proxy.transcription.model_text import TranscriptDecoder
+from vibevoice_proxy.transcription.transcript import Segment
 
 TIMEOUT = 1800
 """Seconds for one answer."""

@@ -9,6 +9,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from vibevoice_proxy.app import create_app
+from vibevoice_proxy.http_protocol import HttpProtocol
 from vibevoice_proxy.logs import configure_logging
 from vibevoice_proxy.settings import Settings, describe_settings
 
@@ -37,6 +38,7 @@ def main() -> None:
         app,
         host=settings.api_host,
         port=settings.api_port,
+        http=HttpProtocol,
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=settings.shutdown_grace,

@@ -21,6 +21,7 @@ from vibevoice_proxy.access import ApiKeys, read_api_keys
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
+from vibevoice_proxy.normalize import NormalizeRequest
 from vibevoice_proxy.service import Service
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.speech import routes as speech_routes
@@ -70,7 +71,12 @@ def create_app(settings: Settings) -> FastAPI:
                 "started": int(time()),
             }
 
-    app = FastAPI(title="VibeVoice", description="The OpenAI audio API.", lifespan=lifespan)
+    app = FastAPI(
+        title="VibeVoice",
+        description="The OpenAI audio API.",
+        lifespan=lifespan,
+        redirect_slashes=False,  # NormalizeRequest serves such paths at once
+    )
     app.include_router(listings.router)
     app.include_router(health.router)
     app.include_router(metrics.router)
@@ -86,8 +92,12 @@ def create_app(settings: Settings) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "retry-after", headers.TRUNCATED, *SPEECH_HEADERS],
+            expose_headers=[
+                *("x-request-id", "retry-after", headers.TRUNCATED, headers.MISSING),
+                *SPEECH_HEADERS,
+            ],
         )
+    app.add_middleware(NormalizeRequest)
     app.add_middleware(metrics.CountRequests, registry=registry)
     app.add_middleware(RequestId)
     app.add_exception_handler(ProxyError, _proxy_error)

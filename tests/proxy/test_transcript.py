@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from vibevoice_proxy.transcription.transcript import Segment, TranscriptDecoder, join_speech
+from vibevoice_proxy.transcription.model_text import TranscriptDecoder
+from vibevoice_proxy.transcription.transcript import Segment, join_speech
 
 DURATION = 100.0
 

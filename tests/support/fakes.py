@@ -53,9 +53,13 @@ class FakeEngine:
     """Whether a request with this user text stalls."""
     fail_if: Callable[[str], bool] = lambda _: False
     """Whether a request with this user text gets an error in the stream."""
+    text_for: Callable[[str], str | None] = lambda _: None
+    """The model's text for a request with this user text; None for `text`."""
     release: threading.Event = field(default_factory=threading.Event)
     cut_after: int | None = None
     """Deltas after which the connection is closed without an end."""
+    cut_if: Callable[[str], bool] = lambda _: True
+    """Whether the answer to a request with this user text is cut."""
     fail_after: int | None = None
     """Deltas after which an error object comes in the stream."""
     gate_after: int | None = None
@@ -124,6 +128,7 @@ class FakeEngine:
         elif (last := body["messages"][-1])["role"] == "assistant":
             text = text.removeprefix(last["content"])
         user_text = body["messages"][1]["content"][1]["text"]
+        text = text if (other := self.text_for(user_text)) is None else other
         answer = self._answer(text, finish_reason, user_text)
         return StreamingResponse(answer, media_type="text/event-stream")
 
@@ -142,7 +147,7 @@ class FakeEngine:
                     await asyncio.to_thread(self.gate.wait, 30)
                 if number == self.stall_after and self.stall_if(user_text):
                     await self._stall()
-                if number == self.cut_after:
+                if number == self.cut_after and self.cut_if(user_text):
                     return
                 if number == self.fail_after or self.fail_if(user_text):
                     yield _message({"error": {"message": self.error_message, "code": 500}})
@@ -170,9 +175,18 @@ def _message(body: dict[str, Any]) -> str:
 
 
 @contextmanager
-def serve(app: ASGIApp, port: int = 0) -> Iterator[str]:
+def serve(
+    app: ASGIApp, port: int = 0, *, protocol: type[asyncio.Protocol] | str = "auto"
+) -> Iterator[str]:
     """`app` on a real socket, at a free port unless told; yields its base URL."""
-    config = uvicorn.Config(app, "127.0.0.1", port, log_level="error", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        app,
+        "127.0.0.1",
+        port,
+        http=protocol,  # type: ignore[arg-type]
+        log_level="error",
+        timeout_graceful_shutdown=1,
+    )
     server = _Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -14,6 +14,7 @@ import pytest
 from tests.support.fakes import FakeEngine, StartProxy, serve
 
 from vibevoice_proxy.app import create_app
+from vibevoice_proxy.http_protocol import HttpProtocol
 from vibevoice_proxy.settings import Settings
 
 
@@ -26,7 +27,8 @@ def _engine_server() -> Iterator[tuple[FakeEngine, str]]:
 
 @pytest.fixture(scope="session")
 def _default_proxy(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
-    with serve(create_app(Settings(asr_base_url=_engine_server[1], tts_model_type="off"))) as url:
+    settings = Settings(asr_base_url=_engine_server[1], tts_model_type="off")
+    with serve(create_app(settings), protocol=HttpProtocol) as url:
         yield url
 
 
@@ -50,7 +52,9 @@ def start_proxy(
                 return _default_proxy
             settings.setdefault("asr_base_url", _engine_server[1])
             settings.setdefault("tts_model_type", "off")
-            return servers.enter_context(serve(create_app(Settings(**settings))))
+            return servers.enter_context(
+                serve(create_app(Settings(**settings)), protocol=HttpProtocol)
+            )
 
         yield start
 

@@ -4,14 +4,22 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from time import monotonic
 from typing import Protocol
 
 import anyio
 
-from vibevoice_proxy.errors import UpstreamError
+from vibevoice_proxy.errors import InvalidAudio, ProxyError, UpstreamError
 from vibevoice_proxy.transcription.sections import Recording, Section
-from vibevoice_proxy.transcription.transcript import Segment, Transcript, Usage
+from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
+
+ATTEMPTS = 2
+"""At a section of several."""
+RETRY_SECONDS = 1.0
+"""Before the next attempt."""
+JOIN_SECONDS = 0.01
+"""Missing parts so close to one another are one."""
 
 logger = logging.getLogger(__name__)
 
@@ -52,15 +60,19 @@ async def assemble(
     the section is part of the speakers' labels: whether A of one section (A1) is A of the next
     (A2) is not known. Closing the iterator stops the recognizer's work. Raises what
     `Recognizer.recognize` raises, and an UpstreamError when there is no transcript at all.
+
+    A section of several that fails is tried once more; what still fails is a part that is missing,
+    unless nothing else came out: then the first failure is raised.
     """
     started = monotonic()
     segments: list[Segment] = []
     ends: list[Transcript] = []
+    failures: list[ProxyError] = []
     if len(recording.sections) == 1:
         results = _recognize(recognizer, recording.sections[0], info, language, request_id)
     else:
         results = _recognize_all(
-            recognizer, recording.sections, info, language, request_id, concurrency
+            recognizer, recording.sections, info, language, request_id, concurrency, failures
         )
     async with aclosing(results):
         async for result in results:
@@ -69,18 +81,19 @@ async def assemble(
                 yield result
             else:
                 ends.append(result)
-    if not segments and any(end.truncated for end in ends):
-        raise UpstreamError("The model gave no transcript of the recording.")
+    if not segments and failures:
+        raise failures[0]
+    if not segments and any(end.missing for end in ends):
+        raise UpstreamError("The model gave no transcript of the recording.", code="no_transcript")
     logger.info(
         "%s transcribed %d segments in %.2f s", request_id, len(segments), monotonic() - started
     )
-    reasons = dict.fromkeys(end.truncated for end in ends if end.truncated)
     yield Transcript(
         tuple(segments),
         recording.duration,
         _total([end.usage for end in ends if end.usage]),
         language or next((end.language for end in ends if end.language), None),
-        ",".join(reasons) or None,
+        _joined([part for end in ends for part in end.missing]),
     )
 
 
@@ -91,6 +104,7 @@ async def _recognize_all(
     language: str | None,
     request_id: str,
     concurrency: int,
+    failures: list[ProxyError],
 ) -> AsyncGenerator[Segment | Transcript]:
     """The results of all sections, in their order and at their times."""
     slots = asyncio.Semaphore(concurrency)
@@ -100,7 +114,9 @@ async def _recognize_all(
 
     async def work(number: int, results: asyncio.Queue[Segment | Transcript | None]) -> None:
         section_id = f"{request_id}-{number}"
-        answers = _recognize(recognizer, sections[number - 1], info, language, section_id)
+        answers = _recognize_or_miss(
+            recognizer, sections[number - 1], info, language, section_id, failures
+        )
         try:
             with scopes[number - 1]:
                 async with slots, aclosing(answers):
@@ -117,8 +133,9 @@ async def _recognize_all(
         ):
             while (result := await queue.get()) is not None:
                 if isinstance(result, Segment):
-                    result = _placed(result, section.start, number)
-                yield result
+                    yield _placed(result, section.start, number)
+                else:
+                    yield replace(result, missing=_moved(result.missing, section.start))
             await task  # raises what ended it early
     finally:
         for scope in scopes:
@@ -126,6 +143,43 @@ async def _recognize_all(
         # The sections' files are closed after this; shielded, since the request may be cancelled.
         with anyio.CancelScope(shield=True):
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _recognize_or_miss(
+    recognizer: Recognizer,
+    section: Section,
+    info: str,
+    language: str | None,
+    request_id: str,
+    failures: list[ProxyError],
+) -> AsyncGenerator[Segment | Transcript]:
+    """As `Recognizer.recognize`, tried again after an UpstreamError. What fails for good is added
+    to `failures`, and the rest of the section is missing."""
+    reached = 0.0
+    for attempt in range(1, ATTEMPTS + 1):
+        attempt_id = request_id if attempt == 1 else f"{request_id}-a{attempt}"
+        known = reached
+        try:
+            results = _recognize(recognizer, section, info, language, attempt_id)
+            async with aclosing(results):
+                async for result in results:
+                    if isinstance(result, Segment):
+                        if result.start < known:
+                            continue  # passed on in the attempt before
+                        reached = max(reached, result.end)
+                    yield result
+            return
+        except (InvalidAudio, UpstreamError) as error:
+            if attempt < ATTEMPTS and isinstance(error, UpstreamError):
+                logger.warning("%s failed and is tried again: %s", attempt_id, error)
+                await anyio.sleep(RETRY_SECONDS)
+                continue
+            logger.error("%s failed: %s", attempt_id, error)
+            failures.append(error)
+            reason = error.code or "upstream_error"
+            part = Missing(round(reached, 3), round(section.duration, 3), reason)
+            yield Transcript((), section.duration, missing=(part,))
+            return
 
 
 async def _recognize(
@@ -152,6 +206,26 @@ def _placed(segment: Segment, start: float, number: int) -> Segment:
         segment.speaker and f"{segment.speaker}{number}",
         segment.text,
     )
+
+
+def _moved(parts: tuple[Missing, ...], start: float) -> tuple[Missing, ...]:
+    """`parts` of a section that begins at `start` seconds."""
+    return tuple(
+        replace(part, start=round(part.start + start, 3), end=round(part.end + start, 3))
+        for part in parts
+    )
+
+
+def _joined(parts: list[Missing]) -> tuple[Missing, ...]:
+    """`parts` in order, those that follow one another for the same reason as one."""
+    joined: list[Missing] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if last and last.reason == part.reason and part.start - last.end < JOIN_SECONDS:
+            joined[-1] = replace(last, end=part.end)
+        else:
+            joined.append(part)
+    return tuple(joined)
 
 
 def _total(sections: list[Usage]) -> Usage | None:

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from vibevoice_core import headers
 from vibevoice_core.speakers import UNKNOWN
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
+
+MAX_HEADER_PARTS = 20
+"""Servers on the way accept a few kilobytes of headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,27 @@ def segment_id(number: int) -> str:
     return f"seg_{number:03d}"
 
 
-def truncation(transcript: Transcript) -> dict[str, str]:
-    """`truncated` and its reason, of a transcript that misses a part; nothing otherwise."""
-    return {"truncated": transcript.truncated} if transcript.truncated else {}
+def truncation(transcript: Transcript) -> dict[str, Any]:
+    """Why a transcript is incomplete and which parts are missing; nothing of a complete one."""
+    if not transcript.missing:
+        return {}
+    missing = [
+        {"start": part.start, "end": part.end, "reason": part.reason} for part in transcript.missing
+    ]
+    return {"truncated": transcript.truncated, "missing": missing}
+
+
+def truncation_headers(transcript: Transcript) -> dict[str, str]:
+    """The same as headers, at most MAX_HEADER_PARTS parts; empty of a complete transcript."""
+    if not transcript.missing:
+        return {}
+    parts = [
+        f"{part.start:.3f}-{part.end:.3f} {part.reason}"
+        for part in transcript.missing[:MAX_HEADER_PARTS]
+    ]
+    if more := len(transcript.missing) - len(parts):
+        parts.append(f"{more} more")
+    return {headers.TRUNCATED: transcript.truncated or "", headers.MISSING: ", ".join(parts)}
 
 
 def _usage(transcript: Transcript) -> dict[str, Any]:

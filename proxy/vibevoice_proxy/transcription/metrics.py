@@ -41,6 +41,12 @@ class TranscriptionMetrics:
             ("upstream", "code"),
             registry=registry,
         )
+        self._missing_seconds = Counter(
+            "vibevoice_missing_seconds",
+            "Seconds of audio without a transcript in answers that were sent, by reason.",
+            ("reason",),
+            registry=registry,
+        )
         self._loops = Counter(
             "vibevoice_loops",
             "Answers in which the model repeated itself without end, by what became of them.",
@@ -62,6 +68,10 @@ class TranscriptionMetrics:
         """Count a recording of `audio_seconds` that was transcribed in `seconds`."""
         self._audio_seconds.inc(audio_seconds)
         self._real_time_factor.observe(seconds / audio_seconds)
+
+    def missing(self, reason: str, seconds: float) -> None:
+        """Count a part of a recording that has no transcript."""
+        self._missing_seconds.labels(reason).inc(seconds)
 
     def upstream_error(self, upstream: str, code: str | None) -> None:
         """Count a request to `upstream` (asr, translate) that failed with an error of that code."""

@@ -6,10 +6,9 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from vibevoice_core import headers
 from vibevoice_proxy.disconnect import until_disconnect
 from vibevoice_proxy.transcription.events import stream_events
-from vibevoice_proxy.transcription.formats import render
+from vibevoice_proxy.transcription.formats import render, truncation_headers
 from vibevoice_proxy.transcription.options import (
     TranscriptionOptions,
     TranslationOptions,
@@ -61,5 +60,6 @@ async def create_translation(request: Request) -> Response:
 def _respond(transcript: Transcript, response_format: str) -> Response:
     """The whole `transcript` as an answer."""
     rendering = render(transcript, response_format)
-    marks = {headers.TRUNCATED: transcript.truncated} if transcript.truncated else None
-    return Response(rendering.body, headers=marks, media_type=rendering.media_type)
+    return Response(
+        rendering.body, headers=truncation_headers(transcript), media_type=rendering.media_type
+    )

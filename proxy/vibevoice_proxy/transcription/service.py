@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
-from vibevoice_core.decode import AudioTooLong
+from vibevoice_core.errors import AudioTooLong
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.errors import InvalidAudio, InvalidRequest, ModelNotFound, UpstreamError
@@ -135,6 +135,8 @@ class TranscriptionService:
                     async for result in results:
                         if isinstance(result, Transcript):
                             metrics.transcribed(result.duration, monotonic() - decoded)
+                            for part in result.missing:
+                                metrics.missing(part.reason, part.end - part.start)
                         elif not has_begun:
                             has_begun = True
                             metrics.first_segment(monotonic() - decoded)

@@ -14,8 +14,9 @@ from vibevoice_proxy.errors import InvalidAudio, UpstreamError
 from vibevoice_proxy.transcription.chat import Attempt, max_answer_tokens
 from vibevoice_proxy.transcription.loops import LoopWatch, is_loop
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
+from vibevoice_proxy.transcription.model_text import TranscriptDecoder
 from vibevoice_proxy.transcription.sections import Section
-from vibevoice_proxy.transcription.transcript import Segment, Transcript, TranscriptDecoder, Usage
+from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
 from vibevoice_proxy.transcription.upstream import (
     Finish,
     TextDelta,
@@ -31,6 +32,7 @@ MIN_TOKENS = 64
 """With fewer left for the answer, it is not worth going on."""
 END_SECONDS = 1.0
 """A loop so near the end of the recording has cut nothing off: there is nothing to go on to."""
+NO_TRANSCRIPT = "The model gave no transcript of the recording."
 CHECK_CHARS = 128
 """A segment being written is searched for a loop each time it has grown by so much."""
 
@@ -57,6 +59,7 @@ class VibeVoiceRecognizer:
         answer = _Answer(section)
         reason: str | None = None
         looped = False
+        plain: _Answer | None = None
         for number, temperature in enumerate(TEMPERATURES):
             attempt = Attempt(tokens, answer.written, temperature)
             attempt_id = f"{request_id}-r{number}" if number else request_id
@@ -71,12 +74,18 @@ class VibeVoiceRecognizer:
             except (InvalidAudio, UpstreamError) as error:
                 if not reason:
                     raise
+                answer = plain or answer
                 # What is there already may be most of an hour: it is not lost for the rest.
                 logger.warning("%s: no continuation after a %s: %s", attempt_id, reason, error)
                 break
             if answer.usage:
                 usage.append(answer.usage)
             reason = answer.trouble
+            if answer.is_plain_text and not plain and not reason:
+                reason, plain = "format", answer
+                logger.warning("%s: the answer is not the model's format", attempt_id)
+                answer = _Answer(section)
+                continue
             looped = looped or reason == "loop"
             if reason == "loop" and answer.end > section.duration - END_SECONDS:
                 reason = None
@@ -87,13 +96,15 @@ class VibeVoiceRecognizer:
             if number + 1 == len(TEMPERATURES) or tokens < MIN_TOKENS:
                 break
             answer = _Answer(section, answer)
+        if answer.is_plain_text and not reason:
+            reason = "format"
         for segment in answer.finish():
             yield segment
         if looped:
             self._metrics.loop(recovered=not reason)
         if not reason and not answer.kept and not answer.is_complete:
-            raise UpstreamError("The model gave no transcript of the recording.")
-        yield Transcript((), section.duration, _whole(usage), truncated=reason)
+            raise UpstreamError(NO_TRANSCRIPT, code="no_transcript")
+        yield Transcript((), section.duration, _whole(usage), missing=_missing(answer, reason))
 
 
 class _Answer:
@@ -126,6 +137,16 @@ class _Answer:
         if self.is_looping:
             return "loop"
         return "length" if self._finish_reason == "length" else None
+
+    @property
+    def duration(self) -> float:
+        """Seconds of the section."""
+        return self._section.duration
+
+    @property
+    def is_plain_text(self) -> bool:
+        """Whether the model wrote something else than its JSON."""
+        return self._decoder.is_plain_text
 
     @property
     def is_complete(self) -> bool:
@@ -176,6 +197,14 @@ class _Answer:
         if segments and self.usage:
             self.kept_tokens = self.usage.output_tokens
         return segments[known:]
+
+
+def _missing(answer: _Answer, reason: str | None) -> tuple[Missing, ...]:
+    if reason is None:
+        return ()
+    end = answer.duration
+    start = 0.0 if reason == "format" else min(answer.end, end)
+    return (Missing(round(start, 3), round(end, 3), reason),)
 
 
 def _whole(attempts: list[Usage]) -> Usage | None:

@@ -1,0 +1,192 @@
+"""A section of a long recording that fails costs that section only, and the answer says so."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from tests.support.metrics import samples
+from tests.support.recordings import wav
+
+from vibevoice_proxy.transcription.formats import truncation_headers
+from vibevoice_proxy.transcription.transcript import Missing, Transcript
+
+pytest_plugins = ("tests.support.proxy_fixtures",)
+
+RATE = 24_000
+SECTIONS = ("3.50", "3.40", "3.10")
+"""Seconds of each section, as the engine is told."""
+FIRST, SECOND = 3.5, 6.9
+"""Seconds at which the first two sections end."""
+FORMATS = ("json", "text", "srt", "vtt", "verbose_json", "diarized_json")
+FIRST_SEGMENT = 9
+"""Deltas of the fake engine that hold its first segment."""
+PLAIN = "I cannot transcribe this."
+
+
+def noise() -> NDArray[np.int16]:
+    """Ten seconds of noise, quiet around the two ends of sections."""
+    loud = np.random.default_rng(0).integers(-9000, 9000, 10 * RATE)
+    for pause in (FIRST, SECOND):
+        loud[round((pause - 0.15) * RATE) : round((pause + 0.15) * RATE)] = 0
+    return loud.astype(np.int16)
+
+
+LONG = wav(noise())
+
+
+@pytest.fixture
+def url(start_proxy: StartProxy) -> str:
+    """A proxy that cuts the recording into three sections."""
+    return start_proxy(max_section_seconds=4)
+
+
+def transcribe(url: str, **fields: str) -> httpx2.Response:
+    files = {"file": ("a", LONG)}
+    return httpx2.post(url + TRANSCRIPTIONS, data=fields, files=files, timeout=60)
+
+
+def in_second(text: str) -> bool:
+    """Whether a request is about the second section."""
+    return f"{SECTIONS[1]} seconds" in text
+
+
+def error(engine: FakeEngine) -> None:
+    engine.fail_if = in_second
+
+
+def timeout(engine: FakeEngine) -> None:
+    engine.stall_after, engine.stall_if = 0, in_second
+
+
+def no_transcript(engine: FakeEngine) -> None:
+    engine.text_for = lambda text: "" if in_second(text) else None
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "response_format"),
+    [
+        *((error, "upstream_error", name) for name in FORMATS),
+        *((timeout, "upstream_timeout", name) for name in ("text", "verbose_json")),
+        *((no_transcript, "no_transcript", name) for name in ("srt", "diarized_json")),
+    ],
+)
+def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
+    response_format: str,
+    fault: Callable[[FakeEngine], None],
+    reason: str,
+    start_proxy: StartProxy,
+    fake_engine: FakeEngine,
+) -> None:
+    """200 in every format, with the seconds and the reason in the headers and in detailed JSON."""
+    fault(fake_engine)
+    url = start_proxy(max_section_seconds=4, upstream_read_timeout=1.0)
+    answer = transcribe(url, response_format=response_format)
+    fake_engine.release.set()
+    assert answer.status_code == 200
+    assert answer.text.count("Good morning.") in (2, 4)  # `text` beside the segments has it too
+    assert answer.headers["x-vibevoice-truncated"] == reason
+    start, end = (
+        float(time) for time in answer.headers["x-vibevoice-missing"].split()[0].split("-")
+    )
+    assert (start, end) == pytest.approx((FIRST, SECOND), abs=0.2)
+    assert answer.headers["x-vibevoice-missing"].endswith(f" {reason}")
+    if response_format in ("verbose_json", "diarized_json"):
+        body = answer.json()
+        assert body["missing"] == [{"start": start, "end": end, "reason": reason}]
+        assert body["truncated"] == reason
+        assert body["duration"] == 10.0
+        assert [s["speaker"] for s in body["segments"]] == ["A1", "B1", "A3", "B3"]
+
+
+def test_a_stream_goes_on_and_ends_with_the_mark(url: str, fake_engine: FakeEngine) -> None:
+    """Events of the other sections, and the missing part in the last one."""
+    error(fake_engine)
+    answer = transcribe(url, response_format="diarized_json", stream="true")
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:5] == "data:"]
+    assert [e["speaker"] for e in events if "speaker" in e] == ["A1", "B1", "A3", "B3"]
+    assert events[-1]["type"] == "transcript.text.done"
+    assert [part["reason"] for part in events[-1]["missing"]] == ["upstream_error"]
+
+
+def test_what_a_section_gave_before_it_failed_is_kept(url: str, fake_engine: FakeEngine) -> None:
+    """The second attempt passes on what is new, here nothing; only the rest is missing."""
+    fake_engine.cut_after, fake_engine.cut_if = FIRST_SEGMENT, in_second
+    answer = transcribe(url, response_format="diarized_json").json()
+    assert [s["speaker"] for s in answer["segments"]] == ["A1", "B1", "A2", "A3", "B3"]
+    (part,) = answer["missing"]
+    assert (part["start"], part["end"]) == pytest.approx((FIRST + 1.5, SECOND), abs=0.2)
+
+
+def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
+    """A fault that passes costs nothing."""
+    failed: list[str] = []
+
+    def fail_once(text: str) -> bool:
+        if in_second(text) and not failed:
+            failed.append(text)
+            return True
+        return False
+
+    fake_engine.fail_if = fail_once
+    answer = transcribe(url, response_format="diarized_json")
+    assert "x-vibevoice-missing" not in answer.headers
+    assert len(answer.json()["segments"]) == 6
+    assert fake_engine.asked == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        pytest.param({"fail_if": lambda _: True}, 502, "upstream_error", id="errors"),
+        pytest.param({"status": 503}, 503, "upstream_unavailable", id="busy"),
+        pytest.param({"status": 400}, 400, "refused_by_engine", id="refused"),
+        pytest.param({"text": ""}, 502, "no_transcript", id="no-transcript"),
+    ],
+)
+def test_when_nothing_comes_out_the_request_fails(
+    change: dict[str, Any], status: int, code: str, url: str, fake_engine: FakeEngine
+) -> None:
+    """With the first error's own status and code."""
+    vars(fake_engine).update(change)
+    answer = transcribe(url)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("limit", [4, 60], ids=["a-section-of-several", "the-only-section"])
+def test_text_that_is_not_the_models_format_is_marked(
+    limit: int, start_proxy: StartProxy, fake_engine: FakeEngine
+) -> None:
+    """It is asked for once more; what is plain text again is passed on with a mark."""
+    fake_engine.text_for = lambda text: (
+        PLAIN if in_second(text) or "10.00 seconds" in text else None
+    )
+    answer = transcribe(start_proxy(max_section_seconds=limit), response_format="diarized_json")
+    assert answer.status_code == 200
+    assert PLAIN in answer.json()["text"]
+    assert answer.headers["x-vibevoice-truncated"] == "format"
+    assert [part["reason"] for part in answer.json()["missing"]] == ["format"]
+    assert fake_engine.asked == (4 if limit == 4 else 2)
+
+
+def test_missing_seconds_are_counted(url: str, fake_engine: FakeEngine) -> None:
+    """By reason, in the metrics."""
+    error(fake_engine)
+    transcribe(url)
+    with httpx2.Client(base_url=url) as http:
+        seconds = samples(http)[("vibevoice_missing_seconds_total", "upstream_error")]
+    assert seconds == pytest.approx(SECOND - FIRST, abs=0.2)
+
+
+def test_many_missing_parts_fit_into_a_header() -> None:
+    """It names twenty of them, and how many more there are."""
+    parts = tuple(Missing(2.0 * n, 2.0 * n + 1, "upstream_timeout") for n in range(100))
+    found = truncation_headers(Transcript((), 200.0, missing=parts))
+    assert found["x-vibevoice-truncated"] == "upstream_timeout"
+    assert found["x-vibevoice-missing"].count("upstream_timeout") == 20
+    assert found["x-vibevoice-missing"].endswith(", 80 more")
+    assert truncation_headers(Transcript((), 200.0)) == {}
