@@ -2,11 +2,12 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from vibevoice_core.speakers import UNKNOWN
+from vibevoice_core.subtitles import Cue, Limits, srt, vtt
 
 Transcript = dict[str, Any]
 """A `diarized_json` answer: `text`, `duration` (seconds), `segments` with `start`, `end` (seconds),
@@ -42,51 +43,30 @@ def _json(transcript: Transcript) -> str:
 
 
 def _txt(transcript: Transcript) -> str:
-    return "".join(f"{text}\n" for _, text in _cues(transcript, "{}: {}"))
-
-
-def _srt(transcript: Transcript) -> str:
-    return "\n".join(
-        f"{number}\n{_times(segment, ',')}\n{text}\n"
-        for number, (segment, text) in enumerate(_cues(transcript, "{}: {}"), 1)
+    """A line for each segment, with its speaker where there are several."""
+    cues = _cues(transcript)
+    several = len({cue.speaker for cue in cues} - {None}) > 1
+    return "".join(
+        f"{cue.speaker}: {text}\n" if several and cue.speaker else f"{text}\n"
+        for cue in cues
+        for text in [" ".join(cue.text.split())]
     )
 
 
-def _vtt(transcript: Transcript) -> str:
-    # https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three are escaped, `-->` with them.
-    escapes = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
-    cues = _cues(transcript, "<v {}>{}", escapes)
-    return "\n".join(["WEBVTT\n", *(f"{_times(cue, '.')}\n{text}\n" for cue, text in cues)])
+def _cues(transcript: Transcript) -> list[Cue]:
+    return [
+        Cue(part["start"], part["end"], _named(part["speaker"]), part["text"])
+        for part in transcript["segments"]
+    ]
 
 
-def _cues(
-    transcript: Transcript, named: str, escapes: dict[int, str] | None = None
-) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each segment and its text in one line (a blank one would end a cue), with the speaker where
-    there are several."""
-    segments = transcript["segments"]
-    several = len({segment["speaker"] for segment in segments} - {UNKNOWN}) > 1
-    for segment in segments:
-        text = " ".join(segment["text"].split()).translate(escapes or {})
-        is_named = several and segment["speaker"] != UNKNOWN
-        yield segment, named.format(segment["speaker"], text) if is_named else text
-
-
-def _times(segment: dict[str, Any], decimal_mark: str) -> str:
-    start, end = (_time(segment[key], decimal_mark) for key in ("start", "end"))
-    return f"{start} --> {end}"
-
-
-def _time(seconds: float, decimal_mark: str) -> str:
-    whole, milliseconds = divmod(round(seconds * 1000), 1000)
-    minutes, second = divmod(whole, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours:02d}:{minute:02d}:{second:02d}{decimal_mark}{milliseconds:03d}"
+def _named(speaker: str) -> str | None:
+    return None if speaker == UNKNOWN else speaker
 
 
 FORMATS: dict[str, Callable[[Transcript], str]] = {
     "json": _json,
-    "srt": _srt,
-    "vtt": _vtt,
+    "srt": lambda transcript: srt(_cues(transcript), Limits()),
+    "vtt": lambda transcript: vtt(_cues(transcript), Limits()),
     "txt": _txt,
 }

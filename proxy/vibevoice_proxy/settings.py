@@ -78,6 +78,14 @@ class Settings(BaseSettings):
     into sections."""
     section_concurrency: int = Field(default=4, ge=1)
     """Sections of one long recording transcribed at the same time."""
+    max_line_width: int = Field(default=42, ge=0, le=1000)
+    """Most characters in a line of subtitles, unless the request has `max_line_width`; 0 means no
+    limit."""
+    max_line_count: int = Field(default=2, ge=0, le=100)
+    """Most lines in a subtitle, unless the request has `max_line_count`; 0 means no limit."""
+    max_cue_seconds: float = Field(default=7.0, ge=0, le=3600)
+    """Longest time that a subtitle is shown, unless the request has `max_cue_seconds`; 0 means no
+    limit."""
     max_concurrency: int = Field(default=64, ge=1)
     """Recordings served at the same time, uploads included."""
     max_queue: int = Field(default=64, ge=0)

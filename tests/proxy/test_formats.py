@@ -12,6 +12,7 @@ from openai.types.audio import (
 )
 from pydantic import BaseModel
 
+from vibevoice_core.subtitles import Limits
 from vibevoice_proxy.transcription.formats import RESPONSE_FORMATS, diarized_segment, render
 from vibevoice_proxy.transcription.transcript import Segment, Transcript, Usage
 
@@ -57,7 +58,7 @@ def test_text_is_one_line_of_running_text() -> None:
 
 def test_srt_cues_name_the_speakers_when_there_are_several() -> None:
     """SubRip has numbered cues, a comma before the milliseconds and no empty line in a cue."""
-    assert render(TWO_SPEAKERS, "srt").body == (
+    assert render(TWO_SPEAKERS, "srt", Limits(0, 0, 0)).body == (
         "1\n00:00:00,000 --> 00:00:01,500\nA: Tom & <Jerry> --> here.\n\n"
         "2\n00:00:01,500 --> 00:00:02,000\n[Music]\n\n"
         "3\n01:00:00,000 --> 01:02:05,062\nB: Bye. Really.\n"
@@ -66,7 +67,7 @@ def test_srt_cues_name_the_speakers_when_there_are_several() -> None:
 
 def test_vtt_cues_escape_markup_and_carry_voice_tags() -> None:
     """WebVTT has its header, a point before the milliseconds, voice tags and escaped text."""
-    assert render(TWO_SPEAKERS, "vtt").body == (
+    assert render(TWO_SPEAKERS, "vtt", Limits(0, 0, 0)).body == (
         "WEBVTT\n\n"
         "00:00:00.000 --> 00:00:01.500\n<v A>Tom &amp; &lt;Jerry&gt; --&gt; here.\n\n"
         "00:00:01.500 --> 00:00:02.000\n[Music]\n\n"

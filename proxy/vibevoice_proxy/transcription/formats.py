@@ -8,6 +8,7 @@ from typing import Any
 
 from vibevoice_core import headers
 from vibevoice_core.speakers import UNKNOWN
+from vibevoice_core.subtitles import Cue, Limits, srt, vtt
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
 
 MAX_HEADER_PARTS = 20
@@ -22,10 +23,11 @@ class Rendering:
     media_type: str
 
 
-def render(transcript: Transcript, response_format: str) -> Rendering:
-    """`transcript` in one of RESPONSE_FORMATS; KeyError for any other name."""
+def render(transcript: Transcript, response_format: str, limits: Limits | None = None) -> Rendering:
+    """`transcript` in one of RESPONSE_FORMATS, KeyError for any other name; `limits` hold for
+    subtitles."""
     media_type, write = _WRITERS[response_format]
-    return Rendering(write(transcript), media_type)
+    return Rendering(write(transcript, limits or Limits()), media_type)
 
 
 def duration_usage(transcript: Transcript) -> dict[str, Any]:
@@ -92,15 +94,15 @@ def _usage(transcript: Transcript) -> dict[str, Any]:
     return token_usage(transcript) if transcript.usage else duration_usage(transcript)
 
 
-def _json(transcript: Transcript) -> str:
+def _json(transcript: Transcript, _: Limits) -> str:
     return _dump({"text": transcript.text, "usage": _usage(transcript)})
 
 
-def _text(transcript: Transcript) -> str:
+def _text(transcript: Transcript, _: Limits) -> str:
     return transcript.text + "\n" if transcript.text else ""
 
 
-def _verbose_json(transcript: Transcript) -> str:
+def _verbose_json(transcript: Transcript, _: Limits) -> str:
     return _dump(
         {
             "task": "translate" if transcript.is_translation else "transcribe",
@@ -129,7 +131,7 @@ def _verbose_json(transcript: Transcript) -> str:
     )
 
 
-def _diarized_json(transcript: Transcript) -> str:
+def _diarized_json(transcript: Transcript, _: Limits) -> str:
     spoken = [segment for segment in transcript.segments if segment.is_speech]
     return _dump(
         {
@@ -146,49 +148,20 @@ def _diarized_json(transcript: Transcript) -> str:
     )
 
 
-def _srt(transcript: Transcript) -> str:
-    named = _names_speakers(transcript)
-    cues = []
-    for number, segment in enumerate(transcript.segments, 1):
-        text = _with_speaker(segment, "{}: {}") if named else segment.text
-        times = f"{_timestamp(segment.start, ',')} --> {_timestamp(segment.end, ',')}"
-        cues.append(f"{number}\n{times}\n{_one_line(text)}\n")
-    return "\n".join(cues)
+def _srt(transcript: Transcript, limits: Limits) -> str:
+    return srt(_cues(transcript), limits)
 
 
-def _vtt(transcript: Transcript) -> str:
-    named = _names_speakers(transcript)
-    cues = ["WEBVTT\n"]
-    for segment in transcript.segments:
-        # https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three are escaped, `-->` with them.
-        text = segment.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        if named and segment.speaker:
-            text = f"<v {segment.speaker}>{text}"
-        times = f"{_timestamp(segment.start, '.')} --> {_timestamp(segment.end, '.')}"
-        cues.append(f"{times}\n{_one_line(text)}\n")
-    return "\n".join(cues)
+def _vtt(transcript: Transcript, limits: Limits) -> str:
+    return vtt(_cues(transcript), limits)
 
 
-def _names_speakers(transcript: Transcript) -> bool:
-    """Subtitles name the speakers when there are several to tell apart."""
-    return len({segment.speaker for segment in transcript.segments} - {None}) > 1
+def _cues(transcript: Transcript) -> list[Cue]:
+    return [Cue(part.start, part.end, part.speaker, part.text) for part in transcript.segments]
 
 
 def _with_speaker(segment: Segment, template: str) -> str:
     return template.format(segment.speaker, segment.text) if segment.speaker else segment.text
-
-
-def _one_line(text: str) -> str:
-    """A blank line would end the cue."""
-    return " ".join(text.split())
-
-
-def _timestamp(seconds: float, decimal_mark: str) -> str:
-    milliseconds = round(seconds * 1000)
-    hours, milliseconds = divmod(milliseconds, 3_600_000)
-    minutes, milliseconds = divmod(milliseconds, 60_000)
-    whole, milliseconds = divmod(milliseconds, 1000)
-    return f"{hours:02d}:{minutes:02d}:{whole:02d}{decimal_mark}{milliseconds:03d}"
 
 
 def _dump(value: dict[str, Any]) -> str:
@@ -196,10 +169,13 @@ def _dump(value: dict[str, Any]) -> str:
 
 
 _JSON = "application/json"
-_WRITERS: dict[str, tuple[str, Callable[[Transcript], str]]] = {
+_WRITERS: dict[str, tuple[str, Callable[[Transcript, Limits], str]]] = {
     "json": (_JSON, _json),
     "text": ("text/plain; charset=utf-8", _text),
-    "srt": ("application/x-subrip; charset=utf-8", _srt),
+    "srt": (
+        "application/x-subrip; charset=utf-8",
+        _srt,
+    ),
     "verbose_json": (_JSON, _verbose_json),
     "vtt": ("text/vtt; charset=utf-8", _vtt),
     "diarized_json": (_JSON, _diarized_json),

@@ -1,14 +1,24 @@
 """What a client asks for: the text fields of a transcription form, checked."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import FormData
 
 from vibevoice_core.prompt import clean_words
+from vibevoice_core.subtitles import Limits
 from vibevoice_proxy.errors import InvalidRequest, ModelNotFound
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.formats import RESPONSE_FORMATS
+from vibevoice_proxy.values import (
+    field_name,
+    is_given,
+    is_language_given,
+    is_number_given,
+    items_of,
+    plain,
+)
 
 TRANSLATION_FORMATS = tuple(name for name in RESPONSE_FORMATS if name != "diarized_json")
 STREAMED_FORMATS = ("json", "text", "diarized_json")
@@ -22,6 +32,20 @@ _LISTS = (
     "known_speaker_names",
     "known_speaker_references",
 )
+_NAMES = ("timestamp_granularities", "include", "response_format")
+"""Fields that hold names of ours, which are taken in any case."""
+_SEPARATED = ("languages", "timestamp_granularities", "include")
+"""Lists that may be one value with commas."""
+_WORDS = (
+    *("prompt", "hotwords", "keywords"),
+    *("known_speaker_names", "known_speaker_references"),
+)
+"""Fields whose text is taken as it is."""
+_IS_GIVEN = {
+    "language": is_language_given,
+    "languages": is_language_given,
+    "temperature": is_number_given,
+}
 _WRITTEN_PLAIN = "hotwords"
 """vLLM's field, which has no brackets there."""
 Language = Annotated[str, Field(max_length=64)]
@@ -66,6 +90,16 @@ def body_schema(options: type["RecordingOptions"]) -> dict[str, Any]:
     }
 
 
+def _texts(name: str, value: str) -> Iterator[str]:
+    """What `value` gives for a field: one text or, for a list, any number; none for an empty one
+    and for what clients write in its place."""
+    is_here = _IS_GIVEN.get(name, is_given)
+    for item in items_of(value, separated=name in _SEPARATED) if name in _LISTS else [value]:
+        text = item if name in _WORDS else plain(item)
+        if is_here(text):
+            yield text.lower() if name in _NAMES else text
+
+
 class RecordingOptions(BaseModel):
     """What every request with a recording may say of it."""
 
@@ -79,19 +113,21 @@ class RecordingOptions(BaseModel):
     keywords: list[str] = []
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     """Checked only: decoding is pinned to temperature 0."""
+    max_line_width: int | None = Field(None, ge=0, le=1000)
+    max_line_count: int | None = Field(None, ge=0, le=100)
+    max_cue_seconds: float | None = Field(None, ge=0, le=3600, allow_inf_nan=False)
 
     @classmethod
     def from_form(cls, form: FormData, settings: Settings) -> Self:
         """Raises InvalidRequest naming the first field that is wrong, and what was expected."""
         values: dict[str, Any] = {}
         for key, value in form.multi_items():
-            name = key.removesuffix("[]")
-            if not isinstance(value, str) or not value.strip():
-                continue  # an empty field means "not given"
-            if name in _LISTS:
-                values.setdefault(name, []).append(value)
-            else:
-                values[name] = value
+            name = field_name(key)
+            for text in _texts(name, value) if isinstance(value, str) else ():
+                if name in _LISTS:
+                    values.setdefault(name, []).append(text)
+                else:
+                    values[name] = text
         try:
             options = cls.model_validate(values)
         except ValidationError as error:
@@ -113,6 +149,15 @@ class RecordingOptions(BaseModel):
     def spoken_language(self) -> str | None:
         """The language that the client named."""
         return self.language or next(iter(self.languages), None)
+
+    def subtitle_limits(self, settings: Settings) -> Limits:
+        """What a subtitle may hold: the request's own limits, else those of the settings."""
+        width, count, seconds = self.max_line_width, self.max_line_count, self.max_cue_seconds
+        return Limits(
+            settings.max_line_width if width is None else width,
+            settings.max_line_count if count is None else count,
+            settings.max_cue_seconds if seconds is None else seconds,
+        )
 
     def _info_texts(self) -> list[str]:
         return [text for text in (self.prompt, *self.hotwords, *self.keywords) if text]

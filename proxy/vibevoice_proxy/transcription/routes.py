@@ -14,7 +14,7 @@ from vibevoice_proxy.transcription.options import (
     TranslationOptions,
     body_schema,
 )
-from vibevoice_proxy.transcription.service import final, transcription_of
+from vibevoice_proxy.transcription.service import TranscriptionService, final, transcription_of
 from vibevoice_proxy.transcription.transcript import Transcript
 from vibevoice_proxy.upload import uploaded_file
 
@@ -38,7 +38,7 @@ async def create_transcription(request: Request) -> Response:
             interval = service.settings.ping_interval
             return stream_events(results, options.response_format, cleanup.pop_all(), interval)
         transcript = await until_disconnect(request, partial(final, results))
-        return _respond(transcript, options.response_format)
+        return _respond(transcript, options, service)
 
 
 @router.post(
@@ -54,12 +54,17 @@ async def create_translation(request: Request) -> Response:
     async with service.receive(request) as form:
         options = TranslationOptions.from_form(form, service.settings)
         work = partial(service.translate, uploaded_file(form), options, request.state.request_id)
-        return _respond(await until_disconnect(request, work), options.response_format)
+        return _respond(await until_disconnect(request, work), options, service)
 
 
-def _respond(transcript: Transcript, response_format: str) -> Response:
+def _respond(
+    transcript: Transcript,
+    options: TranscriptionOptions | TranslationOptions,
+    service: TranscriptionService,
+) -> Response:
     """The whole `transcript` as an answer."""
-    rendering = render(transcript, response_format)
+    limits = options.subtitle_limits(service.settings)
+    rendering = render(transcript, options.response_format, limits)
     return Response(
         rendering.body, headers=truncation_headers(transcript), media_type=rendering.media_type
     )
