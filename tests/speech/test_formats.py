@@ -1,6 +1,7 @@
 """Speech as bytes of the six formats."""
 
 import io
+import wave
 
 import av
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import soundfile
 
 from vibevoice_proxy.speech.formats import ENCODINGS, Encoder
+from vibevoice_proxy.speech.lengths import HOLD_SECONDS, MAX_HELD_BYTES, Held
 
 RATE = 24_000
 HERTZ = 440.0
@@ -61,7 +63,7 @@ def test_speed_changes_length_and_keeps_pitch(response_format: str, speed: float
     assert pitch(samples, rate) == pytest.approx(HERTZ, rel=0.02)
 
 
-@pytest.mark.parametrize("response_format", ENCODINGS)
+@pytest.mark.parametrize("response_format", sorted(set(ENCODINGS) - set(HOLD_SECONDS)))
 def test_first_frame_gives_bytes(response_format: str) -> None:
     """A listener gets the first frame before there is a second one."""
     encoder = Encoder(response_format, RATE)
@@ -88,3 +90,40 @@ def test_seams_of_the_stream_are_inaudible() -> None:
     """A tone fed in pieces is the tone fed whole."""
     whole = Encoder("pcm", RATE)
     assert encode(tone(1), "pcm") == whole.feed(tone(1)) + whole.finish()
+
+
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("response_format", ["wav", "flac"])
+def test_the_length_is_in_the_header(response_format: str, seconds: float) -> None:
+    """Where the whole is there in time: programs that trust headers can read it."""
+    data = encode(tone(seconds), response_format)
+    assert soundfile.info(io.BytesIO(data)).frames == round(seconds * RATE)
+    samples, rate = soundfile.read(io.BytesIO(data))
+    assert (len(samples), rate) == (round(seconds * RATE), RATE)
+    if response_format == "wav":
+        with wave.open(io.BytesIO(data)) as file:
+            assert file.getnframes() == len(samples)
+
+
+@pytest.mark.parametrize("response_format", ["wav", "flac"])
+def test_a_slow_answer_does_not_wait_for_its_length(response_format: str) -> None:
+    """It leaves after a moment, with a header that says unknown."""
+    now = 0.0
+    held = Held(response_format, clock=lambda: now)
+    assert held.feed(b"head") == b""
+    now = HOLD_SECONDS[response_format] + 0.01
+    assert held.feed(b"more") == b"headmore"
+    assert held.feed(b"and") + held.finish(b"end", 100) == b"andend"
+
+
+@pytest.mark.parametrize("response_format", ["mp3", "opus", "aac", "pcm"])
+def test_other_formats_are_not_held_back(response_format: str) -> None:
+    """They have no length in front."""
+    assert Held(response_format).feed(b"data") == b"data"
+
+
+def test_a_large_answer_is_not_held_in_memory() -> None:
+    """Whatever the time."""
+    held = Held("flac", clock=lambda: 0.0)
+    assert held.feed(bytes(MAX_HELD_BYTES)) == b""
+    assert len(held.feed(b"x")) == MAX_HELD_BYTES + 1

@@ -14,6 +14,8 @@ from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.filter import Graph
 
+from vibevoice_proxy.speech.lengths import Held
+
 SLOWEST, FASTEST = 0.25, 4.0
 """OpenAI's limits of `speed`."""
 
@@ -80,6 +82,9 @@ class Encoder:
         self._resampler = AudioResampler("s16", "mono", encoding.rate)
         self._sample_rate = sample_rate
         self._samples = 0
+        self._written = 0
+        """Samples at the rate of the encoding."""
+        self._held = Held(response_format)
         self._writer = _Muxer(encoding) if encoding.codec else _Pcm(response_format == "wav")
 
     def feed(self, samples: np.ndarray) -> bytes:
@@ -87,15 +92,16 @@ class Encoder:
         frame = _frame(samples, self._sample_rate, self._samples)
         self._samples += len(samples)
         frames = self._tempo.feed(frame) if self._tempo else [frame]
-        return self._write(frames)
+        return self._held.feed(self._write(frames))
 
     def finish(self) -> bytes:
         """The last bytes."""
         rest = self._write([*(self._tempo.finish() if self._tempo else ()), None])
-        return rest + self._writer.finish()
+        return self._held.finish(rest + self._writer.finish(), self._written)
 
     def _write(self, frames: "list[av.AudioFrame | None] | list[av.AudioFrame]") -> bytes:
         resampled = [part for frame in frames for part in self._resampler.resample(frame)]
+        self._written += sum(part.samples for part in resampled)
         return self._writer.write(resampled)
 
 
