@@ -29,12 +29,9 @@ from vibevoice_core.timeline import Span, Timeline
 
 SILENCE_PEAK = 3 / 32768
 """Of full scale: -81 dBFS, below the noise of any microphone."""
-PROBE_BYTES = 64 * 1024 * 1024
-"""How far the audio is searched for behind large tags and pictures."""
 _OPEN_OPTIONS = {
     "format_whitelist": DEMUXERS,
     "protocol_whitelist": "pipe",
-    "formatprobesize": str(PROBE_BYTES),
 }
 # By default FFmpeg searches every WAV file for DTS, which takes 8 to 26 ms, and cuts it into
 # packets of 43 to 85 ms, each of which costs time here.

@@ -1,17 +1,28 @@
 """A section of a long recording that fails costs that section only, and the answer says so."""
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
-from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy, serve
 from tests.support.metrics import samples
 from tests.support.recordings import wav
 
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.http_protocol import HttpProtocol
+from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.formats import truncation_headers
 from vibevoice_proxy.transcription.transcript import Missing, Transcript
 
@@ -190,3 +201,79 @@ def test_many_missing_parts_fit_into_a_header() -> None:
     assert found["x-vibevoice-missing"].count("upstream_timeout") == 20
     assert found["x-vibevoice-missing"].endswith(", 80 more")
     assert truncation_headers(Transcript((), 200.0)) == {}
+
+
+class Relay:
+    """Passes chats on to the real engine, but for those about one section: a broken connection."""
+
+    def __init__(self, engine: str, broken: Callable[[bytes], bool]) -> None:
+        self._engine = engine
+        self._broken = broken
+        self.refused = 0
+
+    def app(self) -> ASGIApp:
+        return Starlette(
+            routes=[
+                Route("/health", self._health),
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+            ]
+        )
+
+    async def _health(self, _: Request) -> Response:
+        return Response()
+
+    async def _chat(self, request: Request) -> Response:
+        body = await request.body()
+        if self._broken(body):
+            self.refused += 1
+            return Response(status_code=500)
+        async with httpx2.AsyncClient(timeout=300) as client:
+            answer = await client.post(
+                f"{self._engine}/v1/chat/completions",
+                content=body,
+                headers={"content-type": "application/json"},
+            )
+        return Response(answer.content, answer.status_code, media_type="text/event-stream")
+
+
+@pytest.mark.engine
+def test_the_real_engine_loses_only_the_section_that_fails(engine_url: str) -> None:
+    """Three samples of 8 s, cut between them; the engine never sees the middle one."""
+    folder = Path(__file__).parents[2] / "samples"
+    names = ("two-speakers", "one-speaker", "three-speakers")
+    audio = np.zeros((len(names), 8 * RATE), np.float32)
+    for row, name in zip(audio, names, strict=True):
+        samples, _ = soundfile.read(folder / f"{name}.wav", dtype="float32")
+        row[: len(samples)] = samples
+    durations: list[str] = []
+
+    def middle(body: bytes) -> bool:
+        found = re.search(rb"This is a ([\d.]+) seconds", body)
+        assert found
+        if found[1].decode() not in durations:
+            durations.append(found[1].decode())
+        return durations.index(found[1].decode()) == 1
+
+    relay = Relay(engine_url, middle)
+    with serve(relay.app()) as url:
+        settings = Settings(
+            asr_base_url=url,
+            tts_model_type="off",
+            max_section_seconds=9,
+            section_concurrency=1,
+        )
+        with serve(create_app(settings), protocol=HttpProtocol) as proxy:
+            files = {"file": ("a", wav(audio.reshape(-1)))}
+            for response_format in FORMATS:
+                durations.clear()
+                answer = httpx2.post(
+                    proxy + TRANSCRIPTIONS,
+                    data={"response_format": response_format},
+                    files=files,
+                    timeout=300,
+                )
+                assert answer.status_code == 200
+                assert answer.headers["x-vibevoice-missing"].endswith(" upstream_error")
+                assert "eight four seven nine two" in " ".join(answer.text.split())
+                assert "nine nine" in " ".join(answer.text.split())
+    assert relay.refused == 2 * len(FORMATS)
