@@ -5,13 +5,13 @@ import logging
 import sys
 import textwrap
 
-import uvicorn
 from pydantic import ValidationError
 
 from vibevoice_proxy.app import create_app
-from vibevoice_proxy.http_protocol import HttpProtocol
 from vibevoice_proxy.logs import configure_logging
+from vibevoice_proxy.server import serve
 from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.startup import check_folders, describe_errors
 
 logger = logging.getLogger("vibevoice_proxy")
 
@@ -27,22 +27,17 @@ def main() -> None:
     try:
         settings = Settings(_env_file=".env")  # type: ignore[call-arg]
     except ValidationError as error:
-        sys.exit(f"Invalid settings: {error}")
+        sys.exit(describe_errors(error))
+    except (OSError, UnicodeError) as error:
+        sys.exit(f"Invalid settings: .env in the current folder cannot be read: {error}")
     configure_logging(settings.log_level, settings.log_format)
     try:
+        check_folders(settings)
         app = create_app(settings)
-    except (OSError, ValueError) as error:
-        sys.exit(f"The API keys cannot be read: {error}")
+    except ValueError as error:
+        sys.exit(f"Invalid settings: {error}")
     logger.info("engine expected at %s", settings.asr_url)
-    uvicorn.run(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        http=HttpProtocol,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=settings.shutdown_grace,
-    )
+    serve(app, settings)
 
 
 def _settings_help() -> str:

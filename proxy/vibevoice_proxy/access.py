@@ -1,5 +1,6 @@
 """Who may use the service: API keys."""
 
+import codecs
 import hmac
 import re
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from vibevoice_proxy.errors import error_body
+from vibevoice_proxy.setting_checks import check_client_key
 from vibevoice_proxy.settings import Settings
 
 ALWAYS_OPEN = frozenset({"/health", "/health/live"})
@@ -23,16 +25,28 @@ LISTING = re.compile(
 def read_api_keys(settings: Settings) -> list[str]:
     """The keys of the setting and of the file, which has one a line; `#` begins a comment.
 
-    Raises OSError when the file cannot be read, and ValueError when it holds no key: a server that
-    was meant to be closed must not start open.
+    Raises ValueError when the file cannot be read, holds no key, or one that no client can send: a
+    server that was meant to be closed must not start open.
     """
     keys = [key.get_secret_value() for key in settings.api_keys]
     if settings.api_keys_file:
-        lines = Path(settings.api_keys_file).read_text(encoding="utf-8").splitlines()
-        found = [key for line in lines if (key := line.partition("#")[0].strip())]
-        if not found:
-            raise ValueError("VIBEVOICE_API_KEYS_FILE holds no key.")
-        keys += found
+        keys += _read_file(Path(settings.api_keys_file))
+    return keys
+
+
+def _read_file(file: Path) -> list[str]:
+    name = "VIBEVOICE_API_KEYS_FILE"
+    try:
+        lines = file.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    except OSError as error:
+        raise ValueError(f"{name}: {file} cannot be read: {error.strerror}") from error
+    keys = []
+    for number, line in enumerate(lines, 1):
+        if key := line.partition(b"#")[0].strip().decode("latin-1"):
+            check_client_key(key, f"{name}: line {number} of {file}")
+            keys.append(key)
+    if not keys:
+        raise ValueError(f"{name}: {file} holds no key")
     return keys
 
 

@@ -10,15 +10,19 @@ ProxyError
 │   └── UnsupportedMediaType    415
 ├── RequestTimeout              408  the client stopped in the middle of its upload
 ├── TooManyRequests             429  every place is taken, and the queue is full
-├── StorageFull                 503  there is no room for the recording just now
+├── StorageError                503  the recording cannot be stored just now
+│   └── StorageFull             503  since there is no room for it
 └── UpstreamError               502  the engine answered, but not as it should
     ├── UpstreamUnavailable     503  the engine cannot be reached or is still loading
     └── UpstreamTimeout         504  the engine took too long; sending it again would not help
 """
 
 import errno
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
 """LiteLLM obeys `Retry-After` from 1 to 60 s; the openai client gives up above 120 s."""
@@ -111,12 +115,23 @@ class RequestTimeout(ProxyError):
     headers = {"x-should-retry": "false", "connection": "close"}
 
 
-class StorageFull(ProxyError):
-    """A temporary file could not be written; a retry can help once other requests are done."""
+class StorageError(ProxyError):
+    """A file could not be made or written; the operator has to look after the folder."""
 
     status = 503
-    default_code = "storage_full"
+    default_code = "storage_unavailable"
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
+
+    def __init__(
+        self, message: str = "The server cannot store the recording just now. Try again soon."
+    ) -> None:
+        super().__init__(message)
+
+
+class StorageFull(StorageError):
+    """There is no room for a file; a retry can help once other requests are done."""
+
+    default_code = "storage_full"
 
     def __init__(self) -> None:
         super().__init__("The server has no room to store the recording. Try again soon.")
@@ -124,13 +139,15 @@ class StorageFull(ProxyError):
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raises StorageFull for an OSError of the block that says so."""
+    """Raises an OSError of the block, which does nothing but write files, as a StorageError: a
+    StorageFull where it says so."""
     try:
         yield
     except OSError as error:
+        logger.error("a recording cannot be stored: %s", error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise StorageFull from error
-        raise
+        raise StorageError from error
 
 
 class UpstreamError(ProxyError):

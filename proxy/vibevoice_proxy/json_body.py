@@ -12,7 +12,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from vibevoice_proxy.charsets import UndecodableText, codec_of, decode_text, is_wide
 from vibevoice_proxy.errors import InvalidRequest
+from vibevoice_proxy.json_text import BadJson, as_object, invalid_json, json_charset, parse_json
 
 LONG_STRING = 64 * 1024
 """Characters above which a string goes to the file; shorter ones stay where they are."""
@@ -21,27 +23,43 @@ MAX_ESCAPE = len("\\u002b")
 
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
-_EXPECTED = 'Expected a JSON object with {"input_audio": {"data": BASE64, "format": NAME}}'
+_URL = re.compile(r"\s*[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_EXPECTED = '{"input_audio": {"data": BASE64, "format": NAME}}'
+_HEAD = 4
+"""Bytes that tell the charset of a JSON text."""
+_ASCII = bytes(range(128))
 
 
 class JsonBody:
     """Takes a JSON body in any split: `feed` gives the bytes of the recording found so far, and
     `finish`, at the end, the last of them and the other fields. Both raise InvalidRequest."""
 
-    def __init__(self, max_text_bytes: int) -> None:
-        """`max_text_bytes`: of the body without its long string; 400 above."""
+    def __init__(self, max_text_bytes: int, charset: str = "") -> None:
+        """`max_text_bytes`: of the body without its long string; 400 above. `charset`: what the
+        Content-Type declares."""
         self._max_text_bytes = max_text_bytes
+        self._charset = charset
+        self._has_begun = False
         self._held = b""
         self._text = bytearray()
         self._in_string = False
         self._string_start = 0
         self._long_strings = 0
         self._is_long = False
+        self._cut_at = 0
+        """Where the long string was in the text."""
+        self._cut_bytes = 0
         self._base64 = _Base64()
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of the recording that `data` brings."""
         data = self._held + data
+        if not self._has_begun:
+            if len(data) < _HEAD:
+                self._held = data
+                return b""
+            self._begin(data[:_HEAD])
         backslashes = len(data) - len(data.rstrip(b"\\"))
         self._held = data[len(data) - backslashes % 2 :]
         data = data[: len(data) - backslashes % 2]
@@ -67,15 +85,49 @@ class JsonBody:
 
     def finish(self) -> tuple[bytes, list[tuple[str, str]]]:
         """(the last bytes of the recording, the fields as those of a form)."""
-        try:
-            body: Any = json.loads(self._text + self._held)
-        except (ValueError, RecursionError) as error:
-            raise _invalid("It is no valid JSON.") from error
-        audio = body.pop("input_audio", None) if isinstance(body, dict) else None
+        if not self._has_begun:
+            self._begin(self._held)
+        self._text += self._held
+        body = as_object(self._parse(), _EXPECTED)
+        audio = body.pop("input_audio", None)
         data = audio.get("data") if isinstance(audio, dict) else None
-        if not isinstance(data, str) or (data and self._long_strings):
-            raise _invalid(f"{_EXPECTED}.")
+        if not isinstance(data, str):
+            raise _invalid(f"Expected a JSON object with {_EXPECTED}.", param="input_audio")
+        if data and self._long_strings:
+            raise _invalid(f"Only input_audio.data may be longer than {LONG_STRING} characters.")
         return self._base64.decode(data, ended=True), list(_fields(body))
+
+    def _begin(self, head: bytes) -> None:
+        """Takes the charset from the first bytes; raises InvalidRequest when text in it cannot be
+        read bit by bit."""
+        self._has_begun = True
+        self._charset = json_charset(head, self._charset)
+        codec = codec_of(self._charset) or "utf-8"
+        if is_wide(codec) or not _keeps_ascii(codec):
+            raise _invalid(f"A body with a recording cannot be {self._charset}; send UTF-8.")
+
+    def _parse(self) -> Any:
+        """The value that the text without the long string is."""
+        if not self._text.strip():
+            raise invalid_json(f"The body is empty; expected a JSON object with {_EXPECTED}.")
+        try:
+            text = decode_text(bytes(self._text), self._charset)
+        except UndecodableText as error:
+            told = str(error).replace(f"byte {error.at}", f"byte {self._place(error.at)}", 1)
+            raise invalid_json(f"The JSON body is {told}.") from error
+        try:
+            return parse_json(text)
+        except BadJson as error:
+            where = ""
+            if error.at is not None:
+                before = text[: error.at].encode(codec_of(self._charset) or "utf-8")
+                mark = 3 if self._text.startswith(b"\xef\xbb\xbf") else 0
+                where = f" at byte {self._place(len(before) + mark)}"
+            raise _invalid(f"It is no valid JSON{where}: {error}.") from error
+
+    def _place(self, at: int) -> int:
+        """The byte of the body that byte `at` of the text was."""
+        return at if at <= self._cut_at else at + self._cut_bytes
 
     def _string(self, content: bytes, *, ended: bool) -> bytes:
         """The next `content` of the string being read; its bytes when it is the long one."""
@@ -89,6 +141,8 @@ class JsonBody:
                 raise _invalid(f"Only one string may be longer than {LONG_STRING} characters.")
             content = bytes(self._text[self._string_start :])
             del self._text[self._string_start :]
+            self._cut_at = self._string_start
+        self._cut_bytes += len(content)
         self._is_long = not ended
         return self._base64.feed(content, ended=ended)
 
@@ -108,7 +162,7 @@ class _Base64:
         whole = len(raw) if escape < 0 else escape
         self._raw = raw[whole:]
         try:
-            text: str = json.loads(b'"' + raw[:whole] + b'"')
+            text: str = json.loads(f'"{raw[:whole].decode("ascii")}"', strict=False)
         except ValueError as error:
             raise _not_base64() from error
         return self.decode(text, ended=ended)
@@ -117,9 +171,14 @@ class _Base64:
         """Decodes what is whole in `text`; all of it at the end, with or without padding."""
         if not self._has_begun:
             self._has_begun = True
+            if _URL.match(text):
+                raise InvalidRequest(
+                    "input_audio.data is a URL, and none is fetched; expected base64.",
+                    param="input_audio",
+                )
             text = DATA_URL.sub("", text, count=1)
         try:
-            digits = self._digits + text.encode("ascii").translate(None, b" \t\r\n")
+            digits = self._digits + text.encode("ascii").translate(_URL_SAFE, b" \t\r\n")
             whole = len(digits) if ended else len(digits) // 4 * 4
             self._digits = digits[whole:]
             padding = b"=" * (-whole % 4)
@@ -139,7 +198,16 @@ def _not_base64() -> InvalidRequest:
     return InvalidRequest("input_audio.data is no base64.", param="input_audio")
 
 
-def _invalid(reason: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"The JSON body could not be read. {reason}", param="input_audio", code="invalid_json"
-    )
+def _keeps_ascii(codec: str) -> bool:
+    """Whether the bytes of ASCII mean ASCII in `codec`, also after another byte, so that a quote is
+    found without decoding."""
+    if codec in ("utf-8", "euc_jp", "euc_kr", "gb2312"):
+        return True
+    every = bytes(range(256)).decode(codec, "replace")
+    return len(every) == 256 and every[:128].encode() == _ASCII
+
+
+def _invalid(reason: str, param: str | None = None) -> InvalidRequest:
+    error = invalid_json(f"The JSON body could not be read. {reason}")
+    error.param = param
+    return error

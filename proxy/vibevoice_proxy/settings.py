@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from vibevoice_proxy.setting_checks import ClientKeys, Host, SentKey, split
 from vibevoice_tts import Attention, Dtype, ModelCard, choose_models
 
 MIB = 1024 * 1024
@@ -36,7 +37,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    api_host: str = Field(default="127.0.0.1", validation_alias=_named("API_HOST"))
+    api_host: Host = Field(default="127.0.0.1", validation_alias=_named("API_HOST"))
     """Address that the proxy listens on."""
     api_port: int = Field(default=8899, validation_alias=_named("API_PORT"), ge=0, le=65535)
     """Port that the proxy listens on."""
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
     )
     """What `ASR_BASE_URL` is: chat for our engine, transcriptions for any other server of OpenAI's
     transcription API, off for none."""
-    asr_api_key: SecretStr = Field(default=SecretStr(""), validation_alias=_named("ASR_API_KEY"))
+    asr_api_key: SentKey = Field(default=SecretStr(""), validation_alias=_named("ASR_API_KEY"))
     """Key that the engine or transcription server wants; empty means none."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
     """Name under which the engine serves the model."""
@@ -113,7 +114,7 @@ class Settings(BaseSettings):
     """Seconds without an event after which a stream sends a comment; the first begins it."""
     health_timeout: float = Field(default=2.0, gt=0)
     """Seconds that the engine has to answer a health check."""
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
+    api_keys: ClientKeys = ()
     """Keys that clients must send one of, separated by commas; empty means that anybody may."""
     api_keys_file: str = ""
     """File with further keys, one a line, read once at the start."""
@@ -123,7 +124,7 @@ class Settings(BaseSettings):
     """Origins whose pages may call from a browser, separated by commas; `*` means any."""
     translate_base_url: str = ""
     """Base URL with `/v1` of a chat model that translates transcripts; empty means none."""
-    translate_api_key: SecretStr = SecretStr("")
+    translate_api_key: SentKey = SecretStr("")
     """API key of the translating model."""
     translate_model: str = ""
     """Name of the translating model."""
@@ -169,12 +170,10 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     """Log lines as text or as JSON objects."""
 
-    @field_validator("model_aliases", "api_keys", "cors_origins", mode="before")
+    @field_validator("model_aliases", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(name for part in value.split(",") if (name := part.strip()))
-        return value
+        return split(value)
 
     @field_validator("asr_base_url")
     @classmethod
@@ -224,18 +223,22 @@ class Settings(BaseSettings):
         return self.asr_base_url or f"http://127.0.0.1:{self.asr_port}"
 
 
+def environment_name(name: str) -> str:
+    """The environment variable of a setting, told by its field or by its alias."""
+    field = Settings.model_fields.get(name)
+    if field is None:
+        return name.upper()
+    if isinstance(alias := field.validation_alias, AliasChoices):
+        return str(alias.choices[0])
+    return f"{Settings.model_config.get('env_prefix', '')}{name}".upper()
+
+
 def describe_settings() -> list[tuple[str, str, str]]:
     """(environment variable, default as one would write it, description) of every setting."""
-    prefix = Settings.model_config.get("env_prefix", "")
-    described = []
-    for field_name, field in Settings.model_fields.items():
-        alias = field.validation_alias
-        if isinstance(alias, AliasChoices):
-            name = str(alias.choices[0])
-        else:
-            name = f"{prefix}{field_name}".upper()
-        described.append((name, _written(field.default), field.description or ""))
-    return described
+    return [
+        (environment_name(name), _written(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
 
 
 def _written(default: Any) -> str:

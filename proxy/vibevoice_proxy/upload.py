@@ -1,15 +1,17 @@
 """A form with one recording, multipart or JSON, received within bounds."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import anyio
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from vibevoice_proxy.charsets import charset_of
 from vibevoice_proxy.errors import (
     InvalidAudio,
     InvalidRequest,
@@ -18,14 +20,19 @@ from vibevoice_proxy.errors import (
     UploadTooLarge,
     storage_errors,
 )
+from vibevoice_proxy.forms import MAX_TEXT_BYTES, FormReader
 from vibevoice_proxy.json_body import JsonBody
-
-MAX_FIELDS = 1000
-MAX_TEXT_BYTES = 12 * 1024 * 1024
-"""All text fields together. They are kept in memory; four speaker references of 10 s fit."""
+from vibevoice_proxy.json_text import is_json_type, looks_like_json
 
 IN_MEMORY_BYTES = 2 * 1024 * 1024
 """An upload up to this size, such as half a minute of WAV, needs no file."""
+
+_UNTYPED = ("", "application/x-www-form-urlencoded", "text/plain")
+"""Types that clients send when nobody tells them which."""
+_URL = re.compile(rb"\s*(?:[a-z][a-z0-9+.-]{1,20}://|data:[^,]{0,200},)", re.IGNORECASE)
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_=\r\n-]+")
+_BEGINNING = 1024
+"""Bytes of a file that are looked at."""
 
 
 @asynccontextmanager
@@ -37,36 +44,21 @@ async def receive_form(
 
     Raises UploadTooLarge as soon as the body is known to exceed `max_bytes`, before reading it
     where the client announces its length; UnsupportedMediaType and InvalidRequest for what is no
-    such form; RequestTimeout when the client stops sending; StorageFull when the temporary file
+    such form; RequestTimeout when the client stops sending; StorageError when the temporary file
     cannot be written.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in ("multipart/form-data", "application/json"):
-        raise UnsupportedMediaType(
-            "Expected a multipart/form-data body with the fields file and model, or "
-            f"application/json with input_audio, got {media_type or 'no content type'}."
-        )
+    content_type = request.headers.get("content-type", "")
+    media_type = media_type_of(content_type)
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes)
-    chunks = _counted(request, max_bytes, timeout)
-    try:
+    async with aclosing(_counted(request, max_bytes, timeout)) as chunks:
         with storage_errors():
-            if media_type == "application/json":
-                form = await _parse_json(chunks, spool_dir)
+            if media_type == "multipart/form-data":
+                form = await _read_form(chunks, content_type, spool_dir)
             else:
-                form = await _FormParser(
-                    spool_dir,
-                    request.headers,
-                    chunks,
-                    max_files=1,
-                    max_fields=MAX_FIELDS,
-                    max_part_size=MAX_TEXT_BYTES,
-                ).parse()
-    except MultiPartException as error:
-        raise InvalidRequest(
-            f"The multipart body could not be read: {error.message}", code="invalid_multipart"
-        ) from error
+                first = await _first_of_json(chunks, media_type)
+                form = await _read_json(first, chunks, charset_of(content_type), spool_dir)
     try:
         yield form
     finally:
@@ -76,90 +68,123 @@ async def receive_form(
                 value.file.close()
 
 
+def media_type_of(content_type: str) -> str:
+    """The media type of a Content-Type, in lower case and without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 async def receive_body(request: Request, max_bytes: int, *, timeout: float) -> bytes:
     """The whole body of `request`; raises UploadTooLarge and RequestTimeout as `receive_form`."""
     return b"".join([chunk async for chunk in _counted(request, max_bytes, timeout)])
 
 
 def uploaded_file(form: FormData, *fields: str) -> UploadFile:
-    """The recording in `form`, in the first of `fields` that is there; `file` unless told.
+    """The recording in `form`, in one of `fields`, `file` unless told, or in a part without a name.
+    Empty files beside it do not count.
 
-    Raises InvalidRequest or InvalidAudio when there is none.
+    Raises InvalidRequest or InvalidAudio when there is none, when it is in another field, when
+    there are several, and when it is text.
     """
     names = fields or ("file",)
-    field = next((name for name in names if name in form), names[0])
-    upload = form.get(field)
-    if upload is None:
-        raise InvalidRequest(f"The field {field} is missing.", param=field, code="missing_file")
-    if isinstance(upload, str):
+    files = [pair for pair in form.multi_items() if isinstance(pair[1], UploadFile)]
+    full = [(name, file) for name, file in files if isinstance(file, UploadFile) and file.size]
+    if len(full) > 1:
         raise InvalidRequest(
-            f"The field {field} is text; expected a file part, that is one with a filename.",
-            param=field,
+            f"Too many files: there is one in each of {_named(name for name, _ in full)}; "
+            f"expected one, in the field {names[0]}.",
+            param=names[0],
         )
-    if not upload.size:
+    if not full and any(name in (*names, "") for name, _ in files):
         raise InvalidAudio("The file is empty (0 bytes).", code="audio_too_short")
+    if not full:
+        raise InvalidRequest(
+            f"The field {names[0]} is missing, which holds the recording; the form has "
+            f"{_named(form) or 'no fields'}.",
+            param=names[0],
+            code="missing_file",
+        )
+    name, upload = full[0]
+    if name not in (*names, ""):
+        raise InvalidRequest(
+            f"There is a file in the field {_named([name])}; expected the recording in the field "
+            f"{names[0]}.",
+            param=names[0],
+            code="missing_file",
+        )
+    _check_bytes(upload, names[0])
     return upload
 
 
-async def _parse_json(chunks: AsyncIterator[bytes], spool_dir: str | None) -> FormData:
-    """The fields of a JSON body, and its `input_audio` as the file."""
-    body = JsonBody(MAX_TEXT_BYTES)
-    spool = _new_spool(spool_dir)
-    upload = UploadFile(cast(BinaryIO, spool), size=0, filename="input_audio")
+def _named(names: Iterable[str]) -> str:
+    """At most ten names of fields, each once, for a message."""
+    shown = [repr(name[:40]) for name in dict.fromkeys(names)]
+    return ", ".join([*shown[:10], *(["…"] if len(shown) > 10 else [])])
+
+
+def _check_bytes(upload: UploadFile, field: str) -> None:
+    """Raises InvalidRequest when `upload` is text that stands for a recording elsewhere."""
+    beginning = upload.file.read(_BEGINNING)
+    upload.file.seek(0)
+    if _URL.match(beginning):
+        found = "a URL, and none is fetched"
+    elif _BASE64.fullmatch(beginning):
+        found = "text, such as base64"
+    else:
+        return
+    raise InvalidRequest(
+        f"The field {field} is {found}; expected the bytes of the recording.",
+        param=field,
+        code="invalid_audio",
+    )
+
+
+async def _first_of_json(chunks: AsyncIterator[bytes], media_type: str) -> bytes:
+    """The first bytes of a JSON body; raises UnsupportedMediaType for another body."""
+    if is_json_type(media_type):
+        return b""
+    first = await anext(chunks, b"") if media_type in _UNTYPED else b""
+    if not looks_like_json(first):
+        raise UnsupportedMediaType(
+            "Expected a multipart/form-data body with the fields file and model, or "
+            f"application/json with input_audio, got {media_type[:100] or 'no content type'}."
+        )
+    return first
+
+
+async def _read_form(
+    chunks: AsyncIterator[bytes], content_type: str, spool_dir: str | None
+) -> FormData:
+    reader = FormReader(content_type, partial(_new_spool, spool_dir))
     try:
+        async for chunk in chunks:
+            await reader.feed(chunk)
+        return await reader.finish()
+    except BaseException:
+        reader.close()
+        raise
+
+
+async def _read_json(
+    first: bytes, chunks: AsyncIterator[bytes], charset: str, spool_dir: str | None
+) -> FormData:
+    """The fields of a JSON body, and its `input_audio` as the file."""
+    body = JsonBody(MAX_TEXT_BYTES, charset)
+    upload = UploadFile(_new_spool(spool_dir), size=0, filename="input_audio")
+    try:
+        await upload.write(body.feed(first))
         async for chunk in chunks:
             await upload.write(body.feed(chunk))
         rest, fields = body.finish()
         await upload.write(rest)
         await upload.seek(0)
     except BaseException:
-        spool.close()
+        upload.file.close()
         raise
     return FormData([*fields, ("file", upload)])
 
 
-class _FormParser(MultiPartParser):
-    """Bounds the text fields together, which the parser keeps in memory, insists on the end, and
-    keeps the file in a folder of our choice."""
-
-    def __init__(self, spool_dir: str | None, *args: Any, **limits: Any) -> None:
-        super().__init__(*args, **limits)
-        self._spool_dir = spool_dir
-        self._text_bytes = 0
-        self._ended = False
-
-    def on_headers_finished(self) -> None:
-        super().on_headers_finished()
-        if (upload := self._current_part.file) is not None:
-            upload.file.close()
-            spool = _new_spool(self._spool_dir)
-            upload.file = cast(BinaryIO, spool)
-            self._files_to_close_on_error[-1] = spool
-
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        super().on_part_data(data, start, end)
-        if self._current_part.file is None:
-            self._text_bytes += end - start
-            if self._text_bytes > MAX_TEXT_BYTES:
-                raise MultiPartException(f"The text fields exceed {MAX_TEXT_BYTES} bytes together.")
-
-    def on_end(self) -> None:
-        self._ended = True
-
-    async def parse(self) -> FormData:
-        try:
-            form = await super().parse()
-            if not self._ended:
-                raise MultiPartException("It ends before its final boundary.")
-        except BaseException:
-            for file in self._files_to_close_on_error:
-                file.close()
-            raise
-        return form
-
-
-def _new_spool(spool_dir: str | None) -> SpooledTemporaryFile[bytes]:
-    return SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=spool_dir)
+def _new_spool(spool_dir: str | None) -> BinaryIO:
+    return cast(BinaryIO, SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=spool_dir))
 
 
 async def _counted(request: Request, max_bytes: int, timeout: float) -> AsyncGenerator[bytes]:

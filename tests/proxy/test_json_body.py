@@ -74,50 +74,149 @@ def test_fields_become_those_of_a_form() -> None:
     ]
 
 
+LONG_DATA = b"A" * 100_000
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "said"),
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(b"{", id="cut"),
-        pytest.param(b"[" * 100_000, id="deep"),
-        pytest.param(b"[]", id="no object"),
-        pytest.param(b"{}", id="no recording"),
-        pytest.param(b'{"input_audio": "UklG"}', id="recording as text"),
-        pytest.param(b'{"input_audio": {"data": 1}}', id="data a number"),
-        pytest.param(b'{"input_audio": {"data": "!!!!"}}', id="no base64"),
-        pytest.param(b'{"input_audio": {"data": "AAAAA"}}', id="impossible length"),
-        pytest.param(b'{"input_audio": {"data": "' + b"A" * 100_000, id="cut in the recording"),
+        pytest.param(b"", "is empty", id="nothing"),
+        pytest.param(b"\n ", "is empty", id="space"),
+        pytest.param(b"{", "at byte 1: Expecting property name", id="cut"),
+        pytest.param(b'{"a": 1,\n"b" 2}', "at byte 13: Expecting ':' delimiter", id="no colon"),
+        pytest.param(b'{"a": "x', "at byte 6: Unterminated string", id="cut in a string"),
+        pytest.param(b"[" * 100_000, "nested too deeply", id="deep"),
+        pytest.param(b"[]", "is a JSON array", id="array"),
+        pytest.param(b'"UklG"', "is a JSON string", id="string"),
+        pytest.param(b"null", "is null", id="null"),
+        pytest.param(b"{}", '{"input_audio": {"data"', id="no recording"),
+        pytest.param(b'{"file": "UklG"}', '{"input_audio": {"data"', id="recording as file"),
+        pytest.param(b'{"input_audio": "UklG"}', '{"data": BASE64', id="recording as text"),
+        pytest.param(b'{"input_audio": {"data": 1}}', '{"data": BASE64', id="data a number"),
+        pytest.param(b'{"input_audio": {"data": "!!!!"}}', "no base64", id="no base64"),
         pytest.param(
-            b'{"input_audio": {"data": "' + b"!" * 100_000 + b'"}}', id="long and no base64"
+            b'{"input_audio": {"data": "https://a.example/b.wav"}}', "none is fetched", id="URL"
+        ),
+        pytest.param(b'{"input_audio": {"data": "AAAAA"}}', "no base64", id="impossible length"),
+        pytest.param(
+            b'{"input_audio": {"data": "' + LONG_DATA, "Unterminated", id="cut in the recording"
         ),
         pytest.param(
-            b'{"input_audio": {"data": "' + "é".encode() * 100_000 + b'"}}', id="no ASCII"
+            b'{"input_audio": {"data": "' + LONG_DATA + b'"} "x": 1}',
+            "at byte 100029: Expecting ',' delimiter",
+            id="after the recording",
         ),
-        pytest.param(b'{"input_audio": {"data": "\\ud800"}}', id="half a character"),
         pytest.param(
-            b'{"input_audio": {"data": "\\ud800' + b"A" * 100_000 + b'"}}',
+            b'{"input_audio": {"data": "' + b"!" * 100_000 + b'"}}',
+            "no base64",
+            id="long and no base64",
+        ),
+        pytest.param(
+            b'{"input_audio": {"data": "' + "é".encode() * 100_000 + b'"}}',
+            "no base64",
+            id="no ASCII",
+        ),
+        pytest.param(
+            b'{"input_audio": {"data": "\\ud800' + LONG_DATA + b'"}}',
+            "no base64",
             id="half a character in the recording",
         ),
         pytest.param(
-            b'{"a": "%s", "input_audio": {"data": "%s"}}' % (b"A" * 100_000, b"A" * 100_000),
+            b'{"a": "%s", "input_audio": {"data": "%s"}}' % (LONG_DATA, LONG_DATA),
+            "Only one string",
             id="two long strings",
         ),
         pytest.param(
-            b'{"a": "%s", "input_audio": {"data": "AAAA"}}' % (b"A" * 100_000),
+            b'{"a": "%s", "input_audio": {"data": "AAAA"}}' % LONG_DATA,
+            "Only input_audio.data",
             id="another long string",
         ),
-        pytest.param(b'{"a": "\xff", "input_audio": {"data": ""}}', id="no UTF-8"),
-        pytest.param(b'{"a": %s}' % (b"1" * 10_000), id="endless number"),
-        pytest.param(b" " * 1_000_001, id="too much around it"),
-        pytest.param(b'{"input_audio": {"data": ""}}\\', id="something after it"),
+        pytest.param(
+            b'{"a": "\xff", "input_audio": {"data": ""}}',
+            "not valid UTF-8 at byte 7 (0xff); send UTF-8 or declare",
+            id="no UTF-8",
+        ),
+        pytest.param(
+            b'{"input_audio": {"data": "%s"}, "a": "\xe9"}' % LONG_DATA,
+            "at byte 100036 (0xe9)",
+            id="no UTF-8 after the recording",
+        ),
+        pytest.param(
+            '{"input_audio": {"data": ""}}'.encode("utf-16"), "cannot be utf-16", id="UTF-16"
+        ),
+        pytest.param(
+            '{"input_audio": {"data": ""}}'.encode("utf-16-be"),
+            "cannot be utf-16-be",
+            id="UTF-16 without a mark",
+        ),
+        pytest.param(b'{"a": %s}' % (b"1" * 10_000), "too many digits", id="endless number"),
+        pytest.param(b'{"temperature": NaN}', "temperature: NaN", id="NaN"),
+        pytest.param(b'{"a": [{"b": -Infinity}]}', "a: -Infinity", id="infinity"),
+        pytest.param(b" " * 1_000_001, "exceed 1000000 bytes", id="too much around it"),
+        pytest.param(
+            b'{"input_audio": {"data": ""}}\\', "at byte 29: Extra data", id="something after it"
+        ),
     ],
 )
 @pytest.mark.parametrize("step", [7, 65_536])
-def test_what_is_no_such_body_is_refused(step: int, text: bytes) -> None:
-    """Every other body is an InvalidRequest that names the field."""
+def test_what_is_no_such_body_is_refused(step: int, text: bytes, said: str) -> None:
+    """The message tells what is wrong and where, also behind a recording that was taken out."""
     with pytest.raises(InvalidRequest) as raised:
         parse(text, step)
-    assert raised.value.param == "input_audio"
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "charset", "model"),
+    [
+        pytest.param(b'\xef\xbb\xbf{"model": "\xc3\xa9", %s}', "", "é", id="byte order mark"),
+        pytest.param(b'{"model": "\xe9", %s}', "iso-8859-1", "é", id="latin-1"),
+        pytest.param(b'{"model": "\x93", %s}', "Windows-1252", "“", id="windows"),
+        pytest.param(b'{"model": "\xc3\xa9", %s}', "utf8", "é", id="UTF-8 by another name"),
+        pytest.param(b'{"model": "\xc3\xa9", %s}', "us-ascii", "é", id="more than ASCII"),
+        pytest.param(b'{"model": "\xc3\xa9", %s}', "utf-16", "é", id="not what is declared"),
+        pytest.param(b'{"model": "\xc3\xa9", %s}', "x-unknown", "é", id="unknown charset"),
+        pytest.param(b'{"model": "a\\ud83d b", %s}', "", "a b", id="half a character"),
+        pytest.param(b'{"model": "\\ud83d\\ude00", %s}', "", "\U0001f600", id="both halves"),
+        pytest.param(b'{"model": "\xed\xa0\xbdb", %s}', "", "b", id="raw half"),
+        pytest.param(b'{"model": "a\nb\tc\x01", %s}', "", "a\nb\tc\x01", id="raw line end"),
+    ],
+)
+@pytest.mark.parametrize("size", [9, 60_000], ids=["short", "long"])
+@pytest.mark.parametrize("step", [1, 65_536])
+def test_json_as_clients_write_it(
+    step: int, size: int, text: bytes, charset: str, model: str
+) -> None:
+    """Any charset that keeps ASCII, halves of characters, and raw control characters."""
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    recording = b'"input_audio": {"data": "%s"}' % base64_of(data).encode()
+    parser = JsonBody(1_000_000, charset)
+    body_text = text % recording
+    found = b"".join(
+        parser.feed(body_text[at : at + step]) for at in range(0, len(body_text), step)
+    )
+    rest, fields = parser.finish()
+    assert (found + rest, fields) == (data, [("model", model)])
+
+
+@pytest.mark.parametrize("charset", ["shift_jis", "gbk", "cp037", "utf-16"])
+def test_a_charset_without_plain_ascii_is_told(charset: str) -> None:
+    """A quote is found in the bytes, which such a charset does not allow."""
+    with pytest.raises(InvalidRequest, match="send UTF-8"):
+        parser = JsonBody(1_000_000, charset)
+        parser.feed('{"model": "x", "input_audio": {"data": ""}}'.encode(charset))
+        parser.finish()
+
+
+@pytest.mark.parametrize("size", [300, 100_000], ids=["short", "long"])
+def test_url_safe_base64_is_taken(size: int) -> None:
+    """Also with line ends that were written as they are."""
+    data = bytes([251, 255, 254]) * (size // 3)
+    digits = base64.urlsafe_b64encode(data)
+    assert b"-" in digits and b"_" in digits
+    lines = b"\r\n".join(digits[at : at + 76] for at in range(0, len(digits), 76))
+    audio, _ = parse(b'{"input_audio": {"data": "%s"}}' % lines, 1000)
+    assert audio == data
 
 
 @pytest.mark.parametrize("response_format", ["json", "diarized_json"])

@@ -6,9 +6,11 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.requests import Request
 
-from vibevoice_proxy.errors import InvalidRequest
+from vibevoice_proxy.errors import InvalidRequest, UnsupportedMediaType
+from vibevoice_proxy.json_text import looks_like_json, parse_body
 from vibevoice_proxy.speech.formats import FASTEST, RESPONSE_FORMATS, SLOWEST
-from vibevoice_proxy.upload import receive_body
+from vibevoice_proxy.upload import media_type_of, receive_body
+from vibevoice_proxy.values import is_given, is_number_given, plain
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Room for a voice sample of 10 MiB in base64."""
@@ -20,6 +22,14 @@ MAX_SPEAKERS = 4
 MAX_NAME = 200
 """Characters of the name of a model, a voice or a speaker."""
 
+_EXPECTED = "the fields model, input and voice"
+_SPOKEN = ("input", "instructions")
+"""Texts that may be any word."""
+_NUMBERS = ("speed", "cfg_scale", "steps", "seed")
+_NAMES = ("response_format", "stream_format")
+"""Fields that hold names of ours, which are taken in any case."""
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
@@ -30,7 +40,8 @@ class VoiceId(BaseModel):
 
 
 class SpeechOptions(BaseModel):
-    """The JSON body. Keys that are not here are ignored; null means the default."""
+    """The JSON body. Keys that are not here are ignored; null means the default, and so does what
+    clients write in its place."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
@@ -64,10 +75,14 @@ class SpeechOptions(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: item for key, item in value.items() if item is not None}
-        return value
+    def _drop_what_is_not_given(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        given = {key: item for key, item in value.items() if _is_given(key, item)}
+        for name in (*_NAMES, "model", "voice"):
+            if isinstance(text := given.get(name), str):
+                given[name] = plain(text).lower() if name in _NAMES else text.strip()
+        return given
 
     @property
     def voice_name(self) -> str:
@@ -81,19 +96,20 @@ class SpeechOptions(BaseModel):
         """The options in the body of `request`; `timeout`: seconds that the client may pause.
 
         Raises UploadTooLarge, RequestTimeout, RequestValidationError for a wrong or missing field,
-        InvalidRequest for what is no JSON and for a text of more than `max_chars` characters or
-        none.
+        UnsupportedMediaType for a form, InvalidRequest for what is no JSON object and for a text of
+        more than `max_chars` characters or none.
         """
+        most = MAX_BODY_BYTES if is_large(request) else LARGE_BODY_BYTES
+        body = await receive_body(request, most, timeout=timeout)
+        content_type = request.headers.get("content-type", "")
+        media_type = media_type_of(content_type)
+        if media_type in _FORMS and not looks_like_json(body):
+            raise UnsupportedMediaType(
+                f"Expected an application/json body with {_EXPECTED}, got {media_type}."
+            )
         try:
-            most = MAX_BODY_BYTES if is_large(request) else LARGE_BODY_BYTES
-            body = await receive_body(request, most, timeout=timeout)
-            options = cls.model_validate_json(body)
+            options = cls.model_validate(parse_body(body, content_type, _EXPECTED))
         except ValidationError as error:
-            if error.errors()[0]["type"] == "json_invalid":
-                raise InvalidRequest(
-                    "Expected a JSON object with the fields model, input and voice.",
-                    code="invalid_json",
-                ) from error
             raise RequestValidationError(_located(error)) from error
         if not options.input.strip():
             raise InvalidRequest("The input is empty.", param="input")
@@ -104,6 +120,12 @@ class SpeechOptions(BaseModel):
                 code="string_above_max_length",
             )
         return options
+
+
+def _is_given(key: str, item: Any) -> bool:
+    if not isinstance(item, str) or key in _SPOKEN:
+        return item is not None
+    return is_number_given(item) if key in _NUMBERS else is_given(item)
 
 
 def is_large(request: Request) -> bool:

@@ -44,7 +44,9 @@ _WORDS = (
 _IS_GIVEN = {
     "language": is_language_given,
     "languages": is_language_given,
-    "temperature": is_number_given,
+    **dict.fromkeys(
+        ("temperature", "max_line_width", "max_line_count", "max_cue_seconds"), is_number_given
+    ),
 }
 _WRITTEN_PLAIN = "hotwords"
 """vLLM's field, which has no brackets there."""

@@ -17,7 +17,13 @@ from starlette.requests import Request
 from vibevoice_core.errors import AudioTooLong
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.decoder import AudioDecoder
-from vibevoice_proxy.errors import InvalidAudio, InvalidRequest, ModelNotFound, UpstreamError
+from vibevoice_proxy.errors import (
+    InvalidAudio,
+    InvalidRequest,
+    ModelNotFound,
+    UpstreamError,
+    storage_errors,
+)
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import Recognizer, assemble
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
@@ -163,7 +169,8 @@ class TranscriptionService:
 
         def new_file() -> BinaryIO:
             # On Linux it never has a name (O_TMPFILE): nothing is left when the process is killed.
-            file = tempfile.TemporaryFile(buffering=0, dir=settings.spool_dir or None)
+            with storage_errors():
+                file = tempfile.TemporaryFile(buffering=0, dir=settings.spool_dir or None)
             return cast(BinaryIO, files.enter_context(file))
 
         def consume(blocks: Iterator[NDArray[np.int16]]) -> Recording:

@@ -1,0 +1,80 @@
+"""The HTTP server of the process, from its sockets to its end."""
+
+import asyncio
+import logging
+import socket
+import sys
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from vibevoice_proxy.http_protocol import HttpProtocol
+from vibevoice_proxy.listening import BACKLOG, open_sockets, url_of
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.stopping import REST_SECONDS, Stopping
+
+STARTUP_FAILURE = 3
+"""Exit code when the application cannot start."""
+POLL_SECONDS = 0.05
+
+logger = logging.getLogger(__name__)
+
+
+def serve(app: ASGIApp, settings: Settings) -> None:
+    """Serve `app` until told to stop (SIGTERM, SIGINT). Ends the process when it cannot listen."""
+    try:
+        sockets = open_sockets(settings.api_host, settings.api_port)
+    except ValueError as error:
+        sys.exit(f"Invalid settings: {error}")
+    stopping = Stopping(app)
+    config = uvicorn.Config(
+        stopping,
+        http=HttpProtocol,
+        log_config=None,
+        access_log=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=settings.shutdown_grace,
+    )
+    server = _Server(config, stopping, settings.shutdown_grace)
+    try:
+        server.run(sockets)
+    except KeyboardInterrupt:
+        pass  # Ctrl-C, raised again by uvicorn after a stop in order
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+class _Server(uvicorn.Server):
+    """Answers until all that was in flight is done. uvicorn alone refuses connections at once, and
+    gives a plain 500 to who is cut off."""
+
+    def __init__(self, config: uvicorn.Config, stopping: Stopping, grace: float) -> None:
+        """`grace`: seconds for what is in flight."""
+        super().__init__(config)
+        self._stopping = stopping
+        self._grace = grace
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            logger.info("running on %s", url_of(listener))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._grace
+        self._stopping.begin()
+        logger.info("told to stop with %d requests in flight", self._stopping.in_flight)
+        await self._wait(end)
+        if self._stopping.in_flight and not self.force_exit:
+            logger.warning("cutting off %d requests", self._stopping.in_flight)
+            self._stopping.cut()
+            await self._wait(clock() + REST_SECONDS + 1)
+        # what is left for uvicorn is to empty the buffers of connections
+        self.config.timeout_graceful_shutdown = max(1, int(end - clock()))
+        await super().shutdown(sockets)
+
+    async def _wait(self, end: float) -> None:
+        """Until nothing is in flight, at most until `end` on the loop's clock."""
+        clock = asyncio.get_running_loop().time
+        while self._stopping.in_flight and clock() < end and not self.force_exit:
+            await asyncio.sleep(POLL_SECONDS)
