@@ -202,9 +202,9 @@ def test_a_recording_in_another_field_is_told(
 
 def test_a_form_without_a_recording_tells_what_it_has(http: httpx2.Client) -> None:
     """A typing error in a name is seen at once."""
-    said = message(send(http, form(part(named("modle"), "x"), part(named("language"), "en"))))
+    said = message(send(http, form(part(named("sprache"), "x"), part(named("language"), "en"))))
     assert "file is missing" in said
-    assert "'modle', 'language'" in said
+    assert "'sprache', 'language'" in said
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,43 @@ def test_open_webui_may_send_json(
     assert "extra info: Ann, Bob" in fake_engine.requests[0]["messages"][1]["content"][1]["text"]
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        *("text/json", "application/vnd.api+json", "Application/JSON;charset=utf-8"),
+        *("text/plain", "application/x-www-form-urlencoded", ""),
+    ],
+)
+def test_json_under_any_type(content_type: str, http: httpx2.Client) -> None:
+    """`curl -d` calls it a form, and fetch plain text; what begins like an object is one."""
+    content = b"\n " + json.dumps(body(base64_of(SPEECH))).encode()
+    headers = {"content-type": content_type} if content_type else {}
+    answer = http.post(TRANSCRIPTIONS, content=content, headers=headers)
+    assert (answer.status_code, answer.json()["text"]) == (200, "Good morning. Hello.")
+
+
+@pytest.mark.parametrize(
+    ("charset", "prompt"),
+    [
+        pytest.param("", b"Zo\xc3\xab \\ud83d", id="half a character"),
+        pytest.param("; charset=iso-8859-1", b"Zo\xeb", id="latin-1"),
+        pytest.param("", b"Zo\xc3\xab\n", id="raw line end"),
+    ],
+)
+def test_the_prompt_of_a_json_body_reaches_the_engine(
+    charset: str, prompt: bytes, http: httpx2.Client, fake_engine: FakeEngine
+) -> None:
+    """In its charset, without what no text can hold."""
+    content = b'{"prompt": "%s", "input_audio": {"data": "%s"}}' % (
+        prompt,
+        base64_of(SPEECH).encode(),
+    )
+    headers = {"content-type": f"application/json{charset}"}
+    assert http.post(TRANSCRIPTIONS, content=content, headers=headers).status_code == 200
+    text = fake_engine.requests[0]["messages"][1]["content"][1]["text"]
+    assert "extra info: Zoë\n" in text
+
+
 def test_a_json_body_may_ask_for_a_stream(http: httpx2.Client) -> None:
     """true is true, and the data may be a data URL."""
     url = "data:audio/wav;base64," + base64_of(SPEECH)
