@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import groupby
 
-from vibevoice_tts.speech_model import Samples, SpeechRejected, Turn
+from vibevoice_tts.speech_model import Samples, Turn
 from vibevoice_tts.text import clean, count_words, split_text, weight
 
-_SPEAKER_LINE = re.compile(r"[ \t]*(Speaker[ \t]+\d{1,2})[ \t]*:[ \t]*", re.IGNORECASE)
+_SPEAKER = r"Speaker[ \t_-]*\d{1,2}"
+"""How a script without the field `speakers` names them; `SPEAKER_01` is what diarization writes."""
+_BEFORE = r"(?:[ \t]|[-*+>][ \t]|\#{1,6}[ \t])*(?:\*{1,3}|__?|\[)*[ \t]*"
+_AFTER = r"[ \t]*(?:\*{1,3}|__?|\])*[ \t]*[:：][ \t]*(?:\*{1,3}|__?)?[ \t]*"
+"""What language models write around a label: emphasis, brackets, list and quotation marks."""
 
 Passage = tuple[Turn, ...]
 """What one request to a model says."""
@@ -36,22 +40,20 @@ def read_script(
 ) -> tuple[Turn, ...]:
     """The turns of `text`, cleaned; those without a word are left out.
 
-    With `speakers` (name → voice) a line `name: …` belongs to that speaker. Without, a text that
-    starts with `Speaker N:` is a script whose first speaker has `voice` and the others the next of
-    `voices`. Lines without a name continue the turn before; before the first turn they are in
-    `voice`.
-
-    Raises:
-        SpeechRejected: nothing is left to say.
+    With `speakers` (name → voice) a line `name: …` belongs to that speaker. Without, a text with
+    lines that begin with `Speaker N:`, also as `**Speaker N:**` or `[Speaker N]:`, is a script
+    whose first speaker has `voice` and the others the next of `voices`. Lines without a name
+    continue the turn before; before the first turn they are in `voice`. A text without words has no
+    turns.
     """
     if speakers:
         names = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
-        pattern = re.compile(rf"[ \t]*({names})[ \t]*:[ \t]*", re.IGNORECASE)
+        pattern = _label(names)
         cast = {_key(name): chosen for name, chosen in speakers.items()}
-    elif _SPEAKER_LINE.match(text.lstrip()):
-        pattern, cast = _SPEAKER_LINE, {}
     else:
-        pattern, cast = None, {}
+        pattern, cast = _label(_SPEAKER), {}
+        if not any(map(pattern.match, text.splitlines())):
+            pattern = None
     turns: list[Turn] = []
     spoken: list[tuple[str, list[str]]] = [(voice, [])]
     for line in text.splitlines() if pattern else [text]:
@@ -65,8 +67,6 @@ def read_script(
     for chosen, lines in spoken:
         if said := clean("\n".join(lines)):
             turns.append(Turn(said, chosen))
-    if not turns:
-        raise SpeechRejected("There is nothing to say in it: expected at least one word or number.")
     return tuple(turns)
 
 
@@ -100,6 +100,11 @@ def _merge(turns: list[Turn]) -> Passage:
         Turn(" ".join(turn.text for turn in group), voice)
         for voice, group in groupby(turns, key=lambda turn: turn.voice)
     )
+
+
+def _label(names: str) -> re.Pattern[str]:
+    """What begins a line of one of `names`, a regular expression."""
+    return re.compile(rf"\ufeff?{_BEFORE}({names}){_AFTER}", re.IGNORECASE)
 
 
 def _key(name: str) -> str:

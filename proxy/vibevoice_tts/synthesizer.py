@@ -16,8 +16,8 @@ from vibevoice_tts.speech_model import (
     Prepared,
     Samples,
     SpeechError,
-    SpeechRejected,
     SpeechRequest,
+    Turn,
 )
 from vibevoice_tts.trimming import PassageAudio
 from vibevoice_tts.voices import VoiceTable
@@ -47,7 +47,7 @@ class Plan:
     info: ModelInfo
     """The model that speaks it."""
     passages: list[Passage]
-    """In order, with the voices found."""
+    """In order, with the voices found; none for a text without words."""
 
 
 class Synthesizer:
@@ -122,7 +122,7 @@ class Synthesizer:
         """Cut a script into passages and find its voices.
 
         Raises:
-            SpeechRejected: nothing to say, an unknown voice, too many speakers, no cloning.
+            SpeechRejected: an unknown voice, or no cloning.
             WorkerUnavailable: the model was never loaded, so that its voices are unknown.
         """
         info = self.info
@@ -136,12 +136,9 @@ class Synthesizer:
             return name if name in script.samples else table.find(name)
 
         speakers = script.speakers and {name: find(v) for name, v in script.speakers.items()}
+        most = self._worker.config.card.max_speakers
         turns = read_script(script.text, find(script.voice), speakers, info.voices)
-        count, most = len({turn.voice for turn in turns}), self._worker.config.card.max_speakers
-        if count > most:
-            raise SpeechRejected(
-                f"The script has {count} voices; {self.name} speaks with at most {most}."
-            )
+        turns = _with_voices(turns, most)
         return Plan(info, split_turns(turns, self._passage_chars))
 
     async def speak(self, script: Script, plan: Plan) -> AsyncGenerator[Prepared | Samples | End]:
@@ -225,3 +222,10 @@ class Synthesizer:
         yield passage.finish()
         if end:
             yield end
+
+
+def _with_voices(turns: tuple[Turn, ...], most: int) -> tuple[Turn, ...]:
+    """`turns` in at most `most` voices: further ones are spoken by the first ones, in turn."""
+    voices = list(dict.fromkeys(turn.voice for turn in turns))
+    instead = {voice: voices[number % most] for number, voice in enumerate(voices)}
+    return tuple(replace(turn, voice=instead[turn.voice]) for turn in turns)

@@ -1,5 +1,6 @@
 """Text to be spoken: cleaned of what cannot be read aloud, and cut at the ends of sentences."""
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -31,6 +32,14 @@ _LONGEST_ABBREVIATION = 12
 _FENCE = re.compile(r"^(```|~~~).*?(?:^\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
 _IMAGE = re.compile(r"!\[([^\[\]]{0,500})\]\([^()\s]{0,2000}(?:[ \t][^()]{0,500})?\)")
 _LINK = re.compile(r"\[([^\[\]]{0,500})\]\([^()]{0,2000}(?:\([^()]{0,500}\)[^()]{0,500})?\)")
+_THOUGHTS = re.compile(
+    r"<(think|thinking|reasoning|script|style)>.*?</\1>|\A\s*<(?:think|thinking|reasoning)>.*\Z",
+    re.DOTALL | re.IGNORECASE,
+)
+"""What a model wrote for itself, and what is no text; reasoning that was cut off has no end."""
+_QUOTES = str.maketrans({**dict.fromkeys("‘’‚‛", "'"), **dict.fromkeys("“”„‟", '"')})
+"""The models were trained with the marks of ASCII: Microsoft's demos map these in the same way
+(`demo/realtime_model_inference_from_file.py`)."""
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,2000}>|<!--[^<>]{0,2000}-->")
 _URL = re.compile(
     r"""\b(?:https?|ftp)://(?:www\.)?([^\s/?#:@<>"')\]]+)[^\s<>"')\]]*|\bwww\.([^\s/?#]+)\S*"""
@@ -57,7 +66,9 @@ def clean(text: str) -> str:
     lines only where they end a thought (a heading, a list item, a paragraph).
     """
     text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    text = html.unescape(text).replace("\r", " ").translate(_QUOTES)
     text = strip_control_tokens(text)
+    text = _THOUGHTS.sub(" ", text)
     text = _FENCE.sub("\n\n", text)
     text = _IMAGE.sub(r"\1", text)
     text = _LINK.sub(r"\1", text)

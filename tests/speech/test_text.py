@@ -3,7 +3,7 @@
 import pytest
 
 from vibevoice_tts.script import read_script, split_turns
-from vibevoice_tts.speech_model import SpeechRejected, Turn
+from vibevoice_tts.speech_model import Turn
 from vibevoice_tts.text import clean, count_words, sentences, split_text, weight
 
 VOICES = ("anna", "ben", "carl")
@@ -117,10 +117,59 @@ def test_named_speakers_have_their_voices() -> None:
     )
 
 
-def test_nothing_to_say_is_refused() -> None:
-    """A text of emoji and punctuation is the client's mistake."""
-    with pytest.raises(SpeechRejected, match="at least one word"):
-        read_script("😀 ... <|im_end|>", "anna", None, VOICES)
+def test_a_text_without_words_has_no_turns() -> None:
+    """Emoji, punctuation and control tokens are nothing to say."""
+    assert read_script("😀 ... <|im_end|>", "anna", None, VOICES) == ()
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "Speaker {}:", "**Speaker {}:**", "**Speaker {}**:", "__Speaker {}:__", "[Speaker {}]:",
+        "Speaker {}：", "- Speaker {}:", "> Speaker {}:", "### Speaker {}:", "  speaker {} : ",
+        "SPEAKER_0{}:", "*Speaker {}*:", "- **Speaker {}:**",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("before", ["", "\ufeff", "\n\n"], ids=["", "bom", "blank-lines"])
+def test_labels_in_every_form_are_not_spoken(before: str, label: str) -> None:
+    """As language models write them: two voices, and only what they say."""
+    text = f"{before}{label.format(1)} Good morning.\n{label.format(2)} Hello."
+    turns = read_script(text, "anna", None, VOICES)
+    assert [turn.text for turn in turns] == ["Good morning.", "Hello."]
+    assert turns[0].voice == "anna"
+    assert turns[1].voice in set(VOICES) - {"anna"}
+
+
+def test_a_title_before_a_script_is_read_first() -> None:
+    """In the voice of the request."""
+    turns = read_script("A Morning\nSpeaker 1: Hello.", "anna", None, VOICES)
+    assert " ".join(turn.text for turn in turns) == "A Morning Hello."
+    assert {turn.voice for turn in turns} == {"anna"}
+
+
+@pytest.mark.parametrize(
+    "line", ["Note: this is no label.", "The speaker 1: odd.", "10:30 is late."]
+)
+def test_other_colons_are_text(line: str) -> None:
+    """Nothing of them is lost."""
+    (turn,) = read_script(line, "anna", None, VOICES)
+    assert turn.text == line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("It’s ‘here’, she said: “yes”.", "It's 'here', she said: \"yes\"."),
+        ("Tom &amp; Jerry&nbsp;&mdash; isn&#39;t it?", "Tom & Jerry — isn't it?"),
+        ("<think>The user wants a plan.</think>The answer is 42.", "The answer is 42."),
+        ("<think>Never ends.", ""),
+        ("A <script>alert(1)</script> word.", "A word."),
+    ],
+    ids=["quotes", "entities", "reasoning", "cut-off-reasoning", "script"],
+)
+def test_marks_entities_and_reasoning(text: str, said: str) -> None:
+    """What a person would read aloud, with the marks that the models were trained on."""
+    assert clean(text) == said
 
 
 def test_turns_are_packed_into_passages() -> None:

@@ -19,6 +19,8 @@ from vibevoice_tts import End, Plan, Prepared, Samples, Script, Synthesizer, wor
 
 ENCODE_SECONDS = 1.0
 """Most audio that is encoded in one go, so that a long chunk neither waits nor blocks."""
+SILENCE_SECONDS = 0.2
+"""Of a text without a letter or digit."""
 CACHE, CACHE_SECONDS, WARNING = HEADERS = (
     "x-vibevoice-voice-cache",
     "x-vibevoice-voice-seconds",
@@ -113,8 +115,13 @@ class Delivery:
         return await to_thread.run_sync(step, *samples, limiter=self._encoders)
 
     async def _samples(self) -> AsyncGenerator[Samples]:
-        """The audio of the script, mono float32 at the model's rate."""
+        """The audio of the script, mono float32 at the model's rate; a short silence where it has
+        no words, since callers that read an answer aloud part by part send such parts too."""
         model, rate = self._synthesizer.name, self._plan.info.sample_rate
+        if not self._plan.passages:
+            self._seconds = SILENCE_SECONDS
+            yield np.zeros(round(SILENCE_SECONDS * rate), np.float32)
+            return
         passage_seconds = 0.0
         with speech_errors():
             async with aclosing(self._synthesizer.speak(self._script, self._plan)) as events:

@@ -101,7 +101,8 @@ class VoiceStore:
         with self._lock:
             for voice in self.voices():
                 if voice.id == voice_id:
-                    voice.path.unlink(missing_ok=True)
+                    with storage_errors():
+                        voice.path.unlink(missing_ok=True)
                     return True
         return False
 
