@@ -320,3 +320,24 @@ async def test_more_requests_than_may_wait_are_refused() -> None:
         assert await anext(third) is not None
         assert synthesizer.waiting == 1
     assert synthesizer.waiting == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "voices", "expected"),
+    [
+        pytest.param("realtime", ("anna", "ben"), ["anna"], id="one-voice"),
+        pytest.param("longform", tuple("abcdef"), ["a", "b", "c", "d", "a", "b"], id="four-voices"),
+    ],
+)
+def test_more_speakers_than_voices_take_them_in_turn(
+    kind: str, voices: tuple[str, ...], expected: list[str]
+) -> None:
+    """A model of one voice reads the whole script in it, without the labels."""
+    worker = ScriptedWorker()
+    worker.config = ModelConfig(kind, capacity=1)
+    worker.info = ModelInfo(24000, voices, {"": voices[0]})
+    text = "\n".join(f"Speaker {number}: Words {number}." for number in range(1, 7))
+    plan = synthesizer_of(worker, passage_chars=1000).plan(Script(text))
+    turns = [turn for passage in plan.passages for turn in passage]
+    assert [turn.voice for turn in turns] == expected
+    assert " ".join(turn.text for turn in turns) == " ".join(f"Words {n}." for n in range(1, 7))
