@@ -30,7 +30,7 @@ IN_MEMORY_BYTES = 2 * 1024 * 1024
 _UNTYPED = ("", "application/x-www-form-urlencoded", "text/plain")
 """Types that clients send when nobody tells them which."""
 _URL = re.compile(rb"\s*(?:[a-z][a-z0-9+.-]{1,20}://|data:[^,]{0,200},)", re.IGNORECASE)
-_BASE64 = re.compile(rb"[A-Za-z0-9+/_=\r\n-]+")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_=\r\n-]{40,}")
 _BEGINNING = 1024
 """Bytes of a file that are looked at."""
 
