@@ -12,6 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vibevoice_proxy.errors import error_body
 
+HALF_CLOSE_SECONDS = 0.03
+"""A client that half-closes does so right after its request; a later end is a hang-up."""
 PROBE_SECONDS = 0.5
 """Between two looks at whether a client that closed its sending side still listens."""
 
@@ -22,12 +24,19 @@ class HttpProtocol(H11Protocol):
     A client that ends its side of a connection after a whole request may still wait for the answer
     (`shutdown(SHUT_WR)`, `nc -N`), or may be gone: TCP tells no difference until something is sent.
     So until the answer begins, an interim response, `100 Continue`, is sent now and then, which
-    clients skip; where nobody listens, the connection breaks and the work is stopped. A client that
-    ends its side in the middle of an answer has hung up.
+    clients skip; where nobody listens, the connection breaks and the work is stopped.
     """
 
+    _last_data = 0.0
+    """When data came last, on the loop's clock."""
+
+    def data_received(self, data: bytes) -> None:
+        self._last_data = self.loop.time()
+        super().data_received(data)
+
     def eof_received(self) -> bool | None:  # type: ignore[override]
-        if self.cycle is None or self.cycle.response_started or self.cycle.more_body:
+        is_late = self.loop.time() - self._last_data > HALF_CLOSE_SECONDS
+        if is_late or self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
             return None
         self.cycle.keep_alive = False
         self.loop.call_later(PROBE_SECONDS, self._probe)

@@ -4,6 +4,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -131,15 +132,19 @@ def test_a_half_closed_connection_is_answered(
     assert TEXT.encode() in answer
 
 
+@pytest.mark.parametrize("at_once", [True, False], ids=["at-once", "later"])
 def test_a_client_that_is_gone_is_told_from_a_half_closed_one(
-    start_proxy: StartProxy, fake_engine: FakeEngine
+    at_once: bool, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """The engine's work ends within a few probes."""
+    """One that leaves right after its request is noticed within some probes, later ones at once."""
     fake_engine.stall_after = 0
     parts = urlsplit(start_proxy())
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as client:
         client.sendall(request("1.1", form()))
-        wait_for(lambda: fake_engine.at_once == 1)
+        if not at_once:
+            wait_for(lambda: fake_engine.at_once == 1)
+            time.sleep(0.1)
+    wait_for(lambda: fake_engine.asked == 1)
     wait_for(lambda: fake_engine.at_once == 0, 5)
 
 
