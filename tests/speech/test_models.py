@@ -178,18 +178,6 @@ def test_two_speakers_share_a_script(
     assert_same(answer, alone(models["tts-1-hd"], turns, 2))
 
 
-def test_one_voice_is_all_that_realtime_has(models_http: httpx2.Client) -> None:
-    """A script of two is refused with the number that was expected."""
-    answer = speak(
-        models_http,
-        model="tts-1",
-        input="Ann: hello there.\nBob: this is a test.",
-        speakers={"Ann": "tiny", "Bob": "small"},
-    )
-    assert answer.status_code == 400
-    assert "at most 1" in answer.json()["error"]["message"]
-
-
 class _Said:
     """The worker's end of a pipe: what was written to it."""
 
