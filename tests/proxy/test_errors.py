@@ -1,5 +1,6 @@
 """Every failure has its status, OpenAI's error body and a request id, and leaks nothing."""
 
+import base64
 import os
 import re
 import socket
@@ -138,7 +139,11 @@ def field(name: str, value: bytes, more: bytes = b"") -> bytes:
     [
         pytest.param(MULTIPART, field("model", b"x") + b"--b--\r\n", 400, "missing", id="no file"),
         pytest.param(
-            MULTIPART, field("file", b"x") + b"--b--\r\n", 400, "is text", id="file as text"
+            MULTIPART,
+            field("file", base64.b64encode(SPEECH)) + b"--b--\r\n",
+            400,
+            "is text",
+            id="file as text",
         ),
         pytest.param(
             MULTIPART,
