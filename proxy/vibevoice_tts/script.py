@@ -1,18 +1,13 @@
 """Who says what: the turns of a script, and the passages in which it is spoken."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import groupby
 
+from vibevoice_tts.labels import Line, read_labels, speaker_key
+from vibevoice_tts.omitted import without_omitted
 from vibevoice_tts.speech_model import Samples, Turn
 from vibevoice_tts.text import clean, count_words, split_text, weight
-
-_SPEAKER = r"Speaker[ \t_-]*\d{1,2}"
-"""How a script without the field `speakers` names them; `SPEAKER_01` is what diarization writes."""
-_BEFORE = r"(?:[ \t]|[-*+>][ \t]|\#{1,6}[ \t])*(?:\*{1,3}|__?|\[)*[ \t]*"
-_AFTER = r"[ \t]*(?:\*{1,3}|__?|\])*[ \t]*[:：][ \t]*(?:\*{1,3}|__?)?[ \t]*"
-"""What language models write around a label: emphasis, brackets, list and quotation marks."""
 
 Passage = tuple[Turn, ...]
 """What one request to a model says."""
@@ -40,34 +35,23 @@ def read_script(
 ) -> tuple[Turn, ...]:
     """The turns of `text`, cleaned; those without a word are left out.
 
-    With `speakers` (name → voice) a line `name: …` belongs to that speaker. Without, a text with
-    lines that begin with `Speaker N:`, also as `**Speaker N:**` or `[Speaker N]:`, is a script
-    whose first speaker has `voice` and the others the next of `voices`. Lines without a name
-    continue the turn before; before the first turn they are in `voice`. A text without words has no
-    turns.
+    The lines of a script belong to the speakers that their labels name (`labels.read_labels`).
+    Those of `speakers` (name → voice) have their voices; of others the first has `voice` and the
+    next have the next of `voices`, and where there are no more, those of the speakers before, in
+    turn. Lines without a label continue the turn before; before the first turn they are in
+    `voice`.
     """
-    if speakers:
-        names = "|".join(re.escape(name) for name in sorted(speakers, key=len, reverse=True))
-        pattern = _label(names)
-        cast = {_key(name): chosen for name, chosen in speakers.items()}
-    else:
-        pattern, cast = _label(_SPEAKER), {}
-        if not any(map(pattern.match, text.splitlines())):
-            pattern = None
-    turns: list[Turn] = []
+    text = without_omitted(text)
+    cast = {speaker_key(name): chosen for name, chosen in (speakers or {}).items()}
     spoken: list[tuple[str, list[str]]] = [(voice, [])]
-    for line in text.splitlines() if pattern else [text]:
-        if pattern and (match := pattern.match(line)):
-            name = _key(match[1])
-            if name not in cast:
-                cast[name] = _next_voice(voice, list(cast.values()), voices)
-            spoken.append((cast[name], [line[match.end() :]]))
-        else:
-            spoken[-1][1].append(line)
-    for chosen, lines in spoken:
-        if said := clean("\n".join(lines)):
-            turns.append(Turn(said, chosen))
-    return tuple(turns)
+    for line in read_labels(text, speakers or ()) or [Line("", text)]:
+        if line.speaker and line.speaker not in cast:
+            cast[line.speaker] = _next_voice(voice, list(cast.values()), voices)
+        if line.speaker:
+            spoken.append((cast[line.speaker], []))
+        spoken[-1][1].append(line.text)
+    cleaned = ((clean("\n".join(lines)), chosen) for chosen, lines in spoken)
+    return tuple(Turn(said, chosen) for said, chosen in cleaned if said)
 
 
 def split_turns(turns: tuple[Turn, ...], limit: int) -> list[Passage]:
@@ -102,16 +86,9 @@ def _merge(turns: list[Turn]) -> Passage:
     )
 
 
-def _label(names: str) -> re.Pattern[str]:
-    """What begins a line of one of `names`, a regular expression."""
-    return re.compile(rf"\ufeff?{_BEFORE}({names}){_AFTER}", re.IGNORECASE)
-
-
-def _key(name: str) -> str:
-    return " ".join(name.lower().split())
-
-
 def _next_voice(first: str, taken: list[str], voices: tuple[str, ...]) -> str:
     if not taken:
         return first
-    return next((voice for voice in voices if voice not in taken), first)
+    used = list(dict.fromkeys(taken))
+    free = (voice for voice in (first, *voices) if voice not in used)
+    return next(free, used[len(taken) % len(used)])

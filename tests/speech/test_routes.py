@@ -166,6 +166,19 @@ def test_a_silence_has_every_format_and_events(http: httpx2.Client) -> None:
     assert done["usage"] == {"input_tokens": 0, "output_tokens": 2, "total_tokens": 2}
 
 
+def test_a_silence_needs_no_worker(start_proxy: StartProxy) -> None:
+    """It is there while the one that died is replaced."""
+    others = {process.pid for process in workers()}
+    base = start_proxy(tts_model_type="espeak")
+    wait_until_it_speaks(base, "espeak")
+    (worker,) = [process for process in workers() if process.pid not in others]
+    with httpx2.Client(base_url=base, timeout=60) as client:
+        worker.kill()
+        wait_for(lambda: speak(client).status_code == 503, 10)
+        answer = speak(client, input="...", response_format="pcm")
+        assert (answer.status_code, len(answer.content)) == (200, 9600)
+
+
 @pytest.mark.parametrize(
     ("body", "param", "message"),
     [

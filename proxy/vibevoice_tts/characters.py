@@ -1,0 +1,83 @@
+"""Characters of a text: what is a word, what cannot be seen or said, and the marks that the models
+were trained with."""
+
+import re
+import unicodedata
+
+WIDE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+"""Chinese, Japanese and Korean letters, for a class of a regular expression."""
+WORD = re.compile(rf"[{WIDE}]|[^\W_{WIDE}](?:[^\W{WIDE}]|['’.,-](?=[^\W{WIDE}]))*")
+"""A word or a number; every Chinese, Japanese or Korean letter is one."""
+UNSPOKEN = (
+    "\u2020\u2021\u2190-\u21ff\u2300-\u245f\u2500-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u20e3\ufffc\ufffd"
+    "\U0001f000-\U0001faff"
+)
+"""Daggers, arrows, boxes, dingbats, emoji and their variation selectors, for a class."""
+
+BOUNDARY = "\ue000"
+"""Where words do not touch, though there is no space; no normalized text has it."""
+
+_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
+_TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[@-~]")
+_CITATION = re.compile("\ue200[^\ue200\ue201]*\ue201")
+"""ChatGPT's citations, between characters of private use."""
+_JOINING = "\u0600-\u07ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff"
+_JOINER = re.compile(f"[\u200c\u200d](?!(?<=[{_JOINING}].)[{_JOINING}])")
+"""Joiners, but for those within Arabic and Indic words, where they tell how a letter is read."""
+_ENCLOSED = re.compile("[\u2460-\u24ff\u2776-\u2793]")
+_STYLED = re.compile("[\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff]+")
+
+_PRIVATE = 0xE000
+_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_HIDE = {ord(mark): _PRIVATE + ord(mark) for mark in _PUNCTUATION}
+_REVEAL = {hidden: mark for mark, hidden in _HIDE.items()}
+
+_KANA = re.compile("[\u3041-\u30fa]")
+_WIDE_END = re.compile(r"([。！？]+[」』”’）》〉]*)(?=[^\s。！？…」』”’）》〉])")
+_WIDE_PAUSE = re.compile(
+    r"(?<!\d)[，、；：](?=[^\s」』”’）》〉])|[，、；：](?=[^\s\d」』”’）》〉])"
+)
+_QUOTES = str.maketrans({**dict.fromkeys("‘’‚‛‹›", "'"), **dict.fromkeys("“”„‟«»", '"')})
+_ENGLISH = str.maketrans("，、。！？；：（）「」『』《》〈〉", ',,.!?;:()""""""""')
+
+
+def normalize(text: str) -> str:
+    """`text` in composed letters and with `\\n` between lines, without control characters, lone
+    surrogates and what cannot be seen; styled letters and enclosed numbers become plain ones."""
+    text = unicodedata.normalize("NFC", _LINE_ENDS.sub("\n", text))
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    text = _CITATION.sub("", _TERMINAL_CODE.sub("", text))
+    text = re.sub("[\x1c-\x1f\u3164\uffa0]", " ", text)
+    text = _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    text = _ENCLOSED.sub(_plain, text)
+    text = _JOINER.sub("", text)
+    return "".join(c for c in text if c in "\n\t\u200c\u200d" or unicodedata.category(c)[0] != "C")
+
+
+def hide(text: str) -> str:
+    """`text` with punctuation that no rule sees, until `reveal`; for a text that `normalize`d."""
+    return text.translate(_HIDE)
+
+
+def reveal(text: str) -> str:
+    """The inverse of `hide`."""
+    return text.translate(_REVEAL)
+
+
+def english_marks(text: str) -> str:
+    """`text` with the quotation marks and apostrophes of ASCII, as Microsoft's demos give it to the
+    models; in Chinese with English punctuation too, as Microsoft's README asks for."""
+    text = re.sub("«[\u00a0\u202f]|[\u00a0\u202f]»", '"', text)
+    if not _KANA.search(text):
+        text = _WIDE_END.sub(r"\1 ", text)
+        text = _WIDE_PAUSE.sub(lambda match: f"{match[0]} ", text)
+        text = text.translate(_ENGLISH)
+    return text.translate(_QUOTES)
+
+
+def _plain(match: re.Match[str]) -> str:
+    """An enclosed letter or number between spaces."""
+    number = unicodedata.numeric(match[0], None)
+    plain = unicodedata.normalize("NFKC", match[0]) if number is None else f"{number:g}"
+    return f" {plain} "
