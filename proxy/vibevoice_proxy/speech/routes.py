@@ -34,7 +34,8 @@ async def create_speech(request: Request) -> Response:
         )
         synthesizer = service.find(options.model)
         with service.metrics.errors(synthesizer.name), speech_errors():
-            synthesizer.check_queue()
+            if options.ref_audio:  # not decoded for a request that would be refused
+                synthesizer.check_queue()
             samples = await service.samples.collect(options, synthesizer)
         script = Script(
             text=options.input,

@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from vibevoice_core.audio import SAMPLE_RATE
-from vibevoice_proxy.errors import InvalidAudio, StorageFull
+from vibevoice_proxy.errors import InvalidAudio, StorageError, storage_errors
 from vibevoice_proxy.transcription.sections import Recording, Section, cut
 
 MIN_SECONDS = 0.1
@@ -42,7 +42,7 @@ def transcode(
     `max_section_seconds`; `new_file` gives each an empty, seekable file without a buffer.
 
     `encoding` is flac, wav, opus, or auto: wav for the first section if it is short, without a
-    file, else flac. Raises InvalidAudio when there is too little to transcribe, StorageFull when a
+    file, else flac. Raises InvalidAudio when there is too little to transcribe, StorageError when a
     file cannot be written, and whatever `blocks` raises.
     """
     numbered_blocks = cut(_joined(blocks), int(max_section_seconds * SAMPLE_RATE))
@@ -122,7 +122,9 @@ def _encode_file(
                 peak = max(peak, _peak(block))
                 encoder.write(block)
     except soundfile.LibsndfileError as error:
-        raise StorageFull from error
+        with storage_errors():  # libsndfile does not say why a write failed; another one does
+            target.write(bytes(4096))
+        raise StorageError from error
     size = os.fstat(target.fileno()).st_size
     return Section(target, size, media_type, first, samples, peak <= SILENCE_PEAK)
 
