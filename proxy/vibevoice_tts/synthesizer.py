@@ -145,8 +145,9 @@ class Synthesizer:
         """The audio of a plan as it is made, mono float32 at `plan.info.sample_rate`; before that
         of a passage the cost of its voices, and after it its end.
 
-        Close the generator to stop. A plan without passages takes no place. Raises SpeechQueueFull before anything else, BadSpeech, and
-        whatever WorkerProcess.synthesize raises.
+        Close the generator to stop. A plan without passages takes no place. Raises
+        SpeechQueueFull before anything else, BadSpeech, and whatever WorkerProcess.synthesize
+        raises.
         """
         if not plan.passages:
             return
