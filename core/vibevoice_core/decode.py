@@ -8,8 +8,8 @@ those of a player: what the container leaves out is silence.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import BinaryIO, Generic
 
 import av
 import numpy as np
@@ -47,7 +47,7 @@ def decode(
     check_cancelled: Callable[[], None] = lambda: None,
     gain: float = 1.0,
     levels: Levels | None = None,
-) -> Iterator[NDArray[Sample]]:
+) -> Generator[NDArray[Sample]]:
     """Decode the audio of `source`, a seekable file.
 
     Of several audio tracks the default one is decoded, or the first one; if it is silent, the next
@@ -133,7 +133,8 @@ def _first_heard(
             resampler = Resampler(
                 dtype, gain=gain, is_lossless=_is_lossless(tracks[track]), levels=levels
             )
-            blocks = _placed(container, tracks[track], resampler, dtype, check)
+            placer = _Placer(Timeline(*_bounds(container)), resampler, dtype)
+            blocks = placer.blocks(_frames(container, tracks[track], check))
             if len(tracks) == 1:
                 yield from blocks
                 return
@@ -162,42 +163,48 @@ def _silence(samples: int, dtype: type[Sample]) -> Iterator[NDArray[Sample]]:
         samples -= SAMPLE_RATE
 
 
-def _placed(
-    container: InputContainer,
-    stream: AudioStream,
-    resampler: Resampler[Sample],
-    dtype: type[Sample],
-    check: Callable[[], None],
-) -> Iterator[NDArray[Sample]]:
-    """The samples of a track, with silence where the container has none."""
-    timeline = Timeline(*_bounds(container))
-    waiting: deque[AudioFrame] = deque()
-    position = 0.0
-    emitted = 0
+class _Placer(Generic[Sample]):
+    """Puts the frames of a track where a player would, with silence where the container has none.
 
-    def put(start: float) -> Iterator[NDArray[Sample]]:
-        """The next of the waiting frames, which begins at `start` seconds."""
-        nonlocal position
-        frame = waiting.popleft()
-        if start > position + 1e-6:
-            yield from resampler.flush()
-            yield from _silence(round(start * SAMPLE_RATE) - emitted, dtype)
-        position = start + frame.samples / frame.sample_rate
-        yield from resampler.feed(frame)
+    A class, not functions with closures: these would keep the container alive as long as any
+    traceback does.
+    """
 
-    def blocks() -> Iterator[NDArray[Sample]]:
-        for frame in _frames(container, stream, check):
-            waiting.append(frame)
+    def __init__(
+        self, timeline: Timeline, resampler: Resampler[Sample], dtype: type[Sample]
+    ) -> None:
+        self._timeline = timeline
+        self._resampler = resampler
+        self._dtype = dtype
+        self._waiting: deque[AudioFrame] = deque()
+        self._position = 0.0
+        self._emitted = 0
+
+    def blocks(self, frames: Iterable[AudioFrame]) -> Iterator[NDArray[Sample]]:
+        """The samples of all frames."""
+        for frame in frames:
+            self._waiting.append(frame)
             seconds = frame.samples / frame.sample_rate
-            for start in timeline.feed(Span(frame.time, seconds)):
-                yield from put(start)
-        for start in timeline.finish():
-            yield from put(start)
-        yield from resampler.flush()
+            for start in self._timeline.feed(Span(frame.time, seconds)):
+                yield from self._put(start)
+        for start in self._timeline.finish():
+            yield from self._put(start)
+        yield from self._counted(self._resampler.flush())
 
-    for block in blocks():
-        emitted += len(block)
-        yield block
+    def _put(self, start: float) -> Iterator[NDArray[Sample]]:
+        """The next of the waiting frames, which begins at `start` seconds."""
+        frame = self._waiting.popleft()
+        if start > self._position + 1e-6:
+            yield from self._counted(self._resampler.flush())
+            missing = round(start * SAMPLE_RATE) - self._emitted
+            yield from self._counted(_silence(missing, self._dtype))
+        self._position = start + frame.samples / frame.sample_rate
+        yield from self._counted(self._resampler.feed(frame))
+
+    def _counted(self, blocks: Iterable[NDArray[Sample]]) -> Iterator[NDArray[Sample]]:
+        for block in blocks:
+            self._emitted += len(block)
+            yield block
 
 
 def _bounds(container: InputContainer) -> tuple[float, float | None]:

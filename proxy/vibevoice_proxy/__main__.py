@@ -7,6 +7,7 @@ import textwrap
 
 from pydantic import ValidationError
 
+from vibevoice_proxy.allocator import return_large_blocks
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.logs import configure_logging
 from vibevoice_proxy.server import serve
@@ -30,6 +31,7 @@ def main() -> None:
         sys.exit(describe_errors(error))
     except (OSError, UnicodeError) as error:
         sys.exit(f"Invalid settings: .env in the current folder cannot be read: {error}")
+    return_large_blocks()
     configure_logging(settings.log_level, settings.log_format)
     try:
         check_folders(settings)
