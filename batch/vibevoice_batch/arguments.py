@@ -1,10 +1,11 @@
 """The arguments of the command line."""
 
 import argparse
-from collections.abc import Mapping
+import math
 from pathlib import Path
 
 from vibevoice_batch.outputs import FORMATS
+from vibevoice_batch.server import DEFAULT_URL
 
 _ABOUT = """Transcribe folders of recordings with any server that speaks OpenAI's audio API in
 diarized_json: the proxy of this project, or LiteLLM before it. Run the same command again to go on
@@ -13,11 +14,12 @@ _MORE = """Commands for vLLM's offline run-batch, with the same inputs and optio
   vibevoice-transcribe write-batch --requests requests.jsonl INPUT ... -o FOLDER
   vibevoice-transcribe read-batch --results results.jsonl INPUT ... -o FOLDER
 
-Environment: VIBEVOICE_BASE_URL, VIBEVOICE_API_KEY.
+Environment: VIBEVOICE_BASE_URL, VIBEVOICE_API_KEY; HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY;
+SSL_CERT_FILE, SSL_CERT_DIR. A name that begins with - is given as ./-name.
 Exit codes: 0 all transcribed, 1 some failed or are left, 2 wrong usage, 130 interrupted."""
 
 
-def parser(command: str, environ: Mapping[str, str]) -> argparse.ArgumentParser:
+def parser(command: str) -> argparse.ArgumentParser:
     """The parser of a command: `write-batch`, `read-batch`, or nothing for transcribing online."""
     arguments = argparse.ArgumentParser(
         prog=f"vibevoice-transcribe {command}".rstrip(),
@@ -26,18 +28,20 @@ def parser(command: str, environ: Mapping[str, str]) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument
-    add("input", nargs="*", help="file, folder, glob, or - for a manifest on stdin")
+    add("input", nargs="*", type=_given, help="file, folder, glob, or - for a manifest on stdin")
     add(
         "--manifest",
         action="append",
         default=[],
+        type=_given,
         metavar="FILE",
-        help="paths, one a line, or JSON lines with path, language, prompt, hotwords, keywords",
+        help="paths, one a line or ended by NULs, or JSON lines with path, language, prompt, "
+        "hotwords, keywords",
     )
     add(
         "-o",
         "--output",
-        type=Path,
+        type=_path,
         default=Path("transcripts"),
         metavar="FOLDER",
         help="where transcripts go (transcripts)",
@@ -49,7 +53,7 @@ def parser(command: str, environ: Mapping[str, str]) -> argparse.ArgumentParser:
         metavar="NAMES",
         help=f"files for each recording: {','.join(FORMATS)} (json)",
     )
-    add("--base", type=Path, metavar="FOLDER", help="what the transcripts' names are relative to")
+    add("--base", type=_path, metavar="FOLDER", help="what the transcripts' names are relative to")
     add("--all-files", action="store_true", help="take files in folders whatever their extension")
     add("--limit", type=_count, metavar="N", help="no more than the next N recordings")
     add(
@@ -62,32 +66,46 @@ def parser(command: str, environ: Mapping[str, str]) -> argparse.ArgumentParser:
         add(f"--{name}", default="", help="sent with every recording")
     if command != "read-batch":
         default = "vibevoice" if command else "whisper-1"
-        add("--model", default=default, help=f"name of the model or model group ({default})")
+        add(
+            "--model",
+            default=default,
+            type=_given,
+            help=f"name of the model or model group ({default})",
+        )
     if command == "write-batch":
-        add("--requests", type=Path, required=True, metavar="FILE", help="file for run-batch -i")
+        add("--requests", type=_path, required=True, metavar="FILE", help="file for run-batch -i")
     elif command == "read-batch":
         add(
             "--results",
-            type=Path,
+            type=_path,
             required=True,
             action="append",
             metavar="FILE",
             help="file that run-batch -o wrote",
         )
     else:
-        url = environ.get("VIBEVOICE_BASE_URL") or "http://127.0.0.1:8899/v1"
-        add("--base-url", default=url, metavar="URL", help=f"of the server ({url})")
+        add(
+            "--base-url",
+            metavar="URL",
+            help=f"of the server (VIBEVOICE_BASE_URL, else {DEFAULT_URL})",
+        )
+        add(
+            "--ca-file",
+            type=_path,
+            metavar="FILE",
+            help="certificates (PEM) to trust beside the system's",
+        )
         add("--concurrency", type=_count, metavar="N", help="requests at once (found by trying)")
         add(
             "--timeout",
-            type=float,
+            type=_seconds,
             default=7200,
             metavar="SECONDS",
             help="that one answer may take (7200)",
         )
         add(
             "--patience",
-            type=float,
+            type=_seconds,
             default=600,
             metavar="SECONDS",
             help="to wait for a server that is full or away (600)",
@@ -95,8 +113,28 @@ def parser(command: str, environ: Mapping[str, str]) -> argparse.ArgumentParser:
     return arguments
 
 
+def _given(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected something, got nothing: is a variable unset?")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_given(text))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return seconds
+
+
 def _formats(names: str) -> tuple[str, ...]:
-    formats = tuple(filter(None, (name.strip() for name in names.split(","))))
+    formats = tuple(dict.fromkeys(filter(None, map(str.strip, names.split(",")))))
     if not formats or not set(formats) <= set(FORMATS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(FORMATS)}, got {names!r}")
     return formats

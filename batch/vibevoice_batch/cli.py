@@ -6,72 +6,101 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from vibevoice_batch.arguments import parser
-from vibevoice_batch.client import Client, Refused
+from vibevoice_batch.client import Client
+from vibevoice_batch.errors import GaveUp, InputError, Refused
+from vibevoice_batch.inputs import find
 from vibevoice_batch.journal import Journal, JournalError
 from vibevoice_batch.limit import Limit
-from vibevoice_batch.progress import Report
-from vibevoice_batch.recordings import Found, InputError, Recording, find
-from vibevoice_batch.run import Ask, GaveUp, Run, restore
-from vibevoice_batch.run_batch import Results, write_requests
+from vibevoice_batch.manifests import Manifest, check_field, parse
+from vibevoice_batch.products import Products
+from vibevoice_batch.progress import Report, printable
+from vibevoice_batch.recordings import Found, Recording
+from vibevoice_batch.run import Ask, Run
+from vibevoice_batch.run_batch import Results, check_requests, write_requests
+from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_batch.store import Store
+from vibevoice_batch.summary import Plan, announce, plan, summarize
 
 ALL_DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is the shell's for SIGINT."""
-NAMED = 20
-"""Failures that the summary names; the journal has all."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     command = given[0] if given and given[0] in ("write-batch", "read-batch") else ""
-    options = parser(command, os.environ).parse_args(given[1:] if command else given)
+    # Intermixed, since files may come before and after options.
+    options = parser(command).parse_intermixed_args(given[1:] if command else given)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        found = _find(options)
+        _check(options)
         if command == "write-batch":
-            return _write_batch(options, found)
-        return _transcribe(options, found, read_batch=command == "read-batch")
+            check_requests(options.requests)
+            return _write_batch(options, _find(options, {options.requests}))
+        if command == "read-batch":
+            results = Results(options.results)
+            found = _find(options, set(options.results))
+            return _transcribe(options, found, results.ask, nullcontext())
+        found = _find(options, set())
+        client = _client(options)
+        return _transcribe(options, found, client.transcribe, client)
     except (InputError, JournalError) as error:
         return _end(USAGE, str(error))
-    except (Refused, GaveUp) as error:
-        return _end(SOME_FAILED, f"{error}\nRun the same command again to go on.")
     except OSError as error:
-        return _end(SOME_FAILED, f"{error.filename or options.output}: {error.strerror}")
+        return _end(SOME_FAILED, f"{error.filename or options.output}: {error.strerror or error}")
     except KeyboardInterrupt:
         return INTERRUPTED
 
 
-def _find(options: argparse.Namespace) -> Found:
-    """Raises InputError; OSError: a manifest cannot be read."""
-    names = [*options.manifest, *("-" for given in options.input if given == "-")]
-    if not options.input and not names:
+def _check(options: argparse.Namespace) -> None:
+    """Raises InputError: something is wrong whatever the inputs hold."""
+    if not options.input and not options.manifest:
         raise InputError("no input: give files, folders, globs, or - for a manifest on stdin")
-    with ExitStack() as files:
-        manifests: list[tuple[str, Iterable[str]]] = []
-        for name in names:
-            # File names may be no UTF-8.
-            source = 0 if name == "-" else name
-            file = open(source, encoding="utf-8", errors="surrogateescape", closefd=source != 0)
-            manifests.append((name, files.enter_context(file)))
-        defaults = {
-            key: value
-            for key in ("language", "prompt", "hotwords")
-            if (value := getattr(options, key))
-        }
-        return find(
-            (given for given in options.input if given != "-"),
-            manifests,
-            base=options.base,
-            defaults=defaults,
-            all_files=options.all_files,
-            without=options.output.absolute(),
-        )
+    if os.path.lexists(options.output) and not os.path.isdir(options.output):
+        raise InputError(f"--output {options.output} is no folder")
+    for key in ("language", "prompt", "hotwords"):
+        check_field(key, getattr(options, key), f"--{key}")
+
+
+def _client(options: argparse.Namespace) -> Client:
+    """Raises InputError."""
+    url, environ = options.base_url, os.environ
+    if url is None:
+        url = environ.get("VIBEVOICE_BASE_URL", DEFAULT_URL)
+    api_key = environ.get("VIBEVOICE_API_KEY")
+    return Client(url, api_key, options.model, options.timeout, options.ca_file)
+
+
+def _find(options: argparse.Namespace, files: set[Path]) -> Found:
+    """What the inputs hold beside `files`. Raises InputError."""
+    names = [*options.manifest, *("-" for given in options.input if given == "-")]
+    defaults = {
+        key: value for key in ("language", "prompt", "hotwords") if (value := getattr(options, key))
+    }
+    return find(
+        (given for given in options.input if given != "-"),
+        map(_manifest, dict.fromkeys(names)),
+        base=options.base,
+        defaults=defaults,
+        all_files=options.all_files,
+        products=Products(files),
+    )
+
+
+def _manifest(name: str) -> Manifest:
+    """Raises InputError: it cannot be read."""
+    try:
+        with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
+            data = file.read()
+    except OSError as error:
+        raise InputError(f"the manifest {name} cannot be read: {error.strerror}") from error
+    folder = Path.cwd() if name == "-" else Path(name).absolute().parent
+    return parse("stdin" if name == "-" else name, data, folder)
 
 
 def _journal(options: argparse.Namespace) -> AbstractContextManager[Journal]:
@@ -81,60 +110,50 @@ def _journal(options: argparse.Namespace) -> AbstractContextManager[Journal]:
     return nullcontext(journal) if is_new else journal
 
 
-def _pending(
-    options: argparse.Namespace, recordings: list[Recording], journal: Journal
-) -> list[Recording]:
-    """Those that have no transcript and were not refused."""
-    pending = []
-    for recording in recordings:
-        entry = journal.entry(recording)
-        if entry is None or not entry.is_final or (entry.error and options.retry_failed):
-            pending.append(recording)
-    return pending[: options.limit]
+def _plan(options: argparse.Namespace, found: Found, journal: Journal) -> Plan:
+    return plan(found.recordings, journal, limit=options.limit, retry_failed=options.retry_failed)
 
 
-def _transcribe(options: argparse.Namespace, found: Found, read_batch: bool) -> int:
+def _transcribe(
+    options: argparse.Namespace, found: Found, ask: Ask, server: AbstractAsyncContextManager[Any]
+) -> int:
+    """`ask` answers while `server` is open. Raises JournalError; OSError: the journal cannot be
+    read or begun."""
+    ended = ""
     with _journal(options) as journal:
-        pending = _pending(options, found.recordings, journal)
-        report = _announce(found, pending)
+        work = _plan(options, found, journal)
+        report = announce(found, work)
         if options.dry_run:
-            return ALL_DONE
-        restore(found.recordings, journal, report, options.output, options.format)
-        if read_batch:
-            run = _run(options, journal, report, Results(options.results).ask, patience=0)
-            interrupted = asyncio.run(_until_stopped(run, pending, report))
-        else:
-            interrupted = asyncio.run(_online(options, journal, report, pending))
+            return SOME_FAILED if found.problems else ALL_DONE
+        store = Store(journal, options.output, options.format)
+        interrupted = False
+        try:
+            for name, why in store.restore(found.recordings):
+                report.name(name, why)
+            patience = getattr(options, "patience", 0)
+            limit = Limit(getattr(options, "concurrency", None))
+            run = Run(ask, journal, store, report, limit, patience)
+            interrupted = asyncio.run(_until_stopped(run, server, work.pending, report))
+        except (Refused, GaveUp) as error:
+            ended = str(error)
+        except OSError as error:
+            ended = f"{error.filename or options.output}: {error.strerror or error}"
         journal.compact()
-        failures = journal.failures(found.recordings)
-        left = sum(journal.entry(recording) is None for recording in pending)
-    _summarise(report, failures, left, options.output)
+        failures = {**dict(journal.failures(found.recordings)), **report.failures}
+    left = summarize(report, work, failures, options.output)
     if interrupted:
         return INTERRUPTED
-    return SOME_FAILED if failures or left or report.failed else ALL_DONE
+    if ended:
+        return _end(SOME_FAILED, ended, "Run the same command again to go on.")
+    return SOME_FAILED if failures or left else ALL_DONE
 
 
-async def _online(
-    options: argparse.Namespace, journal: Journal, report: Report, pending: list[Recording]
+async def _until_stopped(
+    run: Run,
+    server: AbstractAsyncContextManager[Any],
+    pending: list[Recording],
+    report: Report,
 ) -> bool:
-    api_key = os.environ.get("VIBEVOICE_API_KEY", "").strip()
-    async with Client(options.base_url, api_key, options.model, options.timeout) as client:
-
-        async def ask(recording: Recording, _: str) -> dict[str, Any]:
-            return await client.transcribe(recording)
-
-        run = _run(options, journal, report, ask, options.patience)
-        return await _until_stopped(run, pending, report)
-
-
-def _run(
-    options: argparse.Namespace, journal: Journal, report: Report, ask: Ask, patience: float
-) -> Run:
-    limit = Limit(getattr(options, "concurrency", None))
-    return Run(ask, journal, report, limit, options.output, options.format, patience)
-
-
-async def _until_stopped(run: Run, pending: list[Recording], report: Report) -> bool:
     """Run to the end; returns whether a signal ended it. The first waits for what the server works
     on, the second does not."""
     interrupted = False
@@ -153,62 +172,32 @@ async def _until_stopped(run: Run, pending: list[Recording], report: Report) -> 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupt)
     try:
-        with report:
-            await task
+        async with server:
+            with report:
+                await task
     except asyncio.CancelledError:
         if not interrupted:
             raise
     return interrupted
 
 
-def _announce(found: Found, pending: list[Recording]) -> Report:
-    """Says what there is to do; returns the report to go on with."""
-    size = sum(_size(recording.path) for recording in pending)
-    report = Report(len(pending), size)
-    report.say(f"{len(found.recordings)} recordings, {len(pending)} to do ({size / 1e6:.1f} MB)")
-    if found.skipped:
-        some = ", ".join(map(str, found.skipped[:3])) + (", …" if len(found.skipped) > 3 else "")
-        report.say(
-            f"{len(found.skipped)} files are no recordings by their extension ({some}); "
-            "--all-files takes them"
-        )
-    return report
-
-
-def _summarise(report: Report, failures: list[tuple[str, str]], left: int, output: Path) -> None:
-    report.say(report.line())
-    for name, message in failures[:NAMED]:
-        report.say(f"failed: {name}: {message}")
-    if len(failures) > NAMED:
-        report.say(f"… and {len(failures) - NAMED} more: see transcripts.jsonl")
-    if report.truncated:
-        report.say(f"{report.truncated} transcripts miss a part (see `truncated` in them)")
-    report.say(
-        f"{report.transcribed} transcribed ({report.copied} as copies of another), "
-        f"{len(failures)} failed, {left} left; transcripts in {output}"
-    )
-
-
 def _write_batch(options: argparse.Namespace, found: Found) -> int:
     with _journal(options) as journal:
-        pending = _pending(options, found.recordings, journal)
-    report = _announce(found, pending)
+        work = _plan(options, found, journal)
+    report = announce(found, work)
     if options.dry_run:
-        return ALL_DONE
-    written = write_requests(pending, options.model, options.requests)
+        return SOME_FAILED if found.problems else ALL_DONE
+    written = write_requests(work.pending, options.model, options.requests)
     for name, message in written.unreadable:
-        report.say(f"failed: {name}: {message}")
-    report.say(f"{written.count} requests ({written.size / 1e6:.1f} MB) in {options.requests}")
-    return SOME_FAILED if written.unreadable else ALL_DONE
+        report.name(name, message)
+    report.say(
+        f"{written.count} requests ({written.size / 1e6:.1f} MB) in {options.requests}, "
+        f"{len(report.failures)} failed, {len(work.before)} done before"
+    )
+    return SOME_FAILED if report.failures else ALL_DONE
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0  # said when it is its turn
-
-
-def _end(code: int, message: str) -> int:
-    print(f"vibevoice-transcribe: {message}", file=sys.stderr)
+def _end(code: int, *lines: str) -> int:
+    for number, line in enumerate(lines):
+        print(printable(line if number else f"vibevoice-transcribe: {line}"), file=sys.stderr)
     return code

@@ -1,15 +1,23 @@
 """One transcription over HTTP: the upload, and what each answer means for the run."""
 
 import asyncio
+import math
 import os
+import re
 import socket
+import ssl
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx2
 
+from vibevoice_batch.errors import Busy, ConnectionLost, Failure, Refused
 from vibevoice_batch.outputs import Transcript
-from vibevoice_batch.recordings import InputError, Recording
+from vibevoice_batch.recordings import Recording
+from vibevoice_batch.server import authorization, endpoint, proxy, shown, trust
 from vibevoice_core import headers
 
 TRUNCATED = (headers.TRUNCATED, f"llm_provider-{headers.TRUNCATED}")
@@ -17,51 +25,36 @@ TRUNCATED = (headers.TRUNCATED, f"llm_provider-{headers.TRUNCATED}")
 does not leave it in the body."""
 LONGEST_WAIT = 300.0
 """Seconds; a `Retry-After` above is cut to it."""
-
-
-class Failure(Exception):
-    """A recording has no transcript, and asking again now would not help."""
-
-    def __init__(self, message: str, status: int | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-
-
-class Busy(Exception):
-    """The server cannot take the recording now, but later: it is full, starting, or not there."""
-
-    def __init__(self, message: str, retry_after: float | None, is_full: bool) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-        """Seconds that the server asked for."""
-        self.is_full = is_full
-
-
-class ConnectionLost(Exception):
-    """The connection broke on the way: a server that was restarted, or died of the recording."""
-
-
-class Refused(Exception):
-    """The server refuses whatever is sent to it in this way: a wrong key, URL or model."""
+_PROXY_LOGIN = "set HTTP_PROXY or HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT"
+_WANTS_TLS = re.compile(r"HTTP request (was sent )?to (an )?HTTPS|plain HTTP to an SSL", re.I)
+"""What nginx, Go and Apache answer to http:// at a port for https://."""
 
 
 class Client:
     """The transcription endpoint of an OpenAI-compatible server: our proxy, or LiteLLM."""
 
-    def __init__(self, base_url: str, api_key: str, model: str, timeout: float) -> None:
-        """`timeout`: seconds that one answer may take. Raises InputError: no http(s) URL."""
-        try:
-            self._url = httpx2.URL(f"{base_url.rstrip('/')}/audio/transcriptions")
-        except httpx2.InvalidURL as error:
-            raise InputError(f"the base URL is wrong: {error}") from error
-        if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise InputError(f"expected a URL like http://127.0.0.1:8899/v1, got {base_url!r}")
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None,
+        model: str,
+        timeout: float,
+        ca_file: Path | None = None,
+    ) -> None:
+        """`timeout`: seconds that one answer may take; `ca_file`: certificates to trust beside the
+        system's. Raises InputError: one of them, or a proxy in the environment, cannot be used."""
+        self._url = endpoint(base_url)
         self._model = model
+        self._has_key = api_key is not None
+        context = trust(ca_file)
+        way = proxy(self._url, urllib.request.getproxies(), context)
+        self._proxy = None if way is None else way.url
         # Minutes pass between an upload and its answer: routers on the way must not forget the
         # connection. Reused ones are dropped before servers drop them (uvicorn: after 5 s).
         self._http = httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(
+                verify=context,
+                proxy=way,
                 limits=httpx2.Limits(max_connections=None, keepalive_expiry=2.0),
                 socket_options=[
                     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -69,7 +62,7 @@ class Client:
                 ],
             ),
             timeout=httpx2.Timeout(60, connect=10, read=timeout, pool=None),
-            headers={"authorization": f"Bearer {api_key}"} if api_key else None,
+            headers=authorization(api_key, self._url),
         )
 
     async def __aenter__(self) -> Self:
@@ -84,8 +77,8 @@ class Client:
     ) -> None:
         await self._http.__aexit__(kind, error, traceback)
 
-    async def transcribe(self, recording: Recording) -> Transcript:
-        """The transcript of a recording, uploaded from disk as it is read.
+    async def transcribe(self, recording: Recording, _: str) -> Transcript:
+        """The transcript of a recording, uploaded from disk as it is read; its key is not sent.
 
         Raises:
             Failure, Busy, ConnectionLost, Refused: what the answer, or its absence, means.
@@ -103,8 +96,8 @@ class Client:
                 )
         except OSError as error:
             raise Failure(f"cannot be read: {error.strerror}") from error
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            raise Busy("the server cannot be reached", None, is_full=False) from error
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+            raise self._not_reached(error) from error
         except httpx2.ReadTimeout as error:
             raise Failure("no answer in time") from error
         except httpx2.LocalProtocolError as error:
@@ -113,28 +106,81 @@ class Client:
             raise Failure("the server's answer cannot be decoded") from error
         except httpx2.RequestError as error:
             raise ConnectionLost("the connection was lost") from error
-        return read_answer(answer)
+        return self._read(answer)
+
+    def _not_reached(self, error: httpx2.TransportError) -> Busy | Refused:
+        """What it means that there is no connection to the server."""
+        where = shown(self._url.copy_with(path="/", query=None)).rstrip("/")
+        if self._proxy:
+            where += f" by the proxy {shown(self._proxy).rstrip('/')}"
+        if isinstance(error, httpx2.ProxyError):
+            said = str(error)
+            if said.startswith("407"):
+                return Refused(f"the proxy {self._proxy} wants a login: {_PROXY_LOGIN}")
+            if said[:1] == "4":
+                return Refused(f"the proxy {self._proxy} refuses {self._url.host}: {said}")
+            return Busy(f"the server cannot be reached at {where}: {said}", None, is_full=False)
+        causes = list(_causes(error))
+        for cause in causes:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                return Refused(
+                    f"the certificate at {where} is not trusted: {cause.verify_message}. Where it "
+                    "is right, give the certificates of who signed it: --ca-file FILE or "
+                    "SSL_CERT_FILE"
+                )
+            if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+                hint = "; is it http://?" if cause.reason == "WRONG_VERSION_NUMBER" else ""
+                return Refused(f"no TLS with {where}: {cause.reason or cause}{hint}")
+        reasons = [cause.strerror for cause in causes if isinstance(cause, OSError)]
+        why = next(filter(None, reasons[::-1]), "no answer within 10 s")
+        return Busy(f"the server cannot be reached at {where}: {why}", None, is_full=False)
+
+    def _read(self, answer: httpx2.Response) -> Transcript:
+        """The transcript in an answer.
+
+        Raises:
+            Failure, Busy, Refused: there is none.
+        """
+        status = answer.status_code
+        if status == 200:
+            transcript = read_transcript(_json(answer))
+            for name in TRUNCATED:
+                if reason := answer.headers.get(name):
+                    transcript.setdefault("truncated", reason)
+            return transcript
+        message, code = _error(answer)
+        if status in (429, 503) and answer.headers.get("x-should-retry") != "false":
+            raise Busy(message, _retry_after(answer), is_full=status == 429)
+        wants_tls = status == 400 and _WANTS_TLS.search(message)
+        if status in (401, 403, 404, 405, 407) or status < 400 or wants_tls:
+            hint = "is it https://?" if wants_tls else self._hint(answer)
+            said = f"{shown(answer.url)} answers {status}: {message}"
+            raise Refused(f"{said} ({hint})" if hint else said)
+        raise Failure(message, status, code)
+
+    def _hint(self, answer: httpx2.Response) -> str:
+        """What to set, where a server refuses everything."""
+        status = answer.status_code
+        if status in (401, 403):
+            if self._has_key:
+                return "VIBEVOICE_API_KEY is not a key of this server for this model"
+            return "set VIBEVOICE_API_KEY to the server's key"
+        if status == 407:
+            return _PROXY_LOGIN
+        if status in (404, 405):
+            return "is the base URL right? It usually ends in /v1"
+        if location := answer.headers.get("location"):
+            return f"it sends to {location}: is that the base URL?"
+        return ""
 
 
-def read_answer(answer: httpx2.Response) -> Transcript:
-    """The transcript in an answer.
-
-    Raises:
-        Failure, Busy, Refused: there is none.
-    """
-    status = answer.status_code
-    if status == 200:
-        transcript = read_transcript(_json(answer))
-        for name in TRUNCATED:
-            if reason := answer.headers.get(name):
-                transcript.setdefault("truncated", reason)
-        return transcript
-    message, code = _error(answer)
-    if status in (429, 503) and answer.headers.get("x-should-retry") != "false":
-        raise Busy(message, _retry_after(answer), is_full=status == 429)
-    if status in (401, 403, 404, 405, 407) or status < 400:
-        raise Refused(f"{answer.url} answers {status}: {message}")
-    raise Failure(message, status, code)
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, one after the other; of several at once the last."""
+    cause: BaseException | None = error
+    while cause:
+        yield cause
+        group = cause.__cause__ or cause.__context__
+        cause = group.exceptions[-1] if isinstance(group, BaseExceptionGroup) else group
 
 
 def read_transcript(body: Any) -> Transcript:
@@ -149,9 +195,13 @@ def _is_segment(segment: Any) -> bool:
     """Whether there is what the formats need."""
     return (
         isinstance(segment, dict)
-        and all(isinstance(segment.get(key), int | float) for key in ("start", "end"))
+        and all(_is_time(segment.get(key)) for key in ("start", "end"))
         and all(isinstance(segment.get(key), str) for key in ("text", "speaker"))
     )
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _json(answer: httpx2.Response) -> Any:

@@ -3,9 +3,10 @@
 The journal comes first: a transcript is on disk here before its own files are written, so after a
 crash at any moment they are made from it, and nothing that was answered is asked for again. A line:
 
-    {"file", "path", "size", "mtime_ns", "sha256", "request"?, "manifest"?, "transcript" | "error"}
+    {"file", "path", "size", "mtime_ns", "sha256", "request"?, "manifest"?, "formats",
+     "transcript" | "error"}
 
-and the last line of a file counts.
+and the last line of a file counts. `formats` are those of which the files beside it are its own.
 """
 
 import fcntl
@@ -19,9 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from vibevoice_batch.outputs import Transcript
+from vibevoice_batch.errors import Failure
+from vibevoice_batch.outputs import TEMPORARY, Transcript
+from vibevoice_batch.products import JOURNAL, claimed_formats
 from vibevoice_batch.recordings import Recording
 
+_FIRST = b'{"file": "'
+"""How a line begins."""
 logger = logging.getLogger("vibevoice_batch")
 
 
@@ -44,9 +49,12 @@ class Entry:
     """Where the journal has something about a recording."""
 
     offset: int
+    path: str
     content: Content
     key: str
     error: dict[str, Any] | None
+    formats: frozenset[str]
+    """Those of which the files are its own."""
 
     @property
     def is_final(self) -> bool:
@@ -56,10 +64,13 @@ class Entry:
 
 
 def read_content(path: Path) -> Content:
-    """Size, time and hash of the file at `path`. Raises OSError."""
-    with path.open("rb") as file:
-        stat = os.fstat(file.fileno())
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    """Size, time and hash of the file at `path`. Raises Failure: it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            stat = os.fstat(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Failure(f"cannot be read: {error.strerror}") from error
     return Content(stat.st_size, stat.st_mtime_ns, sha256)
 
 
@@ -75,14 +86,14 @@ class Journal:
     at the same time."""
 
     def __init__(self, output: Path) -> None:
-        self.path = output / "transcripts.jsonl"
+        self.path = output / JOURNAL
         self._entries: dict[str, Entry] = {}
         self._done: dict[str, Entry] = {}
         """Transcripts by key."""
         self._lines = 0
 
     def __enter__(self) -> Self:
-        """Raises JournalError: another process writes here."""
+        """Raises JournalError: another process writes here, or it is another file; OSError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b", buffering=0)
         try:
@@ -90,7 +101,11 @@ class Journal:
         except BlockingIOError:
             self._file.close()
             raise JournalError(f"another run is writing to {self.path.parent}") from None
-        self._load()
+        try:
+            self._load()
+        except BaseException:
+            self._file.close()
+            raise
         return self
 
     def __exit__(
@@ -113,15 +128,23 @@ class Journal:
                     logger.warning("%s, line %d cannot be read and is left out", self.path, number)
                     self._lines += 1
                 offset = end = offset + len(line)
-        # A kill in the middle of a write leaves a line without an end.
-        self._file.truncate(end)
+        size = os.fstat(self._file.fileno()).st_size
+        is_torn = not self._lines and self._begins_as_a_line()
+        if size and not self._entries and not is_torn:
+            raise JournalError(f"{self.path} is there and was not written here: give another -o")
+        if size != end:
+            # A kill in the middle of a write leaves a line without an end.
+            self._file.truncate(end)
+
+    def _begins_as_a_line(self) -> bool:
+        with self.path.open("rb") as lines:
+            return _FIRST.startswith(lines.read(len(_FIRST)))
 
     def _enter(self, line: dict[str, Any], offset: int) -> None:
         content = Content(line["size"], line["mtime_ns"], line["sha256"])
         key = request_key(content.sha256, line.get("request", {}))
-        entry = Entry(offset, content, key, line.get("error"))
-        if entry.error is None and "transcript" not in line:
-            raise KeyError("transcript")
+        formats = frozenset(claimed_formats(line))
+        entry = Entry(offset, line["path"], content, key, line.get("error"), formats)
         self._lines += 1
         self._entries[line["file"]] = entry
         if entry.error is None:
@@ -132,6 +155,8 @@ class Journal:
         entry = self._entries.get(recording.name)
         if entry is None or entry.key != request_key(entry.content.sha256, recording.fields):
             return None
+        if entry.path != str(recording.path):
+            return None  # moved, or another one: its content tells
         try:
             stat = recording.path.stat()
         except OSError:
@@ -139,18 +164,34 @@ class Journal:
         now = stat.st_size, stat.st_mtime_ns
         return entry if now == (entry.content.size, entry.content.mtime_ns) else None
 
+    def named(self, name: str) -> Entry | None:
+        """The last that was written under a name, of whatever file."""
+        return self._entries.get(name)
+
     def done(self, key: str) -> Entry | None:
         """A transcript for these bytes and fields, of whatever file."""
         return self._done.get(key)
 
     def transcript(self, entry: Entry) -> Transcript:
         """The transcript of an entry that has no error."""
+        return self._line(entry)["transcript"]
+
+    def _line(self, entry: Entry) -> dict[str, Any]:
         with self.path.open("rb") as lines:
             lines.seek(entry.offset)
-            return json.loads(lines.readline())["transcript"]
+            return json.loads(lines.readline())
 
-    def add(self, recording: Recording, content: Content, result: dict[str, Any]) -> None:
-        """Keep `result`, {"transcript": …} or {"error": …}: it is on disk when this returns."""
+    def add(
+        self,
+        recording: Recording,
+        content: Content,
+        result: dict[str, Any],
+        formats: Iterable[str] = (),
+    ) -> None:
+        """Keep `result`, {"transcript": …} or {"error": …}: it is on disk when this returns.
+
+        `formats`: those of which the files are, or will be, its own. Raises OSError.
+        """
         line: dict[str, Any] = {
             "file": recording.name,
             "path": str(recording.path),
@@ -162,27 +203,44 @@ class Journal:
             line["request"] = recording.fields
         if recording.metadata:
             line["manifest"] = recording.metadata
-        line |= result
+        self._append({**line, "formats": sorted(formats), **result})
+
+    def claim(self, name: str, formats: Iterable[str]) -> None:
+        """From now on the files of `formats` belong to what has this name. Raises OSError."""
+        entry = self._entries[name]
+        if missing := set(formats) - entry.formats:
+            self._append({**self._line(entry), "formats": sorted(entry.formats | missing)})
+
+    def _append(self, line: dict[str, Any]) -> None:
         offset = os.fstat(self._file.fileno()).st_size
         # ASCII, since a file's name may hold bytes that are no UTF-8.
         data = memoryview(json.dumps(line).encode() + b"\n")
-        while data:
-            data = data[self._file.write(data) :]
-        os.fsync(self._file.fileno())
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            # The next line must not be joined to half of this one.
+            self._file.truncate(offset)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
         self._enter(line, offset)
 
     def compact(self) -> None:
         """One line for each recording: drops those that later lines replaced."""
         if self._lines == len(self._entries):
             return
-        temporary = self.path.with_suffix(".part")
-        with self.path.open("rb") as lines, temporary.open("wb") as kept:
-            for entry in sorted(self._entries.values(), key=lambda entry: entry.offset):
-                lines.seek(entry.offset)
-                kept.write(lines.readline())
-            kept.flush()
-            os.fsync(kept.fileno())
-        temporary.replace(self.path)
+        temporary = self.path.with_name(TEMPORARY)
+        try:
+            with self.path.open("rb") as lines, temporary.open("wb") as kept:
+                for entry in sorted(self._entries.values(), key=lambda entry: entry.offset):
+                    lines.seek(entry.offset)
+                    kept.write(lines.readline())
+                kept.flush()
+                os.fsync(kept.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            logger.warning("%s keeps lines that later ones replace: %s", self.path, error.strerror)
 
     def failures(self, recordings: Iterable[Recording]) -> list[tuple[str, str]]:
         """(name, message) of those whose last word is an error."""

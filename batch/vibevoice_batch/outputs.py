@@ -1,6 +1,8 @@
 """A transcript as a file: JSON, subtitles or text, written as a whole or not at all."""
 
+import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +15,11 @@ Transcript = dict[str, Any]
 """A `diarized_json` answer: `text`, `duration` (seconds), `segments` with `start`, `end` (seconds),
 `speaker` and `text` (openai 3.52, TranscriptionDiarized)."""
 
+LONGEST_NAME = 255
+"""Bytes of a file's name on the file systems of Linux and macOS."""
+TEMPORARY = ".vibevoice.part"
+"""Name of a file that is being written."""
+
 
 def write(output: Path, name: str, transcript: Transcript, formats: Iterable[str]) -> None:
     """`transcript` of the recording `name` in each of FORMATS, below the folder `output`."""
@@ -21,8 +28,24 @@ def write(output: Path, name: str, transcript: Transcript, formats: Iterable[str
 
 
 def path(output: Path, name: str, format: str) -> Path:
-    """Where a transcript is: the recording's own name and the format's, so no two are the same."""
-    return output / f"{name}.{format}"
+    """Where a transcript is: the recording's own name and the format's, so no two are the same.
+
+    Where that is longer than file systems take, the name is cut and ends in its hash.
+    """
+    target = output / f"{name}.{format}"
+    last = os.fsencode(target.name)
+    if len(last) <= LONGEST_NAME:
+        return target
+    end = f"~{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.{format}"
+    return target.with_name(last[: LONGEST_NAME - len(end)].decode(errors="ignore") + end)
+
+
+def seconds(transcript: Transcript) -> float:
+    """The length of the recording; 0 where the server did not say."""
+    duration = transcript.get("duration")
+    if isinstance(duration, int | float) and math.isfinite(duration):
+        return float(duration)
+    return 0.0
 
 
 def replace(target: Path, text: str) -> None:
@@ -30,12 +53,17 @@ def replace(target: Path, text: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     # Always the same name, so that what a killed run left is overwritten by the next. One thread
     # of one process writes at a time: see Journal's lock.
-    temporary = target.parent / ".vibevoice.part"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(target)
+    temporary = target.parent / TEMPORARY
+    try:
+        # A server may send half of a surrogate pair, which no UTF-8 holds.
+        with temporary.open("w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _json(transcript: Transcript) -> str:

@@ -26,6 +26,9 @@ class Report:
         self.copied = 0
         """Transcribed by a file of the same content."""
         self.failed = 0
+        """Of those to do."""
+        self.failures: dict[str, str] = {}
+        """Reasons by name, whether they were to do or not."""
         self.truncated = 0
         self.audio = 0.0
         """Seconds transcribed, copies included."""
@@ -54,14 +57,19 @@ class Report:
         self._show(size)
 
     def fail(self, name: str, message: str, size: int) -> None:
-        """A file has none; says so at once."""
+        """A file to do has none; says so at once."""
         self.failed += 1
-        self.say(f"FAILED {name}: {message}")
+        self.name(name, message)
         self._show(size)
+
+    def name(self, name: str, message: str) -> None:
+        """Something was asked for that cannot be transcribed, and is no file to do."""
+        self.failures[name] = message
+        self.say(f"FAILED {name}: {message}")
 
     def say(self, message: str) -> None:
         """A line that stays."""
-        self._console.print(message, markup=False)
+        self._console.print(printable(message), markup=False)
 
     def line(self) -> str:
         """Files, speed and time left, in one line."""
@@ -86,6 +94,19 @@ class Report:
         if not self._console.is_terminal and now - self._shown >= SECONDS_BETWEEN_LINES:
             self._shown = now
             self.say(self.line())
+
+
+def printable(text: str) -> str:
+    """On one line, without what a terminal would obey, and names that are no text as bytes."""
+    return "".join(
+        character if character.isprintable() else _escaped(character) for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def _clock(seconds: float) -> str:

@@ -1,22 +1,20 @@
 """The run: each recording read, asked for, kept in the journal and written, many at a time."""
 
 import asyncio
-import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from vibevoice_batch import outputs
-from vibevoice_batch.client import Busy, ConnectionLost, Failure
+from vibevoice_batch.errors import Busy, ConnectionLost, Failure, GaveUp
 from vibevoice_batch.journal import Content, Journal, read_content, request_key
 from vibevoice_batch.limit import Limit
-from vibevoice_batch.outputs import Transcript
+from vibevoice_batch.outputs import Transcript, seconds
 from vibevoice_batch.progress import Report
 from vibevoice_batch.recordings import Recording
+from vibevoice_batch.store import Store
 
 Ask = Callable[[Recording, str], Awaitable[Transcript]]
 """Transcribes a recording; the second argument is its `request_key`."""
@@ -25,11 +23,7 @@ TRIES_AFTER_LOSS = 3
 """Requests for a recording whose connection breaks. It may be what breaks the server."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before a busy server is asked again where it names none; doubled each time."""
-NOT_WRITTEN = "transcribed, but its file cannot be written"
-
-
-class GaveUp(Exception):
-    """The server took nothing for too long; what is left is left for the next run."""
+_T = TypeVar("_T")
 
 
 class NotThere(Exception):
@@ -43,19 +37,17 @@ class Run:
         self,
         ask: Ask,
         journal: Journal,
+        store: Store,
         report: Report,
         limit: Limit,
-        output: Path,
-        formats: Iterable[str],
         patience: float,
     ) -> None:
         """`patience`: seconds without any answer after which the run ends."""
         self._ask = ask
         self._journal = journal
+        self._store = store
         self._report = report
         self._limit = limit
-        self._output = output
-        self._formats = tuple(formats)
         self._patience = patience
         self._stop = asyncio.Event()
         self._in_flight: dict[str, list[tuple[Recording, Content]]] = {}
@@ -105,12 +97,11 @@ class Run:
     async def _one(self, recording: Recording) -> None:
         try:
             content = await asyncio.to_thread(read_content, recording.path)
-        except OSError as error:
-            content = Content(0, 0, "")
-            return await self._fail(
-                recording, content, Failure(f"cannot be read: {error.strerror}")
-            )
+        except Failure as failure:
+            return await self._fail(recording, Content(0, 0, ""), failure)
         key = request_key(content.sha256, recording.fields)
+        if why := self._store.obstacle(recording, key):
+            return self._report.fail(recording.name, why, content.size)
         if (entry := self._journal.done(key)) is not None:
             return await self._keep(recording, content, self._journal.transcript(entry), True)
         if key in self._in_flight:
@@ -171,8 +162,7 @@ class Run:
         finally:
             self._asking -= 1
         self._last_answer = time.monotonic()
-        audio = float(transcript.get("duration") or 0)
-        self._limit.answered(round, audio, self._last_answer - sent)
+        self._limit.answered(round, seconds(transcript), self._last_answer - sent)
         return transcript
 
     def _say_why(self, trouble: Busy | ConnectionLost) -> None:
@@ -193,57 +183,21 @@ class Run:
     async def _keep(
         self, recording: Recording, content: Content, transcript: Transcript, copied: bool
     ) -> None:
-        await self._write(self._journal.add, recording, content, {"transcript": transcript})
-        try:
-            await self._write(
-                outputs.write, self._output, recording.name, transcript, self._formats
-            )
-        except OSError as error:
-            # Its transcript is in the journal; the next run writes the file.
-            message = f"{NOT_WRITTEN}: {error.strerror}"
-            return self._report.fail(recording.name, message, content.size)
-        audio = float(transcript.get("duration") or 0)
-        truncated = bool(transcript.get("truncated"))
+        if why := await self._write(self._store.keep, recording, content, transcript):
+            return self._report.fail(recording.name, why, content.size)
         self._report.done(
-            content.size, audio, self._limit.value, copied=copied, truncated=truncated
+            content.size,
+            seconds(transcript),
+            self._limit.value,
+            copied=copied,
+            truncated=bool(transcript.get("truncated")),
         )
 
     async def _fail(self, recording: Recording, content: Content, failure: Failure) -> None:
-        error = {"status": failure.status, "code": failure.code, "message": str(failure)}
-        await self._write(self._journal.add, recording, content, {"error": error})
-        for format in self._formats:
-            # Of what the file held when it was last transcribed.
-            if os.path.exists(stale := outputs.path(self._output, recording.name, format)):
-                stale.unlink()
+        await self._write(self._store.fail, recording, content, failure)
         self._report.fail(recording.name, str(failure), content.size)
 
-    async def _write(self, write: Callable[..., None], *args: Any) -> None:
+    async def _write(self, write: Callable[..., _T], *args: Any) -> _T:
         """In the writing thread; a write that has begun is finished even when cancelled."""
         loop = asyncio.get_running_loop()
-        await asyncio.shield(loop.run_in_executor(self._writer, partial(write, *args)))
-
-
-def restore(
-    recordings: Iterable[Recording],
-    journal: Journal,
-    report: Report,
-    output: Path,
-    formats: Iterable[str],
-) -> None:
-    """Write the files of transcripts that the journal has and that are not there.
-
-    They were not written yet when a run was killed, or are in formats first asked for now.
-    """
-    for recording in recordings:
-        entry = journal.entry(recording)
-        if entry is None or entry.error is not None:
-            continue
-        missing = [
-            f for f in formats if not os.path.exists(outputs.path(output, recording.name, f))
-        ]
-        if not missing:
-            continue
-        try:
-            outputs.write(output, recording.name, journal.transcript(entry), missing)
-        except OSError as error:
-            report.fail(recording.name, f"{NOT_WRITTEN}: {error.strerror}", 0)
+        return await asyncio.shield(loop.run_in_executor(self._writer, partial(write, *args)))

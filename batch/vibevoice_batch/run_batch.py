@@ -7,15 +7,17 @@ the engine's plugin writes the model's prompt. `custom_id` is the request's key 
 
 import base64
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vibevoice_batch.client import Failure, read_transcript
+from vibevoice_batch.client import read_transcript
+from vibevoice_batch.errors import Failure, InputError
 from vibevoice_batch.journal import read_content, request_key
 from vibevoice_batch.outputs import Transcript
-from vibevoice_batch.recordings import InputError, Recording
+from vibevoice_batch.recordings import Recording
 from vibevoice_batch.run import NotThere
 from vibevoice_core.penalties import PINNED, TEMPERATURE
 from vibevoice_core.speakers import UNKNOWN, label
@@ -24,6 +26,8 @@ DECODING = {"temperature": TEMPERATURE, "vllm_xargs": PINNED.as_xargs()}
 """What the engine's middleware pins for requests over HTTP, which run-batch goes without."""
 
 _BLOCK = 3 * 2**18
+_FIRST = b'{"custom_id": "'
+"""How a request begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,18 @@ class RequestsWritten:
     """(name, message) of recordings that are not in it."""
 
 
+def check_requests(target: Path) -> None:
+    """Raises InputError: there is something else at `target`, which requests would replace."""
+    if not os.path.lexists(target):
+        return
+    if not target.is_file():
+        raise InputError(f"--requests {target} is no file")
+    with target.open("rb") as file:
+        begins = file.read(len(_FIRST))
+    if begins and begins != _FIRST:
+        raise InputError(f"--requests {target} is there and holds no requests: give another name")
+
+
 def write_requests(recordings: Iterable[Recording], model: str, target: Path) -> RequestsWritten:
     """A line in `target` for each content among `recordings`; it is there whole or not at all.
 
@@ -44,24 +60,33 @@ def write_requests(recordings: Iterable[Recording], model: str, target: Path) ->
     """
     keys: set[str] = set()
     unreadable: list[tuple[str, str]] = []
-    temporary = target.with_name(f".{target.name}.part")
-    with temporary.open("wb") as file:
-        for recording in recordings:
-            try:
-                key = request_key(read_content(recording.path).sha256, recording.fields)
-            except OSError as error:
-                unreadable.append((recording.name, f"cannot be read: {error.strerror}"))
-                continue
-            if key not in keys:
-                keys.add(key)
-                file.writelines(_line(recording, key, model))
-        size = file.tell()
-    temporary.replace(target)
+    temporary = target.with_name(".vibevoice-requests.part")
+    try:
+        with temporary.open("wb") as file:
+            for recording in recordings:
+                begin = file.tell()
+                try:
+                    key = request_key(read_content(recording.path).sha256, recording.fields)
+                    if key not in keys:
+                        file.writelines(_line(recording, key, model))
+                        keys.add(key)
+                except Failure as failure:
+                    file.seek(begin)
+                    file.truncate()
+                    unreadable.append((recording.name, str(failure)))
+            size = file.tell()
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     return RequestsWritten(len(keys), size, unreadable)
 
 
 def _line(recording: Recording, key: str, model: str) -> Iterator[bytes]:
-    """One request in pieces, so that the recording is never in memory as a whole."""
+    """One request in pieces, so that the recording is never in memory as a whole.
+
+    Raises Failure: it cannot be read.
+    """
     fields = dict(recording.fields)
     keywords = fields.pop("keywords", [])
     words = [fields.pop("hotwords", ""), *([keywords] if isinstance(keywords, str) else keywords)]
@@ -80,9 +105,12 @@ def _line(recording: Recording, key: str, model: str) -> Iterator[bytes]:
     request = {"custom_id": key, "method": "POST", "url": url, "body": body}
     before, after = json.dumps(request).encode().rsplit(head.encode(), 1)
     yield before + head.encode()
-    with recording.path.open("rb") as audio:
-        while block := audio.read(_BLOCK):
-            yield base64.b64encode(block)
+    try:
+        with recording.path.open("rb") as audio:
+            while block := audio.read(_BLOCK):
+                yield base64.b64encode(block)
+    except OSError as error:
+        raise Failure(f"cannot be read: {error.strerror}") from error
     yield after + b"\n"
 
 
@@ -90,29 +118,42 @@ class Results:
     """The answers in run-batch's output files, by key."""
 
     def __init__(self, files: Iterable[Path]) -> None:
-        """Raises InputError: a line is no result; OSError."""
+        """Raises InputError: a file cannot be read, or a line is no result."""
         self._answers: dict[str, dict[str, Any]] = {}
         for file in files:
-            with file.open(encoding="utf-8") as lines:
-                for number, line in enumerate(lines, 1):
-                    try:
-                        answer = json.loads(line)
-                        self._answers[answer["custom_id"]] = answer
-                    except (ValueError, KeyError, TypeError):
-                        raise InputError(
-                            f"{file}, line {number} is no result of run-batch"
-                        ) from None
+            try:
+                with file.open("rb") as lines:
+                    self._read(file, lines)
+            except OSError as error:
+                raise InputError(f"--results {file} cannot be read: {error.strerror}") from error
+
+    def _read(self, file: Path, lines: Iterable[bytes]) -> None:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                answer = json.loads(line)
+                self._answers[answer["custom_id"]] = answer
+            except (ValueError, KeyError, TypeError):
+                raise InputError(f"{file}, line {number} is no result of run-batch") from None
 
     async def ask(self, _: Recording, key: str) -> Transcript:
         """The transcript of a key. Raises NotThere: it was not asked for; Failure."""
         if (answer := self._answers.get(key)) is None:
             raise NotThere
-        response = answer.get("response") or {}
+        response = answer.get("response")
+        response = response if isinstance(response, dict) else {}
         if error := answer.get("error"):
-            message = error.get("error", error).get("message") if isinstance(error, dict) else error
-            raise Failure(str(message), response.get("status_code"))
+            raise Failure(_message(error), response.get("status_code"))
         transcript = read_transcript(response.get("body"))
         return {**transcript, "segments": _with_letters(transcript["segments"])}
+
+
+def _message(error: Any) -> str:
+    """The text of an error, in whichever of its shapes run-batch tells it."""
+    while isinstance(error, dict):
+        error = error.get("error") or error.get("message")
+    return str(error)
 
 
 def _with_letters(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from vibevoice_batch.errors import InputError
+from vibevoice_batch.inputs import find
 from vibevoice_batch.journal import Content, Journal, JournalError
-from vibevoice_batch.recordings import InputError, Recording, find
+from vibevoice_batch.manifests import Manifest, parse
+from vibevoice_batch.products import Products
+from vibevoice_batch.recordings import Recording
 
 
 @pytest.fixture
@@ -22,6 +26,11 @@ def tree(tmp_path: Path) -> Path:
 def names(*inputs: Path | str, **options: object) -> list[str]:
     """The names of the recordings in `inputs`."""
     return [r.name for r in find(map(str, inputs), **options).recordings]  # type: ignore[arg-type]
+
+
+def manifest(*lines: str) -> list[Manifest]:
+    """A manifest called list, in the working directory."""
+    return [parse("list", "\n".join(lines).encode(), Path.cwd())]
 
 
 def test_a_folder_is_mirrored(tree: Path) -> None:
@@ -52,9 +61,21 @@ def test_two_files_of_one_name_need_a_base(tree: Path) -> None:
     assert names(tree / "x", tree / "y", base=tree) == ["x/a.wav", "x/deep/b.MP3", "y/a.wav"]
 
 
-def test_the_folder_of_transcripts_is_left_out(tree: Path) -> None:
-    """It may lie in the folder of recordings."""
-    assert names(tree, without=tree / "y") == ["x/a.wav", "x/deep/b.MP3"]
+def test_what_runs_wrote_is_left_out(tree: Path) -> None:
+    """Wherever the folder of transcripts lies; recordings in it are taken."""
+    with Journal(tree / "y") as journal:
+        _add(journal, "a.wav", "1")
+    for name in ("a.wav.json", "a.wav.docx", "b.wav.json"):
+        (tree / "y" / name).touch()
+
+    found = find([str(tree / "y")], all_files=True, products=Products())
+
+    assert [recording.name for recording in found.recordings] == [
+        "a.wav",
+        "a.wav.docx",
+        "b.wav.json",
+    ]
+    assert found.ours == [tree / "y" / name for name in ("a.wav.json", "transcripts.jsonl")]
 
 
 def test_a_manifest_names_paths_and_fields(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +83,7 @@ def test_a_manifest_names_paths_and_fields(tree: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tree)
     line = {"path": "x/deep/b.MP3", "hotwords": "Zürich", "keywords": ["a", "b"], "id": 7}
 
-    found = find([], [("list", ["x/a.wav\n", "\n", json.dumps(line)])], defaults={"prompt": "p"})
+    found = find([], manifest("x/a.wav", "", json.dumps(line)), defaults={"prompt": "p"})
 
     first, second = found.recordings
     assert (first.name, first.fields) == ("x/a.wav", {"prompt": "p"})
@@ -73,19 +94,19 @@ def test_a_manifest_names_paths_and_fields(tree: Path, monkeypatch: pytest.Monke
 def test_a_manifest_tells_of_files_given_otherwise(tree: Path) -> None:
     """What a line says holds for the file in a folder too; two lines may not contradict."""
     line = json.dumps({"path": str(tree / "x/a.wav"), "prompt": "Bonn"})
-    found = find([str(tree / "x")], [("list", [line, line, str(tree / "x/a.wav")])])
+    found = find([str(tree / "x")], manifest(line, line, str(tree / "x/a.wav")))
     assert [(one.name, one.fields) for one in found.recordings] == [
         ("a.wav", {"prompt": "Bonn"}),
         ("deep/b.MP3", {}),
     ]
     with pytest.raises(InputError, match="in the manifests twice"):
-        find([], [("list", [line, line.replace("Bonn", "Bern")])])
+        find([], manifest(line, line.replace("Bonn", "Bern")))
 
 
 def test_no_name_leads_out_of_the_output(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A path outside of the base keeps all its folders."""
     monkeypatch.chdir(tree / "x")
-    (recording,) = find([], [("list", ["../y/a.wav"])]).recordings
+    (recording,) = find([], manifest("../y/a.wav")).recordings
 
     assert recording.name == (tree / "y" / "a.wav").relative_to("/").as_posix()
 
@@ -102,12 +123,13 @@ def test_no_name_leads_out_of_the_output(tree: Path, monkeypatch: pytest.MonkeyP
 def test_a_wrong_line_of_a_manifest_is_named(line: str) -> None:
     """With its number."""
     with pytest.raises(InputError, match="^list, line 2"):
-        find([], [("list", ["a.wav", line])])
+        find([], manifest("a.wav", line))
 
 
 def _add(journal: Journal, name: str, sha256: str, **result: object) -> None:
     recording = Recording(name, Path("/nowhere", name))
-    journal.add(recording, Content(1, 2, sha256), {"transcript": {"text": name}, **result})
+    transcript = {"transcript": {"text": name}, **result}
+    journal.add(recording, Content(1, 2, sha256), transcript, ["json"])
 
 
 def _of(journal: Journal, name: str) -> str | None:

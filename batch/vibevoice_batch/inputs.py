@@ -1,0 +1,222 @@
+"""Folders, globs, files and manifests → the recordings in them, and everything else by name."""
+
+import fnmatch
+import glob
+import os
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vibevoice_batch.errors import InputError
+from vibevoice_batch.folders import Contents, contents, reason, why_no_file
+from vibevoice_batch.manifests import Entry, Manifest
+from vibevoice_batch.recordings import EXTENSIONS, Found, Recording, absolute, name_of
+
+
+def find(
+    inputs: Iterable[str],
+    manifests: Iterable[Manifest] = (),
+    *,
+    base: Path | None = None,
+    defaults: dict[str, Any] | None = None,
+    all_files: bool = False,
+    products: Container[Path] = (),
+) -> Found:
+    """The recordings in files, folders, globs and manifests, each once, in a stable order.
+
+    A name is the path relative to `base`; without one, to the folder given, to a glob's part before
+    its first wildcard, to the folder of a file given, and for manifests to the working directory or
+    their own folder. What a line of a manifest says of a recording holds too where another input
+    names its file.
+
+    Args:
+        defaults: fields of recordings that do not set them.
+        all_files: takes every file in a folder, whatever its extension.
+        products: files that are left out, since runs wrote them.
+
+    Raises:
+        InputError: no input is there, two files have the same name, or two lines say different
+            things of one file.
+    """
+    search = _Search(base, defaults or {}, all_files, products)
+    for given in inputs:
+        search.take(given)
+    for manifest in manifests:
+        search.read(manifest)
+    found = search.found
+    found.recordings.extend(search.recordings.values())
+    if search.missing and not found.recordings and not found.problems:
+        raise InputError("; ".join(f"{what} {why}" for what, why in search.missing))
+    found.problems.extend(search.missing)
+    return found
+
+
+class _Search:
+    """Goes through one input after the other."""
+
+    def __init__(
+        self,
+        base: Path | None,
+        defaults: dict[str, Any],
+        all_files: bool,
+        products: Container[Path],
+    ) -> None:
+        self.found = Found()
+        """All but the recordings."""
+        self.recordings: dict[Path, Recording] = {}
+        self.missing: list[tuple[str, str]] = []
+        """(input, reason) of those that are not there."""
+        self._base = base
+        self._defaults = defaults
+        self._all_files = all_files
+        self._products = products
+        self._names: dict[str, Path] = {}
+        self._told: set[Path] = set()
+        """Of which a line of a manifest has said more than the path."""
+
+    def take(self, given: str) -> None:
+        """A file, a folder or a glob."""
+        if not given:
+            raise InputError("an input is empty: is a variable unset?")
+        path = absolute(given)
+        if os.path.isfile(path):
+            self._file(path, path.parent)
+        elif os.path.isdir(path):
+            self._folder(path, given)
+        elif (why := why_no_file(path)) != "is not there":
+            self.found.problems.append((given, why))
+        elif glob.has_magic(given):
+            self._glob(given)
+        else:
+            self.missing.append((given, "is neither a file nor a folder, and no glob"))
+
+    def _folder(self, folder: Path, given: str) -> None:
+        problems = len(self.found.problems)
+        inside = contents(folder)
+        self._note(inside)
+        takes = False
+        for path in inside.files:
+            if self._is_wanted(path):
+                takes = self._file(path, folder) or takes
+            else:
+                (self.found.ours if path in self._products else self.found.skipped).append(path)
+        if not takes and len(self.found.problems) == problems:
+            # A disk that is not mounted is an empty folder.
+            self.found.problems.append((given, "holds no recordings"))
+
+    def _is_wanted(self, path: Path) -> bool:
+        return self._all_files or path.suffix.lower() in EXTENSIONS
+
+    def _note(self, inside: Contents) -> None:
+        """What a folder holds beside files."""
+        for path in inside.hidden:
+            (self.found.ours if path in self._products else self.found.hidden).append(path)
+        for path, why in inside.odd:
+            if self._is_wanted(path) or not path.suffix:
+                self.found.problems.append((str(path), why))
+            else:
+                self.found.skipped.append(path)
+        self.found.problems.extend((str(path), why) for path, why in inside.unreadable)
+        self.found.again.extend(inside.again)
+
+    def _glob(self, given: str) -> None:
+        root = absolute(os.path.dirname(given[: min(given.find(c) for c in "*?[" if c in given)]))
+        pattern = absolute(given).relative_to(root).parts
+        unreadable = list(_unreadable(root, pattern))
+        self.found.problems.extend(unreadable)
+        matches = sorted(
+            glob.iglob(given, recursive=True), key=lambda path: (path.count("/"), path)
+        )
+        files = [match for match in matches if os.path.isfile(match)]
+        if not files and not unreadable:
+            self.missing.append((given, "is no file, and no file matches it"))
+        seen: set[Path] = set()
+        for match in map(absolute, files):
+            # Through a link that leads back, a pattern with ** finds a file many times.
+            real = Path(os.path.realpath(match.parent), match.name)
+            if real in seen:
+                self.found.again.append(match)
+            else:
+                seen.add(real)
+                self._file(match, root)
+        for match in matches:
+            if not os.path.isdir(match):
+                if not os.path.isfile(match):
+                    self.found.problems.append((match, why_no_file(Path(match))))
+            elif not any(file.startswith(os.path.join(match, "")) for file in files):
+                self.found.problems.append((match, "is a folder: give it without a wildcard"))
+
+    def read(self, manifest: Manifest) -> None:
+        """All that a manifest names."""
+        if not manifest.entries:
+            self.found.problems.append((manifest.name, "names no recordings"))
+        for entry in manifest.entries:
+            located = manifest.locate(entry)
+            if located is None and not entry.is_exact and entry.path.lstrip().startswith("#"):
+                self.found.comments.append(entry.place)
+                continue
+            if not _can_be_a_path(entry.path):
+                self.found.problems.append((entry.place, f"{entry.path!r} cannot be a path"))
+                continue
+            text = entry.path if entry.is_exact else entry.path.strip()
+            path, folder = located or (Path.cwd() / text, Path.cwd())
+            self._entry(entry, absolute(path), folder)
+
+    def _entry(self, entry: Entry, path: Path, folder: Path) -> None:
+        if os.path.lexists(path) and not os.path.isfile(path):
+            self.found.problems.append((str(path), why_no_file(path)))
+            return
+        fields = {**self._defaults, **entry.fields}
+        recording = Recording(name_of(path, self._base or folder), path, fields, entry.metadata)
+        self._put(recording, tells=bool(entry.fields or entry.metadata))
+
+    def _file(self, path: Path, root: Path) -> bool:
+        name = name_of(path, self._base or root)
+        return self._put(Recording(name, path, dict(self._defaults)), tells=False)
+
+    def _put(self, recording: Recording, *, tells: bool) -> bool:
+        """Returns whether it is a recording."""
+        path = recording.path
+        if path in self._products:
+            self.found.ours.append(path)
+            return False
+        if known := self.recordings.get(path):
+            recording = replace(recording, name=known.name)
+            if tells and path in self._told and recording != known:
+                raise InputError(f"{path} is in the manifests twice, not the same")
+        elif (other := self._names.setdefault(recording.name, path)) != path:
+            raise InputError(
+                f"{other} and {path} would both be called {recording.name}: give --base with a "
+                "folder that holds both"
+            )
+        if tells:
+            self._told.add(path)
+        if tells or not known:
+            self.recordings[path] = recording
+        return True
+
+
+def _can_be_a_path(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, from JSON
+        return False
+
+
+def _unreadable(folder: Path, wildcards: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(path, reason) of folders that a glob would have looked into; `glob` says nothing of them."""
+    try:
+        with os.scandir(folder) as scan:
+            inside = [Path(entry) for entry in scan if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        yield str(folder), reason(error)
+        return
+    first, *rest = wildcards
+    for path in inside:
+        if first == "**":
+            yield from _unreadable(path, wildcards)
+        elif rest and fnmatch.fnmatch(path.name, first):
+            yield from _unreadable(path, tuple(rest))

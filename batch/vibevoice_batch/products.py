@@ -1,0 +1,59 @@
+"""Files that this program wrote: journals, transcripts, requests. None of them is a recording."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from vibevoice_batch import outputs
+
+JOURNAL = "transcripts.jsonl"
+"""The journal's name in a folder of transcripts."""
+
+
+class Products:
+    """Tells which files runs have written, by the journals in the folders above them. A container
+    of paths."""
+
+    def __init__(self, files: Iterable[Path] = ()) -> None:
+        """`files`: those of run-batch, which no journal knows; they need not be there."""
+        self._files = {os.path.realpath(file) for file in files}
+        self._by_folder: dict[Path, frozenset[Path]] = {}
+        """By folder with a journal or without: transcripts that its journal knows."""
+
+    def __contains__(self, path: Path) -> bool:
+        if path.name == outputs.TEMPORARY or (path.name == JOURNAL and self._of(path.parent)):
+            return True
+        if self._files and os.path.realpath(path) in self._files:
+            return True
+        is_transcript = path.suffix.removeprefix(".") in outputs.FORMATS
+        return is_transcript and any(path in self._of(folder) for folder in path.parents)
+
+    def _of(self, folder: Path) -> frozenset[Path]:
+        if folder not in self._by_folder:
+            journal = folder / JOURNAL
+            known = frozenset(_written(journal)) if os.path.isfile(journal) else frozenset()
+            self._by_folder[folder] = known
+        return self._by_folder[folder]
+
+
+def _written(journal: Path) -> Iterator[Path]:
+    """Itself and the transcripts that its lines claim; nothing where it is no journal."""
+    with journal.open("rb") as lines:
+        for text in lines:
+            try:
+                line = json.loads(text)
+                name, formats = line["file"], claimed_formats(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+            yield journal
+            for format in formats:
+                yield outputs.path(journal.parent, name, format)
+
+
+def claimed_formats(line: dict) -> list[str]:
+    """The formats whose files belong to a line of a journal. Lines from before they were kept claim
+    all of those of a transcript. Raises KeyError, TypeError: it is no line of a journal."""
+    if "transcript" not in line and "error" not in line:
+        raise KeyError("transcript")
+    return list(line.get("formats", outputs.FORMATS if "transcript" in line else ()))

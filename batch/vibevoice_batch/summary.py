@@ -1,0 +1,109 @@
+"""What a run says at its beginning and at its end."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vibevoice_batch.journal import Journal
+from vibevoice_batch.progress import Report
+from vibevoice_batch.recordings import Found, Recording
+
+NAMED = 20
+"""Failures of recordings that the summary names; the journal has all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The recordings of a run: each is in one of the lists, or was refused by an earlier run."""
+
+    pending: list[Recording] = field(default_factory=list)
+    """To do now."""
+    later: list[Recording] = field(default_factory=list)
+    """To do too, but beyond the number that was asked for."""
+    before: list[Recording] = field(default_factory=list)
+    """Those that have their transcript."""
+
+
+def plan(
+    recordings: list[Recording], journal: Journal, *, limit: int | None, retry_failed: bool
+) -> Plan:
+    """What there is to do of `recordings`."""
+    to_do, before = [], []
+    for recording in recordings:
+        entry = journal.entry(recording)
+        if entry is None or not entry.is_final or (entry.error and retry_failed):
+            to_do.append(recording)
+        elif not entry.error:
+            before.append(recording)
+    limit = len(to_do) if limit is None else limit
+    return Plan(to_do[:limit], to_do[limit:], before)
+
+
+def announce(found: Found, work: Plan) -> Report:
+    """Says what there is to do, and what is left out; returns the report to go on with."""
+    size = sum(_size(recording.path) for recording in work.pending)
+    report = Report(len(work.pending), size)
+    count, to_do = len(found.recordings), len(work.pending)
+    later = f", {len(work.later)} for later runs (--limit)" if work.later else ""
+    report.say(f"{count} recordings, {to_do} to do ({size / 1e6:.1f} MB){later}")
+    for paths, one, many, advice in _left_out(found):
+        if paths:
+            some = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
+            says = f"1 {one}" if len(paths) == 1 else f"{len(paths)} {many}"
+            report.say(f"{says} ({some}){advice}")
+    for what, why in found.problems:
+        report.name(what, why)
+    return report
+
+
+def _left_out(found: Found) -> Iterator[tuple[Sequence[object], str, str, str]]:
+    """(what, words for one, words for several, advice) of everything that is not taken."""
+    yield (
+        found.skipped,
+        "file is no recording by its extension",
+        "files are no recordings by their extension",
+        "; --all-files takes them",
+    )
+    yield (
+        found.hidden,
+        "hidden file or folder is left out",
+        "hidden files or folders are left out",
+        "; name them to take them",
+    )
+    yield (
+        found.ours,
+        "file is left out, since this program wrote it",
+        "files are left out, since this program wrote them",
+        "",
+    )
+    yield found.again, "link leads to what is taken", "links lead to what is taken", " already"
+    yield found.comments, "line of a manifest is a comment", "lines of manifests are comments", ""
+
+
+def summarize(report: Report, work: Plan, failures: dict[str, str], output: Path) -> int:
+    """Says how it ended; returns how many are left of those to do.
+
+    `failures`: reasons by name, those of earlier runs too.
+    """
+    left = len(work.pending) - report.transcribed - report.failed
+    report.say(report.line())
+    for name, message in list(failures.items())[:NAMED]:
+        report.say(f"failed: {name}: {message}")
+    if len(failures) > NAMED:
+        report.say(f"… and {len(failures) - NAMED} more: see transcripts.jsonl")
+    if report.truncated:
+        report.say(f"{report.truncated} transcripts miss a part (see `truncated` in them)")
+    later = f", {len(work.later)} for later runs" if work.later else ""
+    report.say(
+        f"{report.transcribed} transcribed ({report.copied} as copies of another), "
+        f"{len(failures)} failed, {left} left{later}, {len(work.before)} done before; "
+        f"transcripts in {output}"
+    )
+    return left
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # said when it is its turn
