@@ -124,7 +124,7 @@ def _transcribe(
         work = _plan(options, found, journal)
         report = announce(found, work)
         if options.dry_run:
-            return SOME_FAILED if found.problems else ALL_DONE
+            return _dry_run(work, report)
         store = Store(journal, options.output, options.format)
         interrupted = False
         try:
@@ -146,6 +146,16 @@ def _transcribe(
     if ended:
         return _end(SOME_FAILED, ended, "Run the same command again to go on.")
     return SOME_FAILED if failures or left else ALL_DONE
+
+
+def _dry_run(work: Plan, report: Report) -> int:
+    """Names what a run could not read either."""
+    for recording in work.pending:
+        try:
+            recording.path.open("rb").close()
+        except OSError as error:
+            report.name(recording.name, f"cannot be read: {error.strerror}")
+    return SOME_FAILED if report.failures else ALL_DONE
 
 
 async def _until_stopped(
@@ -186,7 +196,7 @@ def _write_batch(options: argparse.Namespace, found: Found) -> int:
         work = _plan(options, found, journal)
     report = announce(found, work)
     if options.dry_run:
-        return SOME_FAILED if found.problems else ALL_DONE
+        return _dry_run(work, report)
     written = write_requests(work.pending, options.model, options.requests)
     for name, message in written.unreadable:
         report.name(name, message)

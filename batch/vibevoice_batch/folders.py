@@ -3,6 +3,7 @@
 import os
 import stat
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,11 +21,20 @@ class Contents:
     """(path, reason) of what the system refused to show."""
     again: list[Path] = field(default_factory=list)
     """Links to folders whose contents are there already, loops among them."""
+    closed: list[Path] = field(default_factory=list)
+    """Folders that were not to be looked into."""
 
 
-def contents(root: Path) -> Contents:
-    """What is in the folder `root`. Links to folders are followed; each folder is read once, under
-    its own path where it has one below `root`."""
+def contents(
+    root: Path, *, opens: Callable[[Path], bool] = lambda _: True, hidden: bool = False
+) -> Contents:
+    """What is in the folder `root` and below. Links to folders are followed; each folder is read
+    once, under its own path where it has one below `root`.
+
+    Args:
+        opens: whether to look into a folder below `root`.
+        hidden: takes names that begin with a dot for names like others.
+    """
     found = Contents()
     seen: set[tuple[int, int]] = set()
     folders, links = deque([root]), deque[Path]()
@@ -44,8 +54,10 @@ def contents(root: Path) -> Contents:
         for entry in entries:
             path = Path(entry.path)
             try:
-                if entry.name.startswith("."):
+                if entry.name.startswith(".") and not hidden:
                     found.hidden.append(path)
+                elif entry.is_dir() and not opens(path):
+                    found.closed.append(path)
                 elif entry.is_dir():
                     (links if entry.is_symlink() else folders).append(path)
                 elif entry.is_file():

@@ -1,15 +1,15 @@
 """Folders, globs, files and manifests → the recordings in them, and everything else by name."""
 
-import fnmatch
 import glob
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vibevoice_batch.errors import InputError
-from vibevoice_batch.folders import Contents, contents, reason, why_no_file
+from vibevoice_batch.folders import Contents, contents, why_no_file
+from vibevoice_batch.globs import leads, matches
 from vibevoice_batch.manifests import Entry, Manifest
 from vibevoice_batch.recordings import EXTENSIONS, Found, Recording, absolute, name_of
 
@@ -93,23 +93,14 @@ class _Search:
 
     def _folder(self, folder: Path, given: str) -> None:
         problems = len(self.found.problems)
-        inside = contents(folder)
-        self._note(inside)
-        takes = False
-        for path in inside.files:
-            if self._is_wanted(path):
-                takes = self._file(path, folder) or takes
-            else:
-                (self.found.ours if path in self._products else self.found.skipped).append(path)
+        takes = self._inside(folder, folder)
         if not takes and len(self.found.problems) == problems:
             # A disk that is not mounted is an empty folder.
             self.found.problems.append((given, "holds no recordings"))
 
-    def _is_wanted(self, path: Path) -> bool:
-        return self._all_files or path.suffix.lower() in EXTENSIONS
-
-    def _note(self, inside: Contents) -> None:
-        """What a folder holds beside files."""
+    def _inside(self, folder: Path, root: Path) -> bool:
+        """Take what a folder holds; returns whether there were recordings."""
+        inside = contents(folder)
         for path in inside.hidden:
             (self.found.ours if path in self._products else self.found.hidden).append(path)
         for path, why in inside.odd:
@@ -117,35 +108,49 @@ class _Search:
                 self.found.problems.append((str(path), why))
             else:
                 self.found.skipped.append(path)
+        self._note(inside)
+        takes = False
+        for path in inside.files:
+            if self._is_wanted(path):
+                takes = self._file(path, root) or takes
+            else:
+                (self.found.ours if path in self._products else self.found.skipped).append(path)
+        return takes
+
+    def _is_wanted(self, path: Path) -> bool:
+        return self._all_files or path.suffix.lower() in EXTENSIONS
+
+    def _note(self, inside: Contents) -> None:
         self.found.problems.extend((str(path), why) for path, why in inside.unreadable)
         self.found.again.extend(inside.again)
 
     def _glob(self, given: str) -> None:
-        root = absolute(os.path.dirname(given[: min(given.find(c) for c in "*?[" if c in given)]))
-        pattern = absolute(given).relative_to(root).parts
-        unreadable = list(_unreadable(root, pattern))
-        self.found.problems.extend(unreadable)
-        matches = sorted(
-            glob.iglob(given, recursive=True), key=lambda path: (path.count("/"), path)
+        # Not the standard library's glob, which is silent about folders that it cannot read, and
+        # for which two links that lead back are more paths than it can list.
+        fixed = os.path.dirname(given[: min(given.find(c) for c in "*?[" if c in given)])
+        root = absolute(fixed)
+        wildcards = tuple(filter(None, given.removeprefix(fixed).split("/")))
+        inside = contents(
+            root,
+            opens=lambda folder: leads(folder.relative_to(root).parts, wildcards),
+            hidden=True,
         )
-        files = [match for match in matches if os.path.isfile(match)]
-        if not files and not unreadable:
+
+        def is_meant(path: Path) -> bool:
+            return matches(path.relative_to(root).parts, wildcards)
+
+        files = list(filter(is_meant, inside.files))
+        folders = list(filter(is_meant, inside.closed))
+        odd = [(str(path), why) for path, why in inside.odd if is_meant(path)]
+        if not os.path.lexists(root) or not any((files, folders, odd, inside.unreadable)):
             self.missing.append((given, "is no file, and no file matches it"))
-        seen: set[Path] = set()
-        for match in map(absolute, files):
-            # Through a link that leads back, a pattern with ** finds a file many times.
-            real = Path(os.path.realpath(match.parent), match.name)
-            if real in seen:
-                self.found.again.append(match)
-            else:
-                seen.add(real)
-                self._file(match, root)
-        for match in matches:
-            if not os.path.isdir(match):
-                if not os.path.isfile(match):
-                    self.found.problems.append((match, why_no_file(Path(match))))
-            elif not any(file.startswith(os.path.join(match, "")) for file in files):
-                self.found.problems.append((match, "is a folder: give it without a wildcard"))
+            return
+        self._note(inside)
+        self.found.problems.extend(odd)
+        for path in files:
+            self._file(path, root)
+        for path in folders:
+            self._inside(path, root)
 
     def read(self, manifest: Manifest) -> None:
         """All that a manifest names."""
@@ -202,21 +207,3 @@ def _can_be_a_path(text: str) -> bool:
         return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:  # half of a surrogate pair, from JSON
         return False
-
-
-def _unreadable(folder: Path, wildcards: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """(path, reason) of folders that a glob would have looked into; `glob` says nothing of them."""
-    try:
-        with os.scandir(folder) as scan:
-            inside = [Path(entry) for entry in scan if entry.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        yield str(folder), reason(error)
-        return
-    first, *rest = wildcards
-    for path in inside:
-        if first == "**":
-            yield from _unreadable(path, wildcards)
-        elif rest and fnmatch.fnmatch(path.name, first):
-            yield from _unreadable(path, tuple(rest))

@@ -49,8 +49,8 @@ def announce(found: Found, work: Plan) -> Report:
     for paths, one, many, advice in _left_out(found):
         if paths:
             some = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
-            says = f"1 {one}" if len(paths) == 1 else f"{len(paths)} {many}"
-            report.say(f"{says} ({some}){advice}")
+            says, them = (f"1 {one}", "it") if len(paths) == 1 else (f"{len(paths)} {many}", "them")
+            report.say(f"{says} ({some}){advice.replace('them', them)}")
     for what, why in found.problems:
         report.name(what, why)
     return report
