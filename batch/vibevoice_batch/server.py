@@ -130,9 +130,13 @@ def _names(name: str, url: httpx2.URL) -> bool:
         return False
     host = host.strip("[]").removeprefix("*").lstrip(".")
     try:
-        return ipaddress.ip_address(url.host) in ipaddress.ip_network(host, strict=False)
+        address = ipaddress.ip_address(url.host)
     except ValueError:
         return bool(host) and f".{url.host}".endswith(f".{host}")
+    try:
+        return address in ipaddress.ip_network(host, strict=False)
+    except ValueError:
+        return False
 
 
 def shown(url: httpx2.URL) -> str:

@@ -78,9 +78,19 @@ ERROR = {"error": {"message": "no", "type": "t", "param": None, "code": "c"}}
         pytest.param([(502, {}, ERROR), OK], 1, 1, "FAILED a.wav: no", id="engine-failed"),
         pytest.param([(500, {}, "<html>"), OK], 1, 1, 'FAILED a.wav: "<html>"', id="no-json-error"),
         pytest.param([(404, {}, ERROR), OK], 1, 1, "answers 404: no", id="wrong-url"),
+        pytest.param(
+            [(400, {}, "The plain HTTP request was sent to HTTPS port"), OK],
+            1,
+            1,
+            "is it https://?",
+            id="wants-tls",
+        ),
         pytest.param([(307, {"location": "/"}, ""), OK], 1, 1, "answers 307", id="redirect"),
         pytest.param([(200, {}, {"text": "yes"})], 1, 1, "is no diarized_json", id="other-format"),
         pytest.param([(200, {}, {"segments": [{}]})], 1, 1, "is no diarized_json", id="no-times"),
+        pytest.param(
+            [(200, {}, {**DIARIZED, "duration": "1.5"})], 1, 0, "1 transcribed", id="text"
+        ),
     ],
 )
 def test_only_what_can_heal_is_asked_for_again(

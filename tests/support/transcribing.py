@@ -1,0 +1,45 @@
+"""A tiny server that answers every upload with a transcript, and remembers what it was sent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from tests.support.fakes import serve
+
+SEGMENT = {"id": "seg_001", "start": 0, "end": 1.5, "speaker": "A", "text": "yes"}
+DIARIZED = {"task": "transcribe", "duration": 1.5, "text": "yes", "segments": [SEGMENT]}
+
+
+@dataclass
+class Uploads:
+    """What was sent."""
+
+    key: str | None = None
+    """The only one that is let in, if any."""
+    names: list[str | None] = field(default_factory=list)
+    contents: list[bytes] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        """A transcript, or 401."""
+        async with request.form() as form:
+            file = form["file"]
+            assert isinstance(file, UploadFile)
+            if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
+                return JSONResponse({"error": {"message": "Wrong key."}}, 401)
+            self.urls.append(str(request.url))
+            self.names.append(file.filename)
+            self.contents.append(await file.read())
+        return JSONResponse(DIARIZED)
+
+
+@contextmanager
+def transcribing(uploads: Uploads, path: str = "/v1/audio/transcriptions") -> Iterator[str]:
+    """The server; yields its base URL without /v1."""
+    with serve(Starlette(routes=[Route(path, uploads.answer, methods=["POST"])])) as url:
+        yield url
