@@ -61,8 +61,10 @@ def _check(options: argparse.Namespace) -> None:
     """Raises InputError: something is wrong whatever the inputs hold."""
     if not options.input and not options.manifest:
         raise InputError("no input: give files, folders, globs, or - for a manifest on stdin")
-    if os.path.lexists(options.output) and not os.path.isdir(options.output):
-        raise InputError(f"--output {options.output} is no folder")
+    output = options.output.absolute()
+    there = next(path for path in (output, *output.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise InputError(f"--output {options.output}: {there} is no folder")
     for key in ("language", "prompt", "hotwords"):
         check_field(key, getattr(options, key), f"--{key}")
 

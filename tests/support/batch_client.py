@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,24 +16,40 @@ from tests.support.recordings import wav
 COMMAND = Path(sys.executable).parent / "vibevoice-transcribe"
 
 
+OBEYS_PERMISSIONS = (
+    ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+)
+"""Runs a command for which files are closed that are closed for others, also for root."""
+
+
 class Batch:
     """Runs `vibevoice-transcribe` against one server, into one folder."""
 
-    def __init__(self, output: Path, url: str = "") -> None:
-        self.output = output
+    def __init__(self, output: Path | str, url: str = "") -> None:
+        self.output = Path(output)
         self.url = url
+        self.prefix: list[str] = []
+        """The command that runs the client."""
+        self.cwd: Path | None = None
 
     @contextmanager
-    def start(self, *arguments: str | Path, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    def start(
+        self, *arguments: str | Path, stdin: bytes = b"", **environ: str
+    ) -> Iterator[subprocess.Popen[str]]:
         """The process, its stderr a pipe; killed when the block ends."""
         # No proxy of the machine that the tests run on.
         inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-        process = subprocess.Popen(
-            [COMMAND, *arguments, "-o", self.output],
-            env={**inherited, "VIBEVOICE_BASE_URL": f"{self.url}/v1", **environ},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with tempfile.TemporaryFile() as file:
+            file.write(stdin)
+            file.seek(0)
+            process = subprocess.Popen(
+                [*self.prefix, COMMAND, *arguments, "-o", self.output],
+                cwd=self.cwd,
+                env={**inherited, "VIBEVOICE_BASE_URL": f"{self.url}/v1", **environ},
+                stdin=file,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         try:
             yield process
         finally:
@@ -41,9 +58,9 @@ class Batch:
             if process.stderr:
                 process.stderr.close()
 
-    def run(self, *arguments: str | Path, **environ: str) -> tuple[int, str]:
+    def run(self, *arguments: str | Path, stdin: bytes = b"", **environ: str) -> tuple[int, str]:
         """Exit code and stderr."""
-        with self.start(*arguments, **environ) as process:
+        with self.start(*arguments, stdin=stdin, **environ) as process:
             _, said = process.communicate(timeout=300)
             return process.returncode, said
 

@@ -1,5 +1,6 @@
 """A tiny server that answers every upload with a transcript, and remembers what it was sent."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ class Uploads:
 
     key: str | None = None
     """The only one that is let in, if any."""
+    text: str = "yes"
+    """Of the answer."""
     names: list[str | None] = field(default_factory=list)
     contents: list[bytes] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
@@ -35,7 +38,8 @@ class Uploads:
             self.urls.append(str(request.url))
             self.names.append(file.filename)
             self.contents.append(await file.read())
-        return JSONResponse(DIARIZED)
+        answer = {**DIARIZED, "text": self.text, "segments": [{**SEGMENT, "text": self.text}]}
+        return Response(json.dumps(answer), media_type="application/json")
 
 
 @contextmanager

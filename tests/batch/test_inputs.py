@@ -1,0 +1,237 @@
+"""What is given: each file is done, or named with its reason, and the exit code says so."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.support.batch_client import OBEYS_PERMISSIONS, Batch
+from tests.support.transcribing import Uploads, transcribing
+
+from vibevoice_batch.globs import leads, matches
+
+
+@pytest.fixture
+def uploads() -> Uploads:
+    """What reaches the server."""
+    return Uploads()
+
+
+@pytest.fixture
+def batch(tmp_path: Path, uploads: Uploads) -> Iterator[Batch]:
+    """The client, in a folder with `calls/a.wav` and `calls/sub/b.mp3`."""
+    (tmp_path / "calls" / "sub").mkdir(parents=True)
+    (tmp_path / "calls" / "a.wav").write_bytes(b"a")
+    (tmp_path / "calls" / "sub" / "b.mp3").write_bytes(b"b")
+    with transcribing(uploads) as url:
+        batch = Batch("transcripts", url)
+        batch.cwd = tmp_path
+        yield batch
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [""],
+        ["calls", ""],
+        ["--manifest", ""],
+        ["calls", "--base", ""],
+        ["calls", "--base-url", ""],
+        ["calls", "--ca-file", ""],
+        ["calls", "--model", ""],
+        ["calls", "--format", " ,"],
+        ["calls", "--limit", ""],
+        ["calls", "--timeout", ""],
+        ["calls", "--output", ""],
+        ["calls", "--patience", "nan"],
+        ["calls", "--timeout", "-1"],
+        ["calls", "--prompt", os.fsdecode(b"\xff")],
+        ["write-batch", "calls", "--requests", ""],
+        ["read-batch", "calls", "--results", ""],
+        ["read-batch", "calls", "--results", "nowhere"],
+        ["read-batch", "calls", "--results", "calls/a.wav"],
+        ["write-batch", "calls", "--requests", "calls/a.wav"],
+        ["write-batch", "calls", "--requests", "calls"],
+    ],
+)
+def test_empty_and_wrong_arguments_are_usage_errors(
+    batch: Batch, uploads: Uploads, arguments: list[str]
+) -> None:
+    """Nothing is sent, least of all the working directory."""
+    assert batch.cwd
+    code, said = batch.run(*arguments)
+
+    assert code == 2, said
+    assert "vibevoice-transcribe" in said.splitlines()[-1] and "Traceback" not in said
+    assert uploads.names == []
+    assert (batch.cwd / "calls" / "a.wav").read_bytes() == b"a"
+    assert not (batch.cwd / "transcripts").exists()
+
+
+def test_options_may_stand_between_files(batch: Batch, uploads: Uploads) -> None:
+    """In any order."""
+    code, said = batch.run("calls/a.wav", "--format", "txt", "calls/sub/b.mp3")
+
+    assert (code, sorted(uploads.contents)) == (0, [b"a", b"b"]), said
+
+
+@pytest.mark.parametrize("obstacle", ["folder", "listing", "file"])
+@pytest.mark.parametrize("given", ["calls", "calls/**/*.mp3", "calls/*/*.mp3"])
+def test_what_cannot_be_read_is_named(
+    batch: Batch, uploads: Uploads, given: str, obstacle: str
+) -> None:
+    """A folder closed in one way or another, or a file; the rest is done."""
+    assert batch.cwd
+    batch.prefix = OBEYS_PERMISSIONS
+    (batch.cwd / "calls" / "open").mkdir()
+    (batch.cwd / "calls" / "open" / "c.mp3").write_bytes(b"c")
+    sub = batch.cwd / "calls" / "sub"
+    mode = {"folder": 0o000, "listing": 0o644, "file": 0o755}[obstacle]
+    (sub / "b.mp3").chmod(0o000)
+    sub.chmod(mode)
+    try:
+        code, said = batch.run(given)
+    finally:
+        sub.chmod(0o755)
+
+    name = str(sub) if obstacle == "folder" else "sub/b.mp3"
+    assert code == 1
+    assert f"FAILED {name}: cannot be read: Permission denied" in said, said
+    assert f"failed: {name}: cannot be read: Permission denied" in said
+    assert "1 failed" in said.splitlines()[-1]
+    assert b"c" in uploads.contents
+
+
+def test_links_are_followed_and_loops_end(batch: Batch, uploads: Uploads) -> None:
+    """Each folder is taken once; links to nothing and to themselves are named."""
+    assert batch.cwd
+    calls = batch.cwd / "calls"
+    (batch.cwd / "elsewhere").mkdir()
+    (batch.cwd / "elsewhere" / "c.wav").write_bytes(b"c")
+    for name, target in (
+        ("linked", "../elsewhere"),
+        ("loop", "."),
+        ("sub/up", "../.."),
+        ("again", "sub"),
+        ("gone.wav", "nowhere"),
+        ("unmounted", "nowhere"),
+        ("self.wav", "self.wav"),
+    ):
+        (calls / name).symlink_to(target)
+    os.mkfifo(calls / "pipe.wav")
+
+    code, said = batch.run("calls")
+
+    assert (code, sorted(uploads.contents)) == (1, [b"a", b"b", b"c"]), said
+    assert f"FAILED {calls}/gone.wav: is a link to nowhere, which is not there" in said
+    assert f"FAILED {calls}/unmounted: is a link to nowhere" in said
+    assert f"FAILED {calls}/self.wav: cannot be read: Too many levels of symbolic links" in said
+    assert f"FAILED {calls}/pipe.wav: is no file but a pipe" in said
+    assert "links lead to what is taken" in said
+    assert "3 transcribed (0 as copies of another), 4 failed" in said
+
+
+def test_two_loops_do_not_make_a_pattern_endless(batch: Batch, uploads: Uploads) -> None:
+    """They are more paths than there are atoms."""
+    assert batch.cwd
+    for name in ("one", "two", "three"):
+        (batch.cwd / "calls" / name).symlink_to(".")
+
+    code, said = batch.run("calls/**/*")
+
+    assert (code, sorted(uploads.contents)) == (0, [b"a", b"b"]), said
+
+
+def test_a_link_before_two_dots_is_followed_first(batch: Batch, uploads: Uploads) -> None:
+    """As the system does, not as the text looks."""
+    assert batch.cwd
+    (batch.cwd / "far" / "deep").mkdir(parents=True)
+    (batch.cwd / "far" / "a.wav").write_bytes(b"far")
+    (batch.cwd / "a.wav").write_bytes(b"near")
+    (batch.cwd / "link").symlink_to("far/deep")
+
+    code, said = batch.run("link/../a.wav")
+
+    assert (code, uploads.contents) == (0, [b"far"]), said
+
+
+def test_hidden_files_are_told(batch: Batch, uploads: Uploads) -> None:
+    """They are taken when they are named."""
+    assert batch.cwd
+    (batch.cwd / "calls" / ".h.wav").write_bytes(b"h")
+
+    code, said = batch.run("calls")
+    assert (code, len(uploads.names)) == (0, 2), said
+    assert "1 hidden file or folder is left out (" in said and "name it to take it" in said
+    assert batch.run("calls/.h*")[0] == 0
+    assert uploads.contents[-1] == b"h"
+
+
+@pytest.mark.parametrize("given", [["empty"], ["empty", "--all-files"], ["calls", "empty"]])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_folder_without_recordings_is_no_success(
+    batch: Batch, given: list[str], dry: list[str]
+) -> None:
+    """It may be a disk that is not there."""
+    assert batch.cwd
+    (batch.cwd / "empty").mkdir()
+
+    code, said = batch.run(*given, *dry)
+
+    assert (code, "FAILED empty: holds no recordings" in said) == (1, True), said
+
+
+def test_an_input_that_is_not_there_costs_itself_only(batch: Batch, uploads: Uploads) -> None:
+    """It may have gone since a shell listed it; without any input it is a usage error."""
+    code, said = batch.run("calls/gone.wav", "calls", "nothing*")
+
+    assert (code, len(uploads.names)) == (1, 2), said
+    assert "FAILED calls/gone.wav: is neither a file nor a folder" in said
+    assert "FAILED nothing*: is no file, and no file matches it" in said
+    assert batch.run("calls/gone.wav", "nothing*")[0] == 2
+
+
+def test_the_summary_counts_everything(batch: Batch, uploads: Uploads) -> None:
+    """Done, done before, left for later, and failed with each reason."""
+    assert batch.cwd
+    assert batch.run("calls", "--limit", "1")[0] == 0
+    (batch.cwd / "calls" / "c.wav").symlink_to("gone")
+
+    code, said = batch.run("calls")
+
+    assert code == 1
+    assert said.splitlines()[-1] == (
+        "1 transcribed (0 as copies of another), 1 failed, 0 left, 1 done before; "
+        "transcripts in transcripts"
+    )
+    (batch.cwd / "calls" / "d.wav").write_bytes(b"d")
+    (batch.cwd / "calls" / "e.wav").write_bytes(b"e")
+    code, said = batch.run("calls", "--limit", "1", "--dry-run")
+    assert "4 recordings, 1 to do (0.0 MB), 1 for later runs (--limit)" in said
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "means", "leads_to"),
+    [
+        ("*.wav", "a.wav", True, False),
+        ("*.wav", ".a.wav", False, False),
+        (".*", ".a.wav", True, False),
+        ("**", "x/y/a.wav", True, True),
+        ("**/*.wav", "a.wav", True, True),
+        ("**/*.wav", "x/y/a.wav", True, True),
+        ("**/*.wav", "x/.y/a.wav", False, False),
+        ("x*/y/*.wav", "x1/y/a.wav", True, False),
+        ("x*/y/*.wav", "x1/y", False, True),
+        ("x*/y/*.wav", "z/y", False, False),
+        ("a/**/b/*", "a/1/2/b/c", True, True),
+        ("a/**/b/*", "a/b/c", True, True),
+        ("[!a]*", "b", True, False),
+    ],
+)
+def test_patterns_mean_what_shells_mean(
+    pattern: str, path: str, means: bool, leads_to: bool
+) -> None:
+    """And lead into no more folders than they must."""
+    parts, wildcards = path.split("/"), pattern.split("/")
+
+    assert (matches(parts, wildcards), leads(parts, wildcards)) == (means, leads_to)
