@@ -35,7 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     command = given[0] if given and given[0] in ("write-batch", "read-batch") else ""
     # Intermixed, since files may come before and after options.
-    options = parser(command).parse_intermixed_args(given[1:] if command else given)
+    given = given[1:] if command else given
+    end = given.index("--") if "--" in given else len(given)
+    options = parser(command).parse_intermixed_args(given[:end])
+    options.input += given[end + 1 :]
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         _check(options)
@@ -61,10 +64,15 @@ def _check(options: argparse.Namespace) -> None:
     """Raises InputError: something is wrong whatever the inputs hold."""
     if not options.input and not options.manifest:
         raise InputError("no input: give files, folders, globs, or - for a manifest on stdin")
-    output = options.output.absolute()
+    try:
+        output = options.output.absolute()
+    except FileNotFoundError as error:
+        raise InputError("the working directory is not there any more") from error
     there = next(path for path in (output, *output.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise InputError(f"--output {options.output}: {there} is no folder")
+    if options.base and not options.base.is_dir():
+        raise InputError(f"--base {options.base} is no folder")
     for key in ("language", "prompt", "hotwords"):
         check_field(key, getattr(options, key), f"--{key}")
 

@@ -22,11 +22,9 @@ from typing import Any, Self
 
 from vibevoice_batch.errors import Failure
 from vibevoice_batch.outputs import TEMPORARY, Transcript
-from vibevoice_batch.products import JOURNAL, claimed_formats
+from vibevoice_batch.products import FIRST, JOURNAL, claimed_formats
 from vibevoice_batch.recordings import Recording
 
-_FIRST = b'{"file": "'
-"""How a line begins."""
 logger = logging.getLogger("vibevoice_batch")
 
 
@@ -138,7 +136,7 @@ class Journal:
 
     def _begins_as_a_line(self) -> bool:
         with self.path.open("rb") as lines:
-            return _FIRST.startswith(lines.read(len(_FIRST)))
+            return FIRST.startswith(lines.read(len(FIRST)))
 
     def _enter(self, line: dict[str, Any], offset: int) -> None:
         content = Content(line["size"], line["mtime_ns"], line["sha256"])

@@ -9,6 +9,8 @@ from vibevoice_batch import outputs
 
 JOURNAL = "transcripts.jsonl"
 """The journal's name in a folder of transcripts."""
+FIRST = b'{"file": "'
+"""How a journal's line begins."""
 
 
 class Products:
@@ -19,13 +21,13 @@ class Products:
         """`files`: those of run-batch, which no journal knows; they need not be there."""
         self._files = {os.path.realpath(file) for file in files}
         self._by_folder: dict[Path, frozenset[Path]] = {}
-        """By folder with a journal or without: transcripts that its journal knows."""
+        """By folder, with a journal or without: the transcripts that its journal claims."""
 
     def __contains__(self, path: Path) -> bool:
-        if path.name == outputs.TEMPORARY or (path.name == JOURNAL and self._of(path.parent)):
+        if path.name == outputs.TEMPORARY or os.path.realpath(path) in self._files:
             return True
-        if self._files and os.path.realpath(path) in self._files:
-            return True
+        if path.suffix == ".jsonl":
+            return _is_of_run_batch(path) or (path.name == JOURNAL and _is_journal(path))
         is_transcript = path.suffix.removeprefix(".") in outputs.FORMATS
         return is_transcript and any(path in self._of(folder) for folder in path.parents)
 
@@ -37,8 +39,29 @@ class Products:
         return self._by_folder[folder]
 
 
+def _begin(path: Path) -> bytes:
+    """The first bytes of a file; one that cannot be read is told when it is to be sent."""
+    try:
+        with path.open("rb") as file:
+            return file.read(256)
+    except OSError:
+        return b"?"
+
+
+def _is_of_run_batch(path: Path) -> bool:
+    """Whether it holds requests, or results."""
+    begin = _begin(path)
+    return begin.startswith(b"{") and b'"custom_id"' in begin
+
+
+def _is_journal(path: Path) -> bool:
+    """Whether it is one, be it one without a whole line yet."""
+    begin = _begin(path)
+    return begin.startswith(FIRST) or FIRST.startswith(begin)
+
+
 def _written(journal: Path) -> Iterator[Path]:
-    """Itself and the transcripts that its lines claim; nothing where it is no journal."""
+    """The transcripts that a journal's lines claim; nothing where it is no journal."""
     with journal.open("rb") as lines:
         for text in lines:
             try:
@@ -46,7 +69,6 @@ def _written(journal: Path) -> Iterator[Path]:
                 name, formats = line["file"], claimed_formats(line)
             except (ValueError, KeyError, TypeError):
                 continue
-            yield journal
             for format in formats:
                 yield outputs.path(journal.parent, name, format)
 

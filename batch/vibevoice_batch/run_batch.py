@@ -42,7 +42,10 @@ class RequestsWritten:
 
 
 def check_requests(target: Path) -> None:
-    """Raises InputError: there is something else at `target`, which requests would replace."""
+    """Raises InputError: there is something else at `target`, which requests would replace, or no
+    folder to hold it."""
+    if not target.absolute().parent.is_dir():
+        raise InputError(f"--requests {target}: there is no folder {target.parent}")
     if not os.path.lexists(target):
         return
     if not target.is_file():

@@ -42,7 +42,10 @@ class Store:
         for format in formats:
             target = outputs.path(self._output, recording.name, format)
             if os.path.lexists(target) and not (named and format in named.formats):
-                yield format, f"{target} is there and was not written here: move it, or give -o"
+                yield (
+                    format,
+                    f"{target} is there and was not written here: move it, or give another -o",
+                )
 
     def keep(self, recording: Recording, content: Content, transcript: Transcript) -> str | None:
         """In the journal first, then in files; returns why one of these was not written.

@@ -36,6 +36,8 @@ def batch(tmp_path: Path, uploads: Uploads) -> Iterator[Batch]:
         ["calls", ""],
         ["--manifest", ""],
         ["calls", "--base", ""],
+        ["calls", "--base", "nowhere"],
+        ["--", ""],
         ["calls", "--base-url", ""],
         ["calls", "--ca-file", ""],
         ["calls", "--model", ""],
@@ -52,6 +54,7 @@ def batch(tmp_path: Path, uploads: Uploads) -> Iterator[Batch]:
         ["read-batch", "calls", "--results", "calls/a.wav"],
         ["write-batch", "calls", "--requests", "calls/a.wav"],
         ["write-batch", "calls", "--requests", "calls"],
+        ["write-batch", "calls", "--requests", "nowhere/requests.jsonl"],
     ],
 )
 def test_empty_and_wrong_arguments_are_usage_errors(
@@ -69,10 +72,14 @@ def test_empty_and_wrong_arguments_are_usage_errors(
 
 
 def test_options_may_stand_between_files(batch: Batch, uploads: Uploads) -> None:
-    """In any order."""
+    """In any order; behind -- there are none."""
+    assert batch.cwd
+    (batch.cwd / "-o.wav").write_bytes(b"o")
     code, said = batch.run("calls/a.wav", "--format", "txt", "calls/sub/b.mp3")
-
     assert (code, sorted(uploads.contents)) == (0, [b"a", b"b"]), said
+
+    code, said = batch.run("--", "-o.wav")
+    assert (code, uploads.contents[2:]) == (0, [b"o"]), said
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "listing", "file"])

@@ -142,3 +142,32 @@ def test_run_batch_itself_transcribes(batch: Batch, tmp_path: Path) -> None:
         for segment, truth in zip(segments, expected, strict=True):
             for key in ("start", "end"):
                 assert segment[key] == pytest.approx(truth[key], abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ([], "scripts/run_batch.sh requests.jsonl results.jsonl"),
+        (["", "out"], "the name of a file is empty"),
+        (["requests", ""], "the name of a file is empty"),
+        (["nowhere", "out"], "nowhere is no file that can be read"),
+        (["empty", "out"], "empty holds no requests"),
+        (["requests", "requests"], "requests and results are the same file"),
+        (["requests", "folder"], "folder is a folder"),
+        (["requests", "nowhere/out"], "nowhere/out cannot be written"),
+    ],
+)
+def test_files_that_run_batch_cannot_use_are_told(
+    tmp_path: Path, files: list[str], reason: str
+) -> None:
+    """Before an engine is started."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty").touch()
+    (tmp_path / "requests").write_text("{}\n")
+
+    ran = subprocess.run(
+        [ROOT / "scripts" / "run_batch.sh", *files], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert (ran.returncode, reason in ran.stderr) == (2, True), ran.stderr
+    assert (tmp_path / "requests").read_text() == "{}\n"

@@ -73,14 +73,24 @@ def test_the_output_may_lie_anywhere(
 
 def test_an_earlier_output_is_no_input(batch: Batch, uploads: Uploads) -> None:
     """Wherever it went, and however it is given."""
+    assert batch.cwd
     batch.output = Path("calls/one")
     assert batch.run("calls", "--format", "json,txt")[0] == 0
     batch.output = Path("two")
 
     code, said = batch.run("calls", "calls/one/a.wav.txt", "calls/one/**", "--all-files")
-
     assert (code, len(uploads.names)) == (0, 4), said
     assert "files are left out, since this program wrote them" in said
+
+    batch.output = Path("calls")
+    requests = ("write-batch", "--requests", "calls/requests.jsonl", "calls", "--all-files")
+    for _ in range(2):
+        code, said = batch.run(*requests)
+        assert (code, "2 requests" in said) == (0, True), said
+    (batch.cwd / "calls" / "results.jsonl").write_text("")
+    read = ("read-batch", "--results", "calls/results.jsonl", "calls", "--all-files")
+    code, said = batch.run(*read)
+    assert (code, "0 failed, 2 left, 0 done before" in said) == (1, True), said
 
 
 @pytest.mark.parametrize("output", ["calls/a.wav", "calls/a.wav/x", "dangling"])

@@ -89,7 +89,7 @@ def test_what_cannot_be_used_is_told_at_the_start(
     batch: Batch, uploads: Uploads, recording: Path, environ: dict[str, str], reason: str
 ) -> None:
     """Usage error with what was expected; nothing is sent or written, no key shown."""
-    code, said = batch.run(recording, **environ)
+    code, said = batch.run(recording, environ=environ)
 
     assert (code, reason in said) == (2, True), said
     assert len(said.splitlines()) == 1
@@ -108,7 +108,7 @@ def test_a_wrong_or_missing_key_ends_the_run(
     (tmp_path / "b.wav").write_bytes(b"b")
     uploads.key = "secret"
 
-    code, said = batch.run(tmp_path, **({"VIBEVOICE_API_KEY": key} if key else {}))
+    code, said = batch.run(tmp_path, environ={"VIBEVOICE_API_KEY": key} if key else {})
 
     assert (code, "answers 401: Wrong key." in said, advice in said) == (1, True, True), said
     assert "0 transcribed (0 as copies of another), 0 failed, 2 left" in said
@@ -131,7 +131,7 @@ def test_a_proxy_is_used(batch: Batch, uploads: Uploads, recording: Path, variab
     """Whichever variable names it, with the name and password in it."""
     with ForwardProxy(login="me:p@ss") as proxy:
         way = proxy.url.replace("//", "//me:p%40ss@")
-        code, said = batch.run(recording, **{variable: way})
+        code, said = batch.run(recording, environ={variable: way})
 
     assert code == 0, said
     assert proxy.asked == [f"POST {batch.url}/v1/audio/transcriptions"]
@@ -212,16 +212,16 @@ def test_a_certificate_that_is_not_trusted_ends_the_run(
         secure = Batch(batch.output, url)
         environ = {"HTTPS_PROXY": proxy.url} if by_proxy else {}
         started = time.monotonic()
-        code, said = secure.run(recording, **environ)
+        code, said = secure.run(recording, environ=environ)
         assert time.monotonic() - started < AT_ONCE
         assert (code, "self-signed certificate" in said) == (1, True), said
         assert all(way in said for way in (url, "--ca-file FILE", "SSL_CERT_FILE"))
         assert uploads.names == []
 
-        code, said = secure.run(recording, "--ca-file", signed.cert, **environ)
+        code, said = secure.run(recording, "--ca-file", signed.cert, environ=environ)
         assert (code, "1 transcribed" in said) == (0, True), said
         (recording.parent / "b.wav").write_bytes(b"b")
-        assert secure.run(recording.parent, SSL_CERT_FILE=str(signed.cert), **environ)[0] == 0
+        assert secure.run(recording.parent, SSL_CERT_FILE=str(signed.cert), environ=environ)[0] == 0
 
     assert uploads.contents == [b"a", b"b"]
     assert len(proxy.asked) == (3 if by_proxy else 0)

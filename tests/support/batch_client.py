@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,28 @@ class Batch:
 
     @contextmanager
     def start(
-        self, *arguments: str | Path, stdin: bytes = b"", **environ: str
+        self,
+        *arguments: str | Path,
+        stdin: bytes = b"",
+        environ: Mapping[str, str] | None = None,
+        **variables: str,
     ) -> Iterator[subprocess.Popen[str]]:
         """The process, its stderr a pipe; killed when the block ends."""
         # No proxy of the machine that the tests run on.
         inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        inherited["VIBEVOICE_BASE_URL"] = f"{self.url}/v1"
         with tempfile.TemporaryFile() as file:
             file.write(stdin)
             file.seek(0)
             process = subprocess.Popen(
-                [*self.prefix, COMMAND, *arguments, "-o", self.output],
+                [*self.prefix, COMMAND, *_before(arguments, "-o", self.output)],
                 cwd=self.cwd,
-                env={**inherited, "VIBEVOICE_BASE_URL": f"{self.url}/v1", **environ},
+                env={
+                    **inherited,
+                    "VIBEVOICE_BASE_URL": f"{self.url}/v1",
+                    **variables,
+                    **(environ or {}),
+                },
                 stdin=file,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -58,9 +68,15 @@ class Batch:
             if process.stderr:
                 process.stderr.close()
 
-    def run(self, *arguments: str | Path, stdin: bytes = b"", **environ: str) -> tuple[int, str]:
+    def run(
+        self,
+        *arguments: str | Path,
+        stdin: bytes = b"",
+        environ: Mapping[str, str] | None = None,
+        **variables: str,
+    ) -> tuple[int, str]:
         """Exit code and stderr."""
-        with self.start(*arguments, stdin=stdin, **environ) as process:
+        with self.start(*arguments, stdin=stdin, environ=environ, **variables) as process:
             _, said = process.communicate(timeout=300)
             return process.returncode, said
 
@@ -68,6 +84,12 @@ class Batch:
         """The lines of the journal."""
         text = (self.output / "transcripts.jsonl").read_text()
         return [json.loads(line) for line in text.splitlines()]
+
+
+def _before(arguments: Sequence[str | Path], *options: str | Path) -> list[str | Path]:
+    """`arguments` with options, which end at --."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [*arguments[:end], *options, *arguments[end:]]
 
 
 def noise(seconds: float) -> bytes:
