@@ -73,8 +73,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--output {options.output}: {there} is no folder")
     if options.base and not options.base.is_dir():
         raise InputError(f"--base {options.base} is no folder")
-    for key in ("language", "prompt", "hotwords"):
-        check_field(key, getattr(options, key), f"--{key}")
+    for key in ("language", "prompt", "hotwords", "model"):
+        check_field(key, getattr(options, key, None), f"--{key}")
 
 
 def _client(options: argparse.Namespace) -> Client:

@@ -131,7 +131,7 @@ class Client:
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
                 hint = "; is it http://?" if cause.reason == "WRONG_VERSION_NUMBER" else ""
                 return Refused(f"no TLS with {where}: {cause.reason or cause}{hint}")
-        reasons = [cause.strerror for cause in causes if isinstance(cause, OSError)]
+        reasons = [_words(cause) for cause in causes if isinstance(cause, OSError)]
         why = next(filter(None, reasons[::-1]), "no answer within 10 s")
         return Busy(f"the server cannot be reached at {where}: {why}", None, is_full=False)
 
@@ -172,6 +172,12 @@ class Client:
         if location := answer.headers.get("location"):
             return f"it sends to {location}: is that the base URL?"
         return ""
+
+
+def _words(error: OSError) -> str | None:
+    """The system's words; asyncio has others, that name the address again."""
+    is_of_the_system = error.errno and not isinstance(error, socket.gaierror)
+    return os.strerror(error.errno) if is_of_the_system else error.strerror
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

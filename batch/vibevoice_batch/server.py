@@ -27,7 +27,7 @@ def endpoint(base_url: str) -> httpx2.URL:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, UnicodeError) as error:
         raise InputError(f"the base URL is wrong: {error}; {_EXAMPLE}") from error
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not url.host or " " in base_url:
         raise InputError(f"{_EXAMPLE}, got {shown(url)!r}")
     if url.port is not None and url.port > 65535:
         raise InputError(f"the base URL is wrong: there is no port {url.port}")

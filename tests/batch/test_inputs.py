@@ -48,6 +48,7 @@ def batch(tmp_path: Path, uploads: Uploads) -> Iterator[Batch]:
         ["calls", "--patience", "nan"],
         ["calls", "--timeout", "-1"],
         ["calls", "--prompt", os.fsdecode(b"\xff")],
+        ["calls", "--model", os.fsdecode(b"\xff")],
         ["write-batch", "calls", "--requests", ""],
         ["read-batch", "calls", "--results", ""],
         ["read-batch", "calls", "--results", "nowhere"],

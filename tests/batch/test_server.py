@@ -63,7 +63,8 @@ def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> N
 
     code, said = batch.run(recording, "--patience", "0.1")
 
-    assert (code, f"cannot be reached at http://[::1]:{port}: " in said) == (1, True), said
+    assert code == 1
+    assert re.search(rf"cannot be reached at http://\[::1\]:{port}: \w+", said), said
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> N
     [
         pytest.param({"VIBEVOICE_BASE_URL": ""}, "the base URL is empty", id="no-url"),
         pytest.param({"VIBEVOICE_BASE_URL": "  "}, "the base URL is empty", id="blank-url"),
+        pytest.param({"VIBEVOICE_BASE_URL": "http://a b/v1"}, "expected a URL like", id="blank"),
         pytest.param({"VIBEVOICE_BASE_URL": "h:1/v1"}, "expected a URL like", id="no-scheme"),
         pytest.param({"VIBEVOICE_BASE_URL": "ftp://h/v1"}, "expected a URL like", id="scheme"),
         pytest.param({"VIBEVOICE_BASE_URL": "http://::1:8/"}, "base URL is wrong", id="ipv6"),
@@ -194,7 +196,7 @@ def test_a_proxy_that_is_not_there_is_named(batch: Batch, recording: Path) -> No
     code, said = batch.run(recording, "--patience", "0.1", HTTP_PROXY=way)
 
     assert code == 1
-    assert f"by the proxy {way}: " in said
+    assert f"by the proxy {way}: Connection refused" in said
 
 
 @pytest.fixture(scope="module")
