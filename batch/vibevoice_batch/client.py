@@ -176,8 +176,9 @@ class Client:
 
 def _words(error: OSError) -> str | None:
     """The system's words; asyncio has others, that name the address again."""
-    is_of_the_system = error.errno and not isinstance(error, socket.gaierror)
-    return os.strerror(error.errno) if is_of_the_system else error.strerror
+    if not error.errno or isinstance(error, socket.gaierror):
+        return error.strerror
+    return os.strerror(error.errno)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -24,7 +24,9 @@ class Products:
         """By folder, with a journal or without: the transcripts that its journal claims."""
 
     def __contains__(self, path: Path) -> bool:
-        if path.name == outputs.TEMPORARY or os.path.realpath(path) in self._files:
+        if path.name == outputs.TEMPORARY:
+            return True
+        if self._files and os.path.realpath(path) in self._files:
             return True
         if path.suffix == ".jsonl":
             return _is_of_run_batch(path) or (path.name == JOURNAL and _is_journal(path))
