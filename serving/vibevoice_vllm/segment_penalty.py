@@ -10,7 +10,8 @@ earlier segments are left as the model meant them.
 A request asks for it by three `vllm_xargs` (`SamplingParams.extra_args`), which the middleware
 writes; requests without them are left alone. An answer that is not the model's JSON has no
 `Content` string and so no penalty. When an assistant message is continued, it has to end between
-two segments.
+two segments. Only the logits of the words that occur are read and written, at most `MAX_WORDS` a
+request.
 
 `SegmentPenalty` is for vLLM's first runner (CPU, and GPU under VLLM_USE_V2_MODEL_RUNNER=0),
 `SegmentPenaltyV2` for the second (GPU). Name one of them by `--logits-processors`, never by the
@@ -18,12 +19,14 @@ entry-point group: the second runner refuses to start if a processor of the firs
 there, and the first hides sampled tokens from such.
 """
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from vllm.sampling_params import SamplingParams
 from vllm.tokenizers.registry import cached_tokenizer_from_config
+from vllm.utils.torch_utils import async_tensor_h2d
 from vllm.v1.sample.logits_processor.builtin import process_dict_updates
 from vllm.v1.sample.logits_processor.interface import BatchUpdate, LogitsProcessor
 from vllm.v1.worker.gpu.sample.logits_processor.interface import (
@@ -35,7 +38,8 @@ from vllm.v1.worker.gpu.sample.logits_processor.interface import (
 )
 
 from vibevoice_core.penalties import Penalties
-from vibevoice_vllm.word_tokens import IN_CONTENT, IN_CONTENT_ESCAPE, OUTSIDE, Segment, Vocabulary
+from vibevoice_vllm.slot_words import SlotWords
+from vibevoice_vllm.word_tokens import Segment, Vocabulary
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -45,26 +49,32 @@ def _vocabulary(config: "VllmConfig", size: int) -> Vocabulary:
     return Vocabulary.from_tokenizer(cached_tokenizer_from_config(config.model_config), size)
 
 
+def _penalized(
+    logits: torch.Tensor,
+    counts: torch.Tensor,
+    repetition: torch.Tensor,
+    frequency: torch.Tensor,
+    presence: torch.Tensor,
+) -> torch.Tensor:
+    """The logits of words that came `counts` times; shapes broadcast to that of `logits`."""
+    scaled = torch.where(logits > 0, logits / repetition, logits * repetition)
+    return scaled - frequency * counts - presence
+
+
 class _Answer:
     """One running request of the first runner."""
 
     def __init__(self, penalties: Penalties, tokens: list[int], vocabulary: Vocabulary) -> None:
-        self._penalties = penalties
+        self.penalties = (penalties.repetition, penalties.frequency, penalties.presence)
         self._tokens = tokens
         self._read = 0
         self._segment = Segment(vocabulary)
 
-    def penalize(self, logits: torch.Tensor) -> None:
-        """Change one request's logits (vocabulary,) float32 in place."""
+    def counts(self) -> dict[int, int]:
+        """Of each word of the open segment, once the newest tokens are read."""
         self._segment.read(self._tokens[self._read :])
         self._read = len(self._tokens)
-        if not self._segment.counts:
-            return
-        words = torch.tensor(list(self._segment.counts), device=logits.device)
-        counts = torch.tensor(list(self._segment.counts.values()), device=logits.device)
-        p, chosen = self._penalties, logits[words]
-        chosen = torch.where(chosen > 0, chosen / p.repetition, chosen * p.repetition)
-        logits[words] = chosen - p.frequency * counts - p.presence
+        return self._segment.counts
 
 
 class SegmentPenalty(LogitsProcessor):
@@ -94,8 +104,20 @@ class SegmentPenalty(LogitsProcessor):
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """(requests, vocabulary) float32, changed in place."""
-        for row, answer in self._answers.items():
-            answer.penalize(logits[row])
+        counts = [answer.counts() for answer in self._answers.values()]
+        sizes = [len(words) for words in counts]
+        if (total := sum(sizes)) == 0:
+            return logits
+        index = np.empty((2, total), dtype=np.int64)
+        index[0] = np.repeat(list(self._answers), sizes)
+        index[1] = np.fromiter(chain.from_iterable(counts), np.int64, total)
+        values = np.empty((4, total), dtype=np.float32)
+        values[0] = np.fromiter(chain.from_iterable(c.values() for c in counts), np.int64, total)
+        penalties = np.array([answer.penalties for answer in self._answers.values()])
+        values[1:] = np.repeat(penalties, sizes, axis=0).T
+        rows, words = async_tensor_h2d(index, logits.device)
+        factors = async_tensor_h2d(values, logits.device)
+        logits[rows, words] = _penalized(logits[rows, words], *factors)
         return logits
 
 
@@ -103,10 +125,10 @@ class SegmentPenaltyV2(LogitsProcessorV2):
     """For vLLM's second model runner, which keeps tokens on the device and may run ahead of the
     host.
 
-    State and word counts of each request slot live on the device and are advanced there by the
-    token fed to the model in each step, without waiting for it. Only when a request is resumed
-    after preemption are its tokens read back, once. Speculative decoding (several rows a request)
-    is not supported.
+    State and words of each request slot live on the device and are advanced there by the token fed
+    to the model in each step, without waiting for it. Only when a request is resumed after
+    preemption are its tokens read back, once. Speculative decoding (several rows a request) is not
+    supported.
     """
 
     @classmethod
@@ -116,17 +138,12 @@ class SegmentPenaltyV2(LogitsProcessorV2):
     def __init__(self, vllm_config: "VllmConfig", req_states: LogitsProcRequestState) -> None:
         if vllm_config.speculative_config is not None:
             raise ValueError("The pinned decoding penalties do not support speculative decoding.")
-        slots, size, device = req_states.max_num_reqs, req_states.vocab_size, req_states.device
+        slots, device = req_states.max_num_reqs, req_states.device
         self._req_states = req_states
-        self._vocabulary = _vocabulary(vllm_config, size)
-        self._next_state = torch.from_numpy(self._vocabulary.next_state).to(device)
-        self._is_word = torch.from_numpy(self._vocabulary.is_word).to(device)
-        self._state = torch.full((slots,), OUTSIDE, dtype=torch.long, device=device)
-        self._next_position = torch.zeros(slots, dtype=torch.long, device=device)
-        self._counts = torch.zeros((slots, size), dtype=torch.int32, device=device)
-        self._frequency = torch.zeros(slots, device=device)
-        self._presence = torch.zeros(slots, device=device)
-        self._repetition = torch.ones(slots, device=device)
+        self._vocabulary = _vocabulary(vllm_config, req_states.vocab_size)
+        self._words = SlotWords(self._vocabulary, slots, device)
+        self._penalties = torch.zeros((slots, 3), device=device)
+        """(slots, 3) float32: repetition, frequency, presence."""
         self._asked: dict[int, Penalties] = {}
         self._active = np.zeros(slots, dtype=bool)
 
@@ -137,41 +154,31 @@ class SegmentPenaltyV2(LogitsProcessorV2):
         return penalties is not None
 
     def apply_staged_writes(self) -> None:
-        for slot, penalties in self._asked.items():
-            self._start(slot, penalties)
+        if not self._asked:
+            return
+        values = [[p.repetition, p.frequency, p.presence] for p in self._asked.values()]
+        device = self._req_states.device
+        slots = async_tensor_h2d(list(self._asked), device, torch.long)
+        self._penalties[slots] = async_tensor_h2d(values, device, torch.float32)
+        self._words.start({slot: self._written(slot) for slot in self._asked})
         self._asked.clear()
 
-    def _start(self, slot: int, penalties: Penalties) -> None:
+    def _written(self, slot: int) -> tuple[Segment, int]:
+        """What the request in a slot has written before, and the position after it."""
         prompt_len = int(self._req_states.prompt_len.np[slot])
         prefill_len = int(self._req_states.prefill_len.np[slot])
         segment = Segment(self._vocabulary)
-        self._counts[slot] = 0
         if self._active[slot] and prefill_len > prompt_len:
             segment.read(self._req_states.all_token_ids.gpu[slot, prompt_len:prefill_len].tolist())
-        for token, count in segment.counts.items():
-            self._counts[slot, token] = count
-        self._state[slot] = segment.state
-        self._next_position[slot] = prefill_len
-        self._frequency[slot] = penalties.frequency
-        self._presence[slot] = penalties.presence
-        self._repetition[slot] = penalties.repetition
+        return segment, prefill_len
 
     def apply(self, logits: torch.Tensor, ctx: LogitsContext) -> torch.Tensor:
         """(rows, vocabulary) float32, one row a request, changed in place."""
         if not self._active[ctx.idx_mapping_np].any():
             return logits
-        slots, tokens = ctx.expanded_idx_mapping.long(), ctx.input_ids.long()
-        before, counts = self._state[slots], self._counts[slots]
-        # A row still reading its prompt (or, resumed, its own old tokens) brings nothing new.
-        new = ctx.pos.long() == self._next_position[slots]
-        after = torch.where(new, self._next_state[tokens, before].long(), before)
-        word = new & (before == IN_CONTENT) & (after == IN_CONTENT) & self._is_word[tokens]
-        inside = (after == IN_CONTENT) | (after == IN_CONTENT_ESCAPE)
-        counts.scatter_add_(1, tokens[:, None], word[:, None].int())
-        counts *= inside[:, None]
-        self._state[slots], self._counts[slots] = after, counts
-        self._next_position[slots] += new
-        repetition = self._repetition[slots, None]
-        scaled = torch.where(logits > 0, logits / repetition, logits * repetition)
-        scaled -= self._frequency[slots, None] * counts + self._presence[slots, None]
-        return logits.copy_(torch.where(counts > 0, scaled, logits))
+        slots = ctx.expanded_idx_mapping.long()
+        words, counts, some = self._words.read(slots, ctx.input_ids.long(), ctx.pos)
+        chosen = logits.gather(1, words)
+        penalties = self._penalties[slots, :, None].unbind(1)
+        changed = torch.where(some, _penalized(chosen, counts, *penalties), chosen)
+        return logits.scatter_(1, words, changed.to(logits.dtype))

@@ -29,6 +29,11 @@ IN_CONTENT_ESCAPE = _OTHER_STRING + 5
 """Inside a `Content` string, right after a backslash."""
 STATES = _OTHER_STRING + 6
 
+MAX_WORDS = 256
+"""Distinct words of the open segment that are remembered. One more takes the place of the one that
+came first, so a loop of up to this many words is found however long the segment is by then. A
+minute of fast speech has some 200 words, about half of them distinct."""
+
 _ALPHABET = '"\\: \n\t\r' + "".join(sorted(set(_KEY)))
 """The characters that the automaton tells apart; all others are alike."""
 
@@ -112,7 +117,8 @@ class Segment:
         self._vocabulary = vocabulary
         self.state = OUTSIDE
         self.counts: dict[int, int] = {}
-        """Occurrences of each word token in the open `Content` string; empty outside of one."""
+        """Occurrences of each word token in the open `Content` string, at most `MAX_WORDS` of them
+        in the order in which they came; empty outside of one."""
 
     def read(self, tokens: Iterable[int]) -> None:
         """Take the next tokens of the answer."""
@@ -122,4 +128,9 @@ class Segment:
             if self.state not in (IN_CONTENT, IN_CONTENT_ESCAPE):
                 self.counts.clear()
             elif before == IN_CONTENT and self._vocabulary.is_word[token]:
-                self.counts[token] = self.counts.get(token, 0) + 1
+                self._count(token)
+
+    def _count(self, token: int) -> None:
+        if token not in self.counts and len(self.counts) == MAX_WORDS:
+            del self.counts[next(iter(self.counts))]
+        self.counts[token] = self.counts.get(token, 0) + 1

@@ -3,17 +3,16 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from tests.support.second_runner import CPU, SecondRunner
 from transformers import AutoTokenizer
 from vllm.config import ModelConfig, VllmConfig
 from vllm.model_executor.layers.utils import apply_penalties
 from vllm.sampling_params import SamplingParams
 from vllm.v1.sample.logits_processor.interface import BatchUpdate, MoveDirectionality
-from vllm.v1.worker.gpu.sample.logits_processor import LogitsContext, LogitsProcRequestState
 
 from vibevoice_core.penalties import PINNED, Penalties
 from vibevoice_vllm.segment_penalty import SegmentPenalty, SegmentPenaltyV2
@@ -21,7 +20,6 @@ from vibevoice_vllm.word_tokens import IN_CONTENT, Segment, Vocabulary
 
 MODEL = Path(__file__).parents[2] / "models" / "tiny-asr"
 PINNED_PARAMS = SamplingParams(temperature=0.0, extra_args=PINNED.as_xargs())
-CPU = torch.device("cpu")
 MARGIN = 20.0
 """By how much the scripted model prefers its next token to noise; large for a real model."""
 
@@ -217,48 +215,6 @@ def test_requests_keep_their_own_state_when_the_batch_changes(
     assert changed() == [{"nine"}, {"zero"}, set()]
     processor.update_state(BatchUpdate(2, [0], [], [(1, 0, MoveDirectionality.UNIDIRECTIONAL)]))
     assert changed() == [{"zero"}, set(), set()]
-
-
-class SecondRunner:
-    """What vLLM's second runner does with a processor, its buffers plain tensors on the CPU."""
-
-    def __init__(self, config: VllmConfig, slots: int, size: int) -> None:
-        self.tokens = torch.zeros(slots, 4096, dtype=torch.int32)
-        self.prompt_len = np.zeros(slots, dtype=np.int32)
-        self.prefill_len = np.zeros(slots, dtype=np.int32)
-        states = LogitsProcRequestState(
-            device=CPU,
-            max_num_reqs=slots,
-            vocab_size=size,
-            all_token_ids=SimpleNamespace(gpu=self.tokens),  # type: ignore[arg-type]
-            prompt_len=SimpleNamespace(np=self.prompt_len),  # type: ignore[arg-type]
-            prefill_len=SimpleNamespace(np=self.prefill_len),  # type: ignore[arg-type]
-            total_len=SimpleNamespace(),  # type: ignore[arg-type]
-        )
-        self.processor = SegmentPenaltyV2(config, states)
-
-    def add(
-        self, slot: int, params: SamplingParams, prompt: list[int], answer: Sequence[int] = ()
-    ) -> bool:
-        fed = [*prompt, *answer]
-        self.tokens[slot, : len(fed)] = torch.tensor(fed)
-        self.prompt_len[slot], self.prefill_len[slot] = len(prompt), len(fed)
-        return self.processor.add_request(slot, params)
-
-    def apply(self, logits: torch.Tensor, rows: list[tuple[int, int, int]]) -> torch.Tensor:
-        """One step; rows are (slot, token fed, its position)."""
-        slots, tokens, positions = (torch.tensor(column) for column in zip(*rows, strict=True))
-        self.processor.apply_staged_writes()
-        context = LogitsContext(
-            expanded_idx_mapping=slots.int(),
-            idx_mapping=slots.int(),
-            idx_mapping_np=slots.numpy(),
-            expanded_local_pos=torch.zeros_like(slots),
-            input_ids=tokens.int(),
-            pos=positions,
-            seq_lens_upper_bound_np=positions.numpy() + 1,
-        )
-        return self.processor.apply(logits, context)
 
 
 def steps(prompt: list[int], answer: Sequence[int]) -> Iterator[tuple[int, int]]:

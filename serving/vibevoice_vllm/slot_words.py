@@ -1,0 +1,92 @@
+"""The words of the open segment of every request, kept on the device for vLLM's second runner.
+
+The same as `word_tokens.Segment`, for all rows of a step at once. A request slot has `MAX_WORDS`
+lanes, each a word and how often it came; a step gathers and changes lanes, never whole
+vocabularies, in shapes that depend on the number of rows alone, and waits for nothing.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from vllm.utils.torch_utils import async_tensor_h2d
+
+from vibevoice_vllm.word_tokens import (
+    IN_CONTENT,
+    IN_CONTENT_ESCAPE,
+    MAX_WORDS,
+    STATES,
+    Segment,
+    Vocabulary,
+)
+
+
+class SlotWords:
+    """Words and counts of `slots` request slots; 12 bytes a lane, 3 KiB a slot."""
+
+    def __init__(self, vocabulary: Vocabulary, slots: int, device: torch.device) -> None:
+        counted = vocabulary.next_state == IN_CONTENT
+        counted &= vocabulary.is_word[:, None] & (np.arange(STATES) == IN_CONTENT)
+        moves = np.stack([vocabulary.next_state, counted], axis=-1)
+        self._device = device
+        self._moves = torch.from_numpy(moves).to(device)
+        """(tokens, STATES, 2) uint8: the state after a token, and whether it counts as a word."""
+        self._lanes = torch.arange(MAX_WORDS, device=device)
+        self._progress = torch.zeros((slots, 3), dtype=torch.long, device=device)
+        """(slots, 3): the state, the position of the next token to read, and the distinct words so
+        far. The lanes below the latter are in use, so a segment's end clears them by a zero."""
+        self._words = torch.zeros((slots, MAX_WORDS + 1), dtype=torch.long, device=device)
+        """(slots, lanes): token ids. The last lane takes the tokens that are no words."""
+        self._counts = torch.zeros((slots, MAX_WORDS + 1), dtype=torch.int32, device=device)
+
+    def start(self, segments: Mapping[int, tuple[Segment, int]]) -> None:
+        """Give slots to other requests: what each has written, and the position after it."""
+        progress = np.zeros((len(segments), 3), dtype=np.int64)
+        words = np.zeros((len(segments), MAX_WORDS), dtype=np.int64)
+        counts = np.zeros((len(segments), MAX_WORDS), dtype=np.int32)
+        for row, (segment, position) in enumerate(segments.values()):
+            used = len(segment.counts)
+            progress[row] = segment.state, position, used
+            words[row, :used] = list(segment.counts)
+            counts[row, :used] = list(segment.counts.values())
+        slots = async_tensor_h2d(list(segments), self._device, torch.long)
+        self._progress[slots] = async_tensor_h2d(progress, self._device)
+        self._words[slots, :MAX_WORDS] = async_tensor_h2d(words, self._device)
+        self._counts[slots, :MAX_WORDS] = async_tensor_h2d(counts, self._device)
+
+    def read(
+        self, slots: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Take one token for each of some slots, all of them different, and return their words.
+
+        A token at another position than the next is not read: the row is still busy with its prompt
+        or, resumed, with its own old tokens.
+
+        Args:
+            slots, tokens, positions: (rows,) int64.
+
+        Returns:
+            The words (rows, MAX_WORDS) int64, their counts (rows, MAX_WORDS) int32, and whether a
+            row has any (rows, 1) bool. Lanes that are not in use repeat the first.
+        """
+        state, position, distinct = self._progress[slots].unbind(1)
+        new = positions == position
+        after, word = self._moves[tokens, state].long().unbind(1)
+        state = torch.where(new, after, state)
+        inside = (state == IN_CONTENT) | (state == IN_CONTENT_ESCAPE)
+        word = new & (word > 0)
+
+        same = self._words[slots, :MAX_WORDS] == tokens[:, None]
+        known, lane = (same & (self._lanes < distinct[:, None])).max(1)
+        lane = torch.where(known, lane, distinct % MAX_WORDS)
+        count = self._counts[slots, lane] * known + 1
+        lane = torch.where(word, lane, MAX_WORDS)
+        self._words[slots, lane] = tokens
+        self._counts[slots, lane] = count
+        distinct = (distinct + (word & ~known)) * inside
+        self._progress[slots] = torch.stack([state, position + new, distinct], 1)
+
+        used = self._lanes < distinct[:, None]
+        words, counts = self._words[slots, :MAX_WORDS], self._counts[slots, :MAX_WORDS]
+        words = torch.where(used, words, words[:, :1])
+        return words, torch.where(used, counts, counts[:, :1]), distinct[:, None] > 0
