@@ -25,12 +25,15 @@ class SlotWords:
     """Words and counts of `slots` request slots; 12 bytes a lane, 3 KiB a slot."""
 
     def __init__(self, vocabulary: Vocabulary, slots: int, device: torch.device) -> None:
-        counted = vocabulary.next_state == IN_CONTENT
-        counted &= vocabulary.is_word[:, None] & (np.arange(STATES) == IN_CONTENT)
-        moves = np.stack([vocabulary.next_state, counted], axis=-1)
+        states = np.arange(STATES, dtype=vocabulary.next_state.dtype)
+        after = np.concatenate([vocabulary.next_state, states[None]])
+        is_word = np.append(vocabulary.is_word, False)[:, None]
+        counted = is_word & (states == IN_CONTENT) & (after == IN_CONTENT)
+        inside = (after == IN_CONTENT) | (after == IN_CONTENT_ESCAPE)
         self._device = device
-        self._moves = torch.from_numpy(moves).to(device)
-        """(tokens, STATES, 2) uint8: the state after a token, and whether it counts as a word."""
+        self._moves = torch.from_numpy(np.stack([after, counted, inside], axis=-1)).to(device)
+        """(tokens + 1, STATES, 3) uint8: the state after a token, whether it counts as a word, and
+        whether a segment is open then. The last row is of a token that changes nothing."""
         self._lanes = torch.arange(MAX_WORDS, device=device)
         self._progress = torch.zeros((slots, 3), dtype=torch.long, device=device)
         """(slots, 3): the state, the position of the next token to read, and the distinct words so
@@ -71,19 +74,17 @@ class SlotWords:
         """
         state, position, distinct = self._progress[slots].unbind(1)
         new = positions == position
-        after, word = self._moves[tokens, state].long().unbind(1)
-        state = torch.where(new, after, state)
-        inside = (state == IN_CONTENT) | (state == IN_CONTENT_ESCAPE)
-        word = new & (word > 0)
+        tokens = torch.where(new, tokens, len(self._moves) - 1)
+        state, word, inside = self._moves[tokens, state].long().unbind(1)
 
         same = self._words[slots, :MAX_WORDS] == tokens[:, None]
         known, lane = (same & (self._lanes < distinct[:, None])).max(1)
         lane = torch.where(known, lane, distinct % MAX_WORDS)
         count = self._counts[slots, lane] * known + 1
-        lane = torch.where(word, lane, MAX_WORDS)
+        lane = torch.where(word > 0, lane, MAX_WORDS)
         self._words[slots, lane] = tokens
         self._counts[slots, lane] = count
-        distinct = (distinct + (word & ~known)) * inside
+        distinct = (distinct + (word > known)) * inside
         self._progress[slots] = torch.stack([state, position + new, distinct], 1)
 
         used = self._lanes < distinct[:, None]
