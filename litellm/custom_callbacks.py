@@ -5,6 +5,7 @@ One file that needs nothing but LiteLLM: what it shares with `vibevoice_core` st
 `custom_callbacks.proxy_handler_instance`.
 """
 
+import os
 import random
 import re
 import time
@@ -28,7 +29,10 @@ PINNED = {
 author to suppress loops at the end of recordings of about three minutes. An engine with the
 project's plugin pins itself, with the penalties on the words alone, and takes these for said."""
 NEUTRAL = {**PINNED, "repetition_penalty": 1.0, "frequency_penalty": 0.0}
-"""Decoding of a recording longer than `PENALTIES_SECONDS`."""
+"""Decoding of a recording longer than `PENALTIES_SECONDS`, and of every one where the operator has
+switched the penalties off."""
+SWITCH = "VIBEVOICE_PENALTIES"
+"""The operator's setting, on or off."""
 PENALTIES_SECONDS = 300
 """Plain penalties count the JSON around the words too, segment by segment. Beyond this length they
 would break it in an engine without the project's plugin."""
@@ -52,6 +56,7 @@ class VibeVoiceCallback(CustomLogger):
 
     def __init__(self) -> None:
         super().__init__()
+        self._penalties_seconds = penalties_seconds(os.environ.get(SWITCH) or "on")
         self._unreachable: dict[str, float] = {}
         """Deployment id → monotonic time until which it is left alone."""
 
@@ -74,7 +79,7 @@ class VibeVoiceCallback(CustomLogger):
         texts = [text for key in ("prompt", "hotwords") for text in words(data, key)]
         messages = [m for m in data.get("messages") or [] if isinstance(m, dict)]
         add_info(messages, one_line(texts))
-        pin(data, duration(messages))
+        pin(data, duration(messages), self._penalties_seconds)
         return data
 
     async def async_log_failure_event(
@@ -190,13 +195,25 @@ def with_info(text: str, line: str) -> str:
     return f"{before}{line}\n\nPlease transcribe{after}"
 
 
-def pin(data: dict[str, Any], seconds: float) -> None:
+def penalties_seconds(switch: str) -> float:
+    """Up to which length a recording is decoded with penalties; below 0 for none.
+
+    Raises:
+        ValueError: `switch` is neither on nor off.
+    """
+    if switch not in ("on", "off"):
+        raise ValueError(f"{SWITCH} must be on or off, got {switch!r}.")
+    return PENALTIES_SECONDS if switch == "on" else -1
+
+
+def pin(data: dict[str, Any], seconds: float, limit: float) -> None:
     """Overwrite the four values, and take away every other way to change them.
 
     Args:
         seconds: length of the recording, 0 if unknown.
+        limit: up to which length there are penalties.
     """
-    values = PINNED if seconds <= PENALTIES_SECONDS else NEUTRAL
+    values = PINNED if seconds <= limit else NEUTRAL
     data.update(values)
     data.pop("additional_drop_params", None)
     warmer = {WARMER_HEADER}

@@ -18,17 +18,28 @@ from transformers import AutoTokenizer
 from vibevoice_batch import client, outputs, run_batch
 from vibevoice_core import headers
 from vibevoice_core.audio import SAMPLE_RATE, TOKEN_SAMPLES, TOKENS_PER_SECOND
-from vibevoice_core.penalties import LITERAL_SECONDS, PINNED, TEMPERATURE, WARM_TOP_P, Penalties
+from vibevoice_core.penalties import (
+    LITERAL_SECONDS,
+    PINNED,
+    TEMPERATURE,
+    WARM_TOP_P,
+    Penalties,
+    pinned_penalties,
+)
 from vibevoice_core.prompt import KEYS, SYSTEM, clean_words, user_text
 from vibevoice_core.speakers import UNKNOWN, label
-from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings import Settings, describe_settings
 from vibevoice_proxy.transcription.chat import Attempt, chat_request, pinned_decoding
 from vibevoice_proxy.transcription.formats import render
 from vibevoice_proxy.transcription.options import TranscriptionOptions
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
 from vibevoice_vllm.command import engine_command
 from vibevoice_vllm.middleware import pinned_values
-from vibevoice_vllm.settings import LaunchSettings
+from vibevoice_vllm.settings import (
+    LaunchSettings,
+    describe_launch_settings,
+    describe_plugin_settings,
+)
 from vibevoice_vllm.transcription import prompt
 
 ROOT = Path(__file__).parents[1]
@@ -99,11 +110,37 @@ def test_penalties_are_those_that_were_measured() -> None:
     assert Penalties.from_xargs(PINNED.as_xargs()) == PINNED
     assert pinned_values()["vllm_xargs"] == PINNED.as_xargs()
     assert pinned_values()["temperature"] == TEMPERATURE
-    assert run_batch.DECODING == {"temperature": TEMPERATURE, "vllm_xargs": PINNED.as_xargs()}
+    decoding = {"temperature": TEMPERATURE, "vllm_xargs": PINNED.as_xargs()}
+    assert run_batch.decoding(PINNED) == decoding
     microsoft = LaunchSettings(model_dir="m", plugin="microsoft")
     argv = engine_command(microsoft, "gpu", {}).argv
     generation = json.loads(argv[argv.index("--override-generation-config") + 1])
     assert {name: generation[name] for name in measured} == measured
+
+
+def test_the_operators_switch_is_read_alike() -> None:
+    """On is what was measured, off is neutral at temperature 0, and there is nothing else."""
+    assert pinned_penalties("on") == PINNED
+    off = pinned_penalties("off")
+    assert off == Penalties()
+    assert pinned_decoding(60, penalties=off) == CALLBACK.NEUTRAL
+    values = pinned_values(penalties=off)
+    assert values == {**pinned_values(), "vllm_xargs": Penalties().as_xargs()}
+    assert Penalties.from_xargs(values["vllm_xargs"]) is None
+    for switch, short, long in (
+        ("on", CALLBACK.PINNED, CALLBACK.NEUTRAL),
+        ("off", CALLBACK.NEUTRAL, CALLBACK.NEUTRAL),
+    ):
+        for seconds, expected in ((0, short), (LITERAL_SECONDS, short), (301, long)):
+            request: dict[str, Any] = {"temperature": 1.5, "frequency_penalty": 2.0}
+            CALLBACK.pin(request, seconds, CALLBACK.penalties_seconds(switch))
+            assert request == expected
+    for read in (pinned_penalties, CALLBACK.penalties_seconds):
+        with pytest.raises(ValueError, match="VIBEVOICE_PENALTIES must be on or off, got 'no'"):
+            read("no")
+    assert {row[0] for row in describe_settings()} >= {CALLBACK.SWITCH}
+    assert CALLBACK.SWITCH in {row[1] for row in describe_launch_settings()}
+    assert CALLBACK.SWITCH in {row[0] for row in describe_plugin_settings()}
 
 
 def test_long_recordings_have_no_plain_penalties() -> None:

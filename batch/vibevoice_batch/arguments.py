@@ -2,10 +2,12 @@
 
 import argparse
 import math
+import os
 from pathlib import Path
 
 from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_core.penalties import Penalties, pinned_penalties
 
 _ABOUT = """Transcribe folders of recordings with any server that speaks OpenAI's audio API in
 diarized_json: the proxy of this project, or LiteLLM before it. Run the same command again to go on
@@ -15,7 +17,7 @@ _MORE = """Commands for vLLM's offline run-batch, with the same inputs and optio
   vibevoice-transcribe read-batch --results results.jsonl INPUT ... -o FOLDER
 
 Environment: VIBEVOICE_BASE_URL, VIBEVOICE_API_KEY; HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY;
-SSL_CERT_FILE, SSL_CERT_DIR. A name that begins with - is given as ./-name.
+SSL_CERT_FILE, SSL_CERT_DIR; VIBEVOICE_PENALTIES. A name that begins with - is given as ./-name.
 Exit codes: 0 all transcribed, 1 some failed or are left, 2 wrong usage, 130 interrupted."""
 
 
@@ -74,6 +76,14 @@ def parser(command: str) -> argparse.ArgumentParser:
         )
     if command == "write-batch":
         add("--requests", type=_path, required=True, metavar="FILE", help="file for run-batch -i")
+        switch = os.environ.get("VIBEVOICE_PENALTIES") or "on"
+        add(
+            "--penalties",
+            type=_penalties,
+            default=switch,
+            metavar="on|off",
+            help=f"penalties on words that come again ({switch}); see docs/settings.md",
+        )
     elif command == "read-batch":
         add(
             "--results",
@@ -138,6 +148,13 @@ def _formats(names: str) -> tuple[str, ...]:
     if not formats or not set(formats) <= set(FORMATS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(FORMATS)}, got {names!r}")
     return formats
+
+
+def _penalties(switch: str) -> Penalties:
+    try:
+        return pinned_penalties(switch)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected on or off, got {switch!r}") from None
 
 
 def _count(text: str) -> int:

@@ -207,7 +207,7 @@ def _write_batch(options: argparse.Namespace, found: Found) -> int:
     report = announce(found, work)
     if options.dry_run:
         return _dry_run(work, report)
-    written = write_requests(work.pending, options.model, options.requests)
+    written = write_requests(work.pending, options.model, options.penalties, options.requests)
     for name, message in written.unreadable:
         report.name(name, message)
     report.say(

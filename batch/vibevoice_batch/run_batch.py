@@ -19,11 +19,8 @@ from vibevoice_batch.journal import read_content, request_key
 from vibevoice_batch.outputs import Transcript
 from vibevoice_batch.recordings import Recording
 from vibevoice_batch.run import NotThere
-from vibevoice_core.penalties import PINNED, TEMPERATURE
+from vibevoice_core.penalties import TEMPERATURE, Penalties
 from vibevoice_core.speakers import UNKNOWN, label
-
-DECODING = {"temperature": TEMPERATURE, "vllm_xargs": PINNED.as_xargs()}
-"""What the engine's middleware pins for requests over HTTP, which run-batch goes without."""
 
 _BLOCK = 3 * 2**18
 _FIRST = b'{"custom_id": "'
@@ -56,7 +53,14 @@ def check_requests(target: Path) -> None:
         raise InputError(f"--requests {target} is there and holds no requests: give another name")
 
 
-def write_requests(recordings: Iterable[Recording], model: str, target: Path) -> RequestsWritten:
+def decoding(penalties: Penalties) -> dict[str, Any]:
+    """What the engine's middleware pins for requests over HTTP, which run-batch goes without."""
+    return {"temperature": TEMPERATURE, "vllm_xargs": penalties.as_xargs()}
+
+
+def write_requests(
+    recordings: Iterable[Recording], model: str, penalties: Penalties, target: Path
+) -> RequestsWritten:
     """A line in `target` for each content among `recordings`; it is there whole or not at all.
 
     Raises OSError: it cannot be written.
@@ -71,7 +75,7 @@ def write_requests(recordings: Iterable[Recording], model: str, target: Path) ->
                 try:
                     key = request_key(read_content(recording.path).sha256, recording.fields)
                     if key not in keys:
-                        file.writelines(_line(recording, key, model))
+                        file.writelines(_line(recording, key, model, penalties))
                         keys.add(key)
                 except Failure as failure:
                     file.seek(begin)
@@ -85,7 +89,7 @@ def write_requests(recordings: Iterable[Recording], model: str, target: Path) ->
     return RequestsWritten(len(keys), size, unreadable)
 
 
-def _line(recording: Recording, key: str, model: str) -> Iterator[bytes]:
+def _line(recording: Recording, key: str, model: str, penalties: Penalties) -> Iterator[bytes]:
     """One request in pieces, so that the recording is never in memory as a whole.
 
     Raises Failure: it cannot be read.
@@ -101,7 +105,7 @@ def _line(recording: Recording, key: str, model: str) -> Iterator[bytes]:
         "model": model,
         "response_format": "diarized_json",
         **fields,
-        **DECODING,
+        **decoding(penalties),
         "file_url": head,
     }
     url = "/v1/audio/transcriptions"

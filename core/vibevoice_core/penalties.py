@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Switch = Literal["on", "off"]
+"""The operator's setting `VIBEVOICE_PENALTIES`."""
 
 TEMPERATURE = 0.0
 """The pinned temperature: always the likeliest token."""
@@ -58,3 +61,14 @@ class Penalties:
 PINNED = Penalties(frequency=0.5, presence=0.0, repetition=1.1)
 """Measured by their author to suppress loops at the end of recordings of about three minutes. Here
 they hold for the words of the segment being written (see `vibevoice_vllm.segment_penalty`)."""
+
+
+def pinned_penalties(switch: str) -> Penalties:
+    """`PINNED`, or neutral ones where the operator has switched them off.
+
+    Raises:
+        ValueError: `switch` is neither on nor off.
+    """
+    if switch not in ("on", "off"):
+        raise ValueError(f"VIBEVOICE_PENALTIES must be on or off, got {switch!r}.")
+    return PINNED if switch == "on" else Penalties()

@@ -14,6 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from vibevoice_core.penalties import Switch
 from vibevoice_proxy.setting_checks import ClientKeys, Host, SentKey, split
 from vibevoice_tts import Attention, Dtype, ModelCard, choose_models
 
@@ -108,6 +109,10 @@ class Settings(BaseSettings):
     """Seconds to reach the engine; 503 above."""
     upstream_read_timeout: float = Field(default=600.0, gt=0)
     """Seconds that the engine may be silent (it waits, or encodes the audio); 504 above."""
+    penalties: Switch = "on"
+    """Penalties on words that come again, on or off. They keep the model out of loops; what they
+    cost on real speech is unmeasured (docs/measurements.md, Penalties). Off leaves temperature 0
+    and the watch for loops. This project's engine goes by its own setting of the same name."""
     transcription_timeout: float = Field(default=3600.0, gt=0)
     """Seconds that the engine may take for one answer; 504 above."""
     ping_interval: float = Field(default=15.0, gt=0)

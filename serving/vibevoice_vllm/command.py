@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vibevoice_core.penalties import PINNED, TEMPERATURE, Penalties
+from vibevoice_core.penalties import TEMPERATURE, Penalties, pinned_penalties
 from vibevoice_vllm.settings import LaunchSettings
 
 Device = Literal["gpu", "cpu"]
@@ -67,7 +67,7 @@ def engine_command(
         if settings.gpu_memory_utilization is not None:
             argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     if native:
-        argv += _native_arguments(device, environ)
+        argv += _native_arguments(settings, device, environ)
     else:
         argv += ["--default-chat-template-kwargs", '{"newline_after_audio": false}']
     return EngineCommand([*argv, *(extra or [])], _environment(settings, device, environ))
@@ -75,7 +75,8 @@ def engine_command(
 
 def _generation(settings: LaunchSettings) -> dict[str, float]:
     """What holds for requests that the middleware does not pin, and the bound of every answer."""
-    penalties = Penalties() if settings.plugin == "native" else PINNED
+    native = settings.plugin == "native"
+    penalties = Penalties() if native else pinned_penalties(settings.penalties)
     return {
         "temperature": TEMPERATURE,
         "top_p": 1.0,
@@ -105,6 +106,7 @@ def _environment(
     env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] = str(seconds)
     if settings.plugin == "native":
         env |= {"VLLM_PLUGINS": "vibevoice_asr", "VLLM_MEDIA_CONNECTOR": "vibevoice"}
+        env["VIBEVOICE_PENALTIES"] = settings.penalties
     else:
         concurrency = str(settings.ffmpeg_max_concurrency)
         env |= {"VLLM_PLUGINS": "vibevoice", "VIBEVOICE_FFMPEG_MAX_CONCURRENCY": concurrency}
@@ -133,12 +135,16 @@ def _python(settings: LaunchSettings) -> list[str]:
     return [str(Path(python) / "bin" / "python") if Path(python).is_dir() else python]
 
 
-def _native_arguments(device: Device, environ: Mapping[str, str]) -> list[str]:
+def _native_arguments(
+    settings: LaunchSettings, device: Device, environ: Mapping[str, str]
+) -> list[str]:
     """What our own plugin adds: pinned decoding and the scheduler of long recordings."""
     first_runner = device == "cpu" or environ.get("VLLM_USE_V2_MODEL_RUNNER") == "0"
     processor = "SegmentPenalty" if first_runner else "SegmentPenaltyV2"
+    # Without the processor no request has penalties, also none of a file for run-batch.
+    processors = ["--logits-processors", f"vibevoice_vllm.segment_penalty:{processor}"]
     return [
-        *("--logits-processors", f"vibevoice_vllm.segment_penalty:{processor}"),
+        *(processors if settings.penalties == "on" else []),
         *("--middleware", "vibevoice_vllm.middleware.PinnedDecoding"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
         # It would keep gigabytes of recordings; the encoder's own cache serves repeated audio.

@@ -8,6 +8,7 @@ forms: the last equal field wins).
 Pinned: temperature, top_p, top_k, min_p and beam search to plain greedy decoding; vLLM's own
 repetition, frequency and presence penalties to neutral; and `vllm_xargs`, as a whole, to the
 penalties on the words of the segment being written, so a caller's own `vllm_xargs` are dropped.
+Where the operator has switched the penalties off (VIBEVOICE_PENALTIES=off), those are neutral too.
 
 Left to the caller, since they say how much or in which form to answer and not how to choose the
 next token: max_tokens (bounded by the engine's `max_new_tokens`), min_tokens, ignore_eos, stop,
@@ -29,7 +30,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vibevoice_core.headers import TEMPERATURE as TEMPERATURE_HEADER
-from vibevoice_core.penalties import PINNED, TEMPERATURE, WARM_TOP_P
+from vibevoice_core.penalties import (
+    PINNED,
+    TEMPERATURE,
+    WARM_TOP_P,
+    Penalties,
+    pinned_penalties,
+)
 from vibevoice_vllm.settings import PluginSettings
 
 JSON_ROUTES = frozenset(
@@ -49,7 +56,9 @@ FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
 _SPACE = b" \t\r\n"
 
 
-def pinned_values(temperature: float = TEMPERATURE) -> dict[str, Any]:
+def pinned_values(
+    temperature: float = TEMPERATURE, penalties: Penalties = PINNED
+) -> dict[str, Any]:
     """The sampling parameters of every request, by the names of vLLM's API."""
     return {
         "temperature": temperature,
@@ -60,7 +69,7 @@ def pinned_values(temperature: float = TEMPERATURE) -> dict[str, Any]:
         "frequency_penalty": 0.0,
         "presence_penalty": 0.0,
         "use_beam_search": False,
-        "vllm_xargs": PINNED.as_xargs(),
+        "vllm_xargs": penalties.as_xargs(),
     }
 
 
@@ -158,7 +167,9 @@ class PinnedDecoding:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._warmer_limit = PluginSettings().warmer_limit
+        settings = PluginSettings()
+        self._warmer_limit = settings.warmer_limit
+        self._penalties = pinned_penalties(settings.penalties)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
@@ -184,7 +195,8 @@ class PinnedDecoding:
         Raises:
             ValueError: the request cannot be pinned; the message says what was expected.
         """
-        values = pinned_values(self._temperature(headers.get(TEMPERATURE_HEADER)))
+        temperature = self._temperature(headers.get(TEMPERATURE_HEADER))
+        values = pinned_values(temperature, self._penalties)
         if path in JSON_ROUTES:
             return JSONBody(values)
         kind, options = parse_options_header(headers.get("content-type"))

@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.penalties import Switch
 
 _PREFIX = "VIBEVOICE_"
 _AUDIO_SECONDS = 61 * 60
@@ -58,6 +59,11 @@ class LaunchSettings(BaseSettings):
     """Most requests in a batch."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Most tokens in a step; empty means 32768 on a GPU and 2048 on a CPU."""
+    penalties: Switch = "on"
+    """Penalties on words that come again, on or off, whatever a request says. They keep the model
+    out of loops; what they cost on real speech is unmeasured (docs/measurements.md, Penalties). Off
+    leaves temperature 0 and the proxy's watch for loops. Proxy, LiteLLM and batch client read the
+    same variable."""
     max_new_tokens: int = Field(default=32768, ge=1)
     """Most tokens of an answer, whatever max_tokens a request names."""
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
@@ -133,6 +139,9 @@ class PluginSettings(BaseSettings):
     """Highest temperature that the header `x-vibevoice-temperature` can set; 0 means that it is
     ignored. The proxy goes up to 0.6 to bring the model out of a loop; nothing else sends the
     header."""
+
+    penalties: Switch = "on"
+    """What the middleware pins; the start script sets it by its own setting of this name."""
 
     def window_tokens(self, hop: int) -> int:
         """Audio tokens of a window, for an encoder of `hop` samples a token at `SAMPLE_RATE`."""

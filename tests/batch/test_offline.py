@@ -10,6 +10,8 @@ from scripts.stack import ROOT
 from tests.support.batch_client import Batch
 from tests.support.engine import TINY
 
+from vibevoice_core.penalties import Penalties
+
 SAMPLES = ROOT / "samples"
 TOLERANCE = 0.3
 """Seconds a segment's start or end may be off."""
@@ -62,6 +64,21 @@ def test_requests_are_decoded_as_the_engine_pins_them(batch: Batch, folder: Path
     assert {key: body[key] for key in ("temperature", "vllm_xargs")} == {
         key: pinned[key] for key in ("temperature", "vllm_xargs")
     }
+
+
+def test_penalties_can_be_switched_off(batch: Batch, folder: Path) -> None:
+    """By the argument or by the variable; anything but on and off is wrong usage."""
+    middleware = pytest.importorskip("vibevoice_vllm.middleware")
+    neutral = middleware.pinned_values(penalties=Penalties())["vllm_xargs"]
+    body = write(batch, folder, "--penalties", "off")[0]["body"]
+    assert (body["temperature"], body["vllm_xargs"]) == (0.0, neutral)
+    file = batch.output.parent / "requests.jsonl"
+    arguments = ("write-batch", "--requests", file, folder)
+    assert batch.run(*arguments, VIBEVOICE_PENALTIES="off")[0] == 0
+    assert json.loads(file.read_text().splitlines()[0])["body"]["vllm_xargs"] == neutral
+    code, said = batch.run(*arguments, VIBEVOICE_PENALTIES="no")
+    assert code == 2
+    assert "--penalties: expected on or off, got 'no'" in said
 
 
 def test_results_become_transcripts(batch: Batch, folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The real LiteLLM proxy before servers that can be made to fail."""
 
 import base64
+import json
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -174,6 +176,32 @@ def test_a_caller_cannot_make_an_engine_warmer(field: str, gateway: Gateway) -> 
     assert gateway.chat("vibevoice-asr", None, **{field: headers}).status_code == 200
     assert "x-vibevoice-temperature" not in gateway.recorder.headers
     assert gateway.recorder.headers["x-other"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("switch", "penalties"),
+    [
+        pytest.param("off", [1.0, 0.0, 0.0], id="off"),
+        pytest.param("", [1.1, 0.5, 0.0], id="not set"),
+    ],
+)
+def test_the_callback_reads_the_operators_switch(switch: str, penalties: list[float]) -> None:
+    """What it writes over a caller's values; the temperature is 0 in any case."""
+    code = (
+        "import asyncio, json; from custom_callbacks import proxy_handler_instance as callback; "
+        "data = {'model': 'vibevoice', 'messages': [], 'temperature': 1.5, 'presence_penalty': 2};"
+        "print(json.dumps(asyncio.run(callback.async_pre_call_hook("
+        "None, None, data, 'acompletion'))))"
+    )
+    environ = {**os.environ, "VIBEVOICE_PENALTIES": switch, "LITELLM_LOCAL_MODEL_COST_MAP": "true"}
+    python = install() / "python"
+    printed = subprocess.run(
+        [python, "-c", code], cwd=ROOT / "litellm", env=environ, stdout=subprocess.PIPE, check=True
+    )
+    body = json.loads(printed.stdout.splitlines()[-1])
+    names = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+    assert [body[name] for name in names] == penalties
+    assert body["temperature"] == 0.0
 
 
 def test_penalties_are_neutral_beyond_five_minutes(gateway: Gateway) -> None:

@@ -156,6 +156,19 @@ def test_microsofts_plugin_gets_the_plain_values() -> None:
     assert "--trust-remote-code" in made.argv
 
 
+def test_penalties_can_be_switched_off() -> None:
+    """Then there is no processor that could apply any, and the middleware is told."""
+    made = command(penalties="off")
+    assert option(made, "--logits-processors") is None
+    assert option(made, "--middleware") == "vibevoice_vllm.middleware.PinnedDecoding"
+    assert made.env["VIBEVOICE_PENALTIES"] == "off"
+    assert command().env["VIBEVOICE_PENALTIES"] == "on"
+    plain = command(plugin="microsoft", penalties="off")
+    assert option(plain, "--override-generation-config") == option(
+        command(), "--override-generation-config"
+    )
+
+
 def test_environment() -> None:
     """Limits that fit 61 minutes, no fetching, no reporting, our plugin alone."""
     env = command("gpu", gpu="0,1").env
@@ -168,6 +181,7 @@ def test_environment() -> None:
         "VLLM_NO_USAGE_STATS": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
         "VLLM_PLUGINS": "vibevoice_asr",
+        "VIBEVOICE_PENALTIES": "on",
         "VLLM_MEDIA_CONNECTOR": "vibevoice",
         "CUDA_VISIBLE_DEVICES": "0,1",
     }

@@ -363,6 +363,13 @@ def test_other_routes_have_no_sampling_parameter_that_is_not_pinned(request_clas
     assert "temperature" in request_class.model_fields
 
 
+async def test_penalties_that_are_switched_off_are_neutral(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else changes, and a caller cannot switch them on."""
+    monkeypatch.setenv("VIBEVOICE_PENALTIES", "off")
+    engine, _ = await post([json.dumps({"vllm_xargs": PINNED.as_xargs()}).encode()])
+    assert json.loads(engine.body or b"") == {**PINS, "vllm_xargs": Penalties().as_xargs()}
+
+
 def test_vllm_reads_the_pinned_values() -> None:
     """vLLM makes greedy, neutral parameters of them, with the penalties beside."""
     body = {"messages": [], "temperature": 1.5, "frequency_penalty": 2, "use_beam_search": True}

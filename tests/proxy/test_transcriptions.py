@@ -69,6 +69,15 @@ def test_the_engine_is_asked_as_the_model_was_trained(
     assert samples == pytest.approx(48_000, abs=1500)
 
 
+def test_penalties_can_be_switched_off(start_proxy: StartProxy, fake_engine: FakeEngine) -> None:
+    """The engine is asked for none; the temperature stays."""
+    with httpx2.Client(base_url=start_proxy(penalties="off"), timeout=30) as http:
+        assert post(http).status_code == 200
+    (request,) = fake_engine.requests
+    names = ("temperature", "repetition_penalty", "frequency_penalty", "presence_penalty")
+    assert [request[name] for name in names] == [0.0, 1.0, 0.0, 0.0]
+
+
 def test_long_recordings_have_neutral_penalties(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:

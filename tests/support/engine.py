@@ -10,6 +10,7 @@ from urllib.request import urlopen
 from scripts.stack import free_port
 from tests.support.processes import running
 
+from vibevoice_core.penalties import Switch
 from vibevoice_vllm.command import engine_command
 from vibevoice_vllm.settings import LaunchSettings
 
@@ -27,6 +28,7 @@ def start_engine(
     port: int | None = None,
     pinned: bool = True,
     killed: bool = False,
+    penalties: Switch = "on",
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Yield the base URL of an engine that serves `model` until the block ends.
@@ -37,13 +39,16 @@ def start_engine(
         port: a free one unless told.
         pinned: False leaves out the middleware and the penalties, so that callers decide.
         killed: at the end, rather than told to stop.
+        penalties: the operator's switch.
         environ: set beside the inherited environment.
 
     Raises:
         RuntimeError: the engine ended or was not ready in time; the message ends with its log.
     """
     port = port or free_port()
-    settings = LaunchSettings(model_dir=str(model), port=port, max_num_seqs=32, cpu_kvcache_gib=1)
+    settings = LaunchSettings(
+        model_dir=str(model), port=port, max_num_seqs=32, cpu_kvcache_gib=1, penalties=penalties
+    )
     command = engine_command(settings, "cpu", os.environ, list(arguments))
     argv = command.argv
     for flag in () if pinned else _PINNING:

@@ -23,14 +23,17 @@ def max_answer_tokens(duration: float) -> int:
     return min(MAX_TOKENS, 1024 + int(MAX_TOKENS_PER_SECOND * duration))
 
 
-def pinned_decoding(duration: float, temperature: float = TEMPERATURE) -> dict[str, float]:
+def pinned_decoding(
+    duration: float, temperature: float = TEMPERATURE, penalties: Penalties = PINNED
+) -> dict[str, float]:
     """The sampling parameters of every transcription, whatever the client asks for.
 
     `duration` in seconds: over a long recording plain penalties would break the JSON; an engine
     with our plugin applies its own to the words alone. `temperature` is above 0 only to bring the
-    model out of a loop.
+    model out of a loop. `penalties` are those that the operator wants.
     """
-    penalties = PINNED if duration <= LITERAL_SECONDS else Penalties()
+    if duration > LITERAL_SECONDS:
+        penalties = Penalties()
     warmer = {"top_p": WARM_TOP_P} if temperature > 0 else {}
     return {
         "temperature": temperature,
@@ -52,7 +55,12 @@ class Attempt:
 
 
 def chat_request(
-    model: str, duration: float, info: str, media_type: str, attempt: Attempt
+    model: str,
+    duration: float,
+    info: str,
+    media_type: str,
+    attempt: Attempt,
+    penalties: Penalties = PINNED,
 ) -> tuple[bytes, bytes]:
     """The JSON body before and after the base64 of the audio."""
     messages: list[dict[str, Any]] = [
@@ -74,7 +82,7 @@ def chat_request(
             "model": model,
             "messages": messages,
             "max_tokens": attempt.max_tokens,
-            **pinned_decoding(duration, attempt.temperature),
+            **pinned_decoding(duration, attempt.temperature, penalties),
             **continued,
             "stream": True,
             "stream_interval": STREAM_INTERVAL,

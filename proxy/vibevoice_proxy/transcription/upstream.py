@@ -13,6 +13,7 @@ import httpx2
 from anyio import to_thread
 
 from vibevoice_core import headers
+from vibevoice_core.penalties import pinned_penalties
 from vibevoice_proxy.errors import (
     InvalidAudio,
     UpstreamError,
@@ -71,6 +72,7 @@ class Upstream:
     def __init__(self, client: httpx2.AsyncClient, settings: Settings) -> None:
         self._client = client
         self._settings = settings
+        self._penalties = pinned_penalties(settings.penalties)
 
     async def complete(
         self, section: Section, info: str, request_id: str, attempt: Attempt
@@ -82,7 +84,12 @@ class Upstream:
         """
         settings = self._settings
         head, tail = chat_request(
-            settings.served_model_name, section.duration, info, section.media_type, attempt
+            settings.served_model_name,
+            section.duration,
+            info,
+            section.media_type,
+            attempt,
+            self._penalties,
         )
         length = len(head) + 4 * -(-section.size // 3) + len(tail)
         warmer = {headers.TEMPERATURE: f"{attempt.temperature:g}"} if attempt.temperature else {}

@@ -1,0 +1,72 @@
+"""The operator's switch for the penalties, in the real engine and with real speech."""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.support.engine import TINY, start_engine
+from tests.support.recordings import wav
+from training.tiny_asr.espeak import Synthesizer, Voice
+
+from vibevoice_core.penalties import Penalties
+from vibevoice_core.prompt import user_text
+
+pytestmark = pytest.mark.engine
+
+SAID = 8
+"""How often one word comes in the recording: the penalties cost the last."""
+HARD = Penalties(frequency=2.0, presence=2.0, repetition=2.0)
+
+
+@pytest.fixture(scope="module")
+def speech() -> NDArray[np.float32]:
+    """One word again and again, with half a second of silence around."""
+    voice = Voice("en-us", "f2", words_per_minute=140, pitch=45, pitch_range=50)
+    said = Synthesizer().say(["seven"] * SAID, voice)
+    assert said
+    silence = np.zeros(12_000, np.float32)
+    return np.concatenate([silence, 0.5 * said.samples, silence])
+
+
+@pytest.fixture(scope="module")
+def off_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An engine whose operator has switched the penalties off."""
+    with start_engine(TINY, tmp_path_factory.mktemp("off") / "log", penalties="off") as url:
+        yield url
+
+
+def transcript(url: str, samples: NDArray[np.float32], **values: Any) -> str:
+    """The model's answer."""
+    audio = "data:audio/wav;base64," + base64.b64encode(wav(samples, subtype="FLOAT")).decode()
+    content = [
+        {"type": "audio_url", "audio_url": {"url": audio}},
+        {"type": "text", "text": user_text(len(samples) / 24_000)},
+    ]
+    body = {"model": "vibevoice", "messages": [{"role": "user", "content": content}], **values}
+    answer = httpx2.post(f"{url}/v1/chat/completions", json=body, timeout=300)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["message"]["content"]
+
+
+def test_off_is_off_and_on_is_on(
+    engine_url: str, off_url: str, speech: NDArray[np.float32]
+) -> None:
+    """Without penalties every word that was said is written; with them the last repeat is not."""
+    assert transcript(off_url, speech).count("seven") == SAID
+    assert transcript(engine_url, speech).count("seven") < SAID
+
+
+def test_callers_cannot_switch(engine_url: str, off_url: str, speech: NDArray[np.float32]) -> None:
+    """Neither by vLLM's own parameters nor by those of the processor; nor sample."""
+    harder = {
+        "vllm_xargs": HARD.as_xargs(),
+        "frequency_penalty": 2.0,
+        "repetition_penalty": 2.0,
+        "temperature": 1.5,
+    }
+    for url in (engine_url, off_url):
+        assert transcript(url, speech, **harder) == transcript(url, speech)
