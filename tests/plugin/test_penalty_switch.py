@@ -29,7 +29,8 @@ def speech() -> NDArray[np.float32]:
     said = Synthesizer().say(["seven"] * SAID, voice)
     assert said
     silence = np.zeros(12_000, np.float32)
-    return np.concatenate([silence, 0.5 * said.samples, silence])
+    samples = np.concatenate([silence, said.samples / 2, silence])
+    return samples.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
