@@ -27,7 +27,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.sequence import IntermediateTensors
 from vllm.utils.torch_utils import set_default_torch_dtype
 
-from vibevoice_vllm.encoder import batches, encode, noise
+from vibevoice_vllm.encoder import arranged, batches, context_tokens, encode, noise, stacked
 from vibevoice_vllm.layout import MIXER, PREFIXES, UNUSED, VARIANTS
 from vibevoice_vllm.processor import PLACEHOLDER, DummyInputs, ProcessingInfo, Processor
 from vibevoice_vllm.settings import PluginSettings
@@ -58,19 +58,20 @@ class VibeVoiceForASR(
         config: Any = vllm_config.model_config.hf_config
         settings = PluginSettings()
         self.config = config
-        self._hop = config.acoustic_tokenizer_encoder_config.hop_length
-        self._encoder_dtype: torch.dtype = getattr(torch, settings.encoder_dtype)
-        self._rows = settings.encoder_rows or (4 if torch.cuda.is_available() else 1)
-        self._noise_std = (
-            config.acoustic_tokenizer_encoder_config.vae_std if settings.acoustic_noise else 0.0
+        encoders = (
+            config.acoustic_tokenizer_encoder_config,
+            config.semantic_tokenizer_encoder_config,
         )
+        self._hop = encoders[0].hop_length
+        self._window = settings.window_tokens(self._hop)
+        self._context = context_tokens(self._hop, *encoders)
+        self._encoder_dtype: torch.dtype = getattr(torch, settings.encoder_dtype)
+        self._noise_std = encoders[0].vae_std if settings.acoustic_noise else 0.0
         with self._mark_tower_model(vllm_config, "audio"):
             with set_default_torch_dtype(self._encoder_dtype):
-                self.acoustic_tokenizer_encoder = AutoModel.from_config(
-                    config.acoustic_tokenizer_encoder_config, dtype=self._encoder_dtype
-                )
-                self.semantic_tokenizer_encoder = AutoModel.from_config(
-                    config.semantic_tokenizer_encoder_config, dtype=self._encoder_dtype
+                self.acoustic_tokenizer_encoder, self.semantic_tokenizer_encoder = (
+                    arranged(AutoModel.from_config(encoder, dtype=self._encoder_dtype))
+                    for encoder in encoders
                 )
             self.multi_modal_projector = VibeVoiceAsrMultiModalProjector(config)
         with self._mark_language_model(vllm_config):
@@ -91,15 +92,15 @@ class VibeVoiceForASR(
                 (windows,), of the acoustic noise.
         """
         audio, tokens, seed = kwargs["audio"], kwargs["tokens"], kwargs["seed"]
-        rows = [row.to(self._encoder_dtype) for row in audio]
-        embeddings: list[torch.Tensor] = [torch.empty(0)] * len(rows)
-        for batch in batches([len(row) for row in rows], self._rows):
-            windows = [rows[i] for i in batch]
-            acoustic = encode(self.acoustic_tokenizer_encoder, windows, self._hop)
-            semantic = encode(self.semantic_tokenizer_encoder, windows, self._hop)
+        lengths = [len(window) // self._hop for window in audio]
+        embeddings: list[torch.Tensor] = [torch.empty(0)] * len(lengths)
+        for length, batch in batches(lengths, self._window, self._context):
+            windows = stacked([audio[i] for i in batch], length * self._hop, self._encoder_dtype)
+            acoustic = encode(self.acoustic_tokenizer_encoder, windows)
+            semantic = encode(self.semantic_tokenizer_encoder, windows)
             for i, a, s in zip(batch, acoustic, semantic, strict=True):
-                own = int(tokens[i])
-                embeddings[i] = self._project(a[-own:], s[-own:], int(seed[i]))
+                own = slice(lengths[i] - int(tokens[i]), lengths[i])
+                embeddings[i] = self._project(a[own], s[own], int(seed[i]))
         return embeddings
 
     def _project(self, acoustic: torch.Tensor, semantic: torch.Tensor, seed: int) -> torch.Tensor:

@@ -125,12 +125,10 @@ class PluginSettings(BaseSettings):
     """Longest recording taken, seconds."""
     decode_timeout: float = Field(default=300.0, gt=0)
     """Seconds that decoding one recording may take; 400 above."""
-    window_seconds: float = Field(default=30.0, ge=1, le=3660)
+    window_seconds: float = Field(default=30.0, ge=1, le=120)
     """Audio encoded at once, seconds: between two windows of a recording other requests decode."""
     windows_per_step: int = Field(default=4, ge=1)
     """Windows encoded in one step of the engine, each of another request."""
-    encoder_rows: int = Field(default=0, ge=0)
-    """Windows of about equal length encoded in one call; 0 means 4 on a GPU and 1 on a CPU."""
     encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the encoders, whatever that of the language model."""
     acoustic_noise: bool = False

@@ -1,10 +1,12 @@
-"""Windows of a recording give what the whole recording gives."""
+"""Windows of a recording give what transformers' encoders give for the whole of it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from tests.support.engine import TINY
+from tests.support.operations import Operations
 from tests.support.recordings import gliding_tone
 from transformers import (
     VibeVoiceAcousticTokenizerFeatureExtractor,
@@ -18,11 +20,25 @@ from transformers.models.vibevoice_acoustic_tokenizer.modeling_vibevoice_acousti
 )
 
 from vibevoice_vllm.audio import cut, normalize
-from vibevoice_vllm.encoder import batches, context_samples, context_tokens, encode, noise
+from vibevoice_vllm.encoder import (
+    arranged,
+    batches,
+    context_samples,
+    context_tokens,
+    encode,
+    fixed_length,
+    noise,
+    stacked,
+)
 
 HOP = 3200
 PUBLISHED = VibeVoiceAcousticTokenizerEncoderConfig()
-"""Depths, ratios and kernels of the published encoders."""
+"""The published acoustic encoder's; the semantic one differs in its width, 128."""
+BLOCKS = sum(PUBLISHED.depths)
+CONVOLUTIONS = len(PUBLISHED.depths) + 1
+"""Beside those of the blocks."""
+WINDOW, CONTEXT = 225, 58
+"""Tokens of a whole window, and of its context."""
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +71,97 @@ def test_context_is_exact(offset: int) -> None:
     assert bool(audio.grad[0, 0, first - offset] == 0) is bool(offset)
 
 
-@pytest.mark.parametrize("rows", [pytest.param(1, id="alone"), pytest.param(4, id="batched")])
-def test_windows_equal_the_whole(model: Any, rows: int) -> None:
-    """Embeddings of windows differ from transformers' own by rounding only."""
-    samples = gliding_tone(41.23)
+@pytest.fixture(scope="module", params=[64, 128], ids=["acoustic", "semantic"])
+def encoder(request: pytest.FixtureRequest) -> Any:
+    """An encoder as deep as the published ones and an eighth as wide, all its weights at work."""
+    torch.manual_seed(0)
+    config = VibeVoiceAcousticTokenizerEncoderConfig(num_filters=4, hidden_size=request.param)
+    encoder = VibeVoiceAcousticTokenizerEncoderModel(config).eval()
+    for name, parameter in encoder.named_parameters():
+        if "gamma" in name or "norm" in name:
+            torch.nn.init.uniform_(parameter, 0.2, 1.2)
+        elif parameter.ndim == 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+        else:
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    return arranged(encoder)
+
+
+def reference(encoder: Any, audio: torch.Tensor) -> torch.Tensor:
+    """transformers' own computation."""
+    with torch.no_grad():
+        return encoder(audio[:, None]).latents
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 11])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_latents_are_those_of_transformers(encoder: Any, tokens: int, rows: int) -> None:
+    """The difference is rounding: 3e-6 of the largest value at most, in float32."""
+    audio = 0.1 * torch.randn(rows, tokens * HOP)
+    expected, found = reference(encoder, audio), encode(encoder, audio)
+    assert found.shape == expected.shape == (rows, tokens, encoder.config.hidden_size)
+    assert found.is_contiguous() or rows > 1
+    assert (found - expected).abs().max() < 3e-6 * expected.abs().max()
+
+
+def test_left_context_gives_what_the_recording_gives(encoder: Any) -> None:
+    """The last tokens of a window with its context, against the whole recording."""
+    audio = 0.1 * torch.randn(1, (CONTEXT + 12) * HOP)
+    whole = reference(encoder, audio)
+    window = encode(encoder, audio[:, -(CONTEXT + 5) * HOP :])
+    assert (window[:, -5:] - whole[:, -5:]).abs().max() < 3e-6 * whole.abs().max()
+    without = encode(encoder, audio[:, -5 * HOP :])
+    assert (without[:, -5:] - whole[:, -5:]).abs().max() > 1e-2 * whole.abs().max()
+
+
+def test_windows_filled_up_in_a_batch_are_as_alone(encoder: Any) -> None:
+    """Neither what a window is filled up with nor its neighbors change its tokens."""
+    windows = [0.1 * torch.randn(tokens * HOP) for tokens in (5, 3, 6)]
+    together = encode(encoder, stacked(windows, 6 * HOP, torch.float32))
+    for window, latents in zip(windows, together, strict=True):
+        alone = encode(encoder, window[None])[0]
+        assert (latents[: len(alone)] - alone).abs().max() < 3e-6 * alone.abs().max()
+
+
+def test_arranged_weights_stay_so_when_a_checkpoint_is_loaded(encoder: Any) -> None:
+    """Channels last, under the same names and with the same values."""
+    weights = VibeVoiceAcousticTokenizerEncoderModel(encoder.config).state_dict()
+    loaded: Any = arranged(VibeVoiceAcousticTokenizerEncoderModel(encoder.config))
+    loaded.load_state_dict(weights)
+    assert all(torch.equal(weights[name], value) for name, value in loaded.state_dict().items())
+    weight = loaded.conv_layers[0].conv.conv.weight
+    assert weight.unsqueeze(2).is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
+
+
+def test_another_activation_is_refused() -> None:
+    """Its results would be wrong."""
+    config = VibeVoiceAcousticTokenizerEncoderConfig(num_filters=1, hidden_act="relu")
+    with pytest.raises(ValueError, match="Expected hidden_act gelu, got relu"):
+        arranged(VibeVoiceAcousticTokenizerEncoderModel(config))
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_operations_and_memory_at_the_published_size(rows: int) -> None:
+    """Nothing is computed in more operations or more memory than the docs say, and no operation
+    comes on top for several rows but one a stage."""
+    tokens = 20
+    with torch.device("meta"):
+        encoder = arranged(VibeVoiceAcousticTokenizerEncoderModel(PUBLISHED))
+    audio = torch.empty(rows, tokens * HOP, device="meta")
+    with torch.inference_mode(), Operations() as operations:
+        encode(encoder, audio)
+    stage = audio.numel() * PUBLISHED.num_filters * audio.element_size()
+    copies = CONVOLUTIONS - 1 if rows > 1 else 0
+    assert operations.number == 9 * BLOCKS + 2 * CONVOLUTIONS + copies
+    assert operations.peak < 6.1 * stage
+
+
+@pytest.mark.parametrize("window", [45, 225])
+def test_windows_equal_the_whole(model: Any, window: int) -> None:
+    """Embeddings of windows, encoded as the engine does, differ from transformers' own by rounding
+    only."""
+    samples = gliding_tone(31.23)
     inputs = VibeVoiceAcousticTokenizerFeatureExtractor()([samples], sampling_rate=24_000)
     parts, config = model.model, model.config
     with torch.no_grad():
@@ -66,34 +169,52 @@ def test_windows_equal_the_whole(model: Any, rows: int) -> None:
     context = context_tokens(
         HOP, config.acoustic_tokenizer_encoder_config, config.semantic_tokenizer_encoder_config
     )
-    windows = cut(normalize(samples, HOP), HOP, 45, context)
+    windows = cut(normalize(samples, HOP), HOP, window, context)
     audio = [torch.from_numpy(window.samples) for window in windows]
     found: dict[int, torch.Tensor] = {}
-    with torch.no_grad():
-        for batch in batches([len(row) for row in audio], rows):
-            chosen = [audio[i] for i in batch]
-            acoustic = encode(parts.acoustic_tokenizer_encoder, chosen, HOP)
-            semantic = encode(parts.semantic_tokenizer_encoder, chosen, HOP)
-            for i, a, s in zip(batch, acoustic, semantic, strict=True):
-                own = windows[i].tokens
-                found[i] = parts.multi_modal_projector(a[-own:], s[-own:])
+    for length, batch in batches([len(row) // HOP for row in audio], window, context):
+        rows = stacked([audio[i] for i in batch], length * HOP, torch.float32)
+        acoustic = encode(parts.acoustic_tokenizer_encoder, rows)
+        semantic = encode(parts.semantic_tokenizer_encoder, rows)
+        for i, a, s in zip(batch, acoustic, semantic, strict=True):
+            own = slice(len(audio[i]) // HOP - windows[i].tokens, len(audio[i]) // HOP)
+            with torch.no_grad():
+                found[i] = parts.multi_modal_projector(a[own], s[own])
     together = torch.cat([found[i] for i in range(len(windows))])
-    assert len(windows) == 7
     assert together.shape == whole.shape
     scale = whole.abs().max()
     assert (together - whole).abs().max() < 1e-5 * scale
 
 
-def test_batches_hold_windows_of_about_equal_length() -> None:
-    """Every window is in one batch, none is much shorter than another there, none has too many."""
-    lengths = [300, 10, 225, 283, 283, 11, 283, 283, 283, 1]
-    found = list(batches(lengths, rows=3))
-    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
-    for batch in found:
-        chosen = [lengths[i] for i in batch]
-        assert len(batch) <= 3
-        assert max(chosen) <= 1.25 * min(chosen)
-    assert max(len(batch) for batch in found) == 3
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        pytest.param([283] * 7 + [225] * 3, id="whole-windows"),
+        pytest.param([1] * 600, id="shortest"),
+        pytest.param([283, 10, 225, 61, 283, 11, 59, 283, 60, 1], id="mixed"),
+        pytest.param(range(1, 284), id="every-length"),
+    ],
+)
+def test_a_batch_is_at_most_one_whole_window(lengths: Sequence[int]) -> None:
+    """Every window is in one batch, with others of about its length; together they are no more than
+    one whole window with its context, and no batch could have been put into another."""
+    found = list(batches(lengths, WINDOW, CONTEXT))
+    assert sorted(i for _, batch in found for i in batch) == list(range(len(lengths)))
+    for length, batch in found:
+        assert len(batch) * length <= WINDOW + CONTEXT
+        for i in batch:
+            assert lengths[i] <= length <= max(1.125 * lengths[i], lengths[i] + 1)
+    for length in {length for length, _ in found}:
+        rows = [len(batch) for other, batch in found if other == length]
+        assert sum(rows) > (len(rows) - 1) * ((WINDOW + CONTEXT) // length)
+
+
+def test_lengths_are_few() -> None:
+    """And those of whole windows are among them."""
+    lengths = [fixed_length(n, WINDOW, WINDOW + CONTEXT) for n in range(1, WINDOW + CONTEXT + 1)]
+    assert lengths == sorted(lengths)
+    assert len(set(lengths)) == 50
+    assert {WINDOW, WINDOW + CONTEXT} < set(lengths)
 
 
 def test_noise_depends_on_the_recording_alone() -> None:
