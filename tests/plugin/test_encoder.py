@@ -1,5 +1,6 @@
 """Windows of a recording give what transformers' encoders give for the whole of it."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -102,6 +103,16 @@ def test_latents_are_those_of_transformers(encoder: Any, tokens: int, rows: int)
     assert found.shape == expected.shape == (rows, tokens, encoder.config.hidden_size)
     assert found.is_contiguous() or rows > 1
     assert (found - expected).abs().max() < 3e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sixteen_bits_are_as_exact_as_transformers(encoder: Any, dtype: torch.dtype) -> None:
+    """Against float32 the error is no larger than theirs."""
+    audio = (0.1 * torch.randn(2, 5 * HOP)).to(dtype)
+    exact = reference(encoder, audio.float())
+    half = copy.deepcopy(encoder).to(dtype)
+    theirs, ours = (compute(half, audio).float() - exact for compute in (reference, encode))
+    assert 0 < ours.square().mean() < 1.1 * theirs.square().mean()
 
 
 def test_left_context_gives_what_the_recording_gives(encoder: Any) -> None:

@@ -76,6 +76,13 @@ def test_plugin_settings_are_described(name: str, default: str) -> None:
     assert (name, default) in [row[:2] for row in describe_plugin_settings()]
 
 
+def test_a_window_is_at_most_two_minutes() -> None:
+    """Longer ones are beyond a GPU's memory, and then beyond its kernels' 32-bit counts."""
+    assert PluginSettings(window_seconds=120).window_tokens(3200) == 900
+    with pytest.raises(ValueError, match="less than or equal to 120"):
+        PluginSettings(window_seconds=121)
+
+
 def test_help_has_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
