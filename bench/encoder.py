@@ -1,10 +1,12 @@
 """The audio encoders at their published size: this project's computation beside transformers'.
 
     python -m bench.encoder                  # operations and bytes, counted: no GPU, a few seconds
-    python -m bench.encoder --seconds 5      # and times on this machine: 2 GB of memory
+    python -m bench.encoder --seconds 4      # and times on this machine: 2 GB of memory
+    python -m bench.encoder --seconds 37.73 --device cuda --dtype bfloat16
 
 Counts are of one encoder and one call, a whole window with its context. Times are of pairs of runs
-in turn, with random weights in float32.
+in turn, with random weights; then of the depthwise convolutions alone, with channels last as here
+and time last as in transformers, which is for the library behind them to decide.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from tests.support.operations import Operations
+from torch import nn
 from transformers import AutoModel
 from transformers.models.vibevoice_acoustic_tokenizer import (
     VibeVoiceAcousticTokenizerEncoderConfig,
@@ -60,33 +63,46 @@ def count(rows: int) -> None:
             )
 
 
-def measure(seconds: float, pairs: int, rows: int) -> None:
+def timed(compute: Callable[..., torch.Tensor], *given: Any) -> float:
+    """Seconds that it takes."""
+    started = time.perf_counter()
+    if compute(*given).device.type != "cpu":
+        torch.accelerator.synchronize()
+    return time.perf_counter() - started
+
+
+def measure(audio: torch.Tensor, pairs: int) -> None:
     """Print how long either computation takes on this machine, run in turn."""
-    torch.manual_seed(0)
-    encoder = build("cpu", torch.float32)
+    encoder = build(audio.device.type, audio.dtype)
     published = {name: weight.data for name, weight in encoder.named_parameters()}
-    hop = PUBLISHED.hop_length
-    audio = 0.1 * torch.randn(rows, round(seconds * SAMPLE_RATE / hop) * hop)
-    times: dict[str, list[float]] = {reference.__name__: [], encode.__name__: []}
-
-    def timed(compute: Callable[[Any, torch.Tensor], torch.Tensor]) -> None:
-        started = time.perf_counter()
-        compute(encoder, audio)
-        times[compute.__name__].append(time.perf_counter() - started)
-
-    with torch.inference_mode():
-        for _ in range(pairs + 1):
-            for name, weight in encoder.named_parameters():
-                weight.data = published[name]
-            timed(reference)
-            arranged(encoder)
-            timed(encode)
-    before, after = (np.array(taken[1:]) for taken in times.values())
+    times = []
+    for _ in range(pairs + 1):
+        for name, weight in encoder.named_parameters():
+            weight.data = published[name]
+        times.append((timed(reference, encoder, audio), timed(encode, arranged(encoder), audio)))
+    before, after = np.array(times[1:]).T
     print(
-        f"{rows} rows of {seconds:g} s on {torch.get_num_threads()} threads: transformers "
-        f"{np.median(before):.2f} s, encode {np.median(after):.2f} s, ratios "
+        f"{len(audio)} rows of {audio.shape[1] / SAMPLE_RATE:.1f} s: transformers "
+        f"{np.median(before):.4f} s, encode {np.median(after):.4f} s, ratios "
         + " ".join(f"{ratio:.2f}" for ratio in before / after)
     )
+
+
+def compare_layouts(audio: torch.Tensor, pairs: int) -> None:
+    """Print how long the depthwise convolution of each stage takes in either layout."""
+    channels, length, taps = PUBLISHED.num_filters, audio.shape[1], PUBLISHED.kernel_size
+    for ratio in (*PUBLISHED.downsampling_ratios, 1):
+        image = torch.randn(len(audio), channels, 1, length).to(audio)
+        last = image.contiguous(memory_format=torch.channels_last)
+        shape = channels, channels, (1, taps)
+        conv = nn.Conv2d(*shape, padding=(0, taps - 1), groups=channels).to(audio)
+        times = [(timed(conv, image), timed(conv, last)) for _ in range(pairs + 1)]
+        before, after = 1000 * np.median(times[1:], axis=0)
+        print(
+            f"{channels:4} channels, {length:6} steps: time last {before:.2f} ms, channels last "
+            f"{after:.2f} ms"
+        )
+        channels, length = 2 * channels, length // ratio
 
 
 def main() -> None:
@@ -94,10 +110,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0, help="length of the timed audio")
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32")
     options = parser.parse_args()
     count(options.rows)
     if options.seconds:
-        measure(options.seconds, options.pairs, options.rows)
+        samples = round(options.seconds * SAMPLE_RATE / PUBLISHED.hop_length) * PUBLISHED.hop_length
+        audio = 0.1 * torch.randn(options.rows, samples)
+        audio = audio.to(options.device, getattr(torch, options.dtype))
+        with torch.inference_mode():
+            measure(audio, options.pairs)
+            compare_layouts(audio, options.pairs)
 
 
 if __name__ == "__main__":
