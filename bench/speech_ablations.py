@@ -115,7 +115,7 @@ def whole_vocabulary() -> Iterator[None]:
     """Logits of every token (1.5B only)."""
     original = LongformModel.choose
 
-    def choose(model: Any, hidden: torch.Tensor, tokens: list[int]) -> list[int]:
+    def choose(model: Any, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         torch.nn.functional.linear(hidden, model._model.lm_head.weight).float()
         return original(model, hidden, tokens)
 

@@ -97,8 +97,8 @@ def build_realtime(
 class _Talkative(LongformModel):
     """Says only frames, whatever its weights."""
 
-    def choose(self, hidden: torch.Tensor, tokens: list[int]) -> list[int]:
-        return [FRAME for _ in super().choose(hidden, tokens)]
+    def choose(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        return super().choose(hidden, tokens).fill_(FRAME)
 
 
 def build_longform(

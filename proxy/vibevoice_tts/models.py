@@ -21,7 +21,11 @@ class ModelFolders(TypedDict, total=False):
     voices: str
 
 
-class WeightsMissing(ValueError):
+class ModelUnusable(Exception):
+    """A model cannot be used as it was asked for; the message says what has to change."""
+
+
+class WeightsMissing(ModelUnusable, ValueError):
     """A model was asked for by name, and its folder does not exist."""
 
 

@@ -20,7 +20,7 @@ FRAMES = 4
 def test_upsampling_continues_as_the_original(positions: int) -> None:
     """Frame after frame, beginning in silence."""
     original = VibeVoiceAcousticTokenizerCausalConvTranspose1d(IN, OUT, 2 * STRIDE, "up", STRIDE)
-    ours, slots = Upsampling(original), ConvolutionSlots()
+    ours, slots = Upsampling(original), ConvolutionSlots(ROWS, torch.device("cpu"))
     slots.select(range(ROWS))
     theirs = VibeVoiceAcousticTokenizerConv1dPaddingCache()
     with torch.inference_mode():
@@ -34,7 +34,7 @@ def test_upsampling_continues_as_the_original(positions: int) -> None:
 def test_downsampling_continues_as_the_original(positions: int) -> None:
     """Frame after frame, beginning in silence."""
     original = VibeVoiceAcousticTokenizerCausalConv1d(IN, OUT, 2 * STRIDE, "down", STRIDE)
-    ours, slots = Downsampling(original), ConvolutionSlots()
+    ours, slots = Downsampling(original), ConvolutionSlots(ROWS, torch.device("cpu"))
     slots.select(range(ROWS))
     theirs = VibeVoiceAcousticTokenizerConv1dPaddingCache()
     with torch.inference_mode():

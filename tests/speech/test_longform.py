@@ -72,7 +72,7 @@ def test_prompt_is_that_of_microsofts_processor(
     seen: list[list[int]] = []
     embed = LongformModel.embed
     monkeypatch.setattr(
-        LongformModel, "embed", lambda self, ids: (seen.append(ids), embed(self, ids))[1]
+        LongformModel, "embed", lambda self, ids: (seen.append(ids.tolist()), embed(self, ids))[1]
     )
     model.leave(model.join(request_of(asked)))
     assert seen == [asked["prompt"]]
@@ -150,9 +150,9 @@ def test_runaway_speech_is_cut(
     later where it says other tokens."""
     chosen: list[int] = []
 
-    def choose(_: LongformModel, hidden: torch.Tensor, __: list[int]) -> list[int]:
+    def choose(_: LongformModel, hidden: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
         chosen.append(token)
-        return [token] * len(hidden)
+        return torch.full(hidden.shape[:1], token)
 
     monkeypatch.setattr(LongformModel, "choose", choose)
     spoken = speak(model, SHORT)
@@ -164,7 +164,9 @@ def test_speech_ends_with_the_context(model: Longform, monkeypatch: pytest.Monke
     """A model that never ends is stopped when its last position is taken."""
     asked, _ = CASES[0]
     monkeypatch.setattr(model, "_max_positions", len(asked["prompt"]) + EXTRA_FRAMES)
-    monkeypatch.setattr(LongformModel, "choose", lambda _, hidden, __: [FRAME] * len(hidden))
+    monkeypatch.setattr(
+        LongformModel, "choose", lambda _, hidden, __: torch.full(hidden.shape[:1], FRAME)
+    )
     spoken = speak(model, request_of(asked))
     assert len(spoken.chunks) == EXTRA_FRAMES + 1 < MAX_FRAMES
     assert spoken.end and spoken.end.reason == "length"

@@ -1,22 +1,70 @@
 """Denoising of acoustic latents, for the rows of several requests at once.
 
 DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) on the schedule that the published models were
-trained with: cosine betas, v-prediction, 1000 steps (their diffusion_head_config).
+trained with: cosine betas, v-prediction, 1000 steps (their diffusion_head_config). Every latent on
+the way is a sum of the noise and the velocities before it, with weights that depend on the number
+of steps alone; they are those of diffusers' solver, which is run once for each number of steps.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from transformers.models.vibevoice.modeling_vibevoice import VibeVoiceDiffusionHead
+
+from vibevoice_tts.engines.device import upload
+from vibevoice_tts.engines.head import StepwiseHead
+from vibevoice_tts.engines.lru import Lru
+
+_CACHED_PLANS = 256
+"""Mixtures of requests whose numbers stay on the device, about 100 bytes a row."""
+
+
+def solver_weights(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The times of the steps, [steps], and for each of them the weights, [steps, 1 + steps], of the
+    noise and of each step's velocity in the latent that it leads to."""
+    solver = DPMSolverMultistepScheduler(
+        beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
+    )
+    solver.set_timesteps(steps)
+    # the solver is linear: given unit vectors in place of latents it returns their weights
+    latent, *velocities = torch.eye(1 + steps)
+    weights = []
+    for time, velocity in zip(solver.timesteps, velocities, strict=True):
+        latent = solver.step(velocity, time, latent, return_dict=False)[0]
+        weights.append(latent)
+    return solver.timesteps, torch.stack(weights)
+
+
+@dataclass(frozen=True)
+class _Solver:
+    """A number of steps, on the device."""
+
+    times: torch.Tensor
+    """Embedded times, [steps, hidden]."""
+    weights: list[torch.Tensor]
+    """Float32; [1, 1 + step] for each step, counted from 1."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Rows with the same number of steps, on the device."""
+
+    steps: int
+    rows: torch.Tensor | None
+    """Their numbers, [rows]; None means all."""
+    scales: torch.Tensor
+    """Weights of their guidance, [rows, 1]."""
 
 
 class Denoiser:
     """Latents from noise by one diffusion head."""
 
-    def __init__(self, head: torch.nn.Module) -> None:
-        """`head` takes latents [rows, latent], times [rows] and conditions [rows, hidden]."""
-        self._head = head
-        self._schedulers: dict[int, DPMSolverMultistepScheduler] = {}
+    def __init__(self, head: VibeVoiceDiffusionHead) -> None:
+        self._head = StepwiseHead(head)
+        self._solvers: dict[int, _Solver] = {}
+        self._plans: Lru[list[_Group]] = Lru(_CACHED_PLANS)
 
     def __call__(
         self,
@@ -33,26 +81,53 @@ class Denoiser:
         `cfg_scales` and `steps` have a value for each row. Rows with the same number of steps go
         through the head together.
         """
+        key = (*cfg_scales, *steps)
+        plan = self._plans.get(key, lambda: _plan(cfg_scales, steps, noise))
+        if plan[0].rows is None:
+            return self._denoise(positive, negative, noise, plan[0])
         latents = torch.empty_like(noise)
-        for count in set(steps):
-            rows = [row for row, wanted in enumerate(steps) if wanted == count]
-            scheduler = self._scheduler(count)
-            condition = torch.cat([positive[rows], negative[rows]])
-            scale = torch.tensor([cfg_scales[row] for row in rows]).to(noise)[:, None]
-            latent = noise[rows]
-            for step in scheduler.timesteps:
-                times = step.to(noise).repeat(2 * len(rows))
-                guided, free = self._head(torch.cat([latent, latent]), times, condition).chunk(2)
-                velocity = free + scale * (guided - free)
-                latent = scheduler.step(velocity, step, latent, return_dict=False)[0]
-            latents[rows] = latent
+        for group in plan:
+            chosen = (every.index_select(0, group.rows) for every in (positive, negative, noise))
+            latents.index_copy_(0, group.rows, self._denoise(*chosen, group))
         return latents
 
-    def _scheduler(self, steps: int) -> DPMSolverMultistepScheduler:
-        scheduler = self._schedulers.get(steps)
-        if scheduler is None:
-            scheduler = self._schedulers[steps] = DPMSolverMultistepScheduler(
-                beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
+    def _denoise(
+        self, positive: torch.Tensor, negative: torch.Tensor, noise: torch.Tensor, group: _Group
+    ) -> torch.Tensor:
+        solver = self._solver(group.steps, noise)
+        modulations = self._head.modulate(torch.cat([positive, negative]), solver.times)
+        latent, made = noise, noise.float().view(1, -1)
+        for weights, modulation in zip(solver.weights, modulations, strict=True):
+            guided, free = self._head(torch.cat([latent, latent]), modulation).chunk(2)
+            velocity = torch.lerp(free, guided, group.scales)
+            made = torch.cat([made, velocity.view(1, -1)])
+            latent = (weights @ made).view_as(noise).to(noise.dtype)
+        return latent
+
+    def _solver(self, steps: int, like: torch.Tensor) -> _Solver:
+        """The solver of so many steps, in type and on device of `like`."""
+        if steps not in self._solvers:
+            times, weights = solver_weights(steps)
+            known = upload(weights, like.device)
+            self._solvers[steps] = _Solver(
+                self._head.embed_times(upload(times.to(like.dtype), like.device)),
+                [known[n : n + 1, : n + 2] for n in range(steps)],
             )
-        scheduler.set_timesteps(steps)  # drops the state of the previous call
-        return scheduler
+        return self._solvers[steps]
+
+
+def _plan(cfg_scales: Sequence[float], steps: Sequence[int], like: torch.Tensor) -> list[_Group]:
+    """The groups of rows that go through the head together, in type and on device of `like`."""
+    groups = []
+    for count in sorted(set(steps)):
+        rows = [row for row, wanted in enumerate(steps) if wanted == count]
+        scales = torch.tensor([[cfg_scales[row]] for row in rows], dtype=like.dtype)
+        everybody = len(rows) == len(steps)
+        groups.append(
+            _Group(
+                steps=count,
+                rows=None if everybody else upload(torch.tensor(rows), like.device),
+                scales=upload(scales, like.device),
+            )
+        )
+    return groups

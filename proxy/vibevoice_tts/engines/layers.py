@@ -8,9 +8,12 @@ from typing import cast
 
 import torch
 from torch import nn
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+from transformers.models.vibevoice.modeling_vibevoice import VibeVoiceRMSNorm
 from transformers.models.vibevoice_acoustic_tokenizer.modeling_vibevoice_acoustic_tokenizer import (
     VibeVoiceAcousticTokenizerCausalConv1d,
     VibeVoiceAcousticTokenizerCausalConvTranspose1d,
+    VibeVoiceAcousticTokenizerRMSNorm,
 )
 
 from vibevoice_tts.engines.slots import ConvolutionSlots
@@ -18,6 +21,8 @@ from vibevoice_tts.engines.slots import ConvolutionSlots
 NARROW = (2, 3)
 """Numbers of rows for which a float32 product on a CPU is faster the other way round; the two
 branches of one request are two rows."""
+_NORMS = (Qwen2RMSNorm, VibeVoiceRMSNorm, VibeVoiceAcousticTokenizerRMSNorm)
+"""transformers' norms: seven operations each."""
 
 
 class NarrowLinear(nn.Module):
@@ -93,6 +98,16 @@ def narrow_linears(model: nn.Module) -> None:
         for name, child in parent.named_children():
             if type(child) is nn.Linear and child.weight.is_cpu and child.weight.dtype.itemsize > 2:
                 setattr(parent, name, NarrowLinear(child))
+
+
+def fuse_norms(model: nn.Module) -> None:
+    """Replace every norm of a model in place by torch's own, which is one operation on a GPU."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _NORMS):
+                norm = nn.RMSNorm(child.weight.shape, eps=child.variance_epsilon, device="meta")
+                norm.weight = child.weight
+                setattr(parent, name, norm)
 
 
 def upsample_by_product(decoder: nn.Module) -> None:

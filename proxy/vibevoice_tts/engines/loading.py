@@ -1,4 +1,4 @@
-"""The files of a model: config, tensors, tokenizer and voices, read from disk; and its device."""
+"""The files of a model: config, tensors, tokenizer and voices, read from disk."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,11 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from vibevoice_tts.engines.layout import hf_name
-from vibevoice_tts.models import ModelConfig
+from vibevoice_tts.models import ModelConfig, ModelUnusable
 from vibevoice_tts.voices import voice_files
 
 
-class CheckpointError(Exception):
+class CheckpointError(ModelUnusable):
     """A folder does not hold what it should; the message says what is wrong."""
 
 
@@ -134,23 +134,3 @@ def find_voices(config: ModelConfig, endings: Sequence[str]) -> dict[str, Path]:
             f"There are no voices ({', '.join(endings)}) in the folder {folder.name}."
         )
     return files
-
-
-def device_and_dtype(config: ModelConfig) -> tuple[torch.device, torch.dtype]:
-    """Where and in which type a model runs: as `config` says, else on the best device available,
-    in bfloat16 on cuda and in float32 elsewhere.
-
-    Raises:
-        CheckpointError: there is no such device.
-    """
-    name = config.device
-    if not name:
-        best = torch.accelerator.current_accelerator(check_available=True)
-        name = best.type if best is not None else "cpu"
-    dtype = config.dtype
-    if dtype == "auto":
-        dtype = "bfloat16" if name.startswith("cuda") else "float32"
-    try:
-        return torch.device(name), getattr(torch, dtype)
-    except RuntimeError as error:
-        raise CheckpointError(f"{name!r} is not a device") from error

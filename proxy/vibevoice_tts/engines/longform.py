@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 
 from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_tts.engines.device import upload
 from vibevoice_tts.engines.diffusion import Denoiser
 from vibevoice_tts.engines.loading import find_voices, read_tokenizer
 from vibevoice_tts.engines.longform_model import LongformModel, load_longform
@@ -76,12 +77,13 @@ class Longform:
         """
         self.card = config.card
         self._model, self._writer = model, PromptWriter(tokenizer)
-        self._tokens = self._writer.tokens
+        self._tokens = upload(torch.tensor(self._writer.tokens), model.device)
         files = find_voices(config, _ENDINGS)
         self._table = VoiceTable(tuple(files), self.card.voice_aliases)
         self._features = VoiceFeatures(model, files)
         self._key_values = KeyValueSlots(model.text_config, model.dtype, model.device)
-        self._decoder, self._encoder = ConvolutionSlots(), ConvolutionSlots()
+        self._decoder = ConvolutionSlots(config.capacity, model.device)
+        self._encoder = ConvolutionSlots(config.capacity, model.device)
         self._denoise = Denoiser(model.head)
         self._max_positions = model.text_config.max_position_embeddings
         self._rows: Rows[_Row] = Rows(config.capacity)
@@ -129,10 +131,10 @@ class Longform:
                 f"The script and its voices take {len(written.ids)} positions, and "
                 f"{self.card.name} has room for {most}; send it in parts."
             )
-        prompt = self._model.embed(written.ids)
-        prompt[written.voice_positions] = self._model.embed_voices(
-            voices.latents, sampling.generator
-        )
+        device = self._model.device
+        prompt = self._model.embed(upload(torch.tensor(written.ids), device))
+        spoken = self._model.embed_voices(voices.latents, sampling.generator)
+        prompt.index_copy_(0, upload(torch.tensor(written.voice_positions), device), spoken)
         row = _Row(
             handle=handle,
             slot=slot,
@@ -161,12 +163,17 @@ class Longform:
         rows = list(self._rows)
         if not rows:
             return []
-        chosen = self._model.choose(torch.stack([row.positive for row in rows]), self._tokens)
-        inputs = self._model.embed([self._tokens[token] for token in chosen])
+        choices = self._model.choose(torch.stack([row.positive for row in rows]), self._tokens)
+        inputs = self._model.embed(self._tokens.index_select(0, choices))
+        # the first of two waits for the device in a step: whether there is a next frame
+        chosen = choices.tolist()
         speaking = [n for n, token in enumerate(chosen) if token == FRAME]
         if speaking:
             chunks, embedded = self._speak([rows[n] for n in speaking])
-            inputs[speaking] = embedded
+            if len(speaking) < len(rows):
+                numbers = upload(torch.tensor(speaking), self._model.device)
+                embedded = inputs.index_copy_(0, numbers, embedded)
+            inputs = embedded
             for n, chunk in zip(speaking, chunks, strict=True):
                 events.append(Chunk(rows[n].handle, chunk))
         for row, token, embedding in zip(rows, chosen, inputs, strict=True):
@@ -226,6 +233,7 @@ class Longform:
         embedded = self._model.embed_frames(latents, audio, self._encoder)
         for row in rows:
             row.frames += 1
+        # the second wait: what listeners wait for
         return list(audio[:, 0].float().cpu().numpy()), embedded
 
     def _read_tokens(self, rows: Sequence[_Row]) -> None:

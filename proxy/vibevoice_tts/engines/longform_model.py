@@ -10,13 +10,20 @@ from typing import Any, cast
 
 import torch
 from transformers import Qwen2Config, VibeVoiceConfig, VibeVoiceForConditionalGeneration
+from transformers.models.vibevoice.modeling_vibevoice import VibeVoiceDiffusionHead
 from transformers.models.vibevoice_acoustic_tokenizer import VibeVoiceAcousticTokenizerConfig
 
-from vibevoice_tts.engines.layers import downsample_by_product, narrow_linears, upsample_by_product
+from vibevoice_tts.engines.attention import attention_name
+from vibevoice_tts.engines.device import choose_device
+from vibevoice_tts.engines.layers import (
+    downsample_by_product,
+    fuse_norms,
+    narrow_linears,
+    upsample_by_product,
+)
 from vibevoice_tts.engines.layout import is_original, longform_config
 from vibevoice_tts.engines.loading import (
     CheckpointError,
-    device_and_dtype,
     read_config,
     read_original_tensors,
 )
@@ -42,9 +49,9 @@ class LongformModel:
         return self._model.dtype
 
     @property
-    def head(self) -> torch.nn.Module:
+    def head(self) -> VibeVoiceDiffusionHead:
         """The diffusion head."""
-        return self._parts.diffusion_head
+        return cast(VibeVoiceDiffusionHead, self._parts.diffusion_head)
 
     @property
     def frame_samples(self) -> int:
@@ -55,9 +62,9 @@ class LongformModel:
     def latent_size(self) -> int:
         return self._audio.hidden_size
 
-    def embed(self, ids: list[int]) -> torch.Tensor:
-        """Token ids → embeddings [tokens, hidden]."""
-        return self._model.get_input_embeddings()(torch.tensor(ids, device=self.device))
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids [tokens] → embeddings [tokens, hidden]."""
+        return self._model.get_input_embeddings()(ids)
 
     def encode_voice(self, samples: torch.Tensor) -> torch.Tensor:
         """Audio [samples] → mean latents [frames, latent], without the noise of a request."""
@@ -101,11 +108,12 @@ class LongformModel:
             use_cache=True,
         ).last_hidden_state
 
-    def choose(self, hidden: torch.Tensor, tokens: list[int]) -> list[int]:
-        """Hidden states [rows, hidden] → the likeliest of `tokens` for each row, as its index."""
+    def choose(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """Hidden states [rows, hidden] → the likeliest of `tokens` for each row, as its index
+        there, [rows]."""
         # the whole vocabulary would be 233 million weights to read for every frame
-        logits = hidden @ self._model.lm_head.weight[tokens].T
-        return logits.float().argmax(dim=-1).tolist()
+        weights = self._model.lm_head.weight.index_select(0, tokens)
+        return (hidden @ weights.T).float().argmax(dim=-1)
 
     def decode(self, latents: torch.Tensor, contexts: ConvolutionSlots) -> torch.Tensor:
         """Latents [rows, latent] → audio [rows, 1, samples], continuing from `contexts`."""
@@ -129,9 +137,10 @@ def load_longform(config: ModelConfig) -> LongformModel:
 
     Raises:
         CheckpointError: the folder does not hold one.
+        DeviceUnavailable: it cannot run where it should.
     """
     folder = Path(config.folder)
-    device, dtype = device_and_dtype(config)
+    device, dtype = choose_device(config)
     values = read_config(folder)
     if values.get("model_type") != "vibevoice":
         raise CheckpointError(
@@ -151,7 +160,7 @@ def load_longform(config: ModelConfig) -> LongformModel:
     loaded: Any = VibeVoiceForConditionalGeneration.from_pretrained(
         **source,
         dtype=dtype,
-        attn_implementation={"text_config": config.attention},
+        attn_implementation={"text_config": attention_name(config.attention)},
         output_loading_info=True,
     )
     model, report = loaded
@@ -171,6 +180,7 @@ def complete(
     """Make a model with its weights ready to speak frame by frame, in place."""
     cast(torch.nn.Module, model).to(device).eval()
     narrow_linears(model)
+    fuse_norms(model)
     upsample_by_product(model.model.audio_tower.decoder)
     downsample_by_product(model.model.semantic_tokenizer_encoder)
     return model

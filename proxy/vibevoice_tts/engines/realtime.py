@@ -16,6 +16,7 @@ import torch
 from tokenizers import Tokenizer
 
 from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_tts.engines.device import upload
 from vibevoice_tts.engines.diffusion import Denoiser
 from vibevoice_tts.engines.loading import find_voices, read_tokenizer
 from vibevoice_tts.engines.lru import Lru
@@ -85,7 +86,7 @@ class Realtime:
         self._lower = KeyValueSlots(model.config.lower, model.dtype, model.device)
         self._upper = KeyValueSlots(model.config.upper, model.dtype, model.device)
         self._denoise = Denoiser(model.diffusion_head)
-        self._contexts = ConvolutionSlots()
+        self._contexts = ConvolutionSlots(config.capacity, model.device)
         self._max_positions = model.config.upper.max_position_embeddings
         self._rows: Rows[_Row] = Rows(config.capacity)
 
@@ -95,6 +96,7 @@ class Realtime:
 
         Raises:
             CheckpointError: the folder does not hold a Realtime model, or there are no voices.
+        DeviceUnavailable: it cannot run where it should.
         """
         model = load_realtime(config)
         return cls(config, model, read_tokenizer(Path(config.folder), TOKENIZER))
@@ -201,10 +203,8 @@ class Realtime:
         windows = [row.ids[:TEXT_WINDOW] for row in rows]
         counts = [len(window) for window in windows]
         width = max(counts)
-        ids = torch.tensor(
-            [window + [0] * (width - len(window)) for window in windows],
-            device=self._model.device,
-        )
+        padded = [window + [0] * (width - len(window)) for window in windows]
+        ids = upload(torch.tensor(padded), self._model.device)
         lower, upper = [row.slot for row in rows], [row.with_text for row in rows]
         states = self._model.read_text(ids, lower, self._lower)
         states = self._model.read(states, TEXT, upper, self._upper)
@@ -218,6 +218,7 @@ class Realtime:
         """The audio of a latent [latent] for each row."""
         self._contexts.select([row.slot for row in rows])
         audio = self._model.decode(latents, self._contexts)
+        # the first of two waits for the device in a step: what listeners wait for
         return list(audio.float().cpu().numpy())
 
     def _read_frames(self, rows: Sequence[_Row]) -> list[Event]:
@@ -229,6 +230,7 @@ class Realtime:
         slots = [slot for row in rows for slot in (row.with_text, row.without_text)]
         states = self._model.read(inputs, SPEECH, slots, self._upper)[:, 0]
         self._upper.advance(slots, [1] * len(slots))
+        # the second wait: whether there is a next frame
         ended = self._model.tts_eos_classifier(states[::2]).sigmoid().gt(0.5).tolist()
         events: list[Event] = []
         for row, positive, negative, end in zip(

@@ -27,11 +27,12 @@ from transformers.models.vibevoice_acoustic_tokenizer import (
     VibeVoiceAcousticTokenizerDecoderModel,
 )
 
-from vibevoice_tts.engines.layers import narrow_linears, upsample_by_product
+from vibevoice_tts.engines.attention import attention_name
+from vibevoice_tts.engines.device import choose_device
+from vibevoice_tts.engines.layers import fuse_norms, narrow_linears, upsample_by_product
 from vibevoice_tts.engines.layout import head_config, tokenizer_config
 from vibevoice_tts.engines.loading import (
     CheckpointError,
-    device_and_dtype,
     load_weights,
     read_config,
     read_original_tensors,
@@ -64,7 +65,7 @@ class RealtimeConfig:
                 f"config.json has model_type {config.get('model_type')!r}, and a Realtime model "
                 "has 'vibevoice_streaming'"
             )
-        text = {**config["decoder_config"], "attn_implementation": attention}
+        text = {**config["decoder_config"], "attn_implementation": attention_name(attention)}
         layers, upper = text["num_hidden_layers"], config["tts_backbone_num_hidden_layers"]
         text.pop("layer_types", None)
         return cls(
@@ -179,9 +180,10 @@ def load_realtime(config: ModelConfig) -> RealtimeModel:
 
     Raises:
         CheckpointError: the folder does not hold one.
+        DeviceUnavailable: it cannot run where it should.
     """
     folder = Path(config.folder)
-    device, dtype = device_and_dtype(config)
+    device, dtype = choose_device(config)
     with torch.device("meta"):
         model = RealtimeModel(RealtimeConfig.from_original(read_config(folder), config.attention))
     tensors = read_original_tensors(folder)
@@ -198,5 +200,6 @@ def complete(model: RealtimeModel, device: torch.device) -> RealtimeModel:
     model.diffusion_head.timestep_embedding = VibeVoiceDiffusionHeadSinusoidalEmbedding(config.head)
     model.to(device).eval()
     narrow_linears(model)
+    fuse_norms(model)
     upsample_by_product(model.audio_tower.decoder)
     return model

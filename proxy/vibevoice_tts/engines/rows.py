@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from vibevoice_tts.engines.device import upload
 from vibevoice_tts.engines.diffusion import Denoiser
 from vibevoice_tts.engines.sampling import Sampling
 
@@ -82,7 +83,7 @@ def next_latents(denoise: Denoiser, rows: Sequence[Row], size: int) -> torch.Ten
     return denoise(
         positive,
         torch.stack([row.negative for row in rows]),
-        noise.to(positive.device, positive.dtype),
+        upload(noise.to(positive.dtype), positive.device),
         cfg_scales=[row.sampling.cfg_scale for row in rows],
         steps=[row.sampling.steps for row in rows],
     )

@@ -3,6 +3,9 @@
 A request owns a *slot* from joining to leaving. Every forward pass runs over the slots that take
 part in it. Nothing has to be padded or moved when a request joins or leaves; a row that has nothing
 to add writes to positions that its next real input overwrites.
+
+What a pass needs to know of its slots is sent to the device by `select`, without waiting for it;
+`update`, called by every layer, only starts work there.
 """
 
 from collections.abc import Sequence
@@ -11,8 +14,30 @@ from typing import Protocol
 import torch
 from transformers import Qwen2Config
 
+from vibevoice_tts.engines.device import upload
+from vibevoice_tts.engines.lru import Lru
+
 _LENGTH_STEP = 512
 """Positions by which the buffers grow at least: growing copies their whole content."""
+_CACHED_CHOICES = 64
+"""Choices of slots whose numbers stay on the device."""
+
+
+class SlotNumbers:
+    """Numbers of slots on a device, sent there once for each choice of slots."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._known: Lru[torch.Tensor] = Lru(_CACHED_CHOICES)
+
+    def of(self, slots: Sequence[int]) -> torch.Tensor:
+        """The numbers of a choice, [rows]."""
+        return self._known.get(tuple(slots), lambda: upload(torch.tensor(slots), self._device))
+
+
+def _in_order(slots: Sequence[int]) -> bool:
+    """Whether slots are 0, 1 and so on: they are read in place, and any other choice is copied."""
+    return list(slots) == list(range(len(slots)))
 
 
 class KeyValueSlots:
@@ -28,8 +53,12 @@ class KeyValueSlots:
         self._heads = config.num_key_value_heads or config.num_attention_heads
         self._head_size = config.hidden_size // config.num_attention_heads
         self._layers = config.num_hidden_layers
-        self._buffers = self._empty(0, 0)
+        self._slots = self._positions = 0
+        self._buffers: list[torch.Tensor] = []
+        """Of each layer, [2, slots, heads, positions, head size]: keys, then values."""
+        self._empty()
         self._lengths: dict[int, int] = {}
+        self._numbers = SlotNumbers(device)
         self._rows: torch.Tensor | slice = slice(0, 0)
         self._targets: tuple[torch.Tensor, torch.Tensor]
         """Slots [rows, 1] and positions [rows, new] that the next pass writes to."""
@@ -49,14 +78,17 @@ class KeyValueSlots:
         if prefix is not None:
             length = prefix.shape[3]
             self._fit(slot + 1, length)
-            self._buffers[:, :, slot, :, :length] = prefix.to(self._device, self._dtype)
+            for buffer, layer in zip(
+                self._buffers, prefix.to(self._device, self._dtype), strict=True
+            ):
+                buffer[:, slot, :, :length] = layer
             self._lengths[slot] = length
 
     def free(self, slot: int) -> None:
         """Release a slot, and with the last one the memory."""
         del self._lengths[slot]
         if not self._lengths:
-            self._buffers = self._empty(0, 0)
+            self._empty()
 
     def length(self, slot: int) -> int:
         """Positions in use in a slot."""
@@ -68,14 +100,13 @@ class KeyValueSlots:
         Returns the additive attention mask, [rows, 1, new, positions], and the position ids,
         [rows, new].
         """
-        lengths = torch.tensor([self._lengths[slot] for slot in slots], device=self._device)
-        positions = lengths[:, None] + torch.arange(new, device=self._device)
+        lengths = torch.tensor([self._lengths[slot] for slot in slots])
+        positions = upload(lengths[:, None] + torch.arange(new), self._device)
         self._visible = max(self._lengths[slot] for slot in slots) + new
         self._fit(max(slots) + 1, self._visible)
-        index = torch.tensor(slots, device=self._device)
-        self._targets = index[:, None], positions
-        # slots in order from 0 are read in place; any other choice is copied into one tensor
-        self._rows = slice(0, len(slots)) if list(slots) == list(range(len(slots))) else index
+        numbers = self._numbers.of(slots)
+        self._targets = numbers[:, None], positions
+        self._rows = slice(0, len(slots)) if _in_order(slots) else numbers
         later = torch.arange(self._visible, device=self._device) > positions[:, :, None]
         mask = torch.zeros(later.shape, dtype=self._dtype, device=self._device)
         return mask.masked_fill_(later, torch.finfo(self._dtype).min)[:, None], positions
@@ -91,26 +122,36 @@ class KeyValueSlots:
         """Store a layer's new keys and values, [rows, heads, new, head size], and return all of the
         rows, [rows, heads, positions, head size]. Called by the attention layers."""
         slots, positions = self._targets
-        all_keys, all_values = self._buffers[layer]
-        all_keys[slots, :, positions] = keys.transpose(1, 2)
-        all_values[slots, :, positions] = values.transpose(1, 2)
-        rows, visible = self._rows, self._visible
-        return all_keys[rows, :, :visible], all_values[rows, :, :visible]
+        buffer = self._buffers[layer]
+        buffer[:, slots, :, positions] = torch.stack([keys, values]).permute(1, 3, 0, 2, 4)
+        visible = buffer[:, :, :, : self._visible]
+        if isinstance(self._rows, slice):
+            every_key, every_value = visible[:, self._rows]
+        else:
+            every_key, every_value = visible.index_select(1, self._rows)
+        return every_key, every_value
 
-    def _empty(self, slots: int, length: int) -> torch.Tensor:
-        shape = (self._layers, 2, slots, self._heads, length, self._head_size)
+    def _empty(self) -> None:
+        self._slots = self._positions = 0
+        self._buffers = [self._buffer() for _ in range(self._layers)]
+
+    def _buffer(self) -> torch.Tensor:
+        shape = (2, self._slots, self._heads, self._positions, self._head_size)
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
     def _fit(self, slots: int, length: int) -> None:
-        """Make the buffers large enough for so many slots and positions."""
-        old = self._buffers
-        old_slots, old_length = old.shape[2], old.shape[4]
+        """Make the buffers large enough for so many slots and positions. Layer by layer, so that
+        never more than one of them is there twice."""
+        old_slots, old_length = self._slots, self._positions
         if slots <= old_slots and length <= old_length:
             return
         if length > old_length:
             length = max(length, old_length + max(_LENGTH_STEP, old_length // 2))
-        self._buffers = self._empty(max(slots, old_slots), max(length, old_length))
-        self._buffers[:, :, :old_slots, :, :old_length] = old
+        self._slots, self._positions = max(slots, old_slots), max(length, old_length)
+        for layer, old in enumerate(self._buffers):
+            new = self._buffer()
+            new[:, :old_slots, :, :old_length] = old
+            self._buffers[layer] = new
 
 
 class Convolution(Protocol):
@@ -122,11 +163,20 @@ class Convolution(Protocol):
 
 class ConvolutionSlots:
     """Left context of every causal convolution of an acoustic decoder or encoder, slot by slot:
-    its `padding_cache` for one forward pass at a time."""
+    its `padding_cache` for one forward pass at a time.
 
-    def __init__(self) -> None:
-        self._contexts: dict[str, torch.Tensor] = {}  # [slots, channels, samples]
-        self._slots: list[int] = []
+    There is a place for every slot from the first pass on (the Realtime decoder's take 0.6 MB a
+    slot in float32), and it stays where it is.
+    """
+
+    def __init__(self, capacity: int, device: torch.device) -> None:
+        self._capacity = capacity
+        self._numbers = SlotNumbers(device)
+        self._contexts: dict[str, torch.Tensor] = {}  # [capacity, channels, samples]
+        self._targets = torch.empty(0)
+        """Numbers of the chosen slots, [rows], on the device."""
+        self._rows: slice | None = None
+        """The chosen slots where they are the first ones."""
         self._fresh: set[int] = set()
 
     def reset(self, slot: int) -> None:
@@ -135,25 +185,26 @@ class ConvolutionSlots:
 
     def select(self, slots: Sequence[int]) -> None:
         """Choose the rows of the next forward pass."""
-        self._slots = list(slots)
-        for slot in self._fresh.intersection(slots):
+        self._targets = self._numbers.of(slots)
+        self._rows = slice(0, len(slots)) if _in_order(slots) else None
+        if fresh := sorted(self._fresh.intersection(slots)):
+            numbers = self._numbers.of(fresh)
             for context in self._contexts.values():
-                if slot < context.shape[0]:
-                    context[slot] = 0
-        self._fresh.difference_update(slots)
+                context.index_fill_(0, numbers, 0)
+            self._fresh.difference_update(fresh)
 
     def update(self, samples: torch.Tensor, key: str, convolution: Convolution) -> torch.Tensor:
         """Put a convolution's left context before its new input, [rows, channels, samples], and
         remember the end of both. Called by the convolutions."""
         length = convolution.left_pad
         context = self._contexts.get(key)
-        needed = max(self._slots) + 1
         if context is None:
-            context = samples.new_zeros(needed, samples.shape[1], length)
-        elif context.shape[0] < needed:
-            more = context.new_zeros(needed - context.shape[0], *context.shape[1:])
-            context = torch.cat([context, more])
-        padded = torch.cat([context[self._slots], samples], dim=-1)
-        context[self._slots] = padded[..., padded.shape[-1] - length :]
-        self._contexts[key] = context
+            shape = self._capacity, samples.shape[1], length
+            context = self._contexts[key] = samples.new_zeros(shape)
+        if self._rows is None:
+            before = context.index_select(0, self._targets)
+        else:
+            before = context[self._rows]
+        padded = torch.cat([before, samples], dim=-1)
+        context.index_copy_(0, self._targets, padded[..., padded.shape[-1] - length :])
         return padded
