@@ -37,5 +37,7 @@ FROM base AS proxy
 COPY --from=build-proxy /opt/vibevoice /opt/vibevoice
 
 FROM base AS speech
-ENV VIBEVOICE_TTS_VOICE_CACHE=/cache/voices
+# Without a GPU that works it says so; on the CPU it speaks only when told to: VIBEVOICE_TTS_DEVICE=cpu.
+ENV VIBEVOICE_TTS_VOICE_CACHE=/cache/voices \
+    VIBEVOICE_TTS_DEVICE=cuda
 COPY --from=build-speech /opt/vibevoice /opt/vibevoice

@@ -140,11 +140,13 @@ class Settings(BaseSettings):
     model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
     """Folder that may hold `VibeVoice-Realtime-0.5B`, `VibeVoice-1.5B` and `voices`."""
     tts_dtype: Dtype = Field(default="auto", validation_alias=_named("TTS_DTYPE"))
-    """Precision of the speech models; auto is bfloat16 on a GPU and float32 elsewhere."""
+    """Precision of the speech models; auto is bfloat16 on a GPU that computes in it (Ampere or
+    newer) and float32 elsewhere. float16 is not safe with weights trained in bfloat16."""
     tts_voice_cache: str = ""
     """Folder that keeps voice presets once converted from `.pt`; empty means none is kept."""
     tts_device: str = ""
-    """Device of the speech models, such as cuda:1, mps or cpu; empty means the best there is."""
+    """Device of the speech models, such as cuda:1, mps or cpu; empty means the best there is, except
+    in the speech image, which is set to cuda and never falls back to the CPU by itself."""
     attn_implementation: Attention = Field(
         default="sdpa", validation_alias=_named("ATTN_IMPLEMENTATION")
     )

@@ -169,7 +169,7 @@ class ModelConfig:
     device: str = ""
     """cuda, mps or cpu; empty means the best one available."""
     dtype: Dtype = "auto"
-    """auto means bfloat16 on cuda, float32 elsewhere."""
+    """auto means bfloat16 on a GPU that computes in it, float32 elsewhere."""
     attention: Attention = "sdpa"
     capacity: int = 16
     """Requests spoken at the same time."""

@@ -39,6 +39,8 @@ class WorkerProcess:
         """How often the worker was lost and another one started."""
         self._start_timeout = start_timeout
         self._hang_timeout = hang_timeout
+        self._unusable = ""
+        """Why the model cannot be used as it is set up; empty where nothing is known."""
         self._process: asyncio.subprocess.Process | None = None
         self._ready = asyncio.Event()
         self._slots = asyncio.Semaphore(config.capacity)
@@ -65,6 +67,8 @@ class WorkerProcess:
     @property
     def unready_message(self) -> str:
         """Why nothing can be spoken now, for clients."""
+        if self._unusable:
+            return f"The model {self.name} cannot be used. {self._unusable}"
         state = "is being restarted" if self.info else "is still loading"
         return f"The model {self.name} {state}. Try again soon."
 
@@ -164,8 +168,12 @@ class WorkerProcess:
     async def _greet(self, pipe: asyncio.StreamReader) -> str:
         """Wait until the worker is ready: why it is not, else empty."""
         message = await read_message_async(pipe)
-        if message is None or message.kind != "ready":
-            return f"could not start: {message.fields['message']}" if message else "did not start"
+        if message is None:
+            return "did not start"
+        if message.kind != "ready":
+            self._unusable = message.fields["message"] if message.fields["unusable"] else ""
+            return f"could not start: {message.fields['message']}"
+        self._unusable = ""
         self.info = ModelInfo.from_fields(message.fields)
         self._ready.set()
         return ""

@@ -6,8 +6,8 @@ as raw float32 little-endian. Nothing in it is ever executed or unpickled.
 To the worker: `speak` (id, request), `cancel` (id).
 From the worker: `ready` (ModelInfo, once the model is warm), `prepared` (id, found, computed,
 seconds), `chunk` (id), `end` (id, reason, seconds), `failure` (id, error, message: the request was
-rejected or has failed), `beat` (work goes on without a chunk), `broken` (message: the model cannot
-go on, the worker ends).
+rejected or has failed), `beat` (work goes on without a chunk), `broken` (message, unusable: the
+model cannot go on and the worker ends; unusable where it never will as it is set up).
 """
 
 import asyncio

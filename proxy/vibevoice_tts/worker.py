@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import BinaryIO
 
-from vibevoice_tts.models import ModelConfig, WeightsMissing
+from vibevoice_tts.models import ModelConfig, ModelUnusable, WeightsMissing
 from vibevoice_tts.protocol import (
     Message,
     ModelInfo,
@@ -58,9 +58,12 @@ def main() -> None:
         Worker(model, pipe).run()
     except BrokenPipeError:
         return
+    except ModelUnusable as error:
+        _send(pipe, Message("broken", {"message": str(error), "unusable": True}))
+        sys.exit(1)
     except Exception as error:
         logger.exception("the speech model broke")
-        _send(pipe, Message("broken", {"message": _cause(error)}))
+        _send(pipe, Message("broken", {"message": _cause(error), "unusable": False}))
         sys.exit(1)
 
 
@@ -70,6 +73,7 @@ def load_model(config: ModelConfig) -> SpeechModel:
     Raises:
         WeightsMissing: its folder does not exist any more.
         vibevoice_tts.engines.loading.CheckpointError: the folder does not hold the model.
+        vibevoice_tts.engines.device.DeviceUnavailable: it cannot run where it should.
     """
     card = config.card
     if card.folder and not Path(config.folder).is_dir():

@@ -154,7 +154,7 @@ async def test_rejected_request_is_the_clients_fault() -> None:
 
 
 async def test_worker_that_cannot_start_is_tried_again() -> None:
-    """Requests are refused meanwhile."""
+    """Requests are refused meanwhile, with the reason."""
     config = ModelConfig("realtime", folder="/nonexistent", voices="/nonexistent")
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         pids = set()
@@ -162,7 +162,7 @@ async def test_worker_that_cannot_start_is_tried_again() -> None:
             while len(pids) < 2:
                 pids |= {worker.pid} - {None}
                 await asyncio.sleep(0.02)
-        with pytest.raises(WorkerUnavailable, match="is still loading"):
+        with pytest.raises(WorkerUnavailable, match=r"cannot be used\. There is no folder nonexist"):
             await speak(worker, SHORT)
 
 

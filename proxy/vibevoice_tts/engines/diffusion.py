@@ -52,8 +52,8 @@ class _Group:
     """Rows with the same number of steps, on the device."""
 
     steps: int
-    rows: torch.Tensor | None
-    """Their numbers, [rows]; None means all."""
+    rows: torch.Tensor
+    """Their numbers, [rows]."""
     scales: torch.Tensor
     """Weights of their guidance, [rows, 1]."""
 
@@ -83,12 +83,17 @@ class Denoiser:
         """
         key = (*cfg_scales, *steps)
         plan = self._plans.get(key, lambda: _plan(cfg_scales, steps, noise))
-        if plan[0].rows is None:
+        if len(plan) == 1:
             return self._denoise(positive, negative, noise, plan[0])
         latents = torch.empty_like(noise)
         for group in plan:
-            chosen = (every.index_select(0, group.rows) for every in (positive, negative, noise))
-            latents.index_copy_(0, group.rows, self._denoise(*chosen, group))
+            made = self._denoise(
+                positive.index_select(0, group.rows),
+                negative.index_select(0, group.rows),
+                noise.index_select(0, group.rows),
+                group,
+            )
+            latents.index_copy_(0, group.rows, made)
         return latents
 
     def _denoise(
@@ -122,11 +127,10 @@ def _plan(cfg_scales: Sequence[float], steps: Sequence[int], like: torch.Tensor)
     for count in sorted(set(steps)):
         rows = [row for row, wanted in enumerate(steps) if wanted == count]
         scales = torch.tensor([[cfg_scales[row]] for row in rows], dtype=like.dtype)
-        everybody = len(rows) == len(steps)
         groups.append(
             _Group(
                 steps=count,
-                rows=None if everybody else upload(torch.tensor(rows), like.device),
+                rows=upload(torch.tensor(rows), like.device),
                 scales=upload(scales, like.device),
             )
         )
