@@ -162,7 +162,9 @@ async def test_worker_that_cannot_start_is_tried_again() -> None:
             while len(pids) < 2:
                 pids |= {worker.pid} - {None}
                 await asyncio.sleep(0.02)
-        with pytest.raises(WorkerUnavailable, match=r"cannot be used\. There is no folder nonexist"):
+        with pytest.raises(
+            WorkerUnavailable, match=r"cannot be used\. There is no folder nonexist"
+        ):
             await speak(worker, SHORT)
 
 

@@ -1,0 +1,64 @@
+"""What a frame of the speech models asks of a GPU at their published sizes: counted, not timed.
+
+    python -m bench.speech_operations
+
+The models are built on torch's meta device, which has no values, so neither a GPU nor their memory
+is needed. An operation costs the host about 5 to 10 microseconds on a GPU and is what a frame takes
+there with few streams; a wait costs what is still in flight.
+"""
+
+import argparse
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import torch
+from tests.support.operations import Operations, counted
+
+from bench.speech import MODELS, STEPS, TEXT
+from vibevoice_tts.engines.longform import Longform
+from vibevoice_tts.engines.realtime import SPEECH_WINDOW, Realtime
+from vibevoice_tts.speech_model import SpeechRequest, Turn
+
+
+def count(model: Realtime | Longform, streams: int, steps: int) -> list[Operations]:
+    """The frames of one window, one of which follows a reading of text (Realtime)."""
+    request = SpeechRequest((Turn(TEXT),), steps=steps, seed=1)
+    window = []
+    with counted():
+        handles = [model.join(request) for _ in range(streams)]
+        model.step()
+        model.step()  # from here on every index of these rows is on the device
+    for _ in range(SPEECH_WINDOW):
+        with counted() as operations:
+            model.step()
+        window.append(operations)
+    for handle in handles:
+        model.leave(handle)
+    return window
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Count what a frame asks of a GPU.")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
+    parser.add_argument("--streams", type=int, nargs="+", default=[1, 4])
+    options = parser.parse_args()
+    for name, build in MODELS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            dtype = getattr(torch, options.dtype)
+            capacity = max(options.streams)
+            model = build(Path(folder), torch.device("meta"), dtype, 0, capacity)
+            steps = STEPS[type(model)]
+            for streams in options.streams:
+                window = count(model, streams, steps)
+                print(f"{name}, {options.dtype}, {steps} steps, {streams} streams, mean of a frame")
+                for what in ("kernels", "views", "uploads", "total"):
+                    values = [getattr(operations, what) for operations in window]
+                    print(f"  {what:8} {sum(values) / len(values):8.1f}   {values}")
+                waits = sum((operations.waits for operations in window), Counter())
+                for what, number in waits.items():
+                    print(f"  waits for {what}: {number / len(window):.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

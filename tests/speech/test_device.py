@@ -1,0 +1,106 @@
+"""Where the models run is chosen, checked and told; a GPU that fails is never passed over."""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tests.support.tts_fixtures import REALTIME, tiny
+
+from vibevoice_tts.engines import device
+from vibevoice_tts.engines.device import DeviceUnavailable, choose_device
+from vibevoice_tts.engines.realtime import Realtime
+
+ROOT = Path(__file__).parents[2]
+TOO_OLD = (
+    "The NVIDIA driver on your system is too old (found version 12020). Please update your GPU "
+    "driver by downloading and installing a new version from the URL: http://www.nvidia.com/"
+)
+"""What torch says, the beginning of it."""
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def init() -> None:
+        raise error
+
+    return init
+
+
+def test_device_and_type_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Once, as the model is loaded."""
+    with caplog.at_level(logging.INFO, "vibevoice_tts.engines.device"):
+        Realtime.load(tiny("realtime", REALTIME))
+    assert caplog.messages == ["vibevoice-realtime-0.5b runs on cpu in float32"]
+
+
+def test_old_driver_is_told_with_the_one_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message also says what to do without one."""
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "init", failing(RuntimeError(TOO_OLD)))
+    with pytest.raises(DeviceUnavailable) as raised:
+        choose_device(tiny("realtime", REALTIME, device="cuda"))
+    assert str(raised.value) == (
+        "CUDA 13.0 needs an NVIDIA driver of version 580 or newer (The NVIDIA driver on your "
+        "system is too old (found version 12020)). VIBEVOICE_TTS_DEVICE=cpu speaks without a "
+        "GPU, slowly."
+    )
+
+
+@pytest.mark.skipif(torch.version.cuda is not None, reason="this torch is built with CUDA")
+def test_torch_without_cuda_is_told() -> None:
+    """The real error of a torch for CPUs: nothing falls back to the CPU."""
+    with pytest.raises(DeviceUnavailable, match="built without CUDA"):
+        choose_device(tiny("realtime", REALTIME, device="cuda"))
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-2"])
+def test_no_device_is_refused(name: str) -> None:
+    """A name that torch does not know."""
+    with pytest.raises(DeviceUnavailable, match="is not a device"):
+        choose_device(tiny("realtime", REALTIME, device=name))
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((7, 5), torch.float32), ((8, 6), torch.bfloat16), ((12, 1), torch.bfloat16)],
+)
+def test_type_is_what_the_gpu_computes_in(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """Never float16 unless it is asked for."""
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    cuda = torch.device("cuda")
+    assert choose_device(tiny("realtime", REALTIME, device="cuda", dtype="auto")) == (cuda, dtype)
+    asked = tiny("realtime", REALTIME, device="cuda", dtype="float16")
+    assert choose_device(asked) == (cuda, torch.float16)
+    with pytest.raises(DeviceUnavailable, match="no cuda:3; there are 1"):
+        choose_device(tiny("realtime", REALTIME, device="cuda:3"))
+
+
+def test_drivers_are_known_for_the_images_cuda() -> None:
+    """The speech image's torch is of a version of CUDA whose driver the message can name."""
+    locked = (ROOT / "docker/requirements/speech.txt").read_text()
+    versions = set(re.findall(r"^nvidia-cuda-runtime(?:-cu\d+)?==(\d+)\.", locked, re.MULTILINE))
+    assert versions and versions <= device.DRIVERS.keys()
+
+
+def test_speech_image_wants_a_gpu() -> None:
+    """It never speaks on the CPU unasked."""
+    dockerfile = (ROOT / "docker/proxy.Dockerfile").read_text()
+    assert "VIBEVOICE_TTS_DEVICE=cuda\n" in dockerfile.partition("FROM base AS speech")[2]
+
+
+def test_no_preset_is_float16() -> None:
+    """The models' weights were trained in bfloat16, whose range float16 has not."""
+    settings = [
+        line
+        for path in (ROOT / "docker/env").glob("*.env")
+        for line in path.read_text().splitlines()
+        if line.startswith("TTS_DTYPE=")
+    ]
+    assert not [line for line in settings if "float16" in line and "bfloat16" not in line]
