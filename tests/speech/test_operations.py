@@ -105,5 +105,5 @@ def test_the_counter_sees_every_kind_of_wait() -> None:
     with counted() as operations, torch.inference_mode():
         torch.zeros(2).to(device, non_blocking=True)
         values.index_select(0, index)
-        values[0], values[1:], values[:, None]
+        values[0].unsqueeze(0)[1:]
     assert (operations.waits.total(), operations.uploads, operations.kernels) == (0, 1, 1)

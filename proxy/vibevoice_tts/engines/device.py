@@ -48,7 +48,8 @@ def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     if device.type == "cuda":
         # from memory that may be paged out the host would wait for all work in flight
         values = values.pin_memory()
-    return values.to(device, non_blocking=True)
+    # mps may read the host's memory after this has returned and the memory has been freed
+    return values.to(device, non_blocking=device.type != "mps")
 
 
 def _computes_in_half(device: torch.device) -> bool:

@@ -28,7 +28,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{folder.name} has no config.json: {error.strerror}") from error
+    except ValueError as error:
         raise CheckpointError(f"{folder.name} has no readable config.json: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"config.json of {folder.name} is not a JSON object")
