@@ -1,5 +1,6 @@
 """Where the models run is chosen, checked and told; a GPU that fails is never passed over."""
 
+import asyncio
 import logging
 import re
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from tests.support.tts_fixtures import REALTIME, tiny
 from vibevoice_tts.engines import device
 from vibevoice_tts.engines.device import DeviceUnavailable, choose_device
 from vibevoice_tts.engines.realtime import Realtime
+from vibevoice_tts.process import WorkerUnavailable, open_worker
+from vibevoice_tts.speech_model import SpeechRequest, Turn
 
 ROOT = Path(__file__).parents[2]
 TOO_OLD = (
@@ -49,10 +52,19 @@ def test_old_driver_is_told_with_the_one_needed(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.skipif(torch.version.cuda is not None, reason="this torch is built with CUDA")
-def test_torch_without_cuda_is_told() -> None:
-    """The real error of a torch for CPUs: nothing falls back to the CPU."""
-    with pytest.raises(DeviceUnavailable, match="built without CUDA"):
-        choose_device(tiny("realtime", REALTIME, device="cuda"))
+async def test_worker_without_its_gpu_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """The real error of a torch for CPUs: nothing falls back to the CPU, and the proxy's log, its
+    health and its answers tell why."""
+    config = tiny("realtime", REALTIME, device="cuda")
+    async with open_worker(config, start_timeout=120, hang_timeout=60) as worker:
+        async with asyncio.timeout(120):
+            while not worker.restarts:
+                await asyncio.sleep(0.02)
+        assert "This torch is built without CUDA" in worker.unready_message
+        with pytest.raises(WorkerUnavailable, match="VIBEVOICE_TTS_DEVICE=cpu"):
+            async for _ in worker.synthesize(SpeechRequest((Turn("hello"),))):
+                pass
+    assert "could not start: This torch is built without CUDA" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-2"])
