@@ -145,8 +145,8 @@ class Settings(BaseSettings):
     tts_voice_cache: str = ""
     """Folder that keeps voice presets once converted from `.pt`; empty means none is kept."""
     tts_device: str = ""
-    """Device of the speech models, such as cuda:1, mps or cpu; empty means the best there is, except
-    in the speech image, which is set to cuda and never falls back to the CPU by itself."""
+    """Device of the speech models, such as cuda:1, mps or cpu; empty means the best there is. The
+    speech image sets cuda, so it does not fall back to the CPU by itself."""
     attn_implementation: Attention = Field(
         default="sdpa", validation_alias=_named("ATTN_IMPLEMENTATION")
     )

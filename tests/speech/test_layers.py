@@ -3,13 +3,23 @@
 import pytest
 import torch
 from torch import nn
+from transformers.models.vibevoice_acoustic_tokenizer import (
+    VibeVoiceAcousticTokenizerConfig,
+    VibeVoiceAcousticTokenizerDecoderModel,
+)
 from transformers.models.vibevoice_acoustic_tokenizer.modeling_vibevoice_acoustic_tokenizer import (
     VibeVoiceAcousticTokenizerCausalConv1d,
     VibeVoiceAcousticTokenizerCausalConvTranspose1d,
     VibeVoiceAcousticTokenizerConv1dPaddingCache,
 )
 
-from vibevoice_tts.engines.layers import Downsampling, NarrowLinear, Upsampling, narrow_linears
+from vibevoice_tts.engines.layers import (
+    Downsampling,
+    NarrowLinear,
+    Upsampling,
+    fuse,
+    narrow_linears,
+)
 from vibevoice_tts.engines.slots import ConvolutionSlots
 
 ROWS, IN, OUT, STRIDE = 3, 6, 4, 5
@@ -72,3 +82,22 @@ def test_linears_are_narrowed_in_float32_alone(dtype: torch.dtype, kind: type) -
     narrow_linears(model)
     assert isinstance(model[0], kind) and isinstance(inner[0], kind)
     assert set(model.state_dict()) == names
+
+
+@torch.inference_mode()
+def test_fused_decoder_is_the_original() -> None:
+    """Norms and blocks give the same audio; names stay what they were, and no norm is left out."""
+    config = VibeVoiceAcousticTokenizerConfig(
+        hidden_size=IN, num_filters=4, downsampling_ratios=[2, 2], depths=[1, 2, 1]
+    )
+    decoder = VibeVoiceAcousticTokenizerDecoderModel(config.decoder_config).eval()
+    for weight in decoder.parameters():
+        weight.normal_(0, 0.3)
+    latents = torch.randn(ROWS, IN, FRAMES)
+    theirs, names = decoder(latents).audio, set(decoder.state_dict())
+    fuse(decoder)
+    torch.testing.assert_close(decoder(latents).audio, theirs)
+    assert set(decoder.state_dict()) == names
+    kinds = {type(module).__name__ for module in decoder.modules()}
+    assert {"Block", "RMSNorm"} <= kinds
+    assert not [kind for kind in kinds if kind.endswith(("TokenizerRMSNorm", "ConvNext1dLayer"))]

@@ -13,6 +13,7 @@ from transformers.models.vibevoice.modeling_vibevoice import VibeVoiceRMSNorm
 from transformers.models.vibevoice_acoustic_tokenizer.modeling_vibevoice_acoustic_tokenizer import (
     VibeVoiceAcousticTokenizerCausalConv1d,
     VibeVoiceAcousticTokenizerCausalConvTranspose1d,
+    VibeVoiceAcousticTokenizerConvNext1dLayer,
     VibeVoiceAcousticTokenizerRMSNorm,
 )
 
@@ -41,6 +42,29 @@ class NarrowLinear(nn.Module):
         if self.bias is not None:
             outputs = outputs + self.bias
         return outputs.reshape(*inputs.shape[:-1], -1)
+
+
+class Block(nn.Module):
+    """A block of an acoustic decoder or encoder that scales and adds in one operation."""
+
+    def __init__(self, original: VibeVoiceAcousticTokenizerConvNext1dLayer) -> None:
+        super().__init__()
+        self.norm, self.mixer, self.gamma = original.norm, original.mixer, original.gamma
+        self.ffn_norm, self.ffn, self.ffn_gamma = (
+            original.ffn_norm,
+            original.ffn,
+            original.ffn_gamma,
+        )
+
+    def forward(
+        self, hidden_states: torch.Tensor, padding_cache: ConvolutionSlots | None = None
+    ) -> torch.Tensor:
+        """[rows, channels, positions] → the same shape."""
+        normed = self.norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+        mixed = self.mixer(normed, padding_cache=padding_cache)
+        hidden_states = torch.addcmul(hidden_states, mixed, self.gamma[:, None])
+        fed = self.ffn(self.ffn_norm(hidden_states.transpose(1, 2))).transpose(1, 2)
+        return torch.addcmul(hidden_states, fed, self.ffn_gamma[:, None])
 
 
 class Upsampling(nn.Module):
@@ -100,8 +124,13 @@ def narrow_linears(model: nn.Module) -> None:
                 setattr(parent, name, NarrowLinear(child))
 
 
-def fuse_norms(model: nn.Module) -> None:
-    """Replace every norm of a model in place by torch's own, which is one operation on a GPU."""
+def fuse(model: nn.Module) -> None:
+    """Replace every norm of a model in place by torch's own, which is one operation on a GPU, and
+    every block of its acoustic decoder and encoders by ours."""
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, VibeVoiceAcousticTokenizerConvNext1dLayer):
+                setattr(parent, name, Block(child))
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, _NORMS):

@@ -17,7 +17,7 @@ from vibevoice_tts.engines.attention import attention_name
 from vibevoice_tts.engines.device import choose_device
 from vibevoice_tts.engines.layers import (
     downsample_by_product,
-    fuse_norms,
+    fuse,
     narrow_linears,
     upsample_by_product,
 )
@@ -180,7 +180,7 @@ def complete(
     """Make a model with its weights ready to speak frame by frame, in place."""
     cast(torch.nn.Module, model).to(device).eval()
     narrow_linears(model)
-    fuse_norms(model)
+    fuse(model)
     upsample_by_product(model.model.audio_tower.decoder)
     downsample_by_product(model.model.semantic_tokenizer_encoder)
     return model

@@ -29,7 +29,7 @@ from transformers.models.vibevoice_acoustic_tokenizer import (
 
 from vibevoice_tts.engines.attention import attention_name
 from vibevoice_tts.engines.device import choose_device
-from vibevoice_tts.engines.layers import fuse_norms, narrow_linears, upsample_by_product
+from vibevoice_tts.engines.layers import fuse, narrow_linears, upsample_by_product
 from vibevoice_tts.engines.layout import head_config, tokenizer_config
 from vibevoice_tts.engines.loading import (
     CheckpointError,
@@ -200,6 +200,6 @@ def complete(model: RealtimeModel, device: torch.device) -> RealtimeModel:
     model.diffusion_head.timestep_embedding = VibeVoiceDiffusionHeadSinusoidalEmbedding(config.head)
     model.to(device).eval()
     narrow_linears(model)
-    fuse_norms(model)
+    fuse(model)
     upsample_by_product(model.audio_tower.decoder)
     return model
