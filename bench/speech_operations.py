@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from tests.support.operations import Operations, counted
+from tests.support.device_calls import Operations, counted
 
 from bench.speech import MODELS, STEPS, TEXT
 from vibevoice_tts.engines.longform import Longform

@@ -3,7 +3,7 @@ operations nor waits creep in."""
 
 import pytest
 import torch
-from tests.support.operations import Operations, counted
+from tests.support.device_calls import Operations, counted
 from tests.support.tts_fixtures import LONGFORM, REALTIME, tiny
 
 from vibevoice_tts.engines.longform import Longform
