@@ -17,7 +17,9 @@ echo "setup: engine for $engine, in .venv (the first time this downloads about $
 .venv/bin/python -m pip install --quiet 'uv>=0.8'
 # Compiled once here, where two cores do it: every start of the engine would else compile what it imports where the
 # environment keeps Python from writing bytecode.
-uv() { .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python "$@"; }
+uv() {
+    .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --constraint scripts/pinned.txt "$@"
+}
 export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
 
 if [ "$engine" = cpu ]; then

@@ -136,7 +136,8 @@ class Settings(BaseSettings):
     translate_timeout: float = Field(default=300.0, gt=0)
     """Seconds that the translating model may take for one answer; 504 above."""
     tts_model_type: str = Field(default="auto", validation_alias=_named("TTS_MODEL_TYPE"))
-    """Speech models: 0.5b, 1.5b, both, espeak, off; auto is those in `MODEL_DIR`, else espeak."""
+    """Speech models: 0.5b, 1.5b, both, hibari, espeak, off; auto is those in `MODEL_DIR`, else
+    hibari with espeak behind it."""
     model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
     """Folder that may hold `VibeVoice-Realtime-0.5B`, `VibeVoice-1.5B` and `voices`."""
     tts_dtype: Dtype = Field(default="auto", validation_alias=_named("TTS_DTYPE"))

@@ -21,6 +21,7 @@ from vibevoice_tts.script import Passage, Script, words_in
 from vibevoice_tts.speech_model import (
     CannotClone,
     End,
+    NotEnglish,
     Prepared,
     Samples,
     SpeechError,
@@ -40,6 +41,7 @@ __all__ = [
     "End",
     "ModelCard",
     "ModelConfig",
+    "NotEnglish",
     "Passage",
     "Plan",
     "Prepared",

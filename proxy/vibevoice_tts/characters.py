@@ -17,6 +17,9 @@ UNSPOKEN = (
 BOUNDARY = "\ue000"
 """Where words do not touch, though there is no space; no normalized text has it."""
 
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
+_LETTER = re.compile(r"[^\W\d_]")
+
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[@-~]")
 _CITATION = re.compile("\ue200[^\ue200\ue201]*\ue201")
@@ -63,6 +66,11 @@ def hide(text: str) -> str:
 def reveal(text: str) -> str:
     """The inverse of `hide`."""
     return text.translate(_REVEAL)
+
+
+def is_latin(text: str) -> bool:
+    """Whether at most half of the letters of `text` are other than Latin ones."""
+    return 2 * len(_LATIN.findall(text)) >= len(_LETTER.findall(text))
 
 
 def english_marks(text: str) -> str:

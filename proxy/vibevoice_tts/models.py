@@ -6,6 +6,7 @@ imported here: the worker imports the one that it needs by the name in the table
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, TypedDict
@@ -26,7 +27,7 @@ class ModelUnusable(Exception):
 
 
 class WeightsMissing(ModelUnusable, ValueError):
-    """A model was asked for by name, and its folder does not exist."""
+    """A model was asked for by name, and its folder or its package does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,8 @@ class ModelCard:
     """Folder of the weights in MODEL_DIR; empty where the model needs none."""
     voices_folder: str = ""
     """Folder of the voices in MODEL_DIR; empty where the model brings its own."""
+    packages: tuple[str, ...] = ()
+    """Import names of the packages that bring a model without a folder."""
     openai_names: tuple[str, ...] = ()
     """OpenAI's model names that mean this model if it is served, else the first one served."""
     voice_aliases: Mapping[str, str] = field(compare=False)
@@ -53,6 +56,16 @@ class ModelCard:
     """Different voices that one request may have."""
     clones: bool
     """Whether it speaks with voices that come with a request."""
+    english_only: bool = False
+    """Whether it refuses a text in other letters than Latin ones."""
+    behind: str = ""
+    """Key of the model that speaks in its place where a client did not ask for it by its own name:
+    in a voice or a script that this one does not have. Empty where there is none."""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether its packages are there; they are looked for, not imported."""
+        return all(find_spec(package) for package in self.packages)
 
     def folders(self, models_folder: Path | None) -> ModelFolders:
         """Where its weights and voices lie; `models_folder` is MODEL_DIR."""
@@ -122,10 +135,31 @@ MODELS: tuple[ModelCard, ...] = (
         clones=True,
     ),
     ModelCard(
+        kind="hibari",
+        name="hibari",
+        setting="hibari",
+        engine="vibevoice_tts.engines.hibari:Hibari",
+        packages=("hibari", "onnxruntime"),
+        voice_aliases=MappingProxyType(
+            dict.fromkeys(
+                (
+                    *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin"),
+                    *("nova", "onyx", "sage", "shimmer", "verse"),
+                ),
+                "hibari-heart",
+            )
+        ),
+        max_speakers=1,
+        clones=False,
+        english_only=True,
+        behind="espeak",
+    ),
+    ModelCard(
         kind="espeak",
         name="espeak",
         setting="espeak",
         engine="vibevoice_tts.engines.espeak:Espeak",
+        packages=("espeakng_loader",),
         voice_aliases=MappingProxyType(
             {
                 "alloy": "espeak-en-us-woman",
@@ -184,10 +218,11 @@ def choose_models(model_type: str, models_folder: Path | None) -> tuple[ModelCar
     """The models that `model_type`, a value of TTS_MODEL_TYPE, means.
 
     `both` means every model with weights; `auto` means those whose weights are in `models_folder`
-    (MODEL_DIR), or the first one that needs none.
+    (MODEL_DIR), or else the first installed one that needs no folder and the one behind it.
 
     Raises:
-        WeightsMissing: the weights of a chosen model are not in `models_folder`.
+        WeightsMissing: the weights of a chosen model are not in `models_folder`, or its package is
+            not installed.
         ValueError: no such value.
     """
     with_weights = tuple(card for card in MODELS if card.folder)
@@ -196,7 +231,7 @@ def choose_models(model_type: str, models_folder: Path | None) -> tuple[ModelCar
     )
     match model_type:
         case "auto":
-            return found or tuple(card for card in MODELS if not card.folder)[:1]
+            return found or _without_weights()
         case "off":
             return ()
         case "both":
@@ -212,7 +247,19 @@ def choose_models(model_type: str, models_folder: Path | None) -> tuple[ModelCar
             raise WeightsMissing(
                 f"TTS_MODEL_TYPE={model_type} needs the folder {card.folder} in MODEL_DIR."
             )
+        if not card.is_installed:
+            raise WeightsMissing(
+                f"TTS_MODEL_TYPE={model_type} needs the Python packages "
+                f"{' and '.join(card.packages)}."
+            )
     return chosen
+
+
+def _without_weights() -> tuple[ModelCard, ...]:
+    """The first installed model that needs no folder, and the one behind it."""
+    installed = [card for card in MODELS if not card.folder and card.is_installed]
+    wanted = {kind for card in installed[:1] for kind in (card.kind, card.behind)}
+    return tuple(card for card in installed if card.kind in wanted)
 
 
 def routes(cards: Sequence[ModelCard]) -> dict[str, ModelCard]:

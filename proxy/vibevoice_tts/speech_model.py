@@ -47,8 +47,22 @@ class UnknownVoice(SpeechRejected):
 
     def __init__(self, name: str, known: tuple[str, ...], matches: tuple[str, ...] = ()) -> None:
         """`known` are all voices of the model, `matches` those that the name fits."""
+        self.name, self.known = name, known
+        self.matches = matches
         fault = f"fits several voices ({', '.join(matches)})" if matches else "is not known"
         super().__init__(f"Voice {name!r} {fault}. Voices: {', '.join(known) or 'none'}.")
+
+
+class NotEnglish(SpeechRejected):
+    """A text, or a part of one, that a model for English cannot read."""
+
+    def __init__(self, card: ModelCard) -> None:
+        """`card` is the model's."""
+        other = "".join(f"; the model {one.name} can" for one in MODELS if one.kind == card.behind)
+        super().__init__(
+            f"The model {card.name} cannot read a part of the text: it reads English, in Latin "
+            f"letters{other}."
+        )
 
 
 @dataclass(frozen=True)
@@ -69,9 +83,9 @@ class SpeechRequest:
     """What is said, in order; with at most `ModelCard.max_speakers` different voices."""
     _: KW_ONLY
     cfg_scale: float | None = None
-    """Weight of the text condition in classifier-free guidance; ignored by espeak."""
+    """Weight of the text condition in classifier-free guidance; ignored by models without one."""
     steps: int | None = None
-    """Denoising steps of the diffusion head; ignored by espeak."""
+    """Denoising steps of the diffusion head; ignored by models without one."""
     seed: int | None = None
     """The same seed and the same request give the same audio; None draws a seed."""
     samples: Mapping[str, Samples] = field(default_factory=dict)

@@ -6,6 +6,8 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from secrets import randbelow
 
+from vibevoice_tts.characters import is_latin
+from vibevoice_tts.models import ModelCard
 from vibevoice_tts.process import WorkerProcess, WorkerUnavailable
 from vibevoice_tts.protocol import ModelInfo
 from vibevoice_tts.script import Passage, Script, read_script, split_turns, words_in
@@ -13,6 +15,7 @@ from vibevoice_tts.speech_model import (
     CannotClone,
     Chunk,
     End,
+    NotEnglish,
     Prepared,
     Samples,
     SpeechError,
@@ -67,9 +70,14 @@ class Synthesizer:
         return self._worker.name
 
     @property
+    def card(self) -> ModelCard:
+        """The model's row of the table."""
+        return self._worker.config.card
+
+    @property
     def clones(self) -> bool:
         """Whether the model speaks with voices that come with a request."""
-        return self._worker.config.card.clones
+        return self.card.clones
 
     @property
     def info(self) -> ModelInfo | None:
@@ -122,7 +130,8 @@ class Synthesizer:
         """Cut a script into passages and find its voices.
 
         Raises:
-            SpeechRejected: an unknown voice, or no cloning.
+            SpeechRejected: an unknown voice, no cloning, or a passage mostly in letters that the
+                model cannot read.
             WorkerUnavailable: the model was never loaded, so that its voices are unknown.
         """
         info = self.info
@@ -136,10 +145,12 @@ class Synthesizer:
             return name if name in script.samples else table.find(name)
 
         speakers = script.speakers and {name: find(v) for name, v in script.speakers.items()}
-        most = self._worker.config.card.max_speakers
         turns = read_script(script.text, find(script.voice), speakers, info.voices)
-        turns = _with_voices(turns, most)
-        return Plan(info, split_turns(turns, self._passage_chars))
+        turns = _with_voices(turns, self.card.max_speakers)
+        passages = split_turns(turns, self._passage_chars)
+        if self.card.english_only and not all(map(_is_latin, passages)):
+            raise NotEnglish(self.card)
+        return Plan(info, passages)
 
     async def speak(self, script: Script, plan: Plan) -> AsyncGenerator[Prepared | Samples | End]:
         """The audio of a plan as it is made, mono float32 at `plan.info.sample_rate`; before that
@@ -225,6 +236,10 @@ class Synthesizer:
         yield passage.finish()
         if end:
             yield end
+
+
+def _is_latin(passage: Passage) -> bool:
+    return is_latin(" ".join(turn.text for turn in passage))
 
 
 def _with_voices(turns: tuple[Turn, ...], most: int) -> tuple[Turn, ...]:

@@ -27,7 +27,8 @@ _FINAL = ".!?;:…。！？；："
 _CLOSING = "\"'”’)]」』）】》"
 _ABBREVIATIONS = frozenset(
     "mr mrs ms dr prof sr jr st mt vs etc e.g i.e cf al fig figs vol no nos approx inc ltd co corp "
-    "dept est gen col lt sgt capt rev hon jan feb mar apr jun jul aug sep sept oct nov dec "
+    "dept est gen col lt sgt capt rev hon gov sen rep ave blvd rd tel jan feb mar apr jun jul aug "
+    "sep sept oct nov dec mon tue tues wed thu thurs fri pp "
     "a.m p.m u.s u.k ph.d z.b d.h usw bzw nr bspw ca str".split()
 )
 _LONGEST_ABBREVIATION = 12
@@ -90,7 +91,23 @@ def sentences(text: str) -> list[str]:
 
 def split_text(text: str, limit: int) -> list[str]:
     """`text` in parts of at most `limit` by `weight`; a sentence is cut only where it is longer."""
-    return list(_packed(_short_enough(sentences(text), limit), limit))
+    return list(_packed(short_enough(sentences(text), limit), limit))
+
+
+def short_enough(parts: Iterable[str], limit: int) -> Iterator[str]:
+    """`parts`, those above `limit` by `weight` cut: at a comma, between words, else anywhere."""
+    for part in parts:
+        while weight(part[: limit + 1]) > limit:
+            end = _fitting(part, limit)
+            cuts = [match.end() for match in re.finditer(r"[,:、，：]\s*|\s[–—-]\s", part[:end])]
+            cuts = [cut for cut in cuts if cut > end // 3] or [
+                match.end() for match in re.finditer(r"\s+", part[:end])
+            ]
+            cut = cuts[-1] if cuts else end
+            yield part[:cut].strip()
+            part = part[cut:].strip()
+        if part:
+            yield part
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
@@ -116,22 +133,6 @@ def _finished(sentence: str) -> str:
         return sentence
     bare = sentence.rstrip(",，、-– ")
     return f"{bare}."
-
-
-def _short_enough(parts: Iterable[str], limit: int) -> Iterator[str]:
-    """The sentences, those above `limit` cut: at a comma, else between words, else anywhere."""
-    for part in parts:
-        while weight(part[: limit + 1]) > limit:
-            end = _fitting(part, limit)
-            cuts = [match.end() for match in re.finditer(r"[,:、，：]\s*|\s[–—-]\s", part[:end])]
-            cuts = [cut for cut in cuts if cut > end // 3] or [
-                match.end() for match in re.finditer(r"\s+", part[:end])
-            ]
-            cut = cuts[-1] if cuts else end
-            yield part[:cut].strip()
-            part = part[cut:].strip()
-        if part:
-            yield part
 
 
 def _fitting(text: str, limit: int) -> int:

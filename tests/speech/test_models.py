@@ -247,6 +247,7 @@ def test_a_client_that_hangs_up_ends_its_speech(
         pytest.param("auto", ["vibevoice-realtime-0.5b", "vibevoice-1.5b"], id="auto"),
         pytest.param("both", ["vibevoice-realtime-0.5b", "vibevoice-1.5b"], id="both"),
         pytest.param("1.5b", ["vibevoice-1.5b"], id="one"),
+        pytest.param("hibari", ["hibari"], id="hibari"),
         pytest.param("espeak", ["espeak"], id="espeak"),
         pytest.param("off", [], id="off"),
     ],
@@ -256,17 +257,27 @@ def test_setting_chooses_the_models(models_folder: Path, model_type: str, names:
     assert [card.name for card in choose_models(model_type, models_folder)] == names
 
 
-def test_espeak_speaks_where_there_are_no_weights(tmp_path: Path) -> None:
-    """With an empty folder of models, and without one."""
-    for folder in (tmp_path, None):
-        assert [card.name for card in choose_models("auto", folder)] == ["espeak"]
-        with pytest.raises(WeightsMissing, match="VibeVoice-Realtime-0.5B in MODEL_DIR"):
-            choose_models("both", folder)
+@pytest.mark.parametrize("folder", [Path("/nowhere"), None], ids=["empty", "none"])
+def test_packages_speak_where_there_are_no_weights(folder: Path | None) -> None:
+    """The natural voice, and espeak behind it."""
+    assert [card.name for card in choose_models("auto", folder)] == ["hibari", "espeak"]
+    with pytest.raises(WeightsMissing, match="VibeVoice-Realtime-0.5B in MODEL_DIR"):
+        choose_models("both", folder)
+
+
+@pytest.mark.parametrize("package", ["hibari", "onnxruntime"])
+def test_espeak_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
+    """Alone where the natural voice is not installed, which is refused then where it is asked for
+    by name."""
+    monkeypatch.setattr("vibevoice_tts.models.find_spec", lambda name: name != package or None)
+    assert [card.name for card in choose_models("auto", None)] == ["espeak"]
+    with pytest.raises(WeightsMissing, match="packages hibari and onnxruntime"):
+        choose_models("hibari", None)
 
 
 def test_unknown_setting_is_refused_with_the_list() -> None:
     """The message lists every value that there is."""
-    with pytest.raises(ValueError, match="0.5b, 1.5b, espeak, both, off") as refused:
+    with pytest.raises(ValueError, match="0.5b, 1.5b, hibari, espeak, both, off") as refused:
         choose_models("7b", None)
     assert all(model_type in str(refused.value) for model_type in MODEL_TYPES)
 
@@ -277,6 +288,7 @@ def test_unknown_setting_is_refused_with_the_list() -> None:
         pytest.param(["realtime", "longform"], "realtime", "longform", id="both"),
         pytest.param(["realtime"], "realtime", "realtime", id="realtime"),
         pytest.param(["longform"], "longform", "longform", id="longform"),
+        pytest.param(["hibari", "espeak"], "hibari", "hibari", id="hibari"),
         pytest.param(["espeak"], "espeak", "espeak", id="espeak"),
     ],
 )

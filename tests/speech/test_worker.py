@@ -42,6 +42,10 @@ from vibevoice_tts.synthesizer import BadSpeech, SpeechQueueFull, Synthesizer
 LONG = SpeechRequest((Turn("This is one of very many sentences. " * 600),))
 SHORT = SpeechRequest((Turn("One two three."),))
 ESPEAK = ModelConfig("espeak")
+INSTALLED = pytest.mark.parametrize(
+    "config", [ESPEAK, ModelConfig("hibari")], ids=["espeak", "hibari"]
+)
+"""The models that need no folder."""
 
 
 async def started(worker: WorkerProcess) -> WorkerProcess:
@@ -72,9 +76,10 @@ async def lost_by(worker: WorkerProcess, sent: signal.Signals) -> list[str | int
     return [str(lost.value), len(await speak(worker, SHORT))]
 
 
-async def test_speech_comes_chunk_by_chunk() -> None:
+@INSTALLED
+async def test_speech_comes_chunk_by_chunk(config: ModelConfig) -> None:
     """A real process speaks several requests, each with all its audio and an end."""
-    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+    async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         await started(worker)
         answers = await asyncio.gather(*(speak(worker, SHORT) for _ in range(5)))
     for *chunks, end in answers:
@@ -102,9 +107,10 @@ async def test_hung_worker_is_killed_and_comes_back() -> None:
     assert chunks == 2
 
 
-async def test_worker_out_of_memory_comes_back() -> None:
+@INSTALLED
+async def test_worker_out_of_memory_comes_back(config: ModelConfig) -> None:
     """A process that gets no more memory costs the request in it, and not the one after."""
-    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+    async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         process = psutil.Process((await started(worker)).pid)
         used = process.memory_info().vms
         process.rlimit(psutil.RLIMIT_AS, (used, used))
@@ -132,9 +138,10 @@ async def test_waiting_request_survives_a_lost_worker() -> None:
         assert len(await asyncio.wait_for(waiting, 60)) == 2
 
 
-async def test_closed_request_is_stopped_in_the_worker() -> None:
+@INSTALLED
+async def test_closed_request_is_stopped_in_the_worker(config: ModelConfig) -> None:
     """Nothing is made for it any more: the worker is idle at once, though its text is an hour."""
-    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+    async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         process = psutil.Process((await started(worker)).pid)
         async with aclosing(worker.synthesize(LONG)) as events:
             await anext(events)
@@ -144,9 +151,10 @@ async def test_closed_request_is_stopped_in_the_worker() -> None:
         assert process.cpu_times().user - before < 0.1
 
 
-async def test_rejected_request_is_the_clients_fault() -> None:
+@INSTALLED
+async def test_rejected_request_is_the_clients_fault(config: ModelConfig) -> None:
     """The model's refusal comes through as such, and the worker goes on."""
-    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
+    async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         await started(worker)
         with pytest.raises(SpeechRejected, match="nobody"):
             await speak(worker, SpeechRequest((Turn("Hello.", "nobody"),)))

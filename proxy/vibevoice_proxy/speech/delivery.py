@@ -21,13 +21,15 @@ ENCODE_SECONDS = 1.0
 """Most audio that is encoded in one go, so that a long chunk neither waits nor blocks."""
 SILENCE_SECONDS = 0.2
 """Of a text without a letter or digit."""
-CACHE, CACHE_SECONDS, WARNING = HEADERS = (
+MODEL, CACHE, CACHE_SECONDS, WARNING = HEADERS = (
+    "x-vibevoice-model",
     "x-vibevoice-voice-cache",
     "x-vibevoice-voice-seconds",
     "x-vibevoice-voice-warning",
 )
-"""Headers of speech: whether the features of its voices were there already (`hit`) or not (`miss`),
-the seconds in which they were computed, and what is wrong with a sample."""
+"""Headers of speech: the model that spoke, whether the features of its voices were there already
+(`hit`) or not (`miss`), the seconds in which they were computed, and what is wrong with a
+sample."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +64,10 @@ class Delivery:
         """What the voices of the first passage took."""
 
     def headers(self) -> dict[str, str]:
-        """What the answer tells of its voices."""
-        found = {WARNING: self._warning} if self._warning else {}
+        """What the answer tells of its model and its voices."""
+        found = {MODEL: self._synthesizer.name}
+        if self._warning:
+            found[WARNING] = self._warning
         if self._voices:
             found[CACHE] = "miss" if self._voices.computed else "hit"
             found[CACHE_SECONDS] = f"{self._voices.seconds:.3f}"

@@ -48,7 +48,7 @@ async def create_speech(request: Request) -> Response:
         )
         options = options.model_copy(update={"ref_audio": ""})
     with service.metrics.errors(synthesizer.name), speech_errors():
-        plan = await to_thread.run_sync(synthesizer.plan, script)
+        synthesizer, plan = await to_thread.run_sync(service.plan, options.model, script)
     delivery = Delivery(
         synthesizer,
         script,

@@ -21,7 +21,17 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.speech.metrics import SpeechMetrics
 from vibevoice_proxy.speech.voice_samples import VoiceSamples
 from vibevoice_proxy.speech.voice_store import VoiceStore
-from vibevoice_tts import MODELS, ModelConfig, Synthesizer, open_worker, routes
+from vibevoice_tts import (
+    MODELS,
+    ModelConfig,
+    NotEnglish,
+    Plan,
+    Script,
+    Synthesizer,
+    UnknownVoice,
+    open_worker,
+    routes,
+)
 
 LARGE_REQUESTS = 8
 """Speech requests of up to 16 MiB that are read and decoded at the same time."""
@@ -82,6 +92,25 @@ class SpeechService:
             )
         return self._models[card.name] if card else self.models[0]
 
+    def candidates(self, name: str) -> list[Synthesizer]:
+        """The models that may speak for `name`: the one that it means, and the one behind that,
+        unless it is that one's own name. Raises ModelNotFound."""
+        first = self.find(name)
+        if name == first.name:
+            return [first]
+        return [first, *(model for model in self.models if model.card.kind == first.card.behind)]
+
+    def plan(self, name: str, script: Script) -> tuple[Synthesizer, Plan]:
+        """Who speaks a script for `name`, and how: the first of its candidates that has the voices
+        and can read the text. Raises ModelNotFound and what `Synthesizer.plan` raises."""
+        first, *behind = self.candidates(name)
+        try:
+            return first, first.plan(script)
+        except (UnknownVoice, NotEnglish) as error:
+            for model in behind:
+                return model, _plan_behind(model, script, error)
+            raise
+
     def has_voice(self, name: str) -> bool:
         """Whether a model has a voice or an alias of this name, as far as is known by now."""
         return any(model.has_voice(name) for model in self.models)
@@ -99,6 +128,17 @@ class SpeechService:
         for model in cloning:
             if model.info is None:
                 raise UpstreamUnavailable(model.unready_message, code="speech_unavailable")
+
+
+def _plan_behind(model: Synthesizer, script: Script, error: UnknownVoice | NotEnglish) -> Plan:
+    """The plan of the model behind the one that raised `error`."""
+    try:
+        return model.plan(script)
+    except UnknownVoice as other:
+        if isinstance(error, UnknownVoice):
+            known = (*error.known, *other.known)
+            raise UnknownVoice(other.name, known, other.matches) from other
+        raise error from other
 
 
 @asynccontextmanager

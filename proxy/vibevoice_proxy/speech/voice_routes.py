@@ -49,10 +49,10 @@ router = APIRouter()
 @router.get("/v1/audio/voices")
 @router.get("/audio/voices", include_in_schema=False)
 async def list_voices(request: Request, model: str = "") -> dict[str, Any]:
-    """The voices of `model`, or of all models; each once, with the models that have it. Stored
-    voices come last."""
+    """The voices of the models that `model` may mean, or of all models; each once, with the models
+    that have it. Stored voices come last."""
     service = speech_of(request)
-    chosen = [service.find(model)] if model else service.models
+    chosen = service.candidates(model) if model else service.models
     models: dict[str, list[str]] = {}
     for synthesizer in chosen:
         for voice in synthesizer.info.voices if synthesizer.info else ():
@@ -71,9 +71,13 @@ async def list_voices(request: Request, model: str = "") -> dict[str, Any]:
 @router.get("/v1/audio/models")
 @router.get("/audio/models", include_in_schema=False)
 async def list_speech_models(request: Request) -> dict[str, Any]:
-    """The models that speak, and their other names."""
-    names = speech_of(request).model_names
-    return _listing("models", [{"id": name, "name": name, "object": "model"} for name in names])
+    """The models that speak, and their other names, each with the model that it means."""
+    service = speech_of(request)
+    listed = [
+        {"id": name, "name": name, "object": "model", "root": service.find(name).name}
+        for name in service.model_names
+    ]
+    return _listing("models", listed)
 
 
 @router.post("/v1/audio/voices", openapi_extra=BODY)

@@ -1,0 +1,116 @@
+"""A natural English voice of 6 million parameters: the package hibari-tts on onnxruntime.
+
+The package is Apache-2.0, of Maureese Williams, distilled from Kokoro-82M. It holds the voice
+"heart" and would download others; the file of the one that it holds is named here, so that it looks
+for none.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import hibari
+import numpy as np
+from hibari.tts import ASSETS
+
+from vibevoice_tts.engines.english import as_one_sentence, readable
+from vibevoice_tts.models import ModelConfig
+from vibevoice_tts.speech_model import (
+    CannotClone,
+    Chunk,
+    End,
+    Event,
+    NotEnglish,
+    SpeechError,
+    SpeechRequest,
+)
+from vibevoice_tts.text import sentences, short_enough
+from vibevoice_tts.voices import VoiceTable
+
+VOICE = "hibari-heart"
+VOICE_FILE = f"{ASSETS}/hibari.onnx"
+MAX_PHONEMES = 300
+"""Phonemes that are spoken in one go, about 15 s: a bound on memory and on the time to the first
+sound. The package itself cuts at 400."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Spoken:
+    """A request in flight."""
+
+    parts: list[str]
+    """Phonemes that are still to be said, a sentence each."""
+    rng: np.random.Generator
+    """Draws the noise in consonants and breath."""
+
+
+class Hibari:
+    """A `SpeechModel` whose step is one sentence of each request."""
+
+    sample_rate = hibari.SAMPLE_RATE
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Raises what onnxruntime raises for a damaged file."""
+        self.card = config.card
+        self.voice = hibari.Hibari(model=VOICE_FILE)
+        self.voice.g2p.oov(VOICE)  # or the first unknown word would load the net for them
+        self._table = VoiceTable((VOICE,), self.card.voice_aliases)
+        self._in_flight: dict[int, _Spoken] = {}
+        self._last_handle = 0
+
+    @classmethod
+    def load(cls, config: ModelConfig) -> Self:
+        """Raises what onnxruntime raises for a damaged file."""
+        return cls(config)
+
+    def voices(self) -> tuple[str, ...]:
+        return self._table.names
+
+    def find_voice(self, name: str) -> str:
+        return self._table.find(name)
+
+    def join(self, request: SpeechRequest) -> int:
+        """Raises also NotEnglish when nothing of the text can be said, and SpeechError when the
+        package breaks on it."""
+        if request.samples:
+            raise CannotClone(self.card.name)
+        for turn in request.turns:
+            self.find_voice(turn.voice)
+        parts = [part for turn in request.turns for part in self._phonemes(turn.text)]
+        if not parts:
+            raise NotEnglish(self.card)
+        self._last_handle += 1
+        self._in_flight[self._last_handle] = _Spoken(parts, np.random.default_rng(request.seed))
+        return self._last_handle
+
+    def step(self) -> list[Event]:
+        events: list[Event] = []
+        for handle, spoken in list(self._in_flight.items()):
+            if spoken.parts:
+                ids = self.voice.ids(spoken.parts.pop(0))
+                events.append(Chunk(handle, self.voice.from_ids(ids, rng=spoken.rng)))
+            else:
+                del self._in_flight[handle]
+                events.append(End(handle, "stop"))
+        return events
+
+    def waiting(self, handle: int) -> list[str]:
+        """The phonemes that are still to be said of a request in flight, a step each."""
+        return self._in_flight[handle].parts
+
+    def leave(self, handle: int) -> None:
+        self._in_flight.pop(handle, None)
+
+    def _phonemes(self, text: str) -> Iterator[str]:
+        """The phonemes of every sentence that has any, in parts of at most MAX_PHONEMES."""
+        try:
+            spelled = [self.voice.g2p(readable(sentence)) for sentence in sentences(text)]
+        except (LookupError, ValueError) as error:
+            # Its rules are many, and a text that they break on must cost no other request.
+            logger.exception("a sentence cannot be read")
+            raise SpeechError(f"The model {self.card.name} cannot read this text.") from error
+        parts = short_enough(map(as_one_sentence, spelled), MAX_PHONEMES)
+        return (part for part in parts if any(map(str.isalpha, part)))
