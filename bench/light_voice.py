@@ -108,12 +108,15 @@ _normalizer = EnglishTextNormalizer({})
 
 
 def plain(text: str) -> str:
-    """`text` in lower case with numbers as digits, a group of digits each, without ordinals, and
-    with letters by themselves in abbreviations."""
+    """`text` with what can be written in several ways written in one: lower case, numbers as digits
+    in one group, without ordinals, abbreviations of letters as one word."""
     text = re.sub(r"(?<=[a-z])\.(?=[a-z]\b)", " ", text.lower())
-    text = _normalizer(text.replace("-", " ").replace(":", " "))
-    text = re.sub(r"(?<=\d)(?:st|nd|rd|th|s)\b", "", text)
-    return " ".join(re.sub(r"\b(u|p|f)\s?(s|k|m|h|b)\b", r"\1 \2", text).split())
+    text = re.sub(r"\b(\d{1,2})-(\d{1,2})\b", r"\1 to \2", text)
+    text = re.sub(r"(?<=\d)[-:](?=\d)", "", text)
+    text = re.sub(r"\betc\b", "et cetera", re.sub(r"\bvs\b", "versus", text))
+    text = re.sub(r"(?<=\d)(?:st|nd|rd|th|s)\b", "", _normalizer(text.replace("-", " ")))
+    text = re.sub(r"(?<=\d) (?=\d)", "", text)
+    return " ".join(re.sub(r"\b([a-z]) (?=[a-z]\b)", r"\1", text).split())
 
 
 def speak(http: httpx2.Client, model: str, text: str, spoken: Spoken) -> np.ndarray:

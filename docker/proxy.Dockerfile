@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The proxy, for amd64 and arm64. Build from the repository's root:
-#   docker build -f docker/proxy.Dockerfile --target proxy -t vibevoice-proxy .      no torch; speaks with espeak
+#   docker build -f docker/proxy.Dockerfile --target proxy -t vibevoice-proxy .      no torch; speaks with hibari and espeak
 #   docker build -f docker/proxy.Dockerfile --target speech -t vibevoice-speech .    torch for CUDA 13; VibeVoice speech models
 # To pin the base for good, give its digest: --build-arg PYTHON_IMAGE=python@sha256:…
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm

@@ -50,7 +50,7 @@ def readable(sentence: str) -> str:
 def as_one_sentence(phonemes: str) -> str:
     """The phonemes of a sentence without the pauses of the periods of abbreviations within it, and
     with one at the end where it was taken for that of an abbreviation."""
-    whole = phonemes.replace(". ", " ")
+    whole = " ".join(phonemes.replace(". ", " ").split())
     return whole if not whole or whole[-1] in _ENDS else f"{whole}."
 
 
