@@ -114,7 +114,7 @@ def plain(text: str) -> str:
     text = re.sub(r"\b(\d{1,2})-(\d{1,2})\b", r"\1 to \2", text)
     text = re.sub(r"(?<=\d)[-:](?=\d)", "", text)
     text = re.sub(r"\betc\b", "et cetera", re.sub(r"\bvs\b", "versus", text))
-    text = re.sub(r"(?<=\d)(?:st|nd|rd|th|s)\b", "", _normalizer(text.replace("-", " ")))
+    text = re.sub(r"(?<=\d)(?:[snrt][tdh]|s)\b", "", _normalizer(text.replace("-", " ")))
     text = re.sub(r"(?<=\d) (?=\d)", "", text)
     return " ".join(re.sub(r"\b([a-z]) (?=[a-z]\b)", r"\1", text).split())
 

@@ -42,6 +42,7 @@ COMPOSERS = {"vibevoice_proxy.app"}
 NEEDS_TORCH = ("vibevoice_vllm", "vibevoice_tts.engines")
 MODEL_LIBRARIES = {
     *("torch", "transformers", "diffusers", "safetensors", "tokenizers", "huggingface_hub"),
+    "hibari",
 }
 MAX_LINES = 300
 

@@ -78,7 +78,7 @@ def proxy_python(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def proxy_url(proxy_python: Path, tmp_path: Path) -> Iterator[str]:
-    """The proxy of the image, speaking with espeak, without an engine."""
+    """The proxy of the image, without speech weights and without an engine."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     argv = [proxy_python, "-m", "vibevoice_proxy"]
@@ -106,6 +106,7 @@ def test_the_proxy_of_the_image_speaks(proxy_url: str) -> None:
     body = {"model": "tts-1", "input": "One.", "voice": "alloy", "response_format": "wav"}
     speech = httpx2.post(f"{proxy_url}/v1/audio/speech", json=body, timeout=60)
     assert (speech.status_code, speech.content[:4]) == (200, b"RIFF")
+    assert speech.headers["x-vibevoice-model"] == "hibari"
 
 
 def test_the_engine_leaves_vllm_alone(context: Path) -> None:
