@@ -4,12 +4,13 @@ import json
 import math
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from vibevoice_core.penalties import TEMPERATURE, Penalties, pinned_penalties
+from vibevoice_vllm.memory_plan import MemoryPlan
 from vibevoice_vllm.settings import LaunchSettings
 
 Device = Literal["gpu", "cpu"]
@@ -30,22 +31,23 @@ def engine_command(
     device: Device,
     environ: Mapping[str, str],
     extra: list[str] | None = None,
+    plan: MemoryPlan | None = None,
 ) -> EngineCommand:
-    """What to run for these settings; limits that `environ` already sets are left as they are."""
-    native = settings.plugin == "native"
-    batched = settings.max_num_batched_tokens or (32768 if device == "gpu" else 2048)
+    """What to run for these settings; limits that `environ` already sets are left as they are.
+
+    Args:
+        extra: arguments for vLLM, after the others.
+        plan: what `settings` were filled in from, if there was one.
+    """
+    native, gpu = settings.plugin == "native", device == "gpu"
     trust = not native if settings.trust_remote_code is None else settings.trust_remote_code
     argv = [
         *_python(settings),
-        *("-m", "vllm.entrypoints.openai.api_server"),
-        *("--model", settings.model_dir),
+        *("-m", "vllm.entrypoints.cli.main", "serve", settings.model_dir),
         *("--served-model-name", settings.served_model_name),
         *("--host", settings.host, "--port", str(settings.port)),
-        *("--dtype", settings.dtype or ("bfloat16" if device == "gpu" else "float32")),
-        *("--max-model-len", str(settings.max_model_len)),
-        *("--max-num-seqs", str(settings.max_num_seqs)),
-        *("--max-num-batched-tokens", str(batched)),
-        *(["--enforce-eager"] if settings.enforce_eager else []),
+        *("--dtype", settings.dtype or ("bfloat16" if gpu else "float32")),
+        *_speed(settings, device),
         _switch("enable-prefix-caching", settings.enable_prefix_caching),
         _switch("enable-chunked-prefill", settings.enable_chunked_prefill),
         *(["--trust-remote-code"] if trust else []),
@@ -58,19 +60,65 @@ def engine_command(
         # No host has this name (RFC 2606), so no http(s) URL is fetched.
         *("--allowed-media-domains", "none.invalid"),
     ]
+    if settings.quantization:
+        argv += ["--quantization", settings.quantization]
+    if settings.kv_cache_dtype:
+        argv += ["--kv-cache-dtype", settings.kv_cache_dtype]
     if settings.shutdown_timeout:
         argv += ["--shutdown-timeout", str(settings.shutdown_timeout)]
     if settings.allowed_local_media_path:
         argv += ["--allowed-local-media-path", settings.allowed_local_media_path]
-    if device == "gpu":
-        argv += ["--attention-backend", settings.attention_backend]
-        if settings.gpu_memory_utilization is not None:
-            argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    if gpu and settings.gpu_memory_utilization is not None:
+        argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    if plan and plan.shares_card:
+        # vLLM's own measurement would count what other programs take or free meanwhile.
+        argv += ["--kv-cache-memory-bytes", str(plan.cache)]
     if native:
         argv += _native_arguments(settings, device, environ)
     else:
         argv += ["--default-chat-template-kwargs", '{"newline_after_audio": false}']
-    return EngineCommand([*argv, *(extra or [])], _environment(settings, device, environ))
+    env = _environment(settings, device, environ)
+    if plan:
+        env["VIBEVOICE_ENCODER_DTYPE"] = plan.encoder_dtype
+    return EngineCommand([*argv, *(extra or [])], env)
+
+
+def front_end_problem(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
+    """Why vLLM must not be started like this: a front end that has no middleware, which pins the
+    decoding of every request. Empty if nothing is wrong."""
+    if environ.get("VLLM_USE_RUST_FRONTEND", "").strip() not in ("", "0"):
+        return (
+            "VLLM_USE_RUST_FRONTEND is set: vLLM's Rust front end has no middleware, so callers "
+            "would decide over temperature and penalties, and it takes bodies of 32 MiB at most. "
+            "Unset it."
+        )
+    for argument in arguments:
+        if (flag := argument.partition("=")[0].replace("_", "-")) in ("--grpc", "--grpc-port"):
+            return (
+                f"{flag} is given: over gRPC requests reach the engine past the middleware, so "
+                "callers would decide over temperature and penalties. Leave it out."
+            )
+    return ""
+
+
+def _speed(settings: LaunchSettings, device: Device) -> list[str]:
+    """How much at once, and how it is computed; what no plan has chosen gets a value here."""
+    gpu = device == "gpu"
+    batched = settings.max_num_batched_tokens
+    if batched is None:
+        batched = (32768 if settings.conservative else 8192) if gpu else 2048
+    fast = gpu and settings.plugin == "native" and not settings.conservative
+    interval = settings.stream_interval or (4 if fast else 1)
+    eager = settings.eager_on_gpu if gpu else settings.enforce_eager is not False
+    backend = settings.attention_backend or ("TRITON_ATTN" if settings.conservative else "")
+    return [
+        *("--max-model-len", str(settings.max_model_len or 65536)),
+        *("--max-num-seqs", str(settings.max_num_seqs or 64)),
+        *("--max-num-batched-tokens", str(batched)),
+        *(["--stream-interval", str(interval)] if interval > 1 else []),
+        *(["--enforce-eager"] if eager else []),
+        *(["--attention-backend", backend] if gpu and backend else []),
+    ]
 
 
 def _generation(settings: LaunchSettings) -> dict[str, float]:
@@ -102,6 +150,10 @@ def _environment(
     }
     if device == "gpu":
         defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
+        # The encoders' float32 in TF32, as their convolutions are; see docs/gpu.md.
+        defaults["VLLM_FLOAT32_MATMUL_PRECISION"] = "high"
+        # So that an id means the same to CUDA as to nvidia-smi.
+        defaults["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env = {name: value for name, value in defaults.items() if name not in environ}
     env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] = str(seconds)
     if settings.plugin == "native":
@@ -111,7 +163,7 @@ def _environment(
         concurrency = str(settings.ffmpeg_max_concurrency)
         env |= {"VLLM_PLUGINS": "vibevoice", "VIBEVOICE_FFMPEG_MAX_CONCURRENCY": concurrency}
     if device == "cpu":
-        env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kvcache_gib)
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(settings.cpu_kvcache_gib or 2)
     if settings.gpu:
         env["CUDA_VISIBLE_DEVICES"] = settings.gpu
     return env

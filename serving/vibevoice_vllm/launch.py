@@ -1,33 +1,27 @@
 """Starts the ASR engine: `python -m vibevoice_vllm.launch --model-dir models/VibeVoice-ASR`.
 
-Settings come from flags, else from the environment, else from their defaults; `--dry-run` prints
-the command that they make. Arguments after `--` go to vLLM as they are.
+Settings come from flags, else from the environment, else from what fits the device; `--dry-run`
+prints the command that they make. Arguments after `--` go to vLLM as they are.
 """
 
 import argparse
 import os
-import shutil
-import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import ValidationError
 
-from vibevoice_vllm.checkpoint import HUB_ID, CheckpointError, problems
-from vibevoice_vllm.command import Device, engine_command
-from vibevoice_vllm.settings import LaunchSettings, describe_launch_settings
-from vibevoice_vllm.supervise import EngineError, supervise
-
-
-def find_device(asked: Literal["auto", "gpu", "cpu"]) -> Device:
-    """The device asked for; for auto, gpu if nvidia-smi answers."""
-    if asked != "auto":
-        return asked
-    if (nvidia_smi := shutil.which("nvidia-smi")) is None:
-        return "cpu"
-    found = subprocess.run([nvidia_smi, "-L"], capture_output=True, timeout=60, check=False)
-    return "gpu" if found.returncode == 0 and b"GPU" in found.stdout else "cpu"
+from vibevoice_vllm.checkpoint import HUB_ID, CheckpointError, problems, read_json
+from vibevoice_vllm.command import Device, EngineCommand, engine_command, front_end_problem
+from vibevoice_vllm.cpu import cpu_settings, memory_of_machine
+from vibevoice_vllm.gpu import GpuError, find_card, find_device
+from vibevoice_vllm.memory_plan import Card, DoesNotFit, MemoryPlan
+from vibevoice_vllm.model_sizes import PUBLISHED, ModelSizes, model_sizes
+from vibevoice_vllm.planner import Planner
+from vibevoice_vllm.settings import LaunchSettings, PluginSettings, describe_launch_settings
+from vibevoice_vllm.supervise import EngineEnded, EngineError, report, supervise
 
 
 def find_model(model_dir: str) -> str:
@@ -62,6 +56,64 @@ def served_folder(model_dir: str) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Start:
+    """What is started, and the plan behind it."""
+
+    settings: LaunchSettings
+    command: EngineCommand
+    plan: MemoryPlan | None
+    """None on a CPU, for Microsoft's plugin, and for a GPU whose memory nobody knows."""
+
+
+def prepare_start(
+    settings: LaunchSettings,
+    plugin: PluginSettings,
+    device: Device,
+    environ: Mapping[str, str],
+    extra: list[str],
+) -> Start:
+    """Fill in what the settings leave open, by model and device.
+
+    Raises:
+        CheckpointError: config.json is not that of a VibeVoice-ASR.
+        DoesNotFit: the device has too little memory.
+        GpuError: nvidia-smi hangs.
+    """
+    plan = None
+    if settings.plugin == "native":
+        sizes = _sizes(Path(settings.model_dir))
+        if device == "cpu":
+            settings = cpu_settings(sizes, settings, memory_of_machine())
+        elif card := _card(settings, environ):
+            plan = Planner(sizes, card, settings, plugin).plan()
+            settings = plan.settings(settings)
+        elif settings.gpu_memory_reserved:
+            raise DoesNotFit(
+                "a part of the GPU is to be left to others, and nvidia-smi does not tell how large "
+                "it is: give --gpu-memory."
+            )
+    command = engine_command(settings, device, environ, extra, plan)
+    return Start(settings, command, plan)
+
+
+def _sizes(folder: Path) -> ModelSizes:
+    """Of the model in a folder; of the published one where there is none yet."""
+    if not (folder / "config.json").exists():
+        return model_sizes(PUBLISHED)
+    config = read_json(folder / "config.json")
+    try:
+        return model_sizes(config)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{folder}/config.json lacks or misstates {error}") from error
+
+
+def _card(settings: LaunchSettings, environ: Mapping[str, str]) -> Card | None:
+    if settings.gpu_memory:
+        return Card.of(settings.gpu_memory)
+    return find_card(settings.gpu, environ)
+
+
 def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
     """Settings, whether it is a dry run, and the arguments for vLLM.
 
@@ -71,6 +123,7 @@ def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
     parser = argparse.ArgumentParser(
         prog="start_asr_server.sh",
         description="Start the ASR engine. Arguments after -- go to vLLM as they are.",
+        allow_abbrev=False,
     )
     fields = LaunchSettings.model_fields.values()
     for field, described in zip(fields, describe_launch_settings(), strict=True):
@@ -80,41 +133,91 @@ def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
             flag,
             default=argparse.SUPPRESS,
             action=argparse.BooleanOptionalAction if "bool" in str(field.annotation) else "store",
-            help=f"{description.rstrip('.')}{shown} ({variable})",
+            help=f"{description.rstrip('.')}{shown} ({variable})".replace("%", "%%"),
         )
     parser.add_argument("--dry-run", action="store_true", help="print the command and stop")
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    given = vars(parser.parse_args(arguments[:split]))
-    dry_run = given.pop("dry_run")
-    return LaunchSettings(**given), dry_run, arguments[split + 1 :]
+    given = parser.parse_args(arguments[:split])
+    # vLLM's flags that are also ours count as given here, so that the plan knows of them.
+    _, extra = parser.parse_known_args(arguments[split + 1 :], given)
+    values = vars(given)
+    dry_run = values.pop("dry_run")
+    return LaunchSettings(**values), dry_run, extra
+
+
+def _run(
+    start: Start,
+    settings: LaunchSettings,
+    plugin: PluginSettings,
+    device: Device,
+    extra: list[str],
+) -> int:
+    """Run the engine. On a GPU, a start that dies is repeated once with the conservative set.
+
+    Raises:
+        EngineError: it did not start or did not stay.
+    """
+    try:
+        return _supervise(start, device)
+    except EngineEnded as error:
+        if device == "cpu" or settings.conservative or not error.mendable:
+            raise
+        slow = settings.model_copy(update={"conservative": True})
+        try:
+            again = prepare_start(slow, plugin, device, os.environ, extra)
+        except DoesNotFit:
+            raise error from None
+        if again.command == start.command:
+            raise
+        report(
+            "!!! THE ENGINE DIED with the fast defaults, before it was ready: "
+            f"{error.reason}\n!!! Starting it ONCE MORE with --conservative: slower, no CUDA "
+            "graphs. Please report this; --conservative skips the first try."
+        )
+        if again.plan:
+            report(str(again.plan))
+        return _supervise(again, device)
+
+
+def _supervise(start: Start, device: Device) -> int:
+    settings = start.settings
+    wait = settings.wait_ready_secs
+    return supervise(
+        start.command.argv,
+        {**os.environ, **start.command.env},
+        settings.host,
+        settings.port,
+        (1800 if device == "gpu" else 120) if wait is None else wait,
+        settings.shutdown_timeout,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     try:
         settings, dry_run, extra = _parse(sys.argv[1:] if arguments is None else arguments)
+        plugin = PluginSettings()
     except ValidationError as error:
         for problem in error.errors():
             name = ".".join(str(part) for part in problem["loc"])
             print(f"{name}: {problem['msg']}, got {problem['input']!r}", file=sys.stderr)
         return 2
     try:
+        if problem := front_end_problem(extra, os.environ):
+            raise EngineError(problem)
         if settings.model_dir or not dry_run:
             find = served_folder if dry_run else find_model
             settings = settings.model_copy(update={"model_dir": str(find(settings.model_dir))})
-        command = engine_command(settings, find_device(settings.device), os.environ, extra)
+        device = find_device(settings.device)
+        start = prepare_start(settings, plugin, device, os.environ, extra)
+        if start.plan:
+            report(str(start.plan))
+        elif device == "gpu":
+            report("no memory plan: this GPU's memory is not known; give it as --gpu-memory")
         if dry_run:
-            print(command)
+            print(start.command)
             return 0
-        environ = {**os.environ, **command.env}
-        return supervise(
-            command.argv,
-            environ,
-            settings.host,
-            settings.port,
-            settings.wait_ready_secs,
-            settings.shutdown_timeout,
-        )
-    except (CheckpointError, EngineError) as error:
+        return _run(start, settings, plugin, device, extra)
+    except (CheckpointError, DoesNotFit, EngineError, GpuError) as error:
         print(error, file=sys.stderr)
         return 1
 

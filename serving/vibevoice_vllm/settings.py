@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -51,14 +51,24 @@ class LaunchSettings(BaseSettings):
     served_model_name: str = "vibevoice"
     """Name of the model in the API."""
     dtype: str = Field(default="", validation_alias=_named("ASR_DTYPE"))
-    """Precision of the language model: bfloat16, float16 or float32; empty means bfloat16 on a GPU
-    and float32 on a CPU."""
-    max_model_len: int = Field(default=65536, ge=1)
-    """Most tokens of prompt and answer together; an hour of audio is 27000."""
-    max_num_seqs: int = Field(default=64, ge=1, validation_alias=_named("BATCH_SIZE"))
-    """Most requests in a batch."""
+    """Precision of the language model: bfloat16, float16 or float32; empty means bfloat16, and
+    float32 on a CPU for a model of under a billion parameters."""
+    quantization: str = ""
+    """How vLLM makes the language model's linear layers smaller while it loads: fp8 for 8 bits,
+    mxfp4 for 4; empty means not."""
+    kv_cache_dtype: str = ""
+    """Precision of the key-value cache, as vLLM names it: fp8 halves it; empty means that of the
+    language model."""
+    max_model_len: int | None = Field(default=None, ge=-1)
+    """Most tokens of prompt and answer together; an hour of audio is 27000, its transcript about
+    18000. Empty means 65536, or fewer if that does not fit the GPU; -1 means that vLLM takes as
+    many as fit."""
+    max_num_seqs: int | None = Field(default=None, ge=1, validation_alias=_named("BATCH_SIZE"))
+    """Most requests in a batch; empty means 256 on a GPU, or fewer if those do not fit, and 64 on a
+    CPU."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
-    """Most tokens in a step; empty means 32768 on a GPU and 2048 on a CPU."""
+    """Most tokens in a step; empty means 8192 on a GPU, or fewer if those do not fit, and 2048 on a
+    CPU."""
     penalties: Switch = "on"
     """Penalties on words that come again, on or off, whatever a request says. They keep the model
     out of loops; what they cost on real speech is unmeasured (docs/measurements.md, Penalties). Off
@@ -67,13 +77,29 @@ class LaunchSettings(BaseSettings):
     max_new_tokens: int = Field(default=32768, ge=1)
     """Most tokens of an answer, whatever max_tokens a request names."""
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
-    """Share of the GPU's memory to take; empty means vLLM's default."""
-    cpu_kvcache_gib: int = Field(default=2, ge=1, validation_alias=_named("VLLM_CPU_KVCACHE_SPACE"))
-    """Memory for the key-value cache on a CPU, GiB."""
-    attention_backend: str = "TRITON_ATTN"
-    """vLLM's attention backend on a GPU."""
-    enforce_eager: bool = True
-    """No compilation and no CUDA graphs."""
+    """Share of the GPU's memory to take; empty means 0.92, or what `gpu_memory_reserved` leaves."""
+    gpu_memory_reserved: float = Field(default=0.0, ge=0)
+    """GiB of the GPU that are left to other programs, such as the speech models. The size of the
+    cache is then what the plan says, not what vLLM finds free, so that it does not matter which of
+    them starts first."""
+    gpu_memory: float | None = Field(default=None, gt=0)
+    """GiB of the GPU, as nvidia-smi shows them, to plan with; empty means that nvidia-smi is asked.
+    With --dry-run, for a GPU that is not there."""
+    cpu_kvcache_gib: int | None = Field(
+        default=None, ge=1, validation_alias=_named("VLLM_CPU_KVCACHE_SPACE")
+    )
+    """Memory for the key-value cache on a CPU, GiB; empty means 2, or what the longest context
+    needs."""
+    conservative: bool = False
+    """The defaults of the source systems on a GPU, slow and seen to work with this model: no
+    compilation and no CUDA graphs, TRITON_ATTN, 32768 tokens a step if they fit, 64 requests. What
+    is set by hand stays."""
+    attention_backend: str = ""
+    """vLLM's attention backend on a GPU; empty means that vLLM chooses."""
+    enforce_eager: bool | None = None
+    """No compilation and no CUDA graphs; empty means only on a CPU."""
+    stream_interval: int | None = Field(default=None, ge=1)
+    """Tokens of a stream that the engine sends together; empty means 4 on a GPU and 1 on a CPU."""
     enable_prefix_caching: bool = False
     """Keep the cache of prompts: of use only where the same recording comes again."""
     enable_chunked_prefill: bool = True
@@ -106,8 +132,21 @@ class LaunchSettings(BaseSettings):
     shutdown_timeout: int = Field(default=0, ge=0)
     """Seconds in which an engine that was told to stop finishes its requests; 0 means it drops
     them."""
-    wait_ready_secs: int = Field(default=120, ge=0)
-    """Seconds that the engine may take until it is healthy; 0 means without a limit."""
+    wait_ready_secs: int | None = Field(default=None, ge=0)
+    """Seconds that the engine may take until it is healthy; 0 means without a limit, empty 1800 on
+    a GPU, where it loads 17 GB and compiles, and 120 on a CPU."""
+
+    @field_validator("max_model_len")
+    @classmethod
+    def _some_tokens(cls, value: int | None) -> int | None:
+        if value == 0:
+            raise ValueError("Input should be a number of tokens, or -1 for as many as fit")
+        return value
+
+    @property
+    def eager_on_gpu(self) -> bool:
+        """Whether a GPU runs without CUDA graphs."""
+        return self.conservative if self.enforce_eager is None else self.enforce_eager
 
 
 class PluginSettings(BaseSettings):
@@ -128,10 +167,12 @@ class PluginSettings(BaseSettings):
     window_seconds: float = Field(default=30.0, ge=1, le=120)
     """Audio encoded at once, seconds: between two windows of a recording other requests decode. A
     second takes 18 MB of memory in float32, 9 MB in 16 bits."""
-    windows_per_step: int = Field(default=4, ge=1)
-    """Windows encoded in one step of the engine, each of another request."""
+    windows_per_step: int = Field(default=1, ge=1)
+    """Windows encoded in one step of the engine, each of another request: all others wait for
+    them."""
     encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the encoders, whatever that of the language model."""
+    """Precision of the encoders, whatever that of the language model. On a GPU float32 multiplies
+    in TF32; the start script chooses bfloat16 for a GPU below 32 GB."""
     acoustic_noise: bool = False
     """Sample the acoustic latents as in training. The noise depends on the recording alone."""
     warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)

@@ -9,12 +9,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from vibevoice_vllm.failure import can_be_mended, failure_reason
+
 _SHOWN_LINES = 20
-"""How much of the engine's log is shown again as the reason of its end."""
+"""How much of the engine's log is shown again with the reason of its end."""
+_KEPT_LINES = 1000
+"""In which the reason is looked for: of several processes the one that failed is not the last that
+writes."""
 _REPORT_SECONDS = 10
 _STOP_SECONDS = 20
 """How long the engine may take to stop by itself, when it has no requests to finish."""
@@ -26,12 +31,28 @@ class EngineError(Exception):
     """The engine did not start or did not stay; the message says why."""
 
 
+class EngineEnded(EngineError):
+    """The engine ended by itself."""
+
+    def __init__(self, code: int, lines: Sequence[str], ready: bool) -> None:
+        self.reason = failure_reason(lines)
+        """In one line."""
+        self.mendable = not ready and can_be_mended(code, lines)
+        """Whether another way to run it may start."""
+        when = "" if ready else " before it was ready"
+        shown = "\n".join(list(lines)[-_SHOWN_LINES:])
+        super().__init__(
+            f"the engine ended{when} with exit code {code}. Its last lines:\n{shown}\n"
+            f"The reason: {self.reason}"
+        )
+
+
 class _Engine:
     """The engine's process, in a session of its own, its output passed on and remembered."""
 
     def __init__(self, argv: list[str], environ: Mapping[str, str], stop_seconds: int) -> None:
         self._stop_seconds = stop_seconds
-        self.last_lines: deque[str] = deque(maxlen=_SHOWN_LINES)
+        self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stopping: signal.Signals | None = None
         try:
             self.process = subprocess.Popen(
@@ -107,8 +128,8 @@ def supervise(
     that it has then, and is killed when it does not end.
 
     Raises:
-        EngineError: the port is taken, the engine ended by itself, or it was not healthy after
-            `wait_seconds` (0: no limit).
+        EngineEnded: the engine ended by itself.
+        EngineError: the port is taken, or it was not healthy after `wait_seconds` (0: no limit).
     """
     _require_free(host, port)
     engine = _Engine(argv, environ, _STOP_SECONDS + finish_seconds)
@@ -133,26 +154,23 @@ def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
         state = _health(reached, port)
         if state == "healthy":
             ready = True
-            _report(f"the engine is ready at http://{host}:{port} after {elapsed:.0f} s")
+            report(f"the engine is ready at http://{host}:{port} after {elapsed:.0f} s")
         elif wait_seconds and elapsed > wait_seconds:
             raise EngineError(
                 f"the engine was not ready after {wait_seconds} s ({url}: {state}); a longer wait: "
-                f"--wait-ready-secs. Its last lines:\n" + "\n".join(engine.last_lines)
+                "--wait-ready-secs. Its last lines:\n"
+                + "\n".join([*engine.last_lines][-_SHOWN_LINES:])
             )
         elif elapsed - reported >= _REPORT_SECONDS:
             reported = elapsed
             limit = f" of {wait_seconds} s" if wait_seconds else " s"
-            _report(f"waiting for {url}: {state}, {elapsed:.0f}{limit}")
+            report(f"waiting for {url}: {state}, {elapsed:.0f}{limit}")
     if engine.stopping and code in (
         *(0, -engine.stopping, 128 + engine.stopping),
         -signal.SIGKILL,  # it did not stop by itself
     ):
         return 0
-    when = "" if ready else " before it was ready"
-    raise EngineError(
-        f"the engine ended{when} with exit code {code}. Its last lines:\n"
-        + "\n".join(engine.last_lines)
-    )
+    raise EngineEnded(code, tuple(engine.last_lines), ready)
 
 
 def _health(host: str, port: int) -> str:
@@ -191,5 +209,6 @@ def _signals_forwarded(engine: _Engine) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _report(text: str) -> None:
+def report(text: str) -> None:
+    """Tell whoever reads the script's log."""
     print(f"[start_asr_server] {text}", file=sys.stderr, flush=True)

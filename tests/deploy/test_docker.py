@@ -14,8 +14,12 @@ import yaml
 from scripts.stack import ROOT
 
 from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_vllm.memory_plan import GIB, Card
+from vibevoice_vllm.model_sizes import PUBLISHED, model_sizes
+from vibevoice_vllm.planner import Planner
 from vibevoice_vllm.settings import (
     LaunchSettings,
+    PluginSettings,
     describe_launch_settings,
     describe_plugin_settings,
 )
@@ -157,6 +161,77 @@ def test_env_files_reach_the_programs(env: str, monkeypatch: pytest.MonkeyPatch)
             if name == "proxy":
                 Settings()
     assert found == set(lines)
+
+
+SPEECH = {"0.5b": (1.9, 0.2), "1.5b": (5.1, 0.3)}
+"""Weights of a speech model and cache of a request, GiB (docs/docker.md)."""
+PLANNED = {
+    "gpu-24gb.env": {"3090": 24, "L4": 22.49},
+    "gpu-24gb-stt.env": {"3090": 24, "L4": 22.49},
+    "gpu-16gb.env": {"4080": 15.99},
+    "gpu-12gb.env": {"3060": 12},
+    "gpu-8gb.env": {"3070": 8},
+    "gpu-6gb.env": {"3050": 6},
+    "gpu-4gb.env": {"T400": 4},
+}
+"""Cards that each file is for, with their memory as nvidia-smi shows it, GiB."""
+
+
+def lines_of(env: str) -> dict[str, str]:
+    """Variables of an env file."""
+    lines = (DOCKER / "env" / env).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def speech_gib(lines: dict[str, str]) -> float:
+    """What the speech model of an env file takes: weights, twice the cache, which is copied while
+    it grows, a step and CUDA."""
+    weights, cache = SPEECH[lines["TTS_MODEL_TYPE"]]
+    return weights + 2 * int(lines["VIBEVOICE_TTS_BATCH_SIZE"]) * cache + 0.3 + 0.5
+
+
+def test_every_env_file_is_planned() -> None:
+    """A new one names its cards here."""
+    assert sorted(PLANNED) == ENV
+
+
+@pytest.mark.parametrize(
+    ("env", "card"), [(env, card) for env, cards in PLANNED.items() for card in cards]
+)
+def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine's plan has a margin of a quarter of a GiB, and the speech model has its part."""
+    lines, gib = lines_of(env), PLANNED[env][card]
+    name = re.search(r"^#   .*-f docker/(\S+) ", (DOCKER / "env" / env).read_text(), re.M)
+    assert name
+    services = config(name[1], env)
+    if "engine" not in services:
+        assert speech_gib(lines) <= Card.of(gib).total / GIB - 0.25
+        return
+    environ = services["engine"]["environment"]
+    for key, value in environ.items():
+        if value is not None:
+            monkeypatch.setenv(key, value)
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    settings = LaunchSettings(model_dir="/models")
+    plan = Planner(model_sizes(PUBLISHED), Card.of(gib), settings, PluginSettings()).plan()
+    print(f"{env} on {card}: {plan.margin / GIB:.2f} GiB of margin\n{plan}")
+    assert plan.margin >= 0.25 * GIB - plan.token
+    assert plan.minutes >= 50
+    shared = services["proxy"]["image"].startswith("vibevoice-speech")
+    assert shared == (settings.gpu_memory_reserved > 0)
+    if shared:
+        assert speech_gib(lines) <= settings.gpu_memory_reserved
+
+
+def test_the_engine_leaves_the_speech_models_their_part() -> None:
+    """Wherever both are on one card by default, whichever of them starts first."""
+    for compose in COMPOSE:
+        services = config(compose)
+        engines = [service for name, service in services.items() if name.startswith("engine")]
+        speaks = any(s["image"].startswith("vibevoice-speech") for s in services.values())
+        for engine in engines:
+            reserved = float(engine["environment"].get("VIBEVOICE_GPU_MEMORY_RESERVED") or 0)
+            assert (reserved > 0) == speaks, compose
 
 
 def test_open_webui_is_set_up_as_documented() -> None:

@@ -17,8 +17,9 @@ import pytest
 from scripts.stack import free_port
 
 from vibevoice_vllm.checkpoint import CheckpointError
-from vibevoice_vllm.command import Device, EngineCommand, engine_command
-from vibevoice_vllm.launch import find_device, find_model, main
+from vibevoice_vllm.command import Device, EngineCommand, engine_command, front_end_problem
+from vibevoice_vllm.gpu import find_card, find_device
+from vibevoice_vllm.launch import find_model, main
 from vibevoice_vllm.settings import LaunchSettings
 from vibevoice_vllm.supervise import EngineError, supervise
 
@@ -49,15 +50,19 @@ def option(made: EngineCommand, name: str) -> str | None:
 @pytest.mark.parametrize(
     ("name", "gpu", "cpu"),
     [
-        ("--model", "m", "m"),
+        ("serve", "m", "m"),
         ("--served-model-name", "vibevoice", "vibevoice"),
         ("--host", "127.0.0.1", "127.0.0.1"),
         ("--port", "8006", "8006"),
         ("--dtype", "bfloat16", "float32"),
         ("--max-model-len", "65536", "65536"),
         ("--max-num-seqs", "64", "64"),
-        ("--max-num-batched-tokens", "32768", "2048"),
-        ("--attention-backend", "TRITON_ATTN", None),
+        ("--max-num-batched-tokens", "8192", "2048"),
+        ("--stream-interval", "4", None),
+        ("--attention-backend", None, None),
+        ("--quantization", None, None),
+        ("--kv-cache-dtype", None, None),
+        ("--kv-cache-memory-bytes", None, None),
         ("--gpu-memory-utilization", None, None),
         ("--allowed-local-media-path", None, None),
         ("--allowed-media-domains", "none.invalid", "none.invalid"),
@@ -72,17 +77,39 @@ def option(made: EngineCommand, name: str) -> str | None:
     ],
 )
 def test_default_options(name: str, gpu: str | None, cpu: str | None) -> None:
-    """The defaults of the source systems on a GPU, and what suits a CPU."""
+    """What is fast on a GPU, where no plan says otherwise, and what suits a CPU."""
     assert option(command("gpu"), name) == gpu
     assert option(command("cpu"), name) == cpu
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_default_switches(device: Device) -> None:
-    """Eager, chunked, without prefix cache, and no code from the model folder."""
+    """Chunked, without prefix cache, no code from the model folder; CUDA graphs on a GPU."""
     argv = command(device).argv
-    assert {"--enforce-eager", "--enable-chunked-prefill", "--no-enable-prefix-caching"} <= {*argv}
+    assert {"--enable-chunked-prefill", "--no-enable-prefix-caching"} <= {*argv}
     assert "--trust-remote-code" not in argv
+    assert ("--enforce-eager" in argv) == (device == "cpu")
+
+
+def test_conservative_set_is_one_flag_away() -> None:
+    """That of the source systems; what is set by hand stays."""
+    made = command(conservative=True)
+    assert "--enforce-eager" in made.argv
+    assert option(made, "--attention-backend") == "TRITON_ATTN"
+    assert option(made, "--max-num-batched-tokens") == "32768"
+    assert option(made, "--max-num-seqs") == "64"
+    assert option(made, "--stream-interval") is None
+    own = command(
+        conservative=True,
+        enforce_eager=False,
+        attention_backend="FLASHINFER",
+        max_num_batched_tokens=100,
+        stream_interval=2,
+    )
+    assert "--enforce-eager" not in own.argv
+    assert option(own, "--attention-backend") == "FLASHINFER"
+    assert option(own, "--max-num-batched-tokens") == "100"
+    assert option(own, "--stream-interval") == "2"
 
 
 @pytest.mark.parametrize(
@@ -98,6 +125,9 @@ def test_default_switches(device: Device) -> None:
         ({"gpu_memory_utilization": 0.5}, "--gpu-memory-utilization", "0.5"),
         ({"max_num_batched_tokens": 100}, "--max-num-batched-tokens", "100"),
         ({"chat_template": "t.jinja"}, "--chat-template", "t.jinja"),
+        ({"max_model_len": -1}, "--max-model-len", "-1"),
+        ({"quantization": "fp8"}, "--quantization", "fp8"),
+        ({"kv_cache_dtype": "fp8"}, "--kv-cache-dtype", "fp8"),
     ],
 )
 def test_settings_become_options(values: dict, name: str, expected: str) -> None:
@@ -116,7 +146,7 @@ def test_settings_become_options(values: dict, name: str, expected: str) -> None
 def test_choice_of_environment(values: dict, python: list[str]) -> None:
     """vLLM's server is run as a module, so its console command is not needed."""
     argv = command(**values).argv
-    assert argv[: len(python) + 2] == [*python, "-m", "vllm.entrypoints.openai.api_server"]
+    assert argv[: len(python) + 3] == [*python, "-m", "vllm.entrypoints.cli.main", "serve"]
 
 
 def test_python_may_be_a_folder(tmp_path: Path) -> None:
@@ -180,6 +210,8 @@ def test_environment() -> None:
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "VLLM_NO_USAGE_STATS": "1",
         "PYTORCH_ALLOC_CONF": "expandable_segments:True",
+        "VLLM_FLOAT32_MATMUL_PRECISION": "high",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "VLLM_PLUGINS": "vibevoice_asr",
         "VIBEVOICE_PENALTIES": "on",
         "VLLM_MEDIA_CONNECTOR": "vibevoice",
@@ -216,7 +248,7 @@ def test_dry_run_prints_a_command_for_the_shell(capsys: pytest.CaptureFixture[st
     words = shlex.split(capsys.readouterr().out)
     assert words[0] == "env"
     assert "VLLM_PLUGINS=vibevoice_asr" in words
-    assert words[words.index("--model") + 1] == "a b"
+    assert words[words.index("serve") + 1] == "a b"
     assert words[-2:] == ["--seed", "1"]
 
 
@@ -251,6 +283,8 @@ def test_flag_over_environment_over_default(
         (["--port", "70000"], "port: Input should be less than or equal to 65535, got '70000'"),
         (["--plugin", "other"], "plugin: Input should be 'native' or 'microsoft'"),
         (["--wait-ready-secs", "-1"], "wait_ready_secs: Input should be greater than or equal"),
+        (["--max-model-len", "0"], "max_model_len: Value error, Input should be a number of toke"),
+        (["--max-model-len", "-2"], "max_model_len: Input should be greater than or equal to -1"),
     ],
 )
 def test_bad_settings_are_named(
@@ -281,6 +315,148 @@ def test_device_is_found(
     assert find_device("cpu") == "cpu"
 
 
+def fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, *rows: str) -> None:
+    """A program that answers as nvidia-smi does, on PATH."""
+    smi = folder / "nvidia-smi"
+    listing = "\n".join(rows)
+    smi.write_text(
+        f"#!/bin/sh\ncase $1 in -L) echo 'GPU 0: NVIDIA' ;; *) cat <<'END'\n{listing}\nEND\nesac\n"
+    )
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+
+L4 = "0, GPU-1a, NVIDIA L4, 23034, 100, 8.9"
+H100 = "1, GPU-2b, NVIDIA H100, 81559, 3000, 9.0"
+
+
+@pytest.mark.parametrize(
+    ("ids", "environ", "name"),
+    [
+        ("", {}, "NVIDIA L4"),
+        ("1", {}, "NVIDIA H100"),
+        ("", {"CUDA_VISIBLE_DEVICES": "GPU-2b"}, "NVIDIA H100"),
+        ("0", {"CUDA_VISIBLE_DEVICES": "1"}, "NVIDIA L4"),
+        ("0,1", {}, "NVIDIA L4"),
+        ("MIG-7", {}, None),
+    ],
+)
+def test_the_card_is_found(
+    ids: str,
+    environ: dict[str, str],
+    name: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The smallest of those that the engine would use, with what others have of it."""
+    fake_nvidia_smi(tmp_path, monkeypatch, L4, H100)
+    card = find_card(ids, environ)
+    assert (card and card.name) == name
+    if card:
+        total, used = {"NVIDIA L4": (22.04, 0.1), "NVIDIA H100": (78.06, 2.93)}[card.name]
+        assert card.total / 2**30 == pytest.approx(total, abs=0.01)
+        assert card.used / 2**30 == pytest.approx(used, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ("0, GPU-1, NVIDIA T4, 15360, 0, 7.5", (14.7, False)),
+        ("0, GPU-1, NVIDIA GB10, [N/A], [N/A], 12.1", (None, True)),
+        ("0, GPU-1, NVIDIA L4, 23034, 100", None),
+        ("0, GPU-1, NVIDIA L4, 23034, 100, [N/A]", None),
+    ],
+    ids=["before Ampere", "memory shared with the CPU", "another table", "unknown"],
+)
+def test_what_nvidia_smi_tells(
+    row: str,
+    expected: tuple[float | None, bool] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where it is no use there is no card, and so no plan."""
+    fake_nvidia_smi(tmp_path, monkeypatch, row)
+    card = find_card("", {})
+    if expected is None or card is None:
+        assert card is None and expected is None
+        return
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 * 0.98
+    assert card.total / 2**30 == pytest.approx(expected[0] or machine, abs=0.01)
+    assert card.has_bfloat16 == expected[1]
+
+
+def test_plan_of_a_card_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    """The plan goes to the log, the exact command to the output; flags after -- are known too."""
+    arguments = ["--model-dir", "microsoft/VibeVoice-ASR", "--device", "gpu", "--dry-run"]
+    assert main([*arguments, "--gpu-memory", "24", "--", "--quantization", "fp8"]) == 0
+    shown = capsys.readouterr()
+    assert "memory plan for a GPU of 24 GiB: 21.64 GiB of 23.52 for the engine" in shown.err
+    words = shlex.split(shown.out)
+    for flag, value in {
+        "--max-model-len": "65536",
+        "--max-num-seqs": "256",
+        "--max-num-batched-tokens": "8192",
+        "--quantization": "fp8",
+    }.items():
+        assert words[words.index(flag) + 1] == value
+    assert "VIBEVOICE_ENCODER_DTYPE=bfloat16" in words
+    assert main([*arguments, "--gpu-memory", "12"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "What would help: --quantization mxfp4" in shown.err
+
+
+def test_a_shared_card_gets_a_cache_of_a_fixed_size(capsys: pytest.CaptureFixture[str]) -> None:
+    """So that nothing depends on what the speech worker takes or frees meanwhile."""
+    arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run", "--gpu-memory", "80"]
+    assert main([*arguments, "--gpu-memory-reserved", "8"]) == 0
+    words = shlex.split(capsys.readouterr().out)
+    assert int(words[words.index("--kv-cache-memory-bytes") + 1]) > 40 * 2**30
+    assert float(words[words.index("--gpu-memory-utilization") + 1]) < 0.9
+    assert main(arguments) == 0
+    assert "--kv-cache-memory-bytes" not in capsys.readouterr().out
+
+
+def test_a_share_of_an_unknown_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It cannot be left to others."""
+    fake_nvidia_smi(tmp_path, monkeypatch)
+    arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run"]
+    assert main([*arguments, "--gpu-memory-reserved", "8"]) == 1
+    assert "give --gpu-memory" in capsys.readouterr().err
+    assert main(arguments) == 0
+    assert "no memory plan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "message"),
+    [
+        ([], {"VLLM_USE_RUST_FRONTEND": "1"}, "Rust front end has no middleware"),
+        ([], {"VLLM_USE_RUST_FRONTEND": "true"}, "Rust front end has no middleware"),
+        (["--grpc"], {}, "--grpc is given"),
+        (["--grpc_port=50051"], {}, "--grpc-port is given"),
+        (["--seed", "1"], {"VLLM_USE_RUST_FRONTEND": "0"}, ""),
+        ([], {"VLLM_USE_RUST_FRONTEND": "", "VLLM_USE_RUST_BENCH": "1"}, ""),
+    ],
+)
+def test_front_ends_without_middleware_are_refused(
+    arguments: list[str], environ: dict[str, str], message: str
+) -> None:
+    """Requests would reach the engine with the caller's temperature and penalties."""
+    found = front_end_problem(arguments, environ)
+    assert found.startswith(message) if not message else message in found
+
+
+def test_the_rust_front_end_is_not_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence, exit code 1, nothing started."""
+    monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
+    assert main(["--model-dir", str(MODEL), "--device", "cpu"]) == 1
+    assert "Unset it." in capsys.readouterr().err
+
+
 def test_model_folder_is_found(tmp_path: Path) -> None:
     """The folder itself, or VibeVoice-ASR in a folder of models."""
     (tmp_path / "VibeVoice-ASR").symlink_to(MODEL)
@@ -299,7 +475,7 @@ def test_dry_run_names_the_folder_served(
     ):
         assert main(["--model-dir", given, "--dry-run"]) == 0
         words = shlex.split(capsys.readouterr().out)
-        assert words[words.index("--model") + 1] == served
+        assert words[words.index("serve") + 1] == served
 
 
 def test_folder_that_cannot_be_served_is_named(tmp_path: Path) -> None:

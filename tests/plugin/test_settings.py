@@ -48,8 +48,8 @@ def test_every_setting_is_described() -> None:
         (
             "--enforce-eager",
             "VIBEVOICE_ENFORCE_EAGER",
-            "true",
-            "No compilation and no CUDA graphs.",
+            "",
+            "No compilation and no CUDA graphs; empty means only on a CPU.",
         ),
         ("--data-parallel-size", "VIBEVOICE_DATA_PARALLEL_SIZE", "1", "Copies of the model."),
     ],

@@ -1,0 +1,52 @@
+"""Why an engine died, read from its log."""
+
+import re
+from collections.abc import Sequence
+
+_PREFIX = r"^(?:\([\w.: =-]+\) )?(?:(?:ERROR|CRITICAL) [\d:. -]+ \[[\w.:/-]+\] )?"
+"""What vLLM writes before a line: the process, and the time and place of a log record."""
+_EXCEPTION = re.compile(_PREFIX + r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)): ?(.*)$")
+_USAGE = re.compile(r"^(?:[\w./-]+ )*[\w./-]+: error: (.*)$")
+_FOLLOWS = (
+    "Engine core initialization failed",
+    "WorkerProc initialization failed",
+    "Engine process failed to start",
+    "EngineDeadError",
+    "CancelledError",
+)
+"""What other processes say of a failure that is not theirs."""
+_BEYOND_MENDING = re.compile(
+    r"validation error|unrecognized argument|invalid choice|expected one argument|argument --|"
+    r"No such file|FileNotFoundError|ModuleNotFoundError|No module named|ImportError|"
+    r"SafetensorError|Cannot find any model weights|driver on your system is too old|"
+    r"no NVIDIA driver|No CUDA GPUs|no CUDA-capable device|Free memory on device|"
+    r"compute capability|Address already in use|PermissionError|Permission denied|"
+    r"[Uu]nknown quantization|Invalid logits|LogitsProcessor|logits processor"
+)
+"""A setting that is refused, something that is missing, a card that others use: no other set of
+defaults changes that."""
+
+
+def failure_reason(lines: Sequence[str]) -> str:
+    """The error that a log ends with, of the process that failed first; in one line."""
+    usage = [found[1] for line in lines if (found := _USAGE.match(line))]
+    if usage:
+        return usage[-1]
+    reason = ""
+    for at, line in enumerate(lines):
+        found = _EXCEPTION.match(line)
+        if not found or any(text in line for text in _FOLLOWS):
+            continue
+        reason = f"{found[1].rpartition('.')[2]}: {found[2]}".rstrip(": ")
+        if "validation error" in found[2] and at + 1 < len(lines):
+            reason += "; " + re.sub(_PREFIX, "", lines[at + 1]).strip()
+    return reason or next((line.strip() for line in reversed(lines) if line.strip()), "unknown")
+
+
+def can_be_mended(code: int, lines: Sequence[str]) -> bool:
+    """Whether a slower and simpler way to run may start where this one died.
+
+    Args:
+        code: the exit code; 2 is vLLM's for arguments that it does not know.
+    """
+    return code != 2 and not _BEYOND_MENDING.search(failure_reason(lines))
