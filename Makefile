@@ -25,8 +25,9 @@ lint: .venv/ready  ## style, spelling and types
 	.venv/bin/codespell
 	.venv/bin/pyright
 
-settings: .venv/ready  ## write docs/settings.md and .env.example from the code
+settings: .venv/ready  ## write docs/settings.md, .env.example and the plans of docs/gpu.md from the code
 	$(python) -m scripts.write_settings
+	$(python) -m scripts.write_plans
 
 bench: .venv/ready  ## ratios, measured side by side; more in bench/
 	$(python) -m bench.concurrency

@@ -28,7 +28,7 @@ def role(process: psutil.Process) -> str:
         ("vibevoice_proxy", "proxy"),
         ("EngineCore", "engine core"),
         ("Worker", "engine worker"),
-        ("api_server", "engine front end"),
+        ("vibevoice_vllm.engine", "engine front end"),
     ):
         if mark in line or mark in process.name():
             return name

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from scripts.shared_gpu import with_reserve
+
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = str(ROOT / "models" / "tiny-asr")
 ENGINE_SECONDS = 1800
@@ -85,6 +87,7 @@ def stack(
     engine_options = ["--model-dir", model, "--port", str(asr_port), "--wait-ready-secs", "0"]
     environment = {**os.environ, **(environ or {})}
     environment |= {"API_PORT": str(api_port), "ASR_PORT": str(asr_port)}
+    environment = with_reserve(environment)
     with contextlib.ExitStack() as cleanup:
         output = cleanup.enter_context(log.open("wb")) if log else None
         started: list[subprocess.Popen[bytes]] = []

@@ -14,6 +14,10 @@ from vibevoice_vllm.memory_plan import MemoryPlan
 from vibevoice_vllm.settings import LaunchSettings
 
 Device = Literal["gpu", "cpu"]
+NATIVE_SERVER = ("vibevoice_vllm.engine",)
+"""The module that is run; it takes the arguments of `vllm serve`."""
+MICROSOFT_SERVER = ("vllm.entrypoints.cli.main", "serve")
+"""The same where this package is not installed."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def engine_command(
     trust = not native if settings.trust_remote_code is None else settings.trust_remote_code
     argv = [
         *_python(settings),
-        *("-m", "vllm.entrypoints.cli.main", "serve", settings.model_dir),
+        *("-m", *(NATIVE_SERVER if native else MICROSOFT_SERVER), settings.model_dir),
         *("--served-model-name", settings.served_model_name),
         *("--host", settings.host, "--port", str(settings.port)),
         *("--dtype", settings.dtype or ("bfloat16" if gpu else "float32")),

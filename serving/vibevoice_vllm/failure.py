@@ -21,7 +21,7 @@ _BEYOND_MENDING = re.compile(
     r"SafetensorError|Cannot find any model weights|driver on your system is too old|"
     r"no NVIDIA driver|No CUDA GPUs|no CUDA-capable device|Free memory on device|"
     r"compute capability|Address already in use|PermissionError|Permission denied|"
-    r"[Uu]nknown quantization|Invalid logits|LogitsProcessor|logits processor"
+    r"quantization method|Invalid logits|LogitsProcessor|logits processor"
 )
 """A setting that is refused, something that is missing, a card that others use: no other set of
 defaults changes that."""

@@ -91,7 +91,7 @@ class LaunchSettings(BaseSettings):
     """Memory for the key-value cache on a CPU, GiB; empty means 2, or what the longest context
     needs."""
     conservative: bool = False
-    """The defaults of the source systems on a GPU, slow and seen to work with this model: no
+    """The defaults of the source systems on a GPU, slower and in use with this model: no
     compilation and no CUDA graphs, TRITON_ATTN, 32768 tokens a step if they fit, 64 requests. What
     is set by hand stays."""
     attention_backend: str = ""

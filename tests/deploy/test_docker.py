@@ -217,6 +217,10 @@ def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.Monk
     print(f"{env} on {card}: {plan.margin / GIB:.2f} GiB of margin\n{plan}")
     assert plan.margin >= 0.25 * GIB - plan.token
     assert plan.minutes >= 50
+    work = plan.work + plan.graphs + plan.overhead
+    sizes = [f"{size / GIB:.1f} GiB" for size in (plan.weights, work, plan.cache, plan.margin)]
+    row = f"| {' | '.join(sizes[:3])} | {plan.context} | {sizes[3]} |"
+    assert row in (ROOT / "docs" / "docker.md").read_text()
     shared = services["proxy"]["image"].startswith("vibevoice-speech")
     assert shared == (settings.gpu_memory_reserved > 0)
     if shared:

@@ -50,7 +50,7 @@ def option(made: EngineCommand, name: str) -> str | None:
 @pytest.mark.parametrize(
     ("name", "gpu", "cpu"),
     [
-        ("serve", "m", "m"),
+        ("vibevoice_vllm.engine", "m", "m"),
         ("--served-model-name", "vibevoice", "vibevoice"),
         ("--host", "127.0.0.1", "127.0.0.1"),
         ("--port", "8006", "8006"),
@@ -144,9 +144,13 @@ def test_settings_become_options(values: dict, name: str, expected: str) -> None
     ],
 )
 def test_choice_of_environment(values: dict, python: list[str]) -> None:
-    """vLLM's server is run as a module, so its console command is not needed."""
+    """The server is run as a module, so vLLM's console command is not needed; Microsoft's plugin
+    has an environment without our package."""
     argv = command(**values).argv
-    assert argv[: len(python) + 3] == [*python, "-m", "vllm.entrypoints.cli.main", "serve"]
+    assert argv[: len(python) + 3] == [*python, "-m", "vibevoice_vllm.engine", "m"]
+    theirs = command(plugin="microsoft", **values).argv
+    module = ["-m", "vllm.entrypoints.cli.main", "serve", "m"]
+    assert theirs[: len(python) + 4] == [*python, *module]
 
 
 def test_python_may_be_a_folder(tmp_path: Path) -> None:
@@ -248,7 +252,7 @@ def test_dry_run_prints_a_command_for_the_shell(capsys: pytest.CaptureFixture[st
     words = shlex.split(capsys.readouterr().out)
     assert words[0] == "env"
     assert "VLLM_PLUGINS=vibevoice_asr" in words
-    assert words[words.index("serve") + 1] == "a b"
+    assert words[words.index("vibevoice_vllm.engine") + 1] == "a b"
     assert words[-2:] == ["--seed", "1"]
 
 
@@ -283,7 +287,7 @@ def test_flag_over_environment_over_default(
         (["--port", "70000"], "port: Input should be less than or equal to 65535, got '70000'"),
         (["--plugin", "other"], "plugin: Input should be 'native' or 'microsoft'"),
         (["--wait-ready-secs", "-1"], "wait_ready_secs: Input should be greater than or equal"),
-        (["--max-model-len", "0"], "max_model_len: Value error, Input should be a number of toke"),
+        (["--max-model-len", "0"], "max_model_len: Value error, Input should be a number of"),
         (["--max-model-len", "-2"], "max_model_len: Input should be greater than or equal to -1"),
     ],
 )
@@ -475,7 +479,7 @@ def test_dry_run_names_the_folder_served(
     ):
         assert main(["--model-dir", given, "--dry-run"]) == 0
         words = shlex.split(capsys.readouterr().out)
-        assert words[words.index("serve") + 1] == served
+        assert words[words.index("vibevoice_vllm.engine") + 1] == served
 
 
 def test_folder_that_cannot_be_served_is_named(tmp_path: Path) -> None:

@@ -43,12 +43,11 @@ def published() -> VibeVoiceAsrConfig:
     """transformers' config of the published model."""
     encoder = {"model_type": "vibevoice_acoustic_tokenizer_encoder"}
     text = {"model_type": "qwen2", "tie_word_embeddings": False}
-    return VibeVoiceAsrConfig(
-        **{
-            name: {**(text if name == "text_config" else encoder), **values}
-            for name, values in PUBLISHED.items()
-        }
-    )
+    values: Any = {
+        name: {**(text if name == "text_config" else encoder), **values}
+        for name, values in PUBLISHED.items()
+    }
+    return VibeVoiceAsrConfig(**values)
 
 
 def test_sizes_are_those_of_the_model(published: VibeVoiceAsrConfig) -> None:
@@ -120,10 +119,11 @@ def test_peak_of_an_encoder(kind: str, dtype: torch.dtype, published: VibeVoiceA
 
 def test_context_of_a_window(published: VibeVoiceAsrConfig) -> None:
     """58 tokens, for both encoders."""
-    for config in (
+    encoders: Any = (
         published.acoustic_tokenizer_encoder_config,
         published.semantic_tokenizer_encoder_config,
-    ):
+    )
+    for config in encoders:
         assert CONTEXT_SAMPLES - 3200 < context_samples(config) <= CONTEXT_SAMPLES
 
 
@@ -150,8 +150,11 @@ def test_plan_adds_up(card: Any) -> None:
 
 
 def test_page_shows_the_plan() -> None:
-    """The table of docs/gpu.md is the one that the code makes: `make settings` writes it."""
-    assert table() in (ROOT / "docs" / "gpu.md").read_text()
+    """The table of docs/gpu.md is the one that the code makes (`make settings` writes it), and so
+    is the plan that it shows."""
+    page = (ROOT / "docs" / "gpu.md").read_text()
+    assert table() in page
+    assert f"[start_asr_server] {plan(24)}\n" in page
 
 
 def test_encoders_follow_the_card() -> None:
@@ -167,8 +170,8 @@ def test_encoders_follow_the_card() -> None:
 
 def test_what_is_set_stays() -> None:
     """Only what was left open is chosen, and vLLM may choose the context."""
-    values = {"max_model_len": 40000, "max_num_batched_tokens": 3000, "max_num_seqs": 7}
-    given = LaunchSettings(model_dir="m", **values)  # type: ignore[arg-type]
+    values: Any = {"max_model_len": 40000, "max_num_batched_tokens": 3000, "max_num_seqs": 7}
+    given = LaunchSettings(model_dir="m", **values)
     made = plan(80, **values)
     assert made.settings(given) == given
     assert plan(24, max_model_len=-1).settings(given).max_model_len == -1
