@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scripts.stack import free_port
@@ -151,6 +152,32 @@ def test_choice_of_environment(values: dict, python: list[str]) -> None:
     theirs = command(plugin="microsoft", **values).argv
     module = ["-m", "vllm.entrypoints.cli.main", "serve", "m"]
     assert theirs[: len(python) + 4] == [*python, *module]
+
+
+def test_vllm_knows_every_argument() -> None:
+    """Its own parser reads the command as it is meant."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    values = {
+        "max_model_len": -1,
+        "quantization": "mxfp4",
+        "kv_cache_dtype": "fp8",
+        "conservative": True,
+        "stream_interval": 3,
+        "gpu_memory_utilization": 0.5,
+        "shutdown_timeout": 3,
+    }
+    settings = LaunchSettings(model_dir="m", **values)  # type: ignore[arg-type]
+    extra = ["--api-server-count", "2", "--kv-cache-memory-bytes", "5"]
+    argv = engine_command(settings, "gpu", {}, extra).argv
+    read: Any = make_arg_parser(FlexibleArgumentParser()).parse_args(argv[3:])
+    assert read.model_tag == "m"
+    assert (read.api_server_count, read.kv_cache_memory_bytes) == (2, 5)
+    assert read.middleware == ["vibevoice_vllm.middleware.PinnedDecoding"]
+    assert (read.enforce_eager, read.attention_backend) == (True, "TRITON_ATTN")
+    del values["conservative"]
+    assert {name: getattr(read, name) for name in values} == values
 
 
 def test_python_may_be_a_folder(tmp_path: Path) -> None:
