@@ -19,11 +19,11 @@ def memory_of_machine() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def cpu_settings(sizes: ModelSizes, settings: LaunchSettings, memory: int) -> LaunchSettings:
+def cpu_settings(sizes: ModelSizes, settings: LaunchSettings, memory: int | None) -> LaunchSettings:
     """The settings with dtype, context and cache filled in.
 
     Args:
-        memory: bytes of the machine.
+        memory: bytes of the machine; None asks nothing of it.
 
     Raises:
         DoesNotFit: it has less than the model needs.
@@ -36,7 +36,8 @@ def cpu_settings(sizes: ModelSizes, settings: LaunchSettings, memory: int) -> La
     needed = -(-(max(0, context) + 128) * token // GIB)
     cache = settings.cpu_kvcache_gib or max(_CACHE_GIB, needed)
     weights = (sizes.linears + sizes.rest) * width + sizes.encoders * 4
-    if (total := weights + cache * GIB) > memory:
+    total = weights + cache * GIB
+    if memory is not None and total > memory:
         raise DoesNotFit(
             f"this machine has {memory / GIB:.1f} GiB of memory, and the engine needs more than "
             f"{total / GIB:.1f}: {weights / GIB:.1f} for weights in {dtype}, {cache} for the cache "

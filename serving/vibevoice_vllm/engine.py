@@ -7,6 +7,7 @@ API process only. Everything else is vLLM's.
 
 import os
 import sys
+from typing import Any
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     command = ServeSubcommand()
     parser = FlexibleArgumentParser(prog="vibevoice_vllm.engine")
     command.subparser_init(parser.add_subparsers(dest="subparser"))
-    arguments = parser.parse_args([command.name, *sys.argv[1:]])
+    arguments: Any = parser.parse_args([command.name, *sys.argv[1:]])
     configure_logging_from_args(arguments)
     command.validate(arguments)
     command.cmd(arguments)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 _PREFIX = r"^(?:\([\w.: =-]+\) )?(?:(?:ERROR|CRITICAL) [\d:. -]+ \[[\w.:/-]+\] )?"
 """What vLLM writes before a line: the process, and the time and place of a log record."""
@@ -38,8 +39,9 @@ def failure_reason(lines: Sequence[str]) -> str:
         if not found or any(text in line for text in _FOLLOWS):
             continue
         reason = f"{found[1].rpartition('.')[2]}: {found[2]}".rstrip(": ")
-        if "validation error" in found[2] and at + 1 < len(lines):
-            reason += "; " + re.sub(_PREFIX, "", lines[at + 1]).strip()
+        if "validation error" in found[2]:
+            first = takewhile(lambda text: "For further" not in text, lines[at + 1 : at + 4])
+            reason += "; " + " ".join(re.sub(_PREFIX, "", text).strip() for text in first)
     return reason or next((line.strip() for line in reversed(lines) if line.strip()), "unknown")
 
 

@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -57,6 +57,17 @@ def served_folder(model_dir: str) -> Path:
 
 
 @dataclass(frozen=True)
+class Machine:
+    """Where the engine is to run."""
+
+    device: Device
+    card: Card | None
+    """None on a CPU, and where nobody knows."""
+    memory: int | None
+    """Bytes of the machine; None for one that is not this."""
+
+
+@dataclass(frozen=True)
 class Start:
     """What is started, and the plan behind it."""
 
@@ -69,31 +80,30 @@ class Start:
 def prepare_start(
     settings: LaunchSettings,
     plugin: PluginSettings,
-    device: Device,
+    machine: Machine,
     environ: Mapping[str, str],
     extra: list[str],
 ) -> Start:
-    """Fill in what the settings leave open, by model and device.
+    """Fill in what the settings leave open, by model and machine.
 
     Raises:
         CheckpointError: config.json is not that of a VibeVoice-ASR.
-        DoesNotFit: the device has too little memory.
-        GpuError: nvidia-smi hangs.
+        DoesNotFit: there is too little memory.
     """
     plan = None
     if settings.plugin == "native":
         sizes = _sizes(Path(settings.model_dir))
-        if device == "cpu":
-            settings = cpu_settings(sizes, settings, memory_of_machine())
-        elif card := _card(settings, environ):
-            plan = Planner(sizes, card, settings, plugin).plan()
+        if machine.device == "cpu":
+            settings = cpu_settings(sizes, settings, machine.memory)
+        elif machine.card:
+            plan = Planner(sizes, machine.card, settings, plugin).plan()
             settings = plan.settings(settings)
         elif settings.gpu_memory_reserved:
             raise DoesNotFit(
                 "a part of the GPU is to be left to others, and nvidia-smi does not tell how large "
                 "it is: give --gpu-memory."
             )
-    command = engine_command(settings, device, environ, extra, plan)
+    command = engine_command(settings, machine.device, environ, extra, plan)
     return Start(settings, command, plan)
 
 
@@ -108,10 +118,16 @@ def _sizes(folder: Path) -> ModelSizes:
         raise CheckpointError(f"{folder}/config.json lacks or misstates {error}") from error
 
 
-def _card(settings: LaunchSettings, environ: Mapping[str, str]) -> Card | None:
-    if settings.gpu_memory:
-        return Card.of(settings.gpu_memory)
-    return find_card(settings.gpu, environ)
+def _find_machine(settings: LaunchSettings, dry_run: bool) -> Machine:
+    """
+    Raises:
+        GpuError: nvidia-smi hangs.
+    """
+    device, card = find_device(settings.device), None
+    if device == "gpu":
+        given = settings.gpu_memory
+        card = Card.of(given) if given else find_card(settings.gpu, os.environ)
+    return Machine(device, card, None if dry_run else memory_of_machine())
 
 
 def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
@@ -149,7 +165,7 @@ def _run(
     start: Start,
     settings: LaunchSettings,
     plugin: PluginSettings,
-    device: Device,
+    machine: Machine,
     extra: list[str],
 ) -> int:
     """Run the engine. On a GPU, a start that dies is repeated once with the conservative set.
@@ -158,13 +174,15 @@ def _run(
         EngineError: it did not start or did not stay.
     """
     try:
-        return _supervise(start, device)
+        return _supervise(start, machine.device)
     except EngineEnded as error:
-        if device == "cpu" or settings.conservative or not error.mendable:
+        if machine.device == "cpu" or settings.conservative or not error.mendable:
             raise
         slow = settings.model_copy(update={"conservative": True})
+        # What the dead engine had is not free at once.
+        freed = replace(machine, card=machine.card and replace(machine.card, used=0))
         try:
-            again = prepare_start(slow, plugin, device, os.environ, extra)
+            again = prepare_start(slow, plugin, freed, os.environ, extra)
         except DoesNotFit:
             raise error from None
         if again.command == start.command:
@@ -176,7 +194,7 @@ def _run(
         )
         if again.plan:
             report(str(again.plan))
-        return _supervise(again, device)
+        return _supervise(again, machine.device)
 
 
 def _supervise(start: Start, device: Device) -> int:
@@ -207,16 +225,16 @@ def main(arguments: list[str] | None = None) -> int:
         if settings.model_dir or not dry_run:
             find = served_folder if dry_run else find_model
             settings = settings.model_copy(update={"model_dir": str(find(settings.model_dir))})
-        device = find_device(settings.device)
-        start = prepare_start(settings, plugin, device, os.environ, extra)
+        machine = _find_machine(settings, dry_run)
+        start = prepare_start(settings, plugin, machine, os.environ, extra)
         if start.plan:
             report(str(start.plan))
-        elif device == "gpu":
+        elif machine.device == "gpu" and settings.plugin == "native":
             report("no memory plan: this GPU's memory is not known; give it as --gpu-memory")
         if dry_run:
             print(start.command)
             return 0
-        return _run(start, settings, plugin, device, extra)
+        return _run(start, settings, plugin, machine, extra)
     except (CheckpointError, DoesNotFit, EngineError, GpuError) as error:
         print(error, file=sys.stderr)
         return 1
