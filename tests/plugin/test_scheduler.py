@@ -26,10 +26,19 @@ from vibevoice_vllm.scheduler import create_scheduler
 WINDOW, PER_STEP, BLOCK = 225, 4, 16
 
 
+@pytest.fixture
+def per_step() -> int | None:
+    """Windows that a step may encode; None leaves the default."""
+    return PER_STEP
+
+
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
-def scheduler(request: pytest.FixtureRequest) -> Iterator[Scheduler]:
+def scheduler(
+    request: pytest.FixtureRequest, per_step: int | None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scheduler]:
     """The plugin's scheduler as the engine makes it, with room for four hours of audio."""
     register()
+    monkeypatch.setenv("VIBEVOICE_WINDOWS_PER_STEP", str(per_step or ""))
     config = EngineArgs(
         model=str(TINY),
         dtype="float32",
@@ -167,6 +176,22 @@ def test_a_step_encodes_a_bounded_amount(scheduler: Scheduler, add: Callable[...
         assert sum(map(len, output.scheduled_encoder_inputs.values())) <= PER_STEP
         steps += 1
         assert steps < 40
+
+
+@pytest.mark.parametrize("per_step", [None])
+def test_a_step_encodes_one_window_by_default(
+    scheduler: Scheduler, add: Callable[..., Request]
+) -> None:
+    """All others wait for it; hours take turns, and a short recording has its own soon."""
+    hours = [add(f"hour{i}", 100) for i in range(3)]
+    for _ in range(9):
+        assert sum(map(len, step(scheduler).scheduled_encoder_inputs.values())) == 1
+    read = [hour.num_computed_tokens for hour in hours]
+    assert max(read) - min(read) <= WINDOW + 1
+    short = add("short", 1)
+    for _ in range(4):
+        step(scheduler)
+    assert short.num_output_tokens >= 1
 
 
 def test_short_recordings_share_a_step(scheduler: Scheduler, add: Callable[..., Request]) -> None:
