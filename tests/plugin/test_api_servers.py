@@ -18,8 +18,10 @@ REQUESTS = 12
 SECONDS = 8.03
 
 
-def test_every_api_process_pins(tmp_path: Path) -> None:
-    """`--api-server-count` reaches vLLM; a caller's temperature has no effect in any process."""
+@pytest.mark.parametrize("flag", ["--api-server-count", "--data-parallel-size"])
+def test_every_api_process_pins(flag: str, tmp_path: Path) -> None:
+    """Either flag gives two API processes, the latter two engines too; a caller's temperature has
+    no effect in any."""
     log = tmp_path / "log"
     recording = (ROOT / "samples" / "one-speaker.wav").read_bytes()
     url_of_audio = "data:audio/wav;base64," + base64.b64encode(recording).decode()
@@ -35,7 +37,7 @@ def test_every_api_process_pins(tmp_path: Path) -> None:
         "temperature": 1.7,
     }
 
-    with start_engine(TINY, log, "--api-server-count", "2") as url:
+    with start_engine(TINY, log, flag, "2") as url:
 
         def ask(seed: int) -> str:
             # A connection each: the kernel deals them out to the processes.
