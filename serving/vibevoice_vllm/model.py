@@ -55,6 +55,9 @@ class VibeVoiceForASR(
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
+        if torch.get_float32_matmul_precision() == "highest":
+            # Torch's default is TF32 here, whatever that of matrix products.
+            torch.backends.cudnn.allow_tf32 = False
         config: Any = vllm_config.model_config.hf_config
         settings = PluginSettings()
         self.config = config
@@ -66,9 +69,6 @@ class VibeVoiceForASR(
         self._window = settings.window_tokens(self._hop)
         self._context = context_tokens(self._hop, *encoders)
         self._encoder_dtype: torch.dtype = getattr(torch, settings.encoder_dtype)
-        if torch.get_float32_matmul_precision() == "highest":
-            # Torch's default is TF32 here, whatever that of matrix products.
-            torch.backends.cudnn.allow_tf32 = False
         self._noise_std = encoders[0].vae_std if settings.acoustic_noise else 0.0
         with self._mark_tower_model(vllm_config, "audio"):
             with set_default_torch_dtype(self._encoder_dtype):
