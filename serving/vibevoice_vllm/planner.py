@@ -15,8 +15,9 @@ from vibevoice_vllm.settings import LaunchSettings, PluginSettings
 
 MIB = 1 << 20
 ENCODER_WIDTHS = 12.04
-"""Peak of an encoder at work, in tensors of its first stage [filters, samples]: measured on the
-meta device, by tests/plugin/test_planner.py again."""
+"""Peak of transformers' encoder at work, in tensors of its first stage [filters, samples]: measured
+on the meta device, by tests/plugin/test_planner.py again. `encoder.encode` takes half of it; the
+other half is left to cuDNN's workspaces, which only a GPU can show."""
 CONTEXT_SAMPLES = 58 * 3200
 """Audio before a window that is encoded with it, in the published model."""
 _UTILIZATION = 0.92
