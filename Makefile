@@ -1,7 +1,7 @@
 # Every target sets up .venv the first time; nothing else is needed by hand.
 python := .venv/bin/python
 
-.PHONY: help demo serve test test-open-webui lint settings bench setup clean
+.PHONY: help demo serve test test-open-webui lint settings bench bench-gpu setup clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -33,6 +33,9 @@ bench: .venv/ready  ## ratios, measured side by side; more in bench/
 	$(python) -m bench.concurrency
 	$(python) -m bench.proxy_overhead
 	$(python) -m bench.speech --layers 6 --frames 2 --streams 1 2
+
+bench-gpu: .venv/ready  ## everything that only a GPU can show, into docs/gpu.md (ARGS="--minutes 15" stops in time)
+	$(python) -m bench.gpu $(ARGS)
 
 setup: .venv/ready  ## .venv with everything that the other targets need
 

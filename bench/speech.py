@@ -168,6 +168,12 @@ def table(model: Realtime | Longform, options: argparse.Namespace) -> None:
             if timing.frame <= FRAME:
                 in_time.append(streams)
             print(f"  {steps:3} steps {streams:3} streams   {timing}", flush=True)
+            if options.json:
+                row = {"model": model.card.name, "dtype": options.dtype, "layers": options.layers}
+                row |= {"steps": steps, "streams": streams, "first": timing.first}
+                row |= {"frame_ms": 1000 * timing.frame, "factor": timing.frame / FRAME}
+                with options.json.open("a") as file:
+                    print(json.dumps(row), file=file)
         print(f"  {steps:3} steps: {max(in_time)} streams in real time, of those tried", flush=True)
         if options.reference_python and isinstance(model, Realtime):
             print(f"  {steps:3} steps   Microsoft's   {reference(options, steps)}", flush=True)
@@ -188,6 +194,7 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", choices=["all", *WITHOUT], default=[])
     parser.add_argument("--reference-python", help="of an environment with transformers 4.51.3")
     parser.add_argument("--reference-source", type=Path, help="folder of microsoft/VibeVoice")
+    parser.add_argument("--json", type=Path, help="file that takes a line of JSON for each figure")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -1,0 +1,114 @@
+"""Load on a running stack: many clips by many clients at once, and one long recording alone."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx2
+
+from bench.clips import clip
+from bench.engine_requests import Answer, EngineRefused, OutOfTime, ask, events, transcription
+from bench.gpu_results import Clips, Hour
+
+Ask = Callable[[bytes, float, float], Answer]
+"""Recording, its seconds, time to give up at → how it was answered."""
+
+
+def to_engine(engine: str, tokens: int) -> Ask:
+    """Asks an engine for answers of exactly so many tokens, which are equally long for any
+    weights."""
+    return lambda audio, seconds, until: ask(engine, transcription(audio, seconds, tokens), until)
+
+
+def to_proxy(proxy: str) -> Ask:
+    """Asks a proxy for transcripts, whose length is the model's."""
+
+    def transcribe(audio: bytes, _: float, until: float) -> Answer:
+        started = time.monotonic()
+        try:
+            response = httpx2.post(
+                f"{proxy}/v1/audio/transcriptions",
+                files={"file": audio},
+                data={"response_format": "diarized_json"},
+                timeout=max(until - started, 0.01),
+            )
+        except httpx2.TimeoutException as error:
+            raise OutOfTime from error
+        if response.status_code != 200:
+            raise EngineRefused(f"{response.status_code} {response.text[:500]}")
+        seconds = time.monotonic() - started
+        usage = response.json().get("usage") or {}
+        tokens, prompt = usage.get("output_tokens", 0), usage.get("input_tokens", 0)
+        return Answer(seconds, seconds, tokens, prompt)
+
+    return transcribe
+
+
+def sweep(
+    ask_for: Ask, setting: str, clients: int, clips: int, seconds: float, until: float, seed: int
+) -> Clips:
+    """Have `clips` recordings of so many seconds transcribed by so many clients.
+
+    Args:
+        seed: no two sweeps of an engine have the same, since it keeps what it has encoded.
+
+    Raises:
+        OutOfTime: before all were answered.
+        EngineRefused: all were refused.
+    """
+    recordings = [clip(seed * 100_000 + number, seconds) for number in range(clips)]
+    refused: list[EngineRefused] = []
+
+    def transcribe(audio: bytes) -> Answer | None:
+        try:
+            return ask_for(audio, seconds, until)
+        except EngineRefused as error:
+            refused.append(error)
+            return None
+
+    with ThreadPoolExecutor(clients) as threads:
+        started = time.monotonic()
+        answers = [answer for answer in threads.map(transcribe, recordings) if answer]
+        wall = time.monotonic() - started
+    if not answers:
+        raise refused[0]
+    return Clips(
+        setting,
+        clients,
+        clips,
+        seconds,
+        wall,
+        sum(answer.tokens for answer in answers),
+        sorted(round(answer.first, 4) for answer in answers),
+        1000 * statistics.median(answer.token_seconds for answer in answers),
+        len(refused),
+    )
+
+
+def warm_up(engine: str, clients: int, seconds: float, until: float) -> None:
+    """Let the engine compile what it compiles at its first requests."""
+    sweep(to_engine(engine, 8), "", clients, clients, seconds, until, 99)
+
+
+def hour(engine: str, setting: str, seconds: float, tokens: int, until: float) -> Hour:
+    """One recording of so many seconds alone, its answer as far as there is time.
+
+    Raises:
+        OutOfTime: not even the first token came.
+    """
+    body = transcription(clip(77, seconds), seconds, tokens)
+    first = last = 0.0
+    event = b"{}"
+    started = time.monotonic()
+    try:
+        for received in events(engine, body, until):
+            event, last = received, time.monotonic() - started
+            first = first or last
+    except OutOfTime:
+        if not first:
+            raise
+    message = json.loads(event)
+    whole = message["choices"] == []
+    return Hour(setting, seconds, first, last, message["usage"]["completion_tokens"], whole)

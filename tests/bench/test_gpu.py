@@ -1,0 +1,175 @@
+"""`make bench-gpu`: what it measures, that it stops in time, and what it writes."""
+
+import math
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from bench.engine_requests import OutOfTime
+from bench.gpu import main
+from bench.gpu_load import hour, sweep, to_engine
+from bench.gpu_results import (
+    FILE,
+    NOTHING,
+    PAGE,
+    Clips,
+    Hour,
+    Results,
+    Speech,
+    Start,
+    markdown,
+    page,
+)
+from bench.gpu_run import SHORT, Bench
+from bench.gpu_settings import SETTINGS, Setting, Unavailable, microsoft
+from scripts.stack import ROOT
+from tests.support.processes import fake_engine_process, nobody
+
+TOKENS = 5
+
+
+def results() -> Results:
+    """Of a run that was cut short."""
+    return Results(
+        "2026-11-30",
+        {"GPU": "NVIDIA H200, 143771 MiB, 580.1", "vllm": "0.32.0"},
+        "random, of the published size: only speed counts",
+        starts=[Start("default", 61.4, 120.25)],
+        clips=[Clips("default, 200 tokens", 8, 16, 30.0, 4.0, 3000, [0.5, 0.25, 1.0], 7.25, 1)],
+        hours=[Hour("default", 3600.0, 12.5, 112.5, 10_001, False)],
+        speech=[Speech("vibevoice-0.5b", "bfloat16", 0, 5, 16, 0.06, 24.04, 0.1803)],
+        skipped=[("Microsoft's plugin", "the time was up")],
+    )
+
+
+def test_results_become_tables() -> None:
+    """Each figure in its column; what is missing with its reason."""
+    text = markdown(results())
+    assert "| default | 61 s | 120.2 GiB |" in text
+    assert (
+        "| default, 200 tokens | 8 | 16 of 30 s, 1 failed | 112.5 | 750 | 0.50 and 1.00 s | 7.2 |"
+        in text
+    )
+    assert "| default | 60 min | 12.5 s | 10001 | 10.0 | broken off after 112 s |" in text
+    assert "| vibevoice-0.5b, bfloat16 | 5 | 16 | 60 ms | 24.0 ms | 0.18 |" in text
+    assert text.endswith("- Microsoft's plugin: the time was up")
+    heads = [line.count("|") for line in text.splitlines() if line.startswith("|")]
+    assert set(heads) == {4, 8, 7}
+
+
+def test_results_are_kept_in_a_file(tmp_path: Path) -> None:
+    """What is written is read again."""
+    results().save(tmp_path / "gpu.json")
+    assert Results.load(tmp_path / "gpu.json") == results()
+
+
+def test_the_page_shows_the_results_of_the_file() -> None:
+    """The section "Measured" of docs/gpu.md is that of bench/gpu.json, or says that there is no
+    such file; `python -m bench.gpu --table` writes it."""
+    text = PAGE.read_text()
+    assert text == page(text, Results.load(FILE) if FILE.exists() else None)
+
+
+def test_the_rest_of_the_page_stays() -> None:
+    """Before and after the section; one that is missing comes at the end."""
+    before, after = "# On a GPU\n\nText.\n\n", "## Else\n\nMore.\n"
+    assert page(before, None) == f"{before}## Measured\n\n{NOTHING}\n"
+    found = page(f"{before}## Measured\n\nold\n\n{after}", results())
+    assert found.startswith(before + "## Measured\n\n2026-11-30, GPU NVIDIA H200")
+    assert found.endswith("the time was up\n\n" + after)
+    assert "old" not in found
+    assert page(found, results()) == found
+
+
+@pytest.mark.engine
+def test_many_clients_and_one_long_recording(engine_url: str) -> None:
+    """Every answer has the number of tokens that it was forced to, whatever the model says."""
+    until = time.monotonic() + 120
+    found = sweep(to_engine(engine_url, TOKENS), "tiny", 3, 4, 2.0, until, 1)
+    assert (found.clients, found.clips, found.failures) == (3, 4, 0)
+    assert found.tokens == 4 * TOKENS
+    assert 0 < found.first[0] <= found.first[-1] <= found.seconds
+    assert found.speed == pytest.approx(8 / found.seconds)
+    alone = hour(engine_url, "tiny", 40.0, TOKENS, until)
+    assert (alone.tokens, alone.whole) == (TOKENS, True)
+    assert 0 < alone.first < alone.seconds
+
+
+@pytest.mark.engine
+def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
+    """What came until then counts."""
+    alone = hour(engine_url, "tiny", 2.0, 30_000, time.monotonic() + 2)
+    assert not alone.whole
+    assert 0 < alone.tokens < 30_000
+    assert alone.seconds < 4
+
+
+def test_a_run_stops_in_time(tmp_path: Path) -> None:
+    """An engine that is too slow is left, and the file says what is missing."""
+    bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 1.0)
+    started = time.monotonic()
+    with fake_engine_process(tmp_path / "log", 30.0, killed=True) as engine:
+
+        def slow() -> None:
+            sweep(to_engine(engine, TOKENS), "slow", 2, 4, 2.0, time.monotonic() + 1, 2)
+
+        bench.step("sweep", slow)
+
+        def endless() -> None:
+            with bench.in_time():
+                subprocess.run(["sleep", "60"], check=True)
+
+        bench.step("a process", endless)
+    assert time.monotonic() - started < 20
+    found = Results.load(tmp_path / "gpu.json")
+    assert found.skipped[-2:] == [("sweep", "the time was up"), ("a process", "the time was up")]
+
+
+def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
+    """In the middle of it."""
+    bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 0.5)
+    started = time.monotonic()
+    with pytest.raises(OutOfTime), bench.in_time():
+        subprocess.run(["sleep", "60"], check=True)
+    assert 0.4 < time.monotonic() - started < 5
+    unlimited = Bench(results(), tmp_path / "gpu.json", SHORT, {}, math.inf)
+    with unlimited.in_time():
+        pass
+
+
+def test_what_cannot_be_measured_is_written_with_the_reason(tmp_path: Path) -> None:
+    """An engine that is not there, a setting that it has not, a plugin that is not installed."""
+    bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, math.inf)
+    until = time.monotonic() + 20
+    bench.step("nobody", lambda: hour(nobody(), "x", 1.0, 1, until) and None)
+    bench.step("setting", Setting("x", {"VIBEVOICE_NO_SUCH": "1"}).require)
+    bench.step("plugin", lambda: microsoft("").require())
+    reasons = dict(Results.load(tmp_path / "gpu.json").skipped)
+    assert "refused" in reasons["nobody"]
+    assert reasons["setting"] == "the engine has no setting VIBEVOICE_NO_SUCH"
+    assert "--microsoft-python" in reasons["plugin"]
+
+
+def test_the_settings_compared_are_those_of_the_engine() -> None:
+    """The encoders' precision and CUDA graphs are settings; others may come."""
+    for setting in SETTINGS[:3]:
+        setting.require()
+    with pytest.raises(Unavailable):
+        Setting("x", {"VIBEVOICE_NO_SUCH": "1"}).require()
+
+
+def test_without_a_gpu_the_command_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And names the rehearsal."""
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SystemExit) as ended:
+        main(["--minutes", "15"])
+    assert ended.value.code == 2
+    assert "finds no GPU; --cpu --layers 2 --short" in capsys.readouterr().err
+
+
+def test_the_bench_is_a_target() -> None:
+    """`make bench-gpu` runs it."""
+    assert "-m bench.gpu $(ARGS)" in (ROOT / "Makefile").read_text()
