@@ -75,7 +75,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a rehearsal with small sizes")
     parser.add_argument("--cpu", action="store_true", help="a rehearsal without a GPU")
     names = [setting.name for setting in SETTINGS]
-    parser.add_argument("--settings", nargs="*", choices=names, default=names)
+    parser.add_argument("--settings", nargs="*", choices=names, help="of the engine; default: all")
     speech = ["realtime", "longform"]
     parser.add_argument("--speech", nargs="*", choices=speech, default=speech)
     parser.add_argument("--microsoft-python", default="", help="environment with its plugin")
@@ -83,6 +83,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, help=f"default: {FILE.relative_to(ROOT)}")
     parser.add_argument("--table", action="store_true", help="write docs/gpu.md and stop")
     options = parser.parse_args(arguments)
+    if options.settings is None:
+        options.settings = names[:1] if options.short else names
     if not options.table and not options.cpu and not gpus():
         parser.error("nvidia-smi finds no GPU; --cpu --layers 2 --short rehearses without one")
     return options

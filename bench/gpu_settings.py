@@ -50,8 +50,9 @@ SETTINGS = (
     Setting("encoders in bfloat16", {"VIBEVOICE_ENCODER_DTYPE": "bfloat16"}),
     Setting("encoders in float32", {"VIBEVOICE_ENCODER_DTYPE": "float32"}),
     Setting("no CUDA graphs", {"VIBEVOICE_ENFORCE_EAGER": "true"}),
-    Setting("penalties off", {"VIBEVOICE_PENALTIES": "false"}),
+    Setting("penalties off", {"VIBEVOICE_PENALTIES": "off"}),
     Setting("conservative", {"VIBEVOICE_CONSERVATIVE": "true"}),
+    Setting("fp8", {"VIBEVOICE_QUANTIZATION": "fp8"}),
 )
 """One of them may be the default; then both figures tell how much they scatter."""
 

@@ -33,8 +33,6 @@ from bench.process_memory import PeakMemory
 from bench.servers import log_file
 from vibevoice_vllm.prepare import prepare
 
-SECONDS = (10.0, 60.0)
-"""Lengths of the recordings."""
 DTYPE = "bfloat16"
 TOP = 20
 """Most likely tokens whose log-probabilities are asked for at each place."""
@@ -110,22 +108,22 @@ def engine(model: Path, device: str, log: Path) -> Iterator[tuple[str, int]]:
         process.wait(STOP_SECONDS)
 
 
-def serve(model: Path, device: str, tokens: int, folder: Path) -> list[Asked]:
+def serve(model: Path, folder: Path, options: argparse.Namespace) -> list[Asked]:
     """Start the engine, ask it, and print what both took."""
     log = log_file("true-size")
     answers: list[Asked] = []
     started = time.monotonic()
-    with engine(model, device, log) as (url, process), PeakMemory(process) as memory:
+    with engine(model, options.device, log) as (url, process), PeakMemory(process) as memory:
         wait_until_ready(f"{url}/health", seconds=ENGINE_SECONDS)
         ready = time.monotonic() - started
         weights = "".join(_LOADED.findall(log.read_text(errors="replace"))[-1:]) or "?"
         print(
             f"  ready after {ready:.0f} s (weights {weights} s), {memory.peak} at most (log: {log})"
         )
-        for number, seconds in enumerate(SECONDS):
+        for number, seconds in enumerate(options.seconds):
             audio = folder / f"{seconds:g}s.wav"
             audio.write_bytes(clip(number, seconds))
-            answers.append(ask(url, seconds, audio, tokens))
+            answers.append(ask(url, seconds, audio, options.tokens))
             print(f"  {answers[-1]}", flush=True)
         print(f"  {memory.peak} at most in all", flush=True)
     return answers
@@ -177,7 +175,7 @@ def run(layout: Layout, folder: Path, options: argparse.Namespace) -> bool:
         write_tokenizer(base)
     served = folder / f"{source.name}-served"
     prepare(str(source), served, str(base))
-    answers = serve(served, options.device, options.tokens, folder)
+    answers = serve(served, folder, options)
     if not options.reference:
         return True
     return compare(answers, served if layout == "hf" else built(folder, "hf", options))
@@ -193,6 +191,8 @@ def main() -> int:
     parser.add_argument("--layers", type=int, default=0, help=f"of the {layers}; 0 = all")
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     parser.add_argument("--tokens", type=int, default=12, help="of each answer")
+    seconds = [10.0, 60.0]
+    parser.add_argument("--seconds", type=float, nargs="+", default=seconds, help="of recordings")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
     parser.add_argument("--reference", action="store_true", help="compare with transformers")
     options = parser.parse_args()
