@@ -4,7 +4,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ class OutOfTime(Exception):
 
 
 class EngineRefused(Exception):
-    """The engine answered with an error."""
+    """The engine answered with an error, or in part only."""
 
 
 class Answer(NamedTuple):
@@ -82,6 +82,8 @@ def events(engine: str, body: dict[str, Any], until: float) -> Iterator[bytes]:
                 yield line.removeprefix(b"data: ")
     except TimeoutError as error:
         raise OutOfTime from error
+    except HTTPException as error:
+        raise EngineRefused(f"the connection broke: {error!r}") from error
     finally:
         connection.close()
 

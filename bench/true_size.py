@@ -1,9 +1,9 @@
 """VibeVoice-ASR at its true size on this machine: built with random weights, prepared, served,
 asked, and compared with transformers. It shows what the real one takes; the answers mean nothing.
 
-    python -m bench.true_size                          # 17 GB of disk, 22 GiB of memory, minutes
-    python -m bench.true_size --layout both --reference
-    python -m bench.true_size --layers 2 --reference   # of 28, quick: the rest is as large as ever
+    python -m bench.true_size                                  # 17 GB of disk, 22 GiB of memory, minutes
+    python -m bench.true_size --layout both --reference       # 34 GB of disk
+    python -m bench.true_size --layers 2 --reference          # of 28; the rest is whole
 
 The tokenizer is a stand-in (`bench.asr_tokenizer`). On a GPU the language model is bfloat16 too.
 """
@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.stack import ENGINE_SECONDS, ROOT, STOP_SECONDS, free_port, wait_until_ready
+from scripts.stack import ENGINE_SECONDS, ROOT, STOP_SECONDS, PartEnded, free_port, wait_until_ready
 
 from bench.asr_size import LAYOUTS, SIZE, Layout
 from bench.asr_tokenizer import write_tokenizer
 from bench.clips import clip
 from bench.comparison import Comparison
-from bench.engine_requests import events, transcription
+from bench.engine_requests import EngineRefused, OutOfTime, events, transcription
 from bench.process_memory import PeakMemory
 from bench.servers import log_file
 from vibevoice_vllm.prepare import prepare
@@ -88,12 +88,8 @@ def ask(engine: str, seconds: float, audio: Path, tokens: int) -> Asked:
 
 
 @contextlib.contextmanager
-def engine(model: Path, device: str, log: Path) -> Iterator[tuple[str, int]]:
-    """Base URL and process id of an engine that `scripts/start_asr_server.sh` has started.
-
-    Raises:
-        PartEnded: it ended, or was not ready in time.
-    """
+def engine(model: Path, device: str, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Base URL and process of `scripts/start_asr_server.sh`, started, for an engine."""
     port = free_port()
     script = str(ROOT / "scripts" / "start_asr_server.sh")
     command = [script, "--model-dir", str(model), "--port", str(port), "--device", device, *START]
@@ -102,10 +98,14 @@ def engine(model: Path, device: str, log: Path) -> Iterator[tuple[str, int]]:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environ, cwd=ROOT)
     url = f"http://127.0.0.1:{port}"
     try:
-        yield url, process.pid
+        yield url, process
     finally:
         process.terminate()
-        process.wait(STOP_SECONDS)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def serve(model: Path, folder: Path, options: argparse.Namespace) -> list[Asked]:
@@ -113,8 +113,8 @@ def serve(model: Path, folder: Path, options: argparse.Namespace) -> list[Asked]
     log = log_file("true-size")
     answers: list[Asked] = []
     started = time.monotonic()
-    with engine(model, options.device, log) as (url, process), PeakMemory(process) as memory:
-        wait_until_ready(f"{url}/health", seconds=ENGINE_SECONDS)
+    with engine(model, options.device, log) as (url, process), PeakMemory(process.pid) as memory:
+        wait_until_ready(f"{url}/health", process, seconds=ENGINE_SECONDS)
         ready = time.monotonic() - started
         weights = "".join(_LOADED.findall(log.read_text(errors="replace"))[-1:]) or "?"
         print(
@@ -202,8 +202,12 @@ def main() -> int:
         if not folder:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        # (a list, so that all are run)
-        return 0 if all([run(layout, folder, options) for layout in layouts]) else 1
+        try:
+            # a list, so that all are run
+            return 0 if all([run(layout, folder, options) for layout in layouts]) else 1
+        except (PartEnded, EngineRefused, OutOfTime, OSError) as error:
+            print(f"true_size: {error!r}; log: {log_file('true-size')}", file=sys.stderr)
+            return 1
 
 
 if __name__ == "__main__":
