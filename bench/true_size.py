@@ -1,9 +1,9 @@
 """VibeVoice-ASR at its true size on this machine: built with random weights, prepared, served,
 asked, and compared with transformers. It shows what the real one takes; the answers mean nothing.
 
-    python -m bench.true_size                                  # 17 GB of disk, 22 GiB of memory, minutes
-    python -m bench.true_size --layout both --reference       # 34 GB of disk
-    python -m bench.true_size --layers 2 --reference          # of 28; the rest is whole
+    python -m bench.true_size                            # 17 GB of disk, 22 GiB of memory
+    python -m bench.true_size --layout both --reference  # 34 GB of disk
+    python -m bench.true_size --layers 2 --reference     # of 28; all else is whole
 
 The tokenizer is a stand-in (`bench.asr_tokenizer`). On a GPU the language model is bfloat16 too.
 """
