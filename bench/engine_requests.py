@@ -19,6 +19,15 @@ class EngineRefused(Exception):
     """The engine answered with an error, or in part only."""
 
 
+_DAY = 86_400.0
+
+
+def seconds_left(until: float) -> float:
+    """Until this time of `time.monotonic()`, as a time-out: never none, and a day where there is no
+    limit."""
+    return min(max(until - time.monotonic(), 0.01), _DAY)
+
+
 class Answer(NamedTuple):
     """How fast a request was answered."""
 
@@ -68,7 +77,7 @@ def events(engine: str, body: dict[str, Any], until: float) -> Iterator[bytes]:
     options = {"include_usage": True, "continuous_usage_stats": True}
     body = {**body, "stream": True, "stream_options": options}
     address = urlsplit(engine).netloc
-    connection = HTTPConnection(address, timeout=max(until - time.monotonic(), 0.01))
+    connection = HTTPConnection(address, timeout=seconds_left(until))
     headers = {"content-type": "application/json"}
     try:
         connection.request("POST", "/v1/chat/completions", json.dumps(body).encode(), headers)

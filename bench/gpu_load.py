@@ -9,7 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 
 from bench.clips import clip
-from bench.engine_requests import Answer, EngineRefused, OutOfTime, ask, events, transcription
+from bench.engine_requests import (
+    Answer,
+    EngineRefused,
+    OutOfTime,
+    ask,
+    events,
+    seconds_left,
+    transcription,
+)
 from bench.gpu_results import Clips, Hour
 
 Ask = Callable[[bytes, float, float], Answer]
@@ -32,7 +40,7 @@ def to_proxy(proxy: str) -> Ask:
                 f"{proxy}/v1/audio/transcriptions",
                 files={"file": audio},
                 data={"response_format": "diarized_json"},
-                timeout=max(until - started, 0.01),
+                timeout=seconds_left(until),
             )
         except httpx2.TimeoutException as error:
             raise OutOfTime from error

@@ -123,7 +123,7 @@ class Bench:
 
     def _sweep(self, ask: Ask, setting: str, clients: int) -> None:
         self._sweeps += 1
-        clips = max(self._sizes.rounds * clients, 2)
+        clips = self._sizes.rounds * max(clients, 2)
         length = self._sizes.clip_seconds
         found = sweep(ask, setting, clients, clips, length, self._until, self._sweeps)
         self.results.clips.append(found)

@@ -114,5 +114,7 @@ def test_a_tokenizer_with_other_ids_is_refused(tokenizer: Path, tmp_path: Path) 
     (base / "tokenizer_config.json").write_bytes((tokenizer / "tokenizer_config.json").read_bytes())
     (source / "config.json").write_text(json.dumps(size(2)))
     write_weights(source, [t for t in tensors("original", 1) if t.nbytes < 1000], 0)
-    with pytest.raises(CheckpointError, match=re.escape("<|AUDIO|> has id 151664, expected 151665")):
+    with pytest.raises(
+        CheckpointError, match=re.escape("<|AUDIO|> has id 151664, expected 151665")
+    ):
         prepare(str(source), tmp_path / "served", str(base))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bench.engine_requests import OutOfTime
 from bench.gpu import main
-from bench.gpu_load import hour, sweep, to_engine
+from bench.gpu_load import hour, sweep, to_engine, to_proxy
 from bench.gpu_results import (
     FILE,
     NOTHING,
@@ -23,6 +23,7 @@ from bench.gpu_results import (
 )
 from bench.gpu_run import SHORT, Bench
 from bench.gpu_settings import SETTINGS, Setting, Unavailable, microsoft
+from bench.servers import fake_engine
 from scripts.stack import ROOT
 from tests.support.processes import fake_engine_process, nobody
 
@@ -91,9 +92,20 @@ def test_many_clients_and_one_long_recording(engine_url: str) -> None:
     assert found.tokens == 4 * TOKENS
     assert 0 < found.first[0] <= found.first[-1] <= found.seconds
     assert found.speed == pytest.approx(8 / found.seconds)
-    alone = hour(engine_url, "tiny", 40.0, TOKENS, until)
+    alone = hour(engine_url, "tiny", 40.0, TOKENS, math.inf)
     assert (alone.tokens, alone.whole) == (TOKENS, True)
     assert 0 < alone.first < alone.seconds
+
+
+def test_the_proxy_is_measured_too(tmp_path: Path) -> None:
+    """With answers as long as the model's."""
+    with fake_engine(tmp_path / "log", 0.2, TTS_MODEL_TYPE="off") as (url, *_):
+        found = sweep(to_proxy(url), "proxy", 2, 2, 2.0, time.monotonic() + 60, 3)
+        with pytest.raises(OutOfTime):
+            sweep(to_proxy(url), "proxy", 1, 1, 2.0, time.monotonic() + 0.1, 4)
+    assert (found.clips, found.failures) == (2, 0)
+    assert found.tokens > 0
+    assert 0.2 < found.first[0] <= found.seconds
 
 
 @pytest.mark.engine
