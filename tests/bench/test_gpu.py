@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from bench.gpu_results import (
     page,
 )
 from bench.gpu_run import SHORT, Bench
-from bench.gpu_settings import SETTINGS, Setting, Unavailable, microsoft
+from bench.gpu_settings import DEFAULT, ON_CPU, SETTINGS, Model, Setting, Unavailable, microsoft
 from bench.servers import fake_engine
 from scripts.stack import ROOT
+from tests.support.engine import TINY
 from tests.support.processes import fake_engine_process, nobody
 
 TOKENS = 5
@@ -117,6 +119,37 @@ def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
     assert alone.seconds < 4
 
 
+def fake_python(folder: Path) -> Path:
+    """A Python for `VIBEVOICE_PYTHON` that starts the fake engine, at the port of vLLM's."""
+    script = folder / "python"
+    script.write_text(
+        "#!/bin/sh\n"
+        'while [ "$1" != --port ]; do shift; done\n'
+        f'exec {sys.executable} -m tests.support.fakes "$2" 0.05\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
+    """With published weights: clips straight to the engine and through the proxy, then an hour."""
+    base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path)), "VIBEVOICE_DEVICE": "cpu"}
+    run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, 300)
+    model = Model(TINY, "those of tiny-asr", True)
+    run.step("transcription", lambda: run.transcription(model, DEFAULT, (1, 2)))
+    run.step("unknown", lambda: run.transcription(model, Setting("else", {"X": ""}), (1,)))
+    found = Results.load(tmp_path / "gpu.json")
+    assert [name for name, _ in found.skipped] == ["unknown"]
+    assert [start.setting for start in found.starts] == ["default"]
+    assert [(row.setting, row.clients, row.failures) for row in found.clips] == [
+        ("default, 8 tokens", 1, 0),
+        ("default, 8 tokens", 2, 0),
+        ("default, through the proxy, real answers", 1, 0),
+        ("default, through the proxy, real answers", 2, 0),
+    ]
+    assert [hour.whole for hour in found.hours] == [True]
+
+
 def test_a_run_stops_in_time(tmp_path: Path) -> None:
     """An engine that is too slow is left, and the file says what is missing."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 1.0)
@@ -165,7 +198,7 @@ def test_what_cannot_be_measured_is_written_with_the_reason(tmp_path: Path) -> N
 
 def test_the_settings_compared_are_those_of_the_engine() -> None:
     """The encoders' precision and CUDA graphs are settings; others may come."""
-    for setting in SETTINGS[:3]:
+    for setting in (*SETTINGS[:3], Setting("rehearsal", ON_CPU)):
         setting.require()
     with pytest.raises(Unavailable):
         Setting("x", {"VIBEVOICE_NO_SUCH": "1"}).require()
