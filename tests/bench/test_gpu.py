@@ -119,13 +119,14 @@ def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
     assert alone.seconds < 4
 
 
-def fake_python(folder: Path) -> Path:
-    """A Python for `VIBEVOICE_PYTHON` that starts the fake engine, at the port of vLLM's."""
+def fake_python(folder: Path, seconds: float = 0.05) -> Path:
+    """A Python for `VIBEVOICE_PYTHON` that starts the fake engine, at the port of vLLM's; it takes
+    so long for each answer."""
     script = folder / "python"
     script.write_text(
         "#!/bin/sh\n"
         'while [ "$1" != --port ]; do shift; done\n'
-        f'exec {sys.executable} -m tests.support.fakes "$2" 0.05\n'
+        f'exec {sys.executable} -m tests.support.fakes "$2" {seconds}\n'
     )
     script.chmod(0o755)
     return script
@@ -148,6 +149,19 @@ def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
         ("default, through the proxy, real answers", 2, 0),
     ]
     assert [hour.whole for hour in found.hours] == [True]
+
+
+def test_a_long_recording_that_takes_too_long(tmp_path: Path) -> None:
+    """It is left out after a quarter of the time; what comes after it is measured."""
+    base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path, 2.0)), "VIBEVOICE_DEVICE": "cpu"}
+    run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, math.inf)
+    run.hour_seconds = 1.0
+    model = Model(TINY, "those of tiny-asr", False)
+    run.step("transcription", lambda: run.transcription(model, DEFAULT, (1,)))
+    found = Results.load(tmp_path / "gpu.json")
+    assert found.skipped == [("one long recording alone", "no token came in the time for it")]
+    assert (len(found.clips), found.hours) == (1, [])
+    assert found.starts[0].memory > 0
 
 
 def test_a_run_stops_in_time(tmp_path: Path) -> None:
