@@ -171,7 +171,7 @@ def _clips_row(c: Clips) -> tuple[str, ...]:
 def _hour_row(h: Hour) -> tuple[str, ...]:
     token = 1000 * (h.seconds - h.first) / max(h.tokens - 1, 1)
     total = f"{h.seconds:.0f} s" if h.whole else f"broken off after {h.seconds:.0f} s"
-    length = f"{h.audio_seconds / 60:g} min"
+    length = f"{h.audio_seconds / 60:.3g} min"
     return h.setting, length, f"{h.first:.1f} s", str(h.tokens), f"{token:.1f}", total
 
 
