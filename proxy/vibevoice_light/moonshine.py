@@ -1,0 +1,145 @@
+"""Moonshine: the words of one turn, by greedy decoding."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibevoice_light.sessions import Array, Session, open_session, silence
+from vibevoice_light.tokenizer import Tokenizer
+
+SAMPLE_RATE = 16_000
+MAX_SECONDS = 30.0
+"""Longest recording that the model was trained on (Moonshine's paper, arXiv:2410.15608)."""
+MIN_SECONDS = 0.1
+"""Shortest that it is given."""
+PAD_SECONDS = 0.3
+"""Silence before and after: 28.9 instead of 31.0 % errors in prompts below 1.5 s."""
+TOKENS_PER_SECOND = 6.5
+"""More than people speak (Moonshine's own limit for English)."""
+REPEATED = 4
+"""So many tokens in a row are not written a third time: greedy decoding can loop."""
+_BEGIN, _END = 1, 2
+
+
+class Token(NamedTuple):
+    """A part of a text."""
+
+    text: str
+    """With the space before it; empty for the token that ends a text, and for a part of a
+    character."""
+    log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What was heard."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    is_cut: bool
+    """Whether the model wrote as many tokens as it may without an end."""
+
+    @property
+    def mean_log_probability(self) -> float:
+        """0 is certain."""
+        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
+
+
+class Moonshine:
+    """A Moonshine of any size."""
+
+    def __init__(self, encoder: Session, decoder: Session, tokenizer: Tokenizer) -> None:
+        self._encoder = encoder
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._past = [port for port in decoder.get_inputs() if port.name.startswith("past")]
+        self._takes_mask = any(
+            port.name == "encoder_attention_mask" for port in decoder.get_inputs()
+        )
+        self._encoder_takes_mask = len(encoder.get_inputs()) > 1
+        self._outputs = [port.name for port in decoder.get_outputs()]
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> "Moonshine":
+        """The model in `folder`: encoder and decoder as `.ort` or `.onnx`, and a vocabulary."""
+        encoder, decoder = (
+            open_session(_either(folder, name), threads)
+            for name in ("encoder_model", "decoder_model_merged")
+        )
+        return cls(encoder, decoder, Tokenizer.load(folder))
+
+    def recognize(self, samples: NDArray[np.float32]) -> Words:
+        """The words in `samples`, shape (samples,): mono, 16 kHz, of full scale 1.0, at most
+        MAX_SECONDS with the padding."""
+        if len(samples) < MIN_SECONDS * SAMPLE_RATE:
+            return Words("", (), False)
+        pad = silence(round(PAD_SECONDS * SAMPLE_RATE))
+        audio = np.concatenate([pad, samples, pad])[None].astype(np.float32, copy=False)
+        mask = np.ones(audio.shape, np.int64)
+        inputs: dict[str, Array] = {"input_values": audio}
+        if self._encoder_takes_mask:
+            inputs["attention_mask"] = mask
+        [hidden] = self._encoder.run(None, inputs)
+        limit = math.ceil(audio.shape[1] / SAMPLE_RATE * TOKENS_PER_SECOND)
+        return self._decode(hidden, mask, limit)
+
+    def _decode(self, hidden: Array, mask: Array, limit: int) -> Words:
+        feed: dict[str, Array] = {port.name: _empty(port.shape) for port in self._past}
+        feed["encoder_hidden_states"] = hidden
+        if self._takes_mask:
+            feed["encoder_attention_mask"] = mask  # as long as the audio: the decoder thins it out
+        written = [_BEGIN]
+        log_probabilities: list[float] = []
+        for step in range(limit):
+            feed["input_ids"] = np.array([written[-1:]], np.int64)
+            feed["use_cache_branch"] = np.array([step > 0])
+            logits, *present = self._decoder.run(None, feed)
+            for name, value in zip(self._outputs[1:], present, strict=True):
+                # What is known of the encoder is only computed in the first step.
+                if step == 0 or ".encoder." not in name:
+                    feed[name.replace("present", "past_key_values")] = value
+            scores = _log_softmax(logits[0, -1])
+            allowed = scores.copy()
+            allowed[_worn_out(written)] = -np.inf
+            best = int(allowed.argmax())
+            log_probabilities.append(float(scores[best]))
+            written.append(best)
+            if best == _END:
+                break
+        text = self._tokenizer.decode(written[1:])
+        texts = map(self._tokenizer.text_of, written[1:])
+        tokens = map(Token, texts, log_probabilities)
+        return Words(text, tuple(tokens), written[-1] != _END)
+
+
+def _either(folder: Path, name: str) -> Path:
+    compact = folder / f"{name}.ort"
+    return compact if compact.is_file() else folder / f"{name}.onnx"
+
+
+def _empty(shape: Sequence[int | str | None]) -> NDArray[np.float32]:
+    """A cache of shape (1, heads, 0, numbers of a head)."""
+    _, heads, _, size = shape
+    return np.zeros((1, int(heads or 0), 0, int(size or 0)), np.float32)
+
+
+def _log_softmax(logits: Array) -> NDArray[np.float32]:
+    shifted = logits - logits.max()
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def _worn_out(tokens: Sequence[int]) -> list[int]:
+    """The tokens that would make the last ones a third repetition."""
+    last = tuple(tokens[1 - REPEATED :])
+    followers = Counter(
+        tokens[at + REPEATED - 1]
+        for at in range(len(tokens) - REPEATED + 1)
+        if tuple(tokens[at : at + REPEATED - 1]) == last
+    )
+    return [token for token, count in followers.items() if count >= 2]

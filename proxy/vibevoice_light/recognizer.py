@@ -1,0 +1,141 @@
+"""The light recognizer: samples in as they come, segments out as their turns end."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibevoice_light.buffer import AudioBuffer
+from vibevoice_light.diarizer import Diarizer
+from vibevoice_light.embeddings import SpeakerEmbedder
+from vibevoice_light.islands import Island, Islands
+from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL
+from vibevoice_light.moonshine import Moonshine, Token
+from vibevoice_light.sessions import Session, open_session
+from vibevoice_light.turns import Turn, Turns
+from vibevoice_light.voice_activity import FRAME, VoiceActivity
+
+SAMPLE_RATE = 16_000
+LOOKAHEAD_SECONDS = 120.0
+"""Of a recording that is there as a whole: who speaks is decided with what is said in the next two
+minutes."""
+MIN_LOG_PROBABILITY = -1.0
+"""Words that the model itself doubts more are noise or music (Whisper's `logprob_threshold`)."""
+BLOCK_SECONDS = 10.0
+"""In which `transcribe` feeds a recording."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A turn and its words."""
+
+    start: float
+    """Seconds from the beginning of the recording."""
+    end: float
+    """Seconds."""
+    speaker: int
+    """0, 1, … in the order of appearance; never changed later."""
+    text: str
+    tokens: tuple[Token, ...]
+    """What the text is made of, and how sure the model is of it."""
+    is_cut: bool
+    """Whether the model was stopped in the middle: it repeated itself."""
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Of its tokens; 0 is certain."""
+        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
+
+
+class LightRecognizer:
+    """The three models, loaded once; each recording has a `Listener`."""
+
+    def __init__(self, voice_activity: Session, embedder: SpeakerEmbedder, words: Moonshine):
+        self._voice_activity = voice_activity
+        self._embedder = embedder
+        self._words = words
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> "LightRecognizer":
+        """`folder` holds Moonshine's files (`models.find_moonshine`)."""
+        return cls(
+            open_session(VOICE_ACTIVITY_MODEL.path, threads),
+            SpeakerEmbedder(open_session(SPEAKER_MODEL.path, threads)),
+            Moonshine.load(folder, threads),
+        )
+
+    def listen(self, lookahead: float = 0.0) -> "Listener":
+        """A recording that begins now. Speakers are labeled when `lookahead` more seconds are
+        known: 0 for a live one."""
+        return Listener(self._voice_activity, self._embedder, self._words, lookahead)
+
+    def transcribe(self, samples: NDArray[np.float32]) -> list[Segment]:
+        """The segments of a whole recording, shape (samples,): mono, 16 kHz, of full scale 1.0."""
+        listener = self.listen(LOOKAHEAD_SECONDS)
+        block = round(BLOCK_SECONDS * SAMPLE_RATE)
+        blocks = (samples[at : at + block] for at in range(0, len(samples), block))
+        segments = [segment for part in blocks for segment in listener.feed(part)]
+        return [*segments, *listener.finish()]
+
+
+class Listener:
+    """One recording on its way. It holds the audio of the look-ahead and of one turn, and a few
+    hundred bytes for each speaker."""
+
+    def __init__(
+        self,
+        voice_activity: Session,
+        embedder: SpeakerEmbedder,
+        words: Moonshine,
+        lookahead: float,
+    ) -> None:
+        self._audio = AudioBuffer()
+        self._voice_activity = VoiceActivity(voice_activity)
+        self._islands = Islands()
+        self._diarizer = Diarizer(embedder, lookahead)
+        self._turns = Turns()
+        self._words = words
+
+    def feed(self, samples: NDArray[np.float32]) -> Iterator[Segment]:
+        """The segments whose turns are whole with `samples`, shape (samples,), each as soon as its
+        words are known. Read to the end before the next call."""
+        self._audio.add(samples)
+        islands = self._islands.feed(self._voice_activity.feed(samples))
+        yield from self._recognize(self._label(islands))
+        yield from self._recognize(self._turns.settle(self._quiet_until()))
+        self._audio.forget(round((self._needed() - 1.0) * SAMPLE_RATE))
+
+    def finish(self) -> Iterator[Segment]:
+        """The segments that the end of the recording makes whole."""
+        islands = self._islands.feed(self._voice_activity.finish()) + self._islands.finish()
+        yield from self._recognize(self._label(islands))
+        yield from self._recognize(self._turns.feed(self._diarizer.finish()))
+        yield from self._recognize(self._turns.finish(self._audio.end / SAMPLE_RATE))
+
+    def _label(self, islands: Iterable[Island]) -> Iterator[Turn]:
+        for island in islands:
+            samples = self._audio.read(island.start * FRAME, island.end * FRAME)
+            yield from self._turns.feed(self._diarizer.feed(island, samples))
+
+    def _quiet_until(self) -> float:
+        """Seconds to which every turn is known."""
+        heard = self._islands.settled * FRAME / SAMPLE_RATE
+        return heard if self._diarizer.start is None else min(heard, self._diarizer.start)
+
+    def _needed(self) -> float:
+        """Seconds from which on the audio is still needed."""
+        start = self._turns.start
+        return self._quiet_until() if start is None else min(start, self._quiet_until())
+
+    def _recognize(self, turns: Iterable[Turn]) -> Iterator[Segment]:
+        for turn in turns:
+            first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
+            words = self._words.recognize(self._audio.read(first, last))
+            if words.text and words.mean_log_probability >= MIN_LOG_PROBABILITY:
+                end = min(turn.end, self._audio.end / SAMPLE_RATE)
+                yield Segment(
+                    *(round(turn.start, 3), round(end, 3), turn.speaker),
+                    *(words.text, words.tokens, words.is_cut),
+                )

@@ -1,0 +1,152 @@
+"""Real people with known words, out of Debian's packages: telephone prompts and LibriVox.
+
+`asterisk-core-sounds-*` (CC-BY-SA-3.0, CC-BY-3.0) and `pocketsphinx-testdata` (BSD; LibriVox is in
+the public domain). They are installed where the tests run as root on Debian; elsewhere tests skip,
+and say so, where they are not there.
+"""
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import pytest
+import soxr
+from numpy.typing import NDArray
+
+RATE = 16_000
+PROMPTS = Path("/usr/share/asterisk/sounds")
+TEXTS = Path("/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz")
+LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
+PACKAGES = ("asterisk-core-sounds-en", "asterisk-core-sounds-en-g722", "pocketsphinx-testdata")
+
+Samples = NDArray[np.float32]
+
+
+class Utterance(NamedTuple):
+    """What somebody said."""
+
+    name: str
+    samples: Samples
+    """Mono, 16 kHz, shape (samples,)."""
+    text: str
+    """Empty where it is not known."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.samples) / RATE
+
+
+class Spoken(NamedTuple):
+    """A turn of a conversation."""
+
+    start: float
+    end: float
+    speaker: str
+    text: str
+
+
+@cache
+def install(*packages: str) -> None:
+    """Makes sure of Debian's `packages`; skips the test where that cannot be done here."""
+    missing = [name for name in packages if not Path(f"/usr/share/doc/{name}").exists()]
+    if not missing:
+        return
+    if os.geteuid() or not shutil.which("apt-get"):
+        pytest.skip(f"needs Debian's {', '.join(missing)}")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(["apt-get", "update", "-q"], check=False, **quiet)
+    command = ["apt-get", "install", "-qy", "--no-install-recommends", *missing]
+    if subprocess.run(command, check=False, **quiet).returncode:
+        pytest.skip(f"Debian's {', '.join(missing)} cannot be installed here")
+
+
+@cache
+def read(file: Path) -> Samples:
+    """A recording in any format, as mono at 16 kHz, shape (samples,)."""
+    with av.open(str(file)) as container:
+        resampler = av.AudioResampler("flt", "mono", RATE)
+        frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+        frames += resampler.resample(None)
+    return np.concatenate([np.zeros(0, np.float32), *(frame.to_ndarray()[0] for frame in frames)])
+
+
+@cache
+def prompts(voice: str = "en_US_f_Allison") -> Sequence[Utterance]:
+    """The telephone prompts of a voice, with their words if it is the English one."""
+    install(*PACKAGES)
+    texts = _prompt_texts() if voice.startswith("en") else {}
+    folder = PROMPTS / voice
+    return [
+        Utterance(name, read(file), texts.get(name, ""))
+        for file in sorted(folder.rglob("*.g722"))
+        if (name := str(file.relative_to(folder).with_suffix(""))) in texts
+        or (not texts and not name.startswith("silence"))
+    ]
+
+
+def _prompt_texts() -> dict[str, str]:
+    """Name → words of the prompts that have words."""
+    lines = gzip.decompress(TEXTS.read_bytes()).decode("utf-8-sig").splitlines()
+    pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
+    return {
+        name.strip(): text.strip()
+        for name, text in pairs
+        if text.strip() and not re.search(r"[\[\]()<>]", text)
+    }
+
+
+@cache
+def librivox() -> Sequence[Utterance]:
+    """Five sentences of "Sense and Sensibility", read by a woman."""
+    install(*PACKAGES)
+    lines = (LIBRIVOX / "transcription").read_text().splitlines()
+    found = (re.fullmatch(r"<s> (.*) </s> \((.*)\)", line) for line in lines)
+    return [
+        Utterance(match[2], read(LIBRIVOX / f"{match[2]}.wav"), match[1])
+        for match in found
+        if match
+    ]
+
+
+def conversation(
+    turns: Iterable[tuple[str, Utterance]], pause: float = 0.5
+) -> tuple[Samples, list[Spoken]]:
+    """(speaker, utterance) one after the other with `pause` seconds between, all equally loud: the
+    recording and who spoke when."""
+    parts: list[Samples] = [np.zeros(RATE // 2, np.float32)]
+    spoken: list[Spoken] = []
+    at = len(parts[0])
+    for speaker, utterance in turns:
+        samples = leveled(trimmed(utterance.samples))
+        spoken.append(Spoken(at / RATE, (at + len(samples)) / RATE, speaker, utterance.text))
+        parts += [samples, np.zeros(round(pause * RATE), np.float32)]
+        at += len(parts[-1]) + len(samples)
+    return np.concatenate(parts), spoken
+
+
+def trimmed(samples: Samples) -> Samples:
+    """`samples` without the silence around them: what is 40 dB below the loudest 20 ms."""
+    hop = RATE // 50
+    count = len(samples) // hop
+    loud = np.square(samples[: count * hop]).reshape(count, hop).mean(axis=1)
+    speech = np.flatnonzero(loud > loud.max() * 1e-4)
+    return samples[speech[0] * hop : (speech[-1] + 1) * hop]
+
+
+def leveled(samples: Samples) -> Samples:
+    """At -20 dBFS."""
+    return (samples * (0.1 / np.sqrt(np.mean(np.square(samples))))).clip(-1, 1).astype(np.float32)
+
+
+def resampled(samples: Samples, rate: int) -> Samples:
+    """At another rate."""
+    return soxr.resample(samples, RATE, rate)
