@@ -9,13 +9,25 @@ Importing this loads no model and no onnxruntime.
 
 from vibevoice_light.models import ModelFilesMissing, find_moonshine
 from vibevoice_light.moonshine import Token
-from vibevoice_light.recognizer import LightRecognizer, Listener, Segment
+from vibevoice_light.pool import LightFailed, LightPool, open_pool
+from vibevoice_light.recognizer import (
+    LOOKAHEAD_SECONDS,
+    SAMPLE_RATE,
+    LightRecognizer,
+    Listener,
+    Segment,
+)
 
 __all__ = [
+    "LOOKAHEAD_SECONDS",
+    "SAMPLE_RATE",
+    "LightFailed",
+    "LightPool",
     "LightRecognizer",
     "Listener",
     "ModelFilesMissing",
     "Segment",
     "Token",
     "find_moonshine",
+    "open_pool",
 ]

@@ -19,15 +19,9 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import BinaryIO
 
+from vibevoice_core.messages import Message, read_message, write_message
 from vibevoice_tts.models import ModelConfig, ModelUnusable, WeightsMissing
-from vibevoice_tts.protocol import (
-    Message,
-    ModelInfo,
-    event_message,
-    failure_message,
-    read_message,
-    request_of,
-)
+from vibevoice_tts.protocol import ModelInfo, event_message, failure_message, request_of
 from vibevoice_tts.speech_model import (
     Chunk,
     End,
@@ -59,11 +53,11 @@ def main() -> None:
     except BrokenPipeError:
         return
     except ModelUnusable as error:
-        _send(pipe, Message("broken", {"message": str(error), "unusable": True}))
+        write_message(pipe, Message("broken", {"message": str(error), "unusable": True}))
         sys.exit(1)
     except Exception as error:
         logger.exception("the speech model broke")
-        _send(pipe, Message("broken", {"message": _cause(error), "unusable": False}))
+        write_message(pipe, Message("broken", {"message": _cause(error)}))
         sys.exit(1)
 
 
@@ -98,7 +92,7 @@ class Worker:
     def run(self) -> None:
         """Serve for ever; whatever breaks the model is raised."""
         threading.Thread(target=self._listen, daemon=True).start()
-        _send(self._pipe, Message("ready", asdict(_describe(self._model))))
+        write_message(self._pipe, Message("ready", asdict(_describe(self._model))))
         while True:
             self.turn(self._wait())
 
@@ -108,14 +102,14 @@ class Worker:
             number = command.fields["id"]
             if command.kind == "speak":
                 self._join(number, request_of(command))
-                _send(self._pipe, Message("beat"))  # cloning a voice may take seconds
+                write_message(self._pipe, Message("beat"))  # cloning a voice may take seconds
             elif command.kind == "cancel":
                 self._cancel(number)
         events = self._model.step()
         for event in events:
             self._report(event)
         if not any(isinstance(event, Chunk) for event in events):
-            _send(self._pipe, Message("beat"))
+            write_message(self._pipe, Message("beat"))
 
     def _listen(self) -> None:
         try:
@@ -141,7 +135,7 @@ class Worker:
             self._ids[self._model.join(request)] = number
             self._joined[number] = joined
         except SpeechError as error:
-            _send(self._pipe, failure_message(number, error))
+            write_message(self._pipe, failure_message(number, error))
 
     def _cancel(self, number: int) -> None:
         for handle, other in self._ids.items():
@@ -158,13 +152,7 @@ class Worker:
         number = self._ids[event.handle]
         if isinstance(event, End):
             event = replace(event, seconds=self._forget(event.handle))
-        _send(self._pipe, event_message(number, event))
-
-
-def _send(pipe: BinaryIO, message: Message) -> None:
-    data = memoryview(message.encode())
-    while data:
-        data = data[pipe.write(data) :]
+        write_message(self._pipe, event_message(number, event))
 
 
 def _cause(error: Exception) -> str:

@@ -16,6 +16,7 @@ from tests.support.metrics import samples, samples_when
 from tests.support.speaking import SPEECH, speak
 from tests.support.tts_fixtures import speak as speak_alone
 
+from vibevoice_core.messages import Message, read_message
 from vibevoice_proxy.settings import Settings
 from vibevoice_tts.models import (
     MODEL_TYPES,
@@ -25,7 +26,7 @@ from vibevoice_tts.models import (
     choose_models,
     routes,
 )
-from vibevoice_tts.protocol import Message, read_message, request_message
+from vibevoice_tts.protocol import request_message
 from vibevoice_tts.speech_model import Samples, SpeechModel, SpeechRequest, Turn
 from vibevoice_tts.trimming import PassageAudio
 from vibevoice_tts.worker import Worker, load_model

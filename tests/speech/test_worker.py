@@ -13,15 +13,14 @@ import numpy as np
 import psutil
 import pytest
 
+from vibevoice_core.messages import Message, read_message
 from vibevoice_tts.models import ModelConfig
 from vibevoice_tts.process import WorkerProcess, WorkerUnavailable, open_worker
 from vibevoice_tts.protocol import (
-    Message,
     ModelInfo,
     event_message,
     event_of,
     failure_message,
-    read_message,
     request_message,
     request_of,
 )
@@ -94,7 +93,9 @@ async def test_killed_worker_fails_its_requests_and_comes_back() -> None:
         first = (await started(worker)).pid
         message, chunks = await lost_by(worker, signal.SIGKILL)
         assert worker.pid != first
-    assert message == "The speech worker ended unexpectedly while it spoke. Try again soon."
+    assert message == (
+        "The espeak worker ended unexpectedly in the middle of its work. Try again soon."
+    )
     assert chunks == 2
 
 

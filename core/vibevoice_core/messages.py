@@ -1,0 +1,79 @@
+"""The messages between the proxy and its workers, over a pipe.
+
+A message is two lengths (big-endian 32-bit), a JSON object whose `kind` says what it is, and audio
+as raw float32 little-endian. Nothing in it is ever executed or unpickled.
+"""
+
+import asyncio
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Largest JSON or audio of a message; recordings for cloning are the largest there is."""
+
+_LENGTHS = struct.Struct(">II")
+_SAMPLE = np.dtype("<f4")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message; `fields` without its kind, `samples` empty where it has none."""
+
+    kind: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    samples: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def encode(self) -> bytes:
+        """The bytes on the pipe."""
+        text = json.dumps({"kind": self.kind, **self.fields}).encode()
+        audio = np.ascontiguousarray(self.samples, _SAMPLE).tobytes()
+        return _LENGTHS.pack(len(text), len(audio)) + text + audio
+
+    @classmethod
+    def decode(cls, text: bytes, audio: bytes) -> "Message":
+        """The message of the bytes after the lengths; raises ValueError."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict) or not isinstance(kind := fields.pop("kind", None), str):
+            raise ValueError("not a message")
+        return cls(kind, fields, np.frombuffer(audio, _SAMPLE).astype(np.float32))
+
+
+def read_message(pipe: BinaryIO) -> Message | None:
+    """The next message; None at the end of the pipe, which may cut a message off. Raises ValueError
+    for anything else."""
+    if len(head := pipe.read(_LENGTHS.size)) < _LENGTHS.size:
+        return None
+    lengths = _lengths(head)
+    text, audio = (pipe.read(length) for length in lengths)
+    if (len(text), len(audio)) != lengths:
+        return None
+    return Message.decode(text, audio)
+
+
+async def read_message_async(pipe: asyncio.StreamReader) -> Message | None:
+    """The same from a stream of asyncio."""
+    try:
+        text, audio = _lengths(await pipe.readexactly(_LENGTHS.size))
+        return Message.decode(await pipe.readexactly(text), await pipe.readexactly(audio))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+def write_message(pipe: BinaryIO, message: Message) -> None:
+    """All of `message` on a pipe without a buffer."""
+    data = memoryview(message.encode())
+    while data:
+        data = data[pipe.write(data) :]
+
+
+def _lengths(head: bytes) -> tuple[int, int]:
+    text, audio = _LENGTHS.unpack(head)
+    if text > MAX_BYTES or audio > MAX_BYTES:
+        raise ValueError("message too large")
+    return text, audio

@@ -1,0 +1,262 @@
+"""A worker as the proxy sees it: a child process that is started, watched and restarted.
+
+It reads messages from its standard input and writes messages to its standard output; the first one
+is `ready`, or `broken` with a `message` when it cannot start, and `unusable` when it never will the
+way it is set up. Those about a request have its `id`;
+`end` and `failure` are the last ones of a request, and `cancel` tells the worker to drop one.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from itertools import count
+from time import monotonic
+from typing import Any
+
+from vibevoice_core.messages import Message, read_message_async
+
+FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0
+"""Seconds before the next start after one that failed; doubled each time."""
+END_SECONDS = 5.0
+"""Time that a worker has to end once its input is closed."""
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerLost(Exception):
+    """The worker is not ready, or it was lost in the middle of a request; a retry can help."""
+
+
+class Exchange:
+    """One request to a worker."""
+
+    def __init__(self, worker: "WorkerProcess", number: int) -> None:
+        self.number = number
+        self.messages: asyncio.Queue[Message | WorkerLost] = asyncio.Queue()
+        self._worker = worker
+
+    def send(self, message: Message) -> None:
+        """Write a message about this request; its id is added."""
+        fields = {"id": self.number, **message.fields}
+        self._worker.write(Message(message.kind, fields, message.samples))
+
+    async def receive(self) -> Message:
+        """The worker's next message about it. Raises WorkerLost."""
+        message = await self.messages.get()
+        if isinstance(message, WorkerLost):
+            raise message
+        return message
+
+
+class WorkerProcess:
+    """One child process; `run` keeps it alive, `exchange` uses it."""
+
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        argument: str,
+        *,
+        capacity: int,
+        start_timeout: float,
+        hang_timeout: float,
+    ) -> None:
+        """`name` is what it is called in messages; the child is `python -m module argument`.
+
+        `capacity` is the requests in flight at the same time; the others wait. `start_timeout`
+        is the seconds until it must be ready; `hang_timeout` is the seconds that it may be silent
+        while requests are in flight, after which it is killed."""
+        self.name = name
+        self.greeting: Mapping[str, Any] | None = None
+        """What the worker said of itself when it was ready; None before its first start."""
+        self.restarts = 0
+        """How often the worker was lost and another one started."""
+        self._module, self._argument = module, argument
+        self._start_timeout = start_timeout
+        self._hang_timeout = hang_timeout
+        self._process: asyncio.subprocess.Process | None = None
+        self._ready = asyncio.Event()
+        self._slots = asyncio.Semaphore(capacity)
+        self._numbers = count(1)
+        self._in_flight: dict[int, Exchange] = {}
+        self._unusable = ""
+        """Why the worker cannot start the way it is set up; empty where nothing is known."""
+        self._last_sign = 0.0
+        """When the worker last said something, or got a request while idle (monotonic)."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are served at once."""
+        return self._ready.is_set()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests being served."""
+        return len(self._in_flight)
+
+    @property
+    def unready_message(self) -> str:
+        """Why nothing can be done now, for clients."""
+        if self._unusable:
+            return f"The model {self.name} cannot be used. {self._unusable}"
+        state = "is still loading" if self.greeting is None else "is being restarted"
+        return f"The model {self.name} {state}. Try again soon."
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None while there is no child."""
+        return self._process.pid if self._process else None
+
+    async def run(self) -> None:
+        """Start the worker, and start it again whenever it ends, until cancelled."""
+        backoff = FIRST_BACKOFF
+        while True:
+            was_ready, reason = await self._run_once()
+            self.restarts += 1
+            logger.error("the %s worker %s", self.name, reason)
+            if was_ready:
+                backoff = FIRST_BACKOFF
+            else:
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, LAST_BACKOFF)
+
+    @asynccontextmanager
+    async def exchange(self) -> AsyncIterator[Exchange]:
+        """A request that is cancelled if it has not ended with the block. Waits for a free slot.
+
+        Raises WorkerLost when the worker is not ready.
+        """
+        if not self.is_ready:
+            raise WorkerLost(self.unready_message)
+        async with self._slots:
+            # The worker may have been lost meanwhile: a new one is on its way.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), self._start_timeout)
+            if not self.is_ready:
+                raise WorkerLost(self.unready_message)
+            with self._entered() as exchange:
+                yield exchange
+
+    def write(self, message: Message) -> None:
+        """Write a message to the worker, if there is one."""
+        # Not drained: a worker that reads nothing has hung, and what waits for it is bounded by
+        # its capacity.
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(message.encode())
+
+    @contextmanager
+    def _entered(self) -> Iterator[Exchange]:
+        if not self._in_flight:
+            self._last_sign = monotonic()
+        exchange = Exchange(self, next(self._numbers))
+        self._in_flight[exchange.number] = exchange
+        try:
+            yield exchange
+        finally:
+            if self._in_flight.pop(exchange.number, None) is not None:
+                exchange.send(Message("cancel"))
+
+    async def _run_once(self) -> tuple[bool, str]:
+        """One life of the worker: (whether it got ready, how it ended)."""
+        pipe = asyncio.subprocess.PIPE
+        command = (sys.executable, "-m", self._module, self._argument)
+        try:
+            process = self._process = await asyncio.create_subprocess_exec(
+                *command, stdin=pipe, stdout=pipe
+            )
+        except OSError as error:
+            return False, f"could not be started: {error}"
+        assert process.stdout is not None
+        started = monotonic()
+        was_ready = False
+        reason = f"did not get ready within {self._start_timeout:g} s"
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                reason = await self._greet(process.stdout)
+            if not reason:
+                was_ready = True
+                logger.info("%s is ready after %.1f s", self.name, monotonic() - started)
+                reason = await self._serve(process.stdout)
+        except TimeoutError:
+            pass
+        except ValueError as error:
+            reason = f"sent something that is not a message: {error}"
+        finally:
+            self._lose(reason)
+            await _end(process)
+        return was_ready, f"{reason} (exit status {process.returncode})"
+
+    async def _greet(self, pipe: asyncio.StreamReader) -> str:
+        """Wait until the worker is ready: why it is not, else empty."""
+        message = await read_message_async(pipe)
+        if message is None:
+            return "did not start"
+        if message.kind != "ready":
+            self._unusable = message.fields["message"] if message.fields.get("unusable") else ""
+            return f"could not start: {message.fields['message']}"
+        self._unusable = ""
+        self.greeting = message.fields
+        self._ready.set()
+        return ""
+
+    async def _serve(self, pipe: asyncio.StreamReader) -> str:
+        """Hand out the worker's messages until the last one: why it ended."""
+        watch = asyncio.create_task(self._watch())
+        reason = ""
+        try:
+            while (message := await read_message_async(pipe)) is not None:
+                self._last_sign = monotonic()
+                if message.kind == "broken":
+                    reason = f"failed: {message.fields['message']}"
+                elif (number := message.fields.get("id")) in self._in_flight:
+                    self._in_flight[number].messages.put_nowait(message)
+                    if message.kind in ("end", "failure"):
+                        del self._in_flight[number]
+        finally:
+            hung = watch.done()
+            watch.cancel()
+        return reason or ("gave no sign of life and was stopped" if hung else "ended unexpectedly")
+
+    async def _watch(self) -> None:
+        """Kill the worker once it is silent for too long with requests in flight; then return."""
+        while not self._in_flight or monotonic() - self._last_sign < self._hang_timeout:
+            await asyncio.sleep(min(self._hang_timeout / 10, 1.0))
+        assert self._process is not None
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    def _lose(self, reason: str) -> None:
+        """Fail the requests in flight; those that wait for a slot go on waiting."""
+        self._ready.clear()
+        self._process = None
+        message = f"The {self.name} worker {reason} in the middle of its work. Try again soon."
+        for exchange in self._in_flight.values():
+            exchange.messages.put_nowait(WorkerLost(message))
+        self._in_flight.clear()
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Let the worker end, or kill it; its output is read to the end, or its exit is never seen."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await process.communicate()
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+@asynccontextmanager
+async def running(*workers: WorkerProcess) -> AsyncIterator[None]:
+    """Keep `workers` alive until the block ends; they may not be ready yet."""
+    tasks = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

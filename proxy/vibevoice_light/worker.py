@@ -1,0 +1,146 @@
+"""The process that recognizes: python -m vibevoice_light.worker FOLDER, Moonshine's files.
+
+It is started by `vibevoice_light.pool` and ends when its input does. Requests take turns: after a
+segment, or a block of audio without one, it is the next request's turn.
+
+To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish` (id), `cancel`
+(id). From the worker: `ready`, `segment` (id and a Segment's fields), `heard` (id: a block of audio
+is done), `end` (id), `failure` (id, message), `broken` (message: the worker ends).
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import BinaryIO
+
+from vibevoice_core.messages import Message, read_message, write_message
+from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL, ModelFilesMissing
+from vibevoice_light.recognizer import LightRecognizer, Listener
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """Serve until the input ends; exit status 1 when the models cannot be loaded."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the proxy, which closes our input
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    try:
+        for file in (VOICE_ACTIVITY_MODEL, SPEAKER_MODEL):
+            if wrong := file.check():
+                raise ModelFilesMissing(f"The package is damaged: {wrong}.")
+        Worker(LightRecognizer.load(Path(sys.argv[1])), pipe).run()
+    except BrokenPipeError:
+        return
+    except Exception as error:
+        logger.exception("the light recognizer broke")
+        message = str(error) if isinstance(error, ModelFilesMissing) else "an internal error"
+        write_message(pipe, Message("broken", {"message": message}))
+        sys.exit(1)
+
+
+class Worker:
+    """Shares one recognizer among the requests in flight."""
+
+    def __init__(self, recognizer: LightRecognizer, pipe: BinaryIO) -> None:
+        self._recognizer = recognizer
+        self._pipe = pipe
+        self._commands: SimpleQueue[Message] = SimpleQueue()
+        self._requests: dict[int, _Request] = {}
+
+    def run(self) -> None:
+        """Serve for ever."""
+        threading.Thread(target=self._read, daemon=True).start()
+        write_message(self._pipe, Message("ready"))
+        while True:
+            for command in self._wait():
+                self._take(command)
+            for number, request in list(self._requests.items()):
+                if request.has_work:
+                    self._step(number, request)
+
+    def _read(self) -> None:
+        try:
+            while (message := read_message(sys.stdin.buffer)) is not None:
+                self._commands.put(message)
+        except Exception:
+            logger.exception("the proxy sent something that is not a message")
+            os._exit(1)
+        os._exit(0)  # the proxy has ended: nobody listens any more
+
+    def _wait(self) -> list[Message]:
+        """The commands that have come; waits for one while there is nothing to do."""
+        is_busy = any(request.has_work for request in self._requests.values())
+        commands = [] if is_busy else [self._commands.get()]
+        while True:
+            try:
+                commands.append(self._commands.get_nowait())
+            except Empty:
+                return commands
+
+    def _take(self, command: Message) -> None:
+        number = command.fields["id"]
+        if command.kind == "cancel":
+            self._requests.pop(number, None)
+            return
+        if "lookahead" in command.fields:
+            listener = self._recognizer.listen(command.fields["lookahead"])
+            self._requests[number] = _Request(listener)
+        if request := self._requests.get(number):  # else it has failed meanwhile
+            request.add(command)
+
+    def _step(self, number: int, request: "_Request") -> None:
+        """Do the next part of a request's work and report it."""
+        try:
+            message = request.step()
+        except Exception:
+            logger.exception("a recording could not be recognized")
+            message = Message("failure", {"message": "an internal error"})
+        if message.kind in ("end", "failure"):
+            del self._requests[number]
+        write_message(self._pipe, Message(message.kind, {"id": number, **message.fields}))
+
+
+class _Request:
+    """A recording and what is still to be done with it."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._commands: deque[Message] = deque()
+        self._results: Iterator[Message] = iter(())
+        self.has_work = False
+
+    def add(self, command: Message) -> None:
+        """Put `audio` or `finish` behind what is there already."""
+        self._commands.append(command)
+        self.has_work = True
+
+    def step(self) -> Message:
+        """The next message of its work."""
+        while (message := next(self._results, None)) is None:
+            self._results = self._work(self._commands.popleft())
+        self.has_work = message.kind == "segment" or bool(self._commands)
+        return message
+
+    def _work(self, command: Message) -> Iterator[Message]:
+        if command.kind == "audio":
+            segments, last = self._listener.feed(command.samples), "heard"
+        else:
+            segments, last = self._listener.finish(), "end"
+        for segment in segments:
+            yield Message("segment", asdict(segment))
+        yield Message(last)
+
+
+if __name__ == "__main__":
+    main()

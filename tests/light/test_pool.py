@@ -1,0 +1,100 @@
+"""The worker processes of the light recognizer: answers, cancellation, crashes and hangs."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tests.support.real_voices import RATE, conversation, librivox
+
+from vibevoice_core.worker_process import WorkerLost
+from vibevoice_light import LightPool, LightRecognizer, Segment, open_pool
+
+Samples = NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def reading() -> Samples:
+    """Half a minute of LibriVox."""
+    samples, _ = conversation([("reader", one) for one in librivox()], 1.0)
+    return samples
+
+
+async def blocks(samples: Samples) -> AsyncIterator[Samples]:
+    for at in range(0, len(samples), 10 * RATE):
+        yield samples[at : at + 10 * RATE]
+
+
+async def ready(pool: LightPool) -> LightPool:
+    """The pool once all its processes are ready."""
+    async with asyncio.timeout(60):
+        while not all(worker.is_ready for worker in pool.workers):
+            await asyncio.sleep(0.05)
+    return pool
+
+
+async def recognized(pool: LightPool, samples: Samples, lookahead: float = 120.0) -> list[Segment]:
+    async with asyncio.timeout(120):
+        return [segment async for segment in pool.recognize(blocks(samples), lookahead)]
+
+
+async def test_processes_answer_as_the_recognizer_does(
+    recognizer: LightRecognizer, model_folder: Path, reading: Samples
+) -> None:
+    """Several recordings at once in one process, each as if it were alone."""
+    parts = [reading, reading[: 20 * RATE], reading[: RATE // 100], np.zeros(0, np.float32)]
+    async with open_pool(model_folder, 1) as pool:
+        await ready(pool)
+        answers = await asyncio.gather(*(recognized(pool, part) for part in parts))
+    assert answers == [recognizer.transcribe(part) for part in parts]
+    assert len(answers[0]) > 3
+
+
+async def test_a_short_recording_does_not_wait_for_a_long_one(
+    model_folder: Path, reading: Samples
+) -> None:
+    """They take turns, and a recording whose client leaves is dropped."""
+    async with open_pool(model_folder, 1) as pool:
+        await ready(pool)
+        async with aclosing(pool.recognize(blocks(np.tile(reading, 20)), 0.0)) as long:
+            assert (await anext(long)).text
+            assert await recognized(pool, reading[: 10 * RATE])
+            assert pool.workers[0].in_flight == 1
+        assert pool.workers[0].in_flight == 0
+        assert await recognized(pool, reading[: 10 * RATE])
+        assert pool.restarts == 0
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
+    model_folder: Path, reading: Samples, sent: signal.Signals
+) -> None:
+    """The one in it fails with a message, the one in the other process goes on, and both processes
+    serve again."""
+    async with open_pool(model_folder, 2, hang_timeout=10.0) as pool:
+        await ready(pool)
+        first = asyncio.create_task(recognized(pool, np.tile(reading, 4)))
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(recognized(pool, reading))
+        await asyncio.sleep(0.1)
+        assert [worker.in_flight for worker in pool.workers] == [1, 1]
+        assert pool.workers[0].pid
+        os.kill(pool.workers[0].pid, sent)
+        with pytest.raises(WorkerLost, match="The light worker .* in the middle of its work"):
+            await first
+        assert await second
+        await ready(pool)
+        assert pool.restarts == 1
+        assert all(await asyncio.gather(*(recognized(pool, reading) for _ in range(2))))
+
+
+async def test_a_pool_without_a_model_is_not_ready(tmp_path: Path) -> None:
+    """The process ends, and the message says that there is none."""
+    async with open_pool(tmp_path, 1) as pool:
+        with pytest.raises(WorkerLost, match="The model light is still loading"):
+            await recognized(pool, np.zeros(RATE, np.float32))
