@@ -7,7 +7,7 @@
 Importing this loads no model and no onnxruntime.
 """
 
-from vibevoice_light.models import ModelFilesMissing, find_moonshine
+from vibevoice_light.models import ModelFilesMissing, find_moonshine, is_tiny_english
 from vibevoice_light.moonshine import Token
 from vibevoice_light.pool import LightFailed, LightPool, open_pool
 from vibevoice_light.recognizer import (
@@ -29,5 +29,6 @@ __all__ = [
     "Segment",
     "Token",
     "find_moonshine",
+    "is_tiny_english",
     "open_pool",
 ]

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 class AudioBuffer:
-    """Samples that are added at the end and forgotten at the beginning."""
+    """Samples, or other numbers, that are added at the end and forgotten at the beginning."""
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[np.float32]] = []

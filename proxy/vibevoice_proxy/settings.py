@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vibevoice_core.penalties import Switch
+from vibevoice_light import find_moonshine
 from vibevoice_proxy.setting_checks import ClientKeys, Host, SentKey, split
 from vibevoice_tts import Attention, Dtype, ModelCard, choose_models
 
@@ -53,6 +54,13 @@ class Settings(BaseSettings):
     transcription API, off for none."""
     asr_api_key: SentKey = Field(default=SecretStr(""), validation_alias=_named("ASR_API_KEY"))
     """Key that the engine or transcription server wants; empty means none."""
+    light: Literal["auto", "on", "off"] = "auto"
+    """The light recognizer, to which OpenAI's model names go then: auto is on unless the engine has
+    a real VibeVoice-ASR, as far as `MODEL_DIR`, `ASR_BASE_URL` and `ASR_API` tell."""
+    light_models: str = ""
+    """Folder of the light recognizer's Moonshine; empty means the one that set-up has fetched."""
+    light_workers: int = Field(default=0, ge=0)
+    """Processes of the light recognizer, each on one core; 0 means one for each core."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
     """Name under which the engine serves the model."""
     model_aliases: Annotated[tuple[str, ...], NoDecode] = (
@@ -207,6 +215,12 @@ class Settings(BaseSettings):
     def _check_voices(self) -> Self:
         if self.voice_uploads and not self.voice_dir:
             raise ValueError("VIBEVOICE_VOICE_UPLOADS needs VIBEVOICE_VOICE_DIR")
+        return self
+
+    @model_validator(mode="after")
+    def _check_light(self) -> Self:
+        if self.light == "on":
+            find_moonshine(self.light_models)
         return self
 
     @model_validator(mode="after")

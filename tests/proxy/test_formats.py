@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from vibevoice_core.subtitles import Limits
 from vibevoice_proxy.transcription.formats import RESPONSE_FORMATS, diarized_segment, render
-from vibevoice_proxy.transcription.transcript import Segment, Transcript, Usage
+from vibevoice_proxy.transcription.transcript import Segment, Token, Transcript, Usage
 
 TWO_SPEAKERS = Transcript(
     (
@@ -83,7 +83,8 @@ def test_subtitles_of_one_speaker_name_nobody(response_format: str) -> None:
 
 
 def test_verbose_json_has_every_key_of_a_segment() -> None:
-    """All ten keys that OpenAI's type requires are there, and the speaker beside them."""
+    """What the model tells of OpenAI's segment, and the speaker beside it. How sure it is of a
+    segment it does not tell: there is no such number then."""
     verbose = body(TWO_SPEAKERS, "verbose_json")
     assert {key: verbose[key] for key in ("task", "language", "duration", "usage")} == {
         "task": "transcribe",
@@ -99,9 +100,7 @@ def test_verbose_json_has_every_key_of_a_segment() -> None:
         "text": "Bye.\n\nReally.",
         "tokens": [],
         "temperature": 0.0,
-        "avg_logprob": 0.0,
-        "compression_ratio": 1.0,
-        "no_speech_prob": 0.0,
+        "compression_ratio": 0.619,
         "speaker": "B",
     }
 
@@ -141,8 +140,39 @@ def test_diarized_json_has_one_line_per_turn_and_typed_segments() -> None:
 def test_json_formats_satisfy_the_types_of_the_official_client(
     response_format: str, model: type[BaseModel], transcript: Transcript
 ) -> None:
-    """The client itself does not validate; its types, applied, find nothing missing."""
-    model.model_validate_json(render(transcript, response_format).body)
+    """The client itself does not validate; its types, applied, find nothing missing but what the
+    model does not tell."""
+    answer = json.loads(render(transcript, response_format).body)
+    if response_format == "verbose_json":
+        for segment in answer["segments"]:
+            assert "avg_logprob" not in segment
+            segment.update({"avg_logprob": -0.1, "no_speech_prob": 0.1})
+    model.model_validate(answer)
+
+
+def test_confidence_is_what_the_model_tells() -> None:
+    """In verbose_json for each segment, in json for each token where it is asked for."""
+    segment = Segment(
+        0.0, 1.0, "A", "Hé there.", -0.25, 0.02, (Token("Hé", -0.5), Token(" there.", 0))
+    )
+    transcript = Transcript((segment,), 1.0)
+    [verbose] = body(transcript, "verbose_json")["segments"]
+    assert (verbose["avg_logprob"], verbose["no_speech_prob"]) == (-0.25, 0.02)
+    assert "logprobs" not in body(transcript, "json")
+    answer = json.loads(render(transcript, "json", with_logprobs=True).body)
+    assert answer["logprobs"] == [
+        {"token": "Hé", "logprob": -0.5, "bytes": [72, 195, 169]},
+        {"token": " there.", "logprob": 0, "bytes": [32, 116, 104, 101, 114, 101, 46]},
+    ]
+    Transcription.model_validate(answer)
+    nothing = json.loads(render(TWO_SPEAKERS, "json", with_logprobs=True).body)
+    assert "logprobs" not in nothing
+
+
+def test_an_event_is_no_speech() -> None:
+    """The model itself says so."""
+    transcript = Transcript((Segment(0.0, 1.0, None, "[Music]"),), 1.0)
+    assert body(transcript, "verbose_json")["segments"][0]["no_speech_prob"] == 1.0
 
 
 def test_a_diarized_segment_is_an_event_of_the_official_client() -> None:

@@ -62,10 +62,9 @@ def install(*packages: str) -> None:
         return
     if os.geteuid() or not shutil.which("apt-get"):
         pytest.skip(f"needs Debian's {', '.join(missing)}")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run(["apt-get", "update", "-q"], check=False, **quiet)
+    subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True)
     command = ["apt-get", "install", "-qy", "--no-install-recommends", *missing]
-    if subprocess.run(command, check=False, **quiet).returncode:
+    if subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip(f"Debian's {', '.join(missing)} cannot be installed here")
 
 

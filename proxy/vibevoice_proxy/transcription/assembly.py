@@ -25,7 +25,17 @@ logger = logging.getLogger(__name__)
 
 
 class Recognizer(Protocol):
-    """What recognizes the sections: VibeVoice on our engine, or another transcription server."""
+    """What recognizes the sections: VibeVoice on our engine, the light recognizer, or another
+    transcription server."""
+
+    @property
+    def max_section_seconds(self) -> float:
+        """The longest section that it takes in one pass."""
+        ...
+
+    def check_language(self, language: str | None) -> None:
+        """Raises InvalidRequest for a language that it does not know."""
+        ...
 
     def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
@@ -200,11 +210,11 @@ async def _recognize(
 
 def _placed(segment: Segment, start: float, number: int) -> Segment:
     """`segment` of the section `number` that begins at `start` seconds."""
-    return Segment(
-        round(segment.start + start, 3),
-        round(segment.end + start, 3),
-        segment.speaker and f"{segment.speaker}{number}",
-        segment.text,
+    return replace(
+        segment,
+        start=round(segment.start + start, 3),
+        end=round(segment.end + start, 3),
+        speaker=segment.speaker and f"{segment.speaker}{number}",
     )
 
 

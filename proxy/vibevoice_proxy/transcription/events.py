@@ -10,6 +10,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from vibevoice_proxy.streaming import EVENTS, StreamedAnswer, encode_event
 from vibevoice_proxy.transcription.formats import (
     diarized_segment,
+    logprobs,
     segment_id,
     token_usage,
     truncation,
@@ -27,10 +28,12 @@ def stream_events(
     response_format: str,
     cleanup: AsyncExitStack,
     ping_interval: float,
+    *,
+    with_logprobs: bool = False,
 ) -> StreamedAnswer:
     """`results` as they come, and a comment every `ping_interval` seconds without one, which may
     also begin the answer. `cleanup` is closed at its end."""
-    events = transcription_events(results, response_format)
+    events = transcription_events(results, response_format, with_logprobs=with_logprobs)
     return StreamedAnswer(with_pings(events, ping_interval), EVENTS, cleanup=cleanup)
 
 
@@ -67,11 +70,15 @@ async def _produce(
 
 
 async def transcription_events(
-    results: AsyncGenerator[Segment | Transcript], response_format: str
+    results: AsyncGenerator[Segment | Transcript],
+    response_format: str,
+    *,
+    with_logprobs: bool = False,
 ) -> AsyncGenerator[bytes]:
     """Deltas whose sum is the text of the last event, `transcript.text.done`.
 
-    With diarized_json each segment is an event as well.
+    With diarized_json each segment is an event as well. `with_logprobs` adds those of the tokens,
+    where the model tells them.
     """
     diarized = response_format == "diarized_json"
     text = ""
@@ -83,6 +90,7 @@ async def transcription_events(
                     {
                         "type": "transcript.text.done",
                         "text": result.text,
+                        **(logprobs(result.segments) if with_logprobs else {}),
                         "usage": token_usage(result),
                         **truncation(result),
                     }
@@ -95,6 +103,7 @@ async def transcription_events(
                     {
                         "type": "transcript.text.delta",
                         "delta": delta,
+                        **(logprobs([result]) if with_logprobs else {}),
                         **({"segment_id": segment_id(number)} if diarized else {}),
                     }
                 )

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +24,18 @@ class Rendering:
     media_type: str
 
 
-def render(transcript: Transcript, response_format: str, limits: Limits | None = None) -> Rendering:
+def render(
+    transcript: Transcript,
+    response_format: str,
+    limits: Limits | None = None,
+    *,
+    with_logprobs: bool = False,
+) -> Rendering:
     """`transcript` in one of RESPONSE_FORMATS, KeyError for any other name; `limits` hold for
-    subtitles."""
+    subtitles, `with_logprobs` for json, as with OpenAI."""
     media_type, write = _WRITERS[response_format]
+    if with_logprobs and response_format == "json":
+        write = _json_with_logprobs
     return Rendering(write(transcript, limits or Limits()), media_type)
 
 
@@ -90,12 +99,45 @@ def truncation_headers(transcript: Transcript) -> dict[str, str]:
     return {headers.TRUNCATED: transcript.truncated or "", headers.MISSING: ", ".join(parts)}
 
 
+def logprobs(segments: Sequence[Segment]) -> dict[str, Any]:
+    """OpenAI's `logprobs` of the tokens of `segments`; nothing where the model tells none."""
+    tokens = [token for segment in segments for token in segment.tokens]
+    if not tokens:
+        return {}
+    found = [
+        {
+            "token": token.text,
+            "logprob": round(token.logprob, 4),
+            "bytes": list(token.text.encode()),
+        }
+        for token in tokens
+    ]
+    return {"logprobs": found}
+
+
+def _compression_ratio(text: str) -> float:
+    """As Whisper counts it (openai/whisper, `utils.py`): above 2.4 a text repeats itself."""
+    data = text.encode()
+    return round(len(data) / len(zlib.compress(data)), 4)
+
+
+def _no_speech(segment: Segment) -> float | None:
+    """1 for an event such as `[Music]`, which the model itself calls no speech."""
+    return segment.no_speech_prob if segment.is_speech else 1.0
+
+
 def _usage(transcript: Transcript) -> dict[str, Any]:
     return token_usage(transcript) if transcript.usage else duration_usage(transcript)
 
 
 def _json(transcript: Transcript, _: Limits) -> str:
     return _dump({"text": transcript.text, "usage": _usage(transcript)})
+
+
+def _json_with_logprobs(transcript: Transcript, _: Limits) -> str:
+    return _dump(
+        {"text": transcript.text, **logprobs(transcript.segments), "usage": _usage(transcript)}
+    )
 
 
 def _text(transcript: Transcript, _: Limits) -> str:
@@ -110,25 +152,31 @@ def _verbose_json(transcript: Transcript, _: Limits) -> str:
             "duration": transcript.duration,
             "text": transcript.text,
             "segments": [
-                {
-                    "id": index,
-                    "seek": 0,
-                    "start": segment.start,
-                    "end": segment.end,
-                    "text": segment.text,
-                    "tokens": [],
-                    "temperature": 0.0,
-                    "avg_logprob": 0.0,
-                    "compression_ratio": 1.0,
-                    "no_speech_prob": 0.0 if segment.is_speech else 1.0,
-                    "speaker": segment.speaker,
-                }
-                for index, segment in enumerate(transcript.segments)
+                _verbose_segment(number, segment)
+                for number, segment in enumerate(transcript.segments)
             ],
             "usage": duration_usage(transcript),
             **truncation(transcript),
         }
     )
+
+
+def _verbose_segment(number: int, segment: Segment) -> dict[str, Any]:
+    """OpenAI's segment. What the model does not tell is left out: a number would be made up, and
+    null breaks clients that read one."""
+    told = {"avg_logprob": segment.avg_logprob, "no_speech_prob": _no_speech(segment)}
+    return {
+        "id": number,
+        "seek": 0,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+        "tokens": [],
+        "temperature": 0.0,
+        "compression_ratio": _compression_ratio(segment.text),
+        **{key: value for key, value in told.items() if value is not None},
+        "speaker": segment.speaker,
+    }
 
 
 def _diarized_json(transcript: Transcript, _: Limits) -> str:

@@ -31,6 +31,8 @@ class _AnswerSegment(BaseModel):
     end: FiniteFloat
     text: str
     speaker: str | None = None
+    avg_logprob: FiniteFloat | None = None
+    no_speech_prob: FiniteFloat | None = None
 
 
 class _Answer(BaseModel):
@@ -49,6 +51,7 @@ class OpenAIRecognizer:
     """
 
     def __init__(self, client: httpx2.AsyncClient, settings: Settings) -> None:
+        self.max_section_seconds = settings.max_section_seconds
         self._client = client
         self._settings = settings
         # To be tried in this order; one is left when it has worked.
@@ -60,6 +63,9 @@ class OpenAIRecognizer:
             write=settings.upstream_read_timeout,
             pool=settings.upstream_connect_timeout,
         )
+
+    def check_language(self, language: str | None) -> None:
+        """The server itself refuses what it does not know."""
 
     async def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
@@ -148,4 +154,7 @@ def _segments(answer: _Answer, duration: float) -> Iterator[Segment]:
         if text := segment.text.strip():
             start = min(max(segment.start, 0.0), duration)
             end = min(max(segment.end, start), duration)
-            yield Segment(round(start, 3), round(end, 3), segment.speaker or None, text)
+            yield Segment(
+                *(round(start, 3), round(end, 3), segment.speaker or None, text),
+                *(segment.avg_logprob, segment.no_speech_prob),
+            )

@@ -8,7 +8,7 @@ from starlette.datastructures import FormData
 
 from vibevoice_core.prompt import clean_words
 from vibevoice_core.subtitles import Limits
-from vibevoice_proxy.errors import InvalidRequest, ModelNotFound
+from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.formats import RESPONSE_FORMATS
 from vibevoice_proxy.values import (
@@ -138,9 +138,13 @@ class RecordingOptions(BaseModel):
             raise InvalidRequest(
                 f"Invalid value for {param}: {first['msg']}.", param=param
             ) from error
-        options._check_model(settings)
         options._check_prompt(settings.max_prompt_chars)
         return options
+
+    @property
+    def with_logprobs(self) -> bool:
+        """Whether the client asked for log probabilities of tokens."""
+        return False
 
     @property
     def info(self) -> str:
@@ -164,14 +168,6 @@ class RecordingOptions(BaseModel):
     def _info_texts(self) -> list[str]:
         return [text for text in (self.prompt, *self.hotwords, *self.keywords) if text]
 
-    def _check_model(self, settings: Settings) -> None:
-        known = {settings.served_model_name, *settings.model_aliases, ""}
-        if settings.strict_model_names and self.model not in known:
-            raise ModelNotFound(
-                f"The model {self.model!r} does not exist; expected {settings.served_model_name}.",
-                param="model",
-            )
-
     def _check_prompt(self, max_chars: int) -> None:
         length = sum(map(len, self._info_texts()))
         if length > max_chars:
@@ -185,8 +181,9 @@ class RecordingOptions(BaseModel):
 class TranscriptionOptions(RecordingOptions):
     """The form of OpenAI's transcription API (openai 3.52) and vLLM's `hotwords`.
 
-    Fields that have no meaning for VibeVoice (a language switch, word times, log probabilities,
-    named speakers, chunking) are taken and change nothing, so that clients that send them work.
+    Fields that have no meaning here (word times, named speakers, chunking; for VibeVoice a language
+    switch and log probabilities too) are taken and change nothing, so that clients that send them
+    work.
     """
 
     response_format: Literal[RESPONSE_FORMATS] = "json"  # type: ignore[valid-type]
@@ -195,6 +192,10 @@ class TranscriptionOptions(RecordingOptions):
     known_speaker_names: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
     known_speaker_references: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
     stream: bool = False
+
+    @property
+    def with_logprobs(self) -> bool:
+        return "logprobs" in self.include
 
     @classmethod
     def from_form(cls, form: FormData, settings: Settings) -> Self:

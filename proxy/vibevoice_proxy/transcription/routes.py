@@ -33,10 +33,17 @@ async def create_transcription(request: Request) -> Response:
     async with AsyncExitStack() as cleanup:
         form = await cleanup.enter_async_context(service.receive(request))
         options = TranscriptionOptions.from_form(form, service.settings)
+        service.check(options)
         results = service.transcribe(uploaded_file(form), options, request.state.request_id)
         if options.stream:
             interval = service.settings.ping_interval
-            return stream_events(results, options.response_format, cleanup.pop_all(), interval)
+            return stream_events(
+                results,
+                options.response_format,
+                cleanup.pop_all(),
+                interval,
+                with_logprobs=options.with_logprobs,
+            )
         transcript = await until_disconnect(request, partial(final, results))
         return _respond(transcript, options, service)
 
@@ -53,6 +60,7 @@ async def create_translation(request: Request) -> Response:
     service.check_translation()
     async with service.receive(request) as form:
         options = TranslationOptions.from_form(form, service.settings)
+        service.check(options)
         work = partial(service.translate, uploaded_file(form), options, request.state.request_id)
         return _respond(await until_disconnect(request, work), options, service)
 
@@ -64,7 +72,9 @@ def _respond(
 ) -> Response:
     """The whole `transcript` as an answer."""
     limits = options.subtitle_limits(service.settings)
-    rendering = render(transcript, options.response_format, limits)
+    rendering = render(
+        transcript, options.response_format, limits, with_logprobs=options.with_logprobs
+    )
     return Response(
         rendering.body, headers=truncation_headers(transcript), media_type=rendering.media_type
     )

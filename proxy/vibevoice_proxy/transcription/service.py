@@ -9,26 +9,29 @@ from typing import BinaryIO, cast
 
 import httpx2
 import numpy as np
+from anyio import to_thread
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from vibevoice_core.errors import AudioTooLong
+from vibevoice_light import is_tiny_english, open_pool
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.errors import (
     InvalidAudio,
     InvalidRequest,
-    ModelNotFound,
     UpstreamError,
     storage_errors,
 )
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import Recognizer, assemble
+from vibevoice_proxy.transcription.light import LightRecognizer
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.openai_server import OpenAIRecognizer
 from vibevoice_proxy.transcription.options import RecordingOptions
+from vibevoice_proxy.transcription.routing import Routing, build_routing, choose_light
 from vibevoice_proxy.transcription.sections import Recording
 from vibevoice_proxy.transcription.transcode import transcode
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
@@ -47,15 +50,15 @@ class TranscriptionService:
         self,
         settings: Settings,
         *,
-        recognizer: Recognizer | None,
+        routing: Routing,
         translator: Translator | None,
         decoder: AudioDecoder,
         metrics: TranscriptionMetrics,
     ) -> None:
-        """`recognizer` is None without a recognizer (`ASR_API=off`), `translator` without a
-        translating model."""
+        """`routing` has no routes where nothing recognizes (`ASR_API=off`), `translator` is None
+        without a translating model."""
         self.settings = settings
-        self._recognizer = recognizer
+        self._routing = routing
         self._translator = translator
         self._decoder = decoder
         self._metrics = metrics
@@ -66,20 +69,26 @@ class TranscriptionService:
 
     @property
     def model_names(self) -> Sequence[str]:
-        """Names of the served model; none without a recognizer."""
-        if self._recognizer is None:
-            return ()
-        return (self.settings.served_model_name, *self.settings.model_aliases)
+        """Names of the served models; none without a recognizer."""
+        return self._routing.names
 
     async def check_health(self) -> dict[str, str]:
-        """`asr` → `ok`, or why it cannot serve requests now; empty without a recognizer."""
-        if self._recognizer is None:
-            return {}
-        try:
-            await self._recognizer.check_health()
-        except UpstreamError as error:
-            return {"asr": str(error)}
-        return {"asr": "ok"}
+        """Each recognizer's part (`asr`, `light`) → `ok`, or why it cannot serve requests now."""
+        parts: dict[str, str] = {}
+        for route in self._routing.routes:
+            try:
+                await route.recognizer.check_health()
+            except UpstreamError as error:
+                parts[route.part] = str(error)
+            else:
+                parts[route.part] = "ok"
+        return parts
+
+    def check(self, options: RecordingOptions) -> None:
+        """Raises ModelNotFound for a model that is not served, and InvalidRequest for a language
+        that it does not know."""
+        route = self._routing.find(options.model)
+        route.recognizer.check_language(options.spoken_language)
 
     def check_translation(self) -> None:
         """Raises InvalidRequest when no translating model is configured."""
@@ -94,8 +103,8 @@ class TranscriptionService:
     async def receive(self, request: Request) -> AsyncIterator[FormData]:
         """The form of `request`, which counts as in flight until the block ends."""
         settings = self.settings
-        if self._recognizer is None:
-            raise ModelNotFound("This server does not transcribe (ASR_API=off).", param="model")
+        if not self._routing.routes:
+            self._routing.find("")
         async with self._admission.place():
             started = monotonic()
             received = receive_form(
@@ -113,11 +122,12 @@ class TranscriptionService:
     ) -> AsyncGenerator[Segment | Transcript]:
         """Decodes `upload`; then each segment as soon as the recognizer has written it, and the
         transcript at the end. Close the iterator to stop all work."""
-        assert self._recognizer, "`receive` has refused the request"
+        route = self._routing.find(options.model)
         metrics = self._metrics
         with ExitStack() as files:
             started = monotonic()
-            recording = await self._decode(upload, files)
+            seconds = route.recognizer.max_section_seconds
+            recording = await self._decode(upload, files, seconds)
             decoded = monotonic()
             metrics.decoded(decoded - started)
             logger.info(
@@ -128,7 +138,7 @@ class TranscriptionService:
                 decoded - started,
             )
             results = assemble(
-                self._recognizer,
+                route.recognizer,
                 recording,
                 options.info,
                 options.spoken_language,
@@ -148,7 +158,7 @@ class TranscriptionService:
                             metrics.first_segment(monotonic() - decoded)
                         yield result
             except UpstreamError as error:
-                metrics.upstream_error("asr", error.code)
+                metrics.upstream_error(route.part, error.code)
                 raise
 
     async def translate(
@@ -163,7 +173,9 @@ class TranscriptionService:
             self._metrics.upstream_error("translate", error.code)
             raise
 
-    async def _decode(self, upload: UploadFile, files: ExitStack) -> Recording:
+    async def _decode(
+        self, upload: UploadFile, files: ExitStack, max_section_seconds: float
+    ) -> Recording:
         """The recording in `upload`, in temporary files that are closed with `files`."""
         settings = self.settings
 
@@ -179,7 +191,7 @@ class TranscriptionService:
                     blocks,
                     new_file,
                     encoding=settings.upstream_audio_format,
-                    max_section_seconds=settings.max_section_seconds,
+                    max_section_seconds=min(max_section_seconds, settings.max_audio_seconds),
                 )
             except AudioTooLong as error:
                 raise InvalidAudio(
@@ -206,22 +218,42 @@ async def open_transcription(
 ) -> AsyncIterator[TranscriptionService]:
     """The service with its HTTP clients open until the block ends; it counts in `registry`."""
     metrics = TranscriptionMetrics(registry)
-    async with open_client(settings) as client, open_translator(settings) as translator:
+    async with (
+        open_client(settings) as client,
+        open_translator(settings) as translator,
+        _open_light(settings) as light,
+    ):
         yield TranscriptionService(
             settings,
-            recognizer=_recognizer(client, settings, metrics),
+            routing=build_routing(settings, _engine(client, settings, metrics), light),
             translator=translator,
             decoder=decoder,
             metrics=metrics,
         )
 
 
-def _recognizer(
+@asynccontextmanager
+async def _open_light(settings: Settings) -> AsyncIterator[LightRecognizer | None]:
+    """The light recognizer where the settings want it; its processes run until the block ends."""
+    folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
+    if folder is None:
+        yield None
+        return
+    async with open_pool(folder, settings.light_workers) as pool:
+        yield LightRecognizer(
+            pool,
+            timeout=settings.transcription_timeout,
+            is_english=is_tiny_english(folder),
+        )
+
+
+def _engine(
     client: httpx2.AsyncClient, settings: Settings, metrics: TranscriptionMetrics
 ) -> Recognizer | None:
     match settings.asr_api:
         case "chat":
-            return VibeVoiceRecognizer(Upstream(client, settings), metrics)
+            upstream = Upstream(client, settings)
+            return VibeVoiceRecognizer(upstream, metrics, settings.max_section_seconds)
         case "transcriptions":
             return OpenAIRecognizer(client, settings)
         case "off":

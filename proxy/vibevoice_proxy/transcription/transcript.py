@@ -4,8 +4,17 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _NON_SPEECH = re.compile(r"\[[^\[\]]+\]")
+
+
+class Token(NamedTuple):
+    """A part of a text and how sure the model is of it."""
+
+    text: str
+    """With the space before it."""
+    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +28,12 @@ class Segment:
     speaker: str | None
     """"A", "B", … in order of appearance; None for noises and where the model names nobody."""
     text: str
+    avg_logprob: float | None = None
+    """How sure the model is of the words, 0 at best; None where it does not tell."""
+    no_speech_prob: float | None = None
+    """How likely it is that nobody speaks; None where that is not known."""
+    tokens: tuple[Token, ...] = ()
+    """What the text is made of, where the model tells."""
 
     @property
     def is_speech(self) -> bool:

@@ -42,9 +42,15 @@ logger = logging.getLogger(__name__)
 class VibeVoiceRecognizer:
     """The recognizer that this stack is made for."""
 
-    def __init__(self, upstream: Upstream, metrics: TranscriptionMetrics) -> None:
+    def __init__(
+        self, upstream: Upstream, metrics: TranscriptionMetrics, max_section_seconds: float
+    ) -> None:
+        self.max_section_seconds = max_section_seconds
         self._upstream = upstream
         self._metrics = metrics
+
+    def check_language(self, language: str | None) -> None:
+        """Any language: the model cannot be told one."""
 
     async def check_health(self) -> None:
         """Raises an UpstreamError when the engine cannot serve requests now."""

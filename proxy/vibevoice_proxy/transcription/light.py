@@ -1,0 +1,127 @@
+"""The light recognizer in the engine's place: one section of a recording in, its segments out as
+their turns are recognized, by worker processes of this proxy."""
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from time import monotonic
+
+import numpy as np
+import soundfile
+from anyio import to_thread
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from numpy.typing import NDArray
+
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.speakers import label
+from vibevoice_core.worker_process import WorkerLost
+from vibevoice_light import LOOKAHEAD_SECONDS, LightFailed, LightPool
+from vibevoice_light import SAMPLE_RATE as LIGHT_RATE
+from vibevoice_light import Segment as LightSegment
+from vibevoice_proxy.errors import (
+    InvalidRequest,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from vibevoice_proxy.transcription.sections import Section
+from vibevoice_proxy.transcription.transcript import Missing, Segment, Token, Transcript
+
+BLOCK_SECONDS = 10
+"""Of audio on its way to the worker."""
+ENGLISH = "english"
+
+
+class LightRecognizer:
+    """Recognizes in the processes of a pool."""
+
+    max_section_seconds = math.inf
+    """Its memory does not grow with a recording, which keeps its speakers to the end."""
+
+    def __init__(self, pool: LightPool, *, timeout: float, is_english: bool) -> None:
+        """`timeout`: seconds that a section may take. `is_english`: whether the model knows English
+        alone, as that of the default folder does."""
+        self._pool = pool
+        self._timeout = timeout
+        self._language = ENGLISH if is_english else None
+
+    def check_language(self, language: str | None) -> None:
+        """Raises InvalidRequest for a language that the model does not know."""
+        if self._language and language and not _is_english(language):
+            raise InvalidRequest(
+                f"The light recognizer knows English alone, not {language!r}. Use the model "
+                "vibevoice for other languages.",
+                param="language",
+                code="unsupported_language",
+            )
+
+    async def recognize(
+        self, section: Section, info: str, language: str | None, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """As `Recognizer.recognize`. `info` is not used: the model cannot be told anything."""
+        deadline = monotonic() + self._timeout
+        missing: list[Missing] = []
+        try:
+            async with aclosing(_blocks(section)) as blocks:
+                found = self._pool.recognize(blocks, LOOKAHEAD_SECONDS)
+                async with aclosing(found) as segments:
+                    async for segment in segments:
+                        if monotonic() > deadline:
+                            raise UpstreamTimeout(
+                                f"The transcription took longer than {self._timeout:g} seconds."
+                            )
+                        if segment.is_cut:
+                            missing.append(Missing(segment.start, segment.end, "loop"))
+                        yield _segment(segment, section.duration)
+        except WorkerLost as error:
+            raise UpstreamUnavailable(str(error)) from error
+        except LightFailed as error:
+            raise UpstreamError(str(error)) from error
+        yield Transcript((), section.duration, language=self._language, missing=tuple(missing))
+
+    async def check_health(self) -> None:
+        """Raises an UpstreamError when no worker is ready."""
+        if not self._pool.is_ready:
+            raise UpstreamUnavailable(self._pool.unready_message)
+
+
+def _is_english(language: str) -> bool:
+    return language.lower().replace("_", "-").partition("-")[0] in ("en", "eng", ENGLISH)
+
+
+def _segment(segment: LightSegment, duration: float) -> Segment:
+    return Segment(
+        min(segment.start, duration),
+        min(segment.end, duration),
+        label(segment.speaker),
+        segment.text,
+        round(segment.mean_log_probability, 4),
+        round(1 - segment.speech_probability, 4),
+        tuple(Token(*token) for token in segment.tokens if token.text),
+    )
+
+
+async def _blocks(section: Section) -> AsyncGenerator[NDArray[np.float32]]:
+    """The section at 16 kHz in blocks of shape (samples,), read and resampled in a thread."""
+    section.file.seek(0)
+    resampler = AudioResampler(format="flt", layout="mono", rate=LIGHT_RATE)
+    with soundfile.SoundFile(section.file) as source:
+
+        def read() -> tuple[NDArray[np.float32], bool]:
+            block = source.read(BLOCK_SECONDS * SAMPLE_RATE, dtype="float32")
+            if not len(block):
+                return _joined(resampler.resample(None)), True
+            frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
+            frame.sample_rate = SAMPLE_RATE
+            return _joined(resampler.resample(frame)), False
+
+        is_last = False
+        while not is_last:
+            samples, is_last = await to_thread.run_sync(read)
+            yield samples
+
+
+def _joined(frames: list[AudioFrame]) -> NDArray[np.float32]:
+    parts = [frame.to_ndarray()[0] for frame in frames]
+    return np.concatenate([*parts, np.zeros(0, np.float32)])

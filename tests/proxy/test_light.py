@@ -1,0 +1,229 @@
+"""The light recognizer behind the proxy: every format, streams, confidence, routing by name."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import httpx2
+import numpy as np
+import openai
+import psutil
+import pytest
+from tests.support.fakes import FakeEngine, StartProxy
+from tests.support.real_voices import RATE, conversation, librivox, prompts
+from tests.support.recordings import wav
+from tests.support.wording import errors, words
+
+from vibevoice_light import ModelFilesMissing, find_moonshine
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.transcription.routing import choose_light
+
+pytest_plugins = ("tests.support.proxy_fixtures",)
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+FOLDER = os.environ.get("VIBEVOICE_LIGHT_MODELS", "")
+
+
+@pytest.fixture(scope="module")
+def talk() -> tuple[bytes, list[str]]:
+    """Six turns of two real women as a WAV file, and what they say."""
+    long = [prompt for prompt in prompts() if 3 < prompt.seconds < 7]
+    turns = [
+        turn
+        for number, sentence in enumerate(librivox()[:3])
+        for turn in (("prompts", long[3 * number]), ("librivox", sentence))
+    ]
+    samples, spoken = conversation(turns, 0.6)
+    return wav(samples, RATE), [turn.text for turn in spoken]
+
+
+@pytest.fixture
+def light(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
+    """A proxy whose light recognizer is ready, before a fake engine."""
+    try:
+        find_moonshine(FOLDER)
+    except ModelFilesMissing as error:
+        pytest.skip(str(error))
+    base = start_proxy(light="on", light_models=FOLDER, light_workers=1)
+    with httpx2.Client(base_url=base, timeout=120) as http:
+        wait_until_ready(http)
+        yield http
+
+
+def wait_until_ready(http: httpx2.Client) -> None:
+    deadline = monotonic() + 60
+    while http.get("/health").json()["parts"]["light"] != "ok":
+        assert monotonic() < deadline
+        sleep(0.1)
+
+
+def post(http: httpx2.Client, audio: bytes, **fields: Any) -> httpx2.Response:
+    return http.post(TRANSCRIPTIONS, files={"file": ("talk", audio)}, data=fields)
+
+
+def test_every_format(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
+    """The same transcript in each: words, two speakers, times in order, real confidence."""
+    audio, texts = talk
+    reference = words(" ".join(texts))
+    answers = {
+        name: post(light, audio, model="whisper-1", response_format=name)
+        for name in ("json", "text", "verbose_json", "diarized_json", "srt", "vtt")
+    }
+    assert {answer.status_code for answer in answers.values()} == {200}
+    verbose = answers["verbose_json"].json()
+    assert errors(reference, words(verbose["text"])) <= 0.1 * len(reference)
+    assert answers["json"].json()["text"] == verbose["text"] == answers["text"].text.strip()
+    assert verbose["language"] == "english"
+    for segment in verbose["segments"]:
+        assert -1 <= segment["avg_logprob"] < 0
+        assert 0 < segment["no_speech_prob"] < 0.5
+        assert 0.3 < segment["compression_ratio"] < 2.4
+    diarized = answers["diarized_json"].json()["segments"]
+    changes = [
+        part["speaker"]
+        for number, part in enumerate(diarized)
+        if not number or diarized[number - 1]["speaker"] != part["speaker"]
+    ]
+    assert changes == ["A", "B"] * 3
+    starts = [part["start"] for part in diarized]
+    assert starts == sorted(starts)
+    assert "-->" in answers["srt"].text and answers["vtt"].text.startswith("WEBVTT")
+
+
+def test_streams_and_log_probabilities(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
+    """The official client gets deltas that make up the text, with a probability for each token."""
+    client = openai.OpenAI(base_url=f"{light.base_url}/v1", api_key="none")
+    whole = client.audio.transcriptions.create(
+        model="gpt-4o-transcribe", file=talk[0], response_format="json", include=["logprobs"]
+    )
+    assert whole.logprobs
+    assert "".join(part.token or "" for part in whole.logprobs).split() == whole.text.split()
+    assert all(part.logprob is not None and part.logprob <= 0 for part in whole.logprobs)
+    events = list(
+        client.audio.transcriptions.create(
+            model="gpt-4o-transcribe",
+            file=talk[0],
+            response_format="json",
+            include=["logprobs"],
+            stream=True,
+        )
+    )
+    deltas = [event for event in events if event.type == "transcript.text.delta"]
+    assert len(deltas) > 3
+    assert "".join(event.delta for event in deltas) == whole.text
+    assert all(event.logprobs for event in deltas)
+    done = events[-1]
+    assert done.type == "transcript.text.done" and done.text == whole.text
+
+
+def test_what_is_no_speech_is_an_empty_transcript(light: httpx2.Client) -> None:
+    noise = np.random.default_rng(1).normal(0, 0.1, 5 * RATE).astype(np.float32)
+    answer = post(light, wav(noise, RATE), response_format="verbose_json").json()
+    assert answer["text"] == "" and answer["segments"] == []
+
+
+def test_names_go_where_they_belong(
+    light: httpx2.Client, fake_engine: FakeEngine, talk: tuple[bytes, list[str]]
+) -> None:
+    """OpenAI's names and no name mean the light recognizer, `vibevoice` and its kin the engine;
+    the lists tell both."""
+    listed = [model["id"] for model in light.get("/v1/models").json()["data"]]
+    assert listed[:2] == ["light", "vibevoice"]
+    assert {"whisper-1", "vibevoice-asr"} < set(listed)
+    assert light.get("/health").json()["parts"] == {"proxy": "ok", "light": "ok", "asr": "ok"}
+    audio = talk[0]
+    for name in ("light", "whisper-1", ""):
+        post(light, audio, model=name).raise_for_status()
+    assert not fake_engine.requests
+    for name in ("vibevoice", "vibevoice-asr"):
+        post(light, audio, model=name).raise_for_status()
+    assert len(fake_engine.requests) == 2
+
+
+def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
+    """English under any of its names is taken."""
+    for language in ("en", "EN-us", "english"):
+        post(light, talk[0], language=language).raise_for_status()
+    answer = post(light, talk[0], language="de")
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == ("language", "unsupported_language")
+    assert "English alone" in error["message"]
+
+
+def test_a_model_that_is_switched_off_is_not_found(
+    start_proxy: StartProxy, talk: tuple[bytes, list[str]]
+) -> None:
+    """Neither goes to the other."""
+    base = start_proxy(light="off")
+    with httpx2.Client(base_url=base, timeout=30) as http:
+        assert post(http, talk[0], model="light").status_code == 404
+        assert post(http, talk[0], model="whisper-1").status_code == 200
+
+
+def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
+    """503 for the request that was inside, and the next one is served."""
+    [worker] = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "vibevoice_light.worker" in child.cmdline()
+    ]
+    worker.send_signal(signal.SIGSTOP)
+    timer = threading.Timer(1.0, worker.kill)
+    timer.start()
+    answer = post(light, talk[0])
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "upstream_unavailable"
+    assert "retry-after" in answer.headers
+    wait_until_ready(light)
+    assert post(light, talk[0]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "size", "is_on"),
+    [
+        pytest.param({}, None, True, id="nothing-set"),
+        pytest.param({"asr_base_url": "http://engine:8006"}, None, False, id="an-engine-named"),
+        pytest.param({"asr_api": "off"}, None, False, id="speech-alone"),
+        pytest.param({"asr_api": "transcriptions"}, None, False, id="another-server"),
+        pytest.param({"model_dir": "microsoft/VibeVoice-ASR"}, None, False, id="hub"),
+        pytest.param({}, 1000, True, id="embedded"),
+        pytest.param({"asr_base_url": "http://engine:8006"}, 1000, True, id="embedded-engine"),
+        pytest.param({}, 2 * 1024**3, False, id="real"),
+        pytest.param({"light": "on"}, 2 * 1024**3, True, id="on"),
+        pytest.param({"light": "off"}, None, False, id="off"),
+    ],
+)
+def test_auto_looks_at_what_the_engine_has(
+    tmp_path: Path, settings: dict[str, Any], size: int | None, is_on: bool
+) -> None:
+    """A checkpoint of a real size makes it the engine's turn."""
+    models = tmp_path / "moonshine"
+    models.mkdir()
+    for name in ("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"):
+        (models / name).touch()
+    if size is not None:
+        folder = tmp_path / "VibeVoice-ASR"
+        folder.mkdir()
+        with (folder / "model.safetensors").open("wb") as file:
+            file.truncate(size)  # takes no room
+        settings = {"model_dir": str(tmp_path), **settings}
+    found = choose_light(Settings(light_models=str(models), **settings))
+    assert found == (models if is_on else None)
+
+
+def test_missing_files_are_told_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a warning where the light recognizer is only wished for, else the start ends with it."""
+    monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
+    assert choose_light(Settings()) is None
+    assert "python -m vibevoice_light.fetch" in caplog.text
+    with pytest.raises(ValueError, match="python -m vibevoice_light.fetch"):
+        Settings(light="on")
+    with pytest.raises(ValueError, match="holds no Moonshine"):
+        Settings(light="on", light_models=str(tmp_path))
