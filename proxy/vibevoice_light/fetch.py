@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from vibevoice_light.models import MOONSHINE_FOLDER, moonshine_files
@@ -49,7 +50,9 @@ def _download(folder: Path) -> int:
     """Let pip download the wheel: its exit status."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    # An environment made by uv has no pip, but the Python that it was made with has.
+    python = sys.executable if find_spec("pip") else getattr(sys, "_base_executable", "python3")
+    command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary", ":all:", "--platform", PLATFORM]
     command += ["--require-hashes", "--requirement", str(requirements), "--dest", str(folder)]
     return subprocess.run(command).returncode

@@ -220,6 +220,7 @@ def test_missing_files_are_told_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As a warning where the light recognizer is only wished for, else the start ends with it."""
+    monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
     monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
     assert choose_light(Settings()) is None
     assert "python -m vibevoice_light.fetch" in caplog.text
