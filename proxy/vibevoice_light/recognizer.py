@@ -22,7 +22,10 @@ LOOKAHEAD_SECONDS = 120.0
 """Of a recording that is there as a whole: who speaks is decided with what is said in the next two
 minutes."""
 MIN_LOG_PROBABILITY = -1.0
-"""Words that the model itself doubts more are noise or music (Whisper's `logprob_threshold`)."""
+"""Words that the model itself doubts more are none (Whisper's `logprob_threshold`)."""
+MIN_SPEECH = 0.8
+"""Where somebody speaks with at least this probability, such words are unclear, such as those of
+another language; else it was noise."""
 BLOCK_SECONDS = 10.0
 """In which `transcribe` feeds a recording."""
 
@@ -44,6 +47,8 @@ class Segment:
     """Whether the model was stopped in the middle: it repeated itself."""
     speech_probability: float
     """How likely it is that somebody speaks there, as the voice activity has it."""
+    is_unclear: bool = False
+    """Whether the words are guessed: somebody speaks, but the model hardly knows what."""
 
     @property
     def mean_log_probability(self) -> float:
@@ -74,12 +79,14 @@ class LightRecognizer:
         return Listener(self._voice_activity, self._embedder, self._words, lookahead)
 
     def transcribe(self, samples: NDArray[np.float32]) -> list[Segment]:
-        """The segments of a whole recording, shape (samples,): mono, 16 kHz, of full scale 1.0."""
+        """The segments of a whole recording, shape (samples,): mono, 16 kHz, of full scale 1.0;
+        without the unclear ones."""
         listener = self.listen(LOOKAHEAD_SECONDS)
         block = round(BLOCK_SECONDS * SAMPLE_RATE)
         blocks = (samples[at : at + block] for at in range(0, len(samples), block))
         segments = [segment for part in blocks for segment in listener.feed(part)]
-        return [*segments, *listener.finish()]
+        segments += listener.finish()
+        return [segment for segment in segments if not segment.is_unclear]
 
 
 class Listener:
@@ -143,11 +150,15 @@ class Listener:
         for turn in turns:
             first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
             words = self._words.recognize(self._audio.read(first, last))
-            if words.text and words.mean_log_probability >= MIN_LOG_PROBABILITY:
-                end = min(turn.end, self._audio.end / SAMPLE_RATE)
-                frames = (round(at * SAMPLE_RATE / FRAME) for at in (turn.start, turn.end))
-                speech = float(self._likely.read(*frames).mean())
-                yield Segment(
-                    *(round(turn.start, 3), round(end, 3), turn.speaker),
-                    *(words.text, words.tokens, words.is_cut, round(speech, 4)),
-                )
+            if not words.text:
+                continue
+            frames = (round(at * SAMPLE_RATE / FRAME) for at in (turn.start, turn.end))
+            speech = float(self._likely.read(*frames).mean())
+            is_unclear = words.mean_log_probability < MIN_LOG_PROBABILITY
+            if is_unclear and speech < MIN_SPEECH:
+                continue
+            end = min(turn.end, self._audio.end / SAMPLE_RATE)
+            yield Segment(
+                *(round(turn.start, 3), round(end, 3), turn.speaker),
+                *(words.text, words.tokens, words.is_cut, round(speech, 4), is_unclear),
+            )

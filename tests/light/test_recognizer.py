@@ -133,6 +133,18 @@ def test_what_is_no_speech_gives_nothing(
     assert recognizer.transcribe(samples) == []
 
 
+def test_another_language_is_unclear(recognizer: LightRecognizer) -> None:
+    """Italian is no English text, and the speech is not passed over in silence either."""
+    italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 3 < prompt.seconds < 6][:4]
+    samples, spoken = conversation((("carlo", one) for one in italian), 1.0)
+    listener = recognizer.listen(120.0)
+    segments = [*listener.feed(samples), *listener.finish()]
+    unclear = sum(part.end - part.start for part in segments if part.is_unclear)
+    assert unclear > 0.5 * sum(turn.end - turn.start for turn in spoken)
+    clear = recognizer.transcribe(samples)
+    assert len(clear) < len(segments)
+
+
 def test_confidence_is_real(
     recognizer: LightRecognizer,
     alternating: tuple[NDArray[np.float32], list[str], list[str]],

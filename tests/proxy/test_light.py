@@ -126,6 +126,21 @@ def test_what_is_no_speech_is_an_empty_transcript(light: httpx2.Client) -> None:
     assert answer["text"] == "" and answer["segments"] == []
 
 
+def test_speech_that_is_not_understood_is_missing(
+    light: httpx2.Client, talk: tuple[bytes, list[str]]
+) -> None:
+    """English and Italian: the answer says which part has no transcript, and why."""
+    english = [prompt for prompt in prompts() if 3 < prompt.seconds < 7][:2]
+    italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 3 < prompt.seconds < 6][:4]
+    turns = [("A", english[0]), *(("B", one) for one in italian), ("A", english[1])]
+    samples, spoken = conversation(turns, 1.0)
+    answer = post(light, wav(samples, RATE), response_format="verbose_json")
+    missing = answer.json()["missing"]
+    assert {part["reason"] for part in missing} == {"unclear"}
+    assert all(spoken[0].end - 1 < part["start"] < spoken[-1].start for part in missing)
+    assert "unclear" in answer.headers["x-vibevoice-truncated"]
+
+
 def test_names_go_where_they_belong(
     light: httpx2.Client, fake_engine: FakeEngine, talk: tuple[bytes, list[str]]
 ) -> None:

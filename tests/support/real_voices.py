@@ -81,7 +81,7 @@ def read(file: Path) -> Samples:
 @cache
 def prompts(voice: str = "en_US_f_Allison") -> Sequence[Utterance]:
     """The telephone prompts of a voice, with their words if it is the English one."""
-    install(*PACKAGES)
+    install(*PACKAGES, f"asterisk-core-sounds-{voice[:2]}-g722")
     texts = _prompt_texts() if voice.startswith("en") else {}
     folder = PROMPTS / voice
     return [

@@ -71,9 +71,11 @@ class LightRecognizer:
                             raise UpstreamTimeout(
                                 f"The transcription took longer than {self._timeout:g} seconds."
                             )
-                        if segment.is_cut:
-                            missing.append(Missing(segment.start, segment.end, "loop"))
-                        yield _segment(segment, section.duration)
+                        if segment.is_cut or segment.is_unclear:
+                            reason = "loop" if segment.is_cut else "unclear"
+                            missing.append(Missing(segment.start, segment.end, reason))
+                        if not segment.is_unclear:
+                            yield _segment(segment, section.duration)
         except WorkerLost as error:
             raise UpstreamUnavailable(str(error)) from error
         except LightFailed as error:

@@ -60,8 +60,9 @@ class Missing:
     """Seconds."""
     reason: str
     """`loop`: the model repeated itself and could not be brought out of it; `length`: it ran out of
-    tokens; `format`: its answer is plain text, without speakers and times; else the code of the
-    error that ended the section."""
+    tokens; `format`: its answer is plain text, without speakers and times; `unclear`: somebody
+    speaks, but the light recognizer hardly knows what; else the code of the error that ended the
+    section."""
 
 
 @dataclass(frozen=True, slots=True)
