@@ -47,7 +47,7 @@ def main() -> int:
                     answer = httpx2.post(
                         f"http://127.0.0.1:{api_port}/v1/audio/transcriptions",
                         files={"file": audio},
-                        data={"model": "whisper-1", "response_format": "diarized_json"},
+                        data={"model": "vibevoice", "response_format": "diarized_json"},
                         timeout=300,
                     )
                 answer.raise_for_status()
