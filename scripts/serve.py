@@ -33,7 +33,7 @@ def main() -> int:
         with stack(model, api_port, asr_port) as parts:
             print(
                 f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; try:\n\n"
-                f"  curl -F file=@samples/two-speakers.wav -F model=vibevoice -F response_format=srt "
+                "  curl -F file=@samples/conversation.flac -F response_format=srt "
                 f"http://127.0.0.1:{api_port}/v1/audio/transcriptions\n",
                 flush=True,
             )
