@@ -15,13 +15,36 @@ from tests.support.real_voices import RATE, Samples, conversation, librivox, pro
 
 FOLDER = Path(__file__).parents[1] / "samples"
 TURNS = (
-    ("A", "followme/status", "The person you are calling is not at their desk. I will try to locate them for you."),
+    (
+        "A",
+        "followme/status",
+        "The person you are calling is not at their desk. I will try to locate them for you.",
+    ),
     ("B", "0880", "He was not an ill-disposed young man."),
-    ("A", "queue-periodic-announce", "All of our representatives are currently busy. Please stay on the line, and your call will be answered by the next available representative."),
-    ("B", "0920", "Had he married a more amiable woman, he might have been made still more respectable than he was."),
-    ("A", "ss-noservice", "The number you have dialed is not in service. Please check the number and try again."),
-    ("B", "0870", "And Mr. John Dashwood had then leisure to consider how much there might be prudently in his power to do for them."),
-)  # fmt: skip
+    (
+        "A",
+        "queue-periodic-announce",
+        "All of our representatives are currently busy. Please stay on the line, and your "
+        "call will be answered by the next available representative.",
+    ),
+    (
+        "B",
+        "0920",
+        "Had he married a more amiable woman, he might have been made still more "
+        "respectable than he was.",
+    ),
+    (
+        "A",
+        "ss-noservice",
+        "The number you have dialed is not in service. Please check the number and try again.",
+    ),
+    (
+        "B",
+        "0870",
+        "And Mr. John Dashwood had then leisure to consider how much there might be "
+        "prudently in his power to do for them.",
+    ),
+)
 """Who speaks, the recording, and its words."""
 QUIET = 10**-2
 """Of the loudest 20 ms in energy, -20 dB: what is below it is breath or noise."""
