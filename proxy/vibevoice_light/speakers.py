@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 
-SAME = 0.5
+SAME = 0.55
 """Two clusters whose mean vectors have at least this dot product are one speaker: windows of one
 voice have 0.59 (deviation 0.10), of two voices 0.09 (0.12); means are more alike than windows."""
-SAME_AS_KNOWN = 0.44
+SAME_AS_KNOWN = 0.45
 """The same where one of the two is a speaker whose label was given out."""
 CLUSTERED_SECONDS = 1.0
 """Shorter windows found no clusters: their vectors are too rough."""
