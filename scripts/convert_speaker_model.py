@@ -21,12 +21,16 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx
+import onnx  # pyright: ignore[reportMissingImports]
 import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import (  # pyright: ignore[reportMissingImports]
+    TensorProto,
+    helper,
+    numpy_helper,
+)
 
 from vibevoice_light.filterbanks import BANDS, filterbanks
 from vibevoice_light.models import SPEAKER_MODEL
@@ -55,7 +59,7 @@ class Windows(torch.nn.Module):
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
         layers: Any = network.xvector
-        self.head = network.head
+        self.head: Any = network.head
         self.frames = torch.nn.Sequential(
             *(layer for name, layer in layers.named_children() if name not in ("stats", "dense"))
         )
@@ -105,7 +109,7 @@ def read_at_16_khz(file: Path) -> NDArray[np.float32]:
 
 def export(model: torch.nn.Module) -> onnx.ModelProto:
     """The network as ONNX, all numbers float32."""
-    target = io.BytesIO()
+    target: Any = io.BytesIO()
     torch.onnx.export(
         model,
         (torch.zeros(1, 300, BANDS), torch.ones(2, 150)),
