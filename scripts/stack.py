@@ -88,6 +88,9 @@ def stack(
     environment = {**os.environ, **(environ or {})}
     environment |= {"API_PORT": str(api_port), "ASR_PORT": str(asr_port)}
     environment = with_reserve(environment)
+    if model != EMBEDDED:
+        # The proxy is not told what the engine serves; a real model is for every name.
+        environment.setdefault("VIBEVOICE_LIGHT", "off")
     with contextlib.ExitStack() as cleanup:
         output = cleanup.enter_context(log.open("wb")) if log else None
         started: list[subprocess.Popen[bytes]] = []
