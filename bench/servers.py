@@ -30,6 +30,7 @@ def log_file(bench: str) -> Path:
 def real_engine(log: Path, /, **environ: str) -> Iterator[Servers]:
     """Both, ready, on the embedded checkpoint; `environ` is set beside what is inherited."""
     port, engine_port = free_port(), free_port()
+    environ = {"VIBEVOICE_LIGHT": "off", **environ}  # it is the engine that is measured
     with stack(EMBEDDED, port, engine_port, log, environ) as parts:
         proxy = psutil.Process(parts.proxy.pid)
         yield Servers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{engine_port}", proxy)
