@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -111,7 +112,7 @@ async def _blocks(section: Section) -> AsyncGenerator[NDArray[np.float32]]:
     with soundfile.SoundFile(section.file) as source:
 
         def read() -> tuple[NDArray[np.float32], bool]:
-            block = source.read(BLOCK_SECONDS * SAMPLE_RATE, dtype="float32")
+            block: Any = source.read(BLOCK_SECONDS * SAMPLE_RATE, dtype="float32")
             if not len(block):
                 return _joined(resampler.resample(None)), True
             frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
