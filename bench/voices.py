@@ -1,0 +1,85 @@
+"""Real people out of Debian's packages, for recordings of which one knows who speaks when.
+
+Where no words are known, or they are not English, only speakers and times are scored.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import soxr
+from tests.support.real_voices import (
+    RATE,
+    Samples,
+    Utterance,
+    install,
+    librivox,
+    prompts,
+    read,
+    trimmed,
+)
+
+CARDS = Path("/usr/share/pocketsphinx/test/data/cards")
+BRUCE = Path("/usr/share/codec2/raw/ve9qrp.raw")
+"""A radio amateur who speaks freely for 112 s, 8 kHz (codec2-examples, LGPL-2.1)."""
+MIN_SECONDS = 1.0
+"""Prompts of a word or two are no part of a conversation."""
+PAUSE_SECONDS = 0.3
+FOREIGN = {"June": "fr_CA_f_June", "Carlo": "it_IT_m_Carlo", "Ivrvoice": "ru_RU_f_IvrvoiceRU"}
+"""Readers of telephone prompts (asterisk-core-sounds-fr, -it, -ru)."""
+
+
+def load_voices() -> Mapping[str, Sequence[Utterance]]:
+    """What each person says, by name; the text is empty where words are not scored."""
+    return {
+        "Allison": [one for one in prompts() if one.seconds >= MIN_SECONDS],
+        "LibriVox": librivox(),
+        "cards": cards(),
+        "Bruce": bruce(),
+        **{name: foreign(folder) for name, folder in FOREIGN.items()},
+    }
+
+
+@cache
+def cards() -> Sequence[Utterance]:
+    """Five hands of cards (pocketsphinx-testdata)."""
+    install("pocketsphinx-testdata")
+    lines = (CARDS / "cards.transcription").read_text().splitlines()
+    found = [match for line in lines if (match := re.fullmatch(r"<s> (.*?) +</s> \((.*)\)", line))]
+    return [Utterance(match[2], read(CARDS / f"{match[2]}.wav"), match[1]) for match in found]
+
+
+@cache
+def bruce() -> Sequence[Utterance]:
+    """The radio amateur's sentences, cut at his pauses."""
+    install("codec2-examples")
+    narrow = np.fromfile(BRUCE, np.int16).astype(np.float32) / 32768
+    parts = _phrases(soxr.resample(narrow, 8000, RATE))
+    return [
+        Utterance(f"bruce {number}", part, "")
+        for number, part in enumerate(parts)
+        if len(part) >= MIN_SECONDS * RATE
+    ]
+
+
+@cache
+def foreign(folder: str) -> Sequence[Utterance]:
+    """The prompts of another language."""
+    install(f"asterisk-core-sounds-{folder[:2]}-g722")
+    return [one for one in prompts(folder) if one.seconds >= MIN_SECONDS]
+
+
+def _phrases(samples: Samples) -> list[Samples]:
+    """`samples` cut at pauses: PAUSE_SECONDS of 30 dB less than the loudest 20 ms."""
+    hop = RATE // 50
+    loud = np.square(samples[: len(samples) // hop * hop]).reshape(-1, hop).mean(axis=1)
+    speech = np.flatnonzero(loud > loud.max() * 1e-3)
+    cuts = np.flatnonzero(np.diff(speech) > PAUSE_SECONDS * 50)
+    starts = [speech[0], *speech[cuts + 1]]
+    ends = [*speech[cuts], speech[-1]]
+    return [
+        trimmed(samples[start * hop : (end + 1) * hop])
+        for start, end in zip(starts, ends, strict=True)
+    ]
