@@ -3,10 +3,12 @@
 import io
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import cast
 
 import av
 import numpy as np
 import soxr
+from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 from tests.support.real_voices import RATE
 
@@ -51,23 +53,21 @@ def room(samples: Samples) -> Samples:
 def coded(samples: Samples, container: str, codec: str, rate: int, bit_rate: int) -> Samples:
     """Encoded and decoded again."""
     data = io.BytesIO()
-    with av.open(data, "w", format=container) as out:
-        stream = out.add_stream(codec, rate=rate)
-        stream.layout = "mono"
+    with av.open(data, "w", format=container) as output:
+        stream = cast(AudioStream, output.add_stream(codec, rate=rate, layout="mono"))
         if bit_rate:
             stream.bit_rate = bit_rate
         pcm = (soxr.resample(samples, RATE, rate).clip(-1, 1) * 32767).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(pcm[None], "s16", "mono")
         frame.sample_rate = rate
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            out.mux(packet)
+        output.mux([*stream.encode(frame), *stream.encode(None)])
     data.seek(0)
-    with av.open(data) as back:
+    with av.open(data, "r") as source:
         resampler = av.AudioResampler("flt", "mono", RATE)
-        frames = [out for frame in back.decode(audio=0) for out in resampler.resample(frame)]
+        frames = [out for frame in source.decode(audio=0) for out in resampler.resample(frame)]
         frames += resampler.resample(None)
     decoded = np.concatenate([frame.to_ndarray()[0] for frame in frames])
-    return np.resize(np.pad(decoded, (0, max(0, len(samples) - len(decoded)))), len(samples))
+    return np.pad(decoded, (0, max(0, len(samples) - len(decoded))))[: len(samples)]
 
 
 CHANNELS: Mapping[str, Callable[[Samples], Samples]] = {

@@ -1,22 +1,22 @@
 """A recognizer that a bench asks: the light one in this process, or any behind a proxy."""
 
 import hashlib
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 import httpx2
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
+from tests.support.recordings import wav
 
 import vibevoice_light
-from vibevoice_light import LightRecognizer
+from vibevoice_light import LOOKAHEAD_SECONDS, LightRecognizer
 
 RATE = 16_000
+BLOCK = 10 * RATE
 TIMEOUT = 3600
 
 
@@ -45,25 +45,33 @@ class Light:
         self._recognizer = LightRecognizer.load(models)
 
     def hear(self, samples: NDArray[np.float32]) -> Sequence[Heard]:
-        """See Recognizer."""
+        """See Recognizer. Unclear segments, such as those of another language, have no text, but
+        their speakers and times."""
+        listener = self._recognizer.listen(LOOKAHEAD_SECONDS)
+        segments = [segment for block in _blocks(samples) for segment in listener.feed(block)]
         return [
-            Heard(segment.start, segment.end, str(segment.speaker), segment.text)
-            for segment in self._recognizer.transcribe(samples)
+            Heard(one.start, one.end, str(one.speaker), "" if one.is_unclear else one.text)
+            for one in (*segments, *listener.finish())
         ]
 
 
-class Proxy:
-    """Whatever the proxy at an address is set to, by diarized_json."""
+def _blocks(samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for at in range(0, len(samples), BLOCK):
+        yield samples[at : at + BLOCK]
 
-    def __init__(self, url: str) -> None:
+
+class Proxy:
+    """What a proxy has for a model name, by diarized_json."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self._model = model
         self._url = f"{url.rstrip('/')}/v1/audio/transcriptions"
 
     def hear(self, samples: NDArray[np.float32]) -> Sequence[Heard]:
         """See Recognizer."""
-        data = io.BytesIO()
-        soundfile.write(data, samples.clip(-1, 1), RATE, "PCM_16", format="FLAC")
+        data = wav(samples.clip(-1, 1), RATE, format="FLAC")
         form = {"model": "whisper-1", "response_format": "diarized_json"}
-        answer = httpx2.post(self._url, files={"file": data.getvalue()}, data=form, timeout=TIMEOUT)
+        answer = httpx2.post(self._url, files={"file": data}, data=form, timeout=TIMEOUT)
         answer.raise_for_status()
         return [
             Heard(*(found[name] for name in ("start", "end", "speaker", "text")))
@@ -87,7 +95,7 @@ class Remembering:
     def hear(self, samples: NDArray[np.float32]) -> Sequence[Heard]:
         """See Recognizer."""
         digest = self._code.copy()
-        digest.update(np.ascontiguousarray(samples))
+        digest.update(samples.tobytes())
         file = self._folder / f"{digest.hexdigest()[:32]}.json"
         if not file.exists():
             heard = [asdict(one) for one in self._recognizer.hear(samples)]

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import psutil
 import soundfile
 
@@ -59,8 +60,9 @@ def rows(recognizer: LightRecognizer, file: Path, live: bool) -> Iterator[Sequen
         )
 
     for block in soundfile.blocks(file, blocksize=size, dtype="float32"):
-        segments += sum(1 for _ in listener.feed(block))
-        heard += len(block) / RATE
+        samples = np.asarray(block, np.float32)
+        segments += sum(1 for _ in listener.feed(samples))
+        heard += len(samples) / RATE
         if heard >= tenth * total / 10:
             tenth += 1
             yield row()
@@ -69,7 +71,7 @@ def rows(recognizer: LightRecognizer, file: Path, live: bool) -> Iterator[Sequen
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="An hour through the light recognizer.")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--live", action="store_true")
     args = parser.parse_args()

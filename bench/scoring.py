@@ -132,7 +132,8 @@ def right_speakers(truth: Sequence[Span], heard: Sequence[Span], named: Mapping[
     found = [(word, named.get(span.speaker)) for span in heard for word in words(span.text)]
     if not said or not found:
         return Rate(0, 0)
-    output = jiwer.process_words(*(" ".join(word for word, _ in side) for side in (said, found)))
+    reference, hypothesis = (" ".join(word for word, _ in side) for side in (said, found))
+    output = jiwer.process_words(reference, hypothesis)
     pairs = [
         (said[chunk.ref_start_idx + at][1], found[chunk.hyp_start_idx + at][1])
         for chunk in output.alignments[0]
