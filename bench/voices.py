@@ -66,9 +66,10 @@ def bruce() -> Sequence[Utterance]:
 
 @cache
 def foreign(folder: str) -> Sequence[Utterance]:
-    """The prompts of another language."""
+    """The prompts of another language that are words in English: others are beeps and monkeys."""
     install(f"asterisk-core-sounds-{folder[:2]}-g722")
-    return [one for one in prompts(folder) if one.seconds >= MIN_SECONDS]
+    spoken = {one.name for one in prompts()}
+    return [one for one in prompts(folder) if one.name in spoken and one.seconds >= MIN_SECONDS]
 
 
 def _phrases(samples: Samples) -> list[Samples]:
