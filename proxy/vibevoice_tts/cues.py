@@ -16,7 +16,8 @@ _MANNERS = frozenset(
 )
 _BRACKETS = re.compile(r"\[\s*([A-Za-z_]+(?: [A-Za-z_]+){0,3})\s*\]")
 _PAUSE = re.compile(
-    r"\[\s*(?:pause|break|silence|wait)\s*[:=,]?\s*\d+(?:\.\d+)?\s*(?:ms|s|secs?|seconds?)?\s*\]",
+    r"\[\s*+(?:pause|break|silence|wait)\s*+(?:[:=,]\s*+)?\d++(?:\.\d+)?\s*+"
+    r"(?:(?:ms|s|secs?|seconds?)\s*+)?\]",
     re.IGNORECASE,
 )
 _SHORTCODE = re.compile(r"(?<!\S):[a-z][a-z0-9_+-]{1,30}:(?=[\s.,!?]|$)")

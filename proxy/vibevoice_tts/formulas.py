@@ -72,10 +72,10 @@ _POWERS = {"2": "squared", "3": "cubed", "degrees": "degrees", "'": "prime"}
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]{1,20}\*?\}(?:\{[clr|]{1,20}\})?")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SHORT_FRACTION = re.compile(r"\\[dtc]?frac\s*(\d)\s*(\d)")
-_ROOT = re.compile(r"\\sqrt\s*(?:\[([^\[\]{}]*)\])?\s*\{([^{}]*)\}")
-_SCRIPT = re.compile(r"\s*([\^_])\s*\{([^{}]*)\}")
+_ROOT = re.compile(r"\\sqrt\s*+(?:\[([^\[\]{}]*)\]\s*+)?\{([^{}]*)\}")
+_SCRIPT = re.compile(r"(?<!\s)\s*+([\^_])\s*+\{([^{}]*)\}")
 _DEGREES = re.compile(r"\^\s*\\circ\b")
-_SHORT_SCRIPT = re.compile(r"\s*([\^_])\s*([\w'*+-])")
+_SHORT_SCRIPT = re.compile(r"(?<!\s)\s*+([\^_])\s*+([\w'*+-])")
 _STYLE = re.compile(r"\\(?![dtc]?frac\b|sqrt\b)([A-Za-z]{1,20})\s*\{([^{}]*)\}")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 

@@ -11,14 +11,14 @@ from vibevoice_tts.characters import UNSPOKEN, WIDE, WORD, hide
 _ESCAPE = re.compile(r"""\\([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])""")
 _CODE = re.compile(r"(?<![`\\])(`+)(?!`)([^\n]*?[^\n`])\1(?!`)")
 _LINE_END = re.compile(r"(?:\\r)?\\n(?![a-z])|(?<=[.!?])(?:\\r)?\\n")
-_WORDS_OF_CODE = re.compile(r"<+/?([A-Za-z][\w:.-]*+)[ ]?/?>+")
+_WORDS_OF_CODE = re.compile(r"(?<!<)<++/?([A-Za-z][\w:.-]*+)[ ]?/?>+")
 
 _IMAGE = re.compile(r"!\[([^\[\]]*)\]\([^()\s]*(?:[ \t][^()]*)?\)")
 _LINK = re.compile(
-    r"\[([^\[\]]*)\]\([ \t]*(?:<[^<>\n]*>|[^\s()<]*(?:\([^()\s]*\)[^\s()]*)*)"
-    r"""(?:[ \t]+(?:"[^"\n]*"|'[^'\n]*'))?[ \t]*\)"""
+    r"\[([^\[\]]*)\]\([ \t]*+(?:<[^<>\n]*>|[^\s()<]*(?:\([^()\s]*\)[^\s()]*)*)"
+    r"""(?:[ \t]++(?:"[^"\n]*"|'[^'\n]*'))?[ \t]*+\)"""
 )
-_REFERENCE_LINK = re.compile(r"!?\[([^\[\]\d]*[^\W\d][^\[\]]*)\]\[[^\[\]\n]*\]")
+_REFERENCE_LINK = re.compile(r"!?\[((?=[^\[\]\d]*[^\W\d])[^\[\]]*+)\]\[[^\[\]\n]*\]")
 _WIKI_LINK = re.compile(r"\[\[(?:[^\[\]|\n]*\|)?([^\[\]|\n]*)\]\]")
 _TARGET = re.compile(
     r"^[ \t>]*\[[^\[\]^\n][^\[\]\n]*\]:[ \t]*<?(?:[a-z][a-z0-9+.-]*:|www\.|[./#])\S*"
@@ -27,12 +27,12 @@ _TARGET = re.compile(
 )
 _FOOTNOTE = re.compile(r"^([ \t>]*)\[\^[^\[\]\s]*\]:[ \t]*", re.MULTILINE)
 _MARK = re.compile(
-    r"[ ]?\[\^[^\[\]\s]*\]|[ ]?【[^【】\n]*†[^【】\n]*】|[ ]?【\d+(?:[:,-]\d+)*】"
+    r"[ ]?\[\^[^\[\]\s]*\]|[ ]?【[^【】\n†]*+†[^【】\n]*+】|[ ]?【\d+(?:[:,-]\d+)*】"
     r"|(?:(?<=[^\W\d_]{2})|(?<=[.,;:!?)”’\"']))(?:\[\d{1,3}(?:[,–-] ?\d{1,3})*\])+"
     r"|(?:\[\d{1,3}\]){2,}"
 )
 _AUTOLINK = re.compile(
-    r"<((?:https?|ftp|mailto|tel):[^<>\s]+|www\.[^<>\s]+|[^<>\s@]+@[^<>\s@]+\.[^<>\s@]+)>",
+    r"<((?:https?|ftp|mailto|tel):[^<>\s]+|www\.[^<>\s]+|[^<>\s@]+@[^<>\s@.]++\.[^<>\s@]++)>",
     re.IGNORECASE,
 )
 _NO_URL = rf"""\s<>"'“”’*`|()\[\]{WIDE}\u3000-\u303f\uff00-\uffef"""
@@ -46,7 +46,7 @@ _URL_END = re.compile(r"[.,:;!?]*\Z")
 
 _QUOTED = re.compile(r"[ \t]*(?:>[ \t]?)+")
 _HEADING = re.compile(r"[ \t]*(?:#{1,6}[ \t]+|#{2,6}(?=[^\s#])|#(?=[^\W\d_]))")
-_CLOSING = re.compile(r"[ \t]+#+[ \t]*$")
+_CLOSING = re.compile(r"(?<![ \t])[ \t]++#+[ \t]*$")
 _ITEM = re.compile(
     rf"[ \t]*(?:[-*+·][ \t]+|[•‣⁃>][ \t]*|[{UNSPOKEN}]+[ \t]*|:::+[ \t]*|:[ \t]+"
     r"|\[[ xX]\][ \t]+)"
@@ -59,7 +59,7 @@ _LETTER = rf"[^\W_{WIDE}]"
 _STARS = re.compile(r"\*+")
 _FACTORS = re.compile(rf"{_LETTER}\*\(?{_LETTER}|[\w)] \* [\w(]|\d\*\*\d")
 _EMPHASIS = re.compile(
-    rf"(?<!\w)_+|_+(?!\w)|~~+|(?<!{_LETTER})(?<!=)={{2,}}(?=[^\s=])|(?<=[^\s=])={{2,}}(?!=)(?!{_LETTER})"
+    rf"(?<!\w)_+|(?<!_)_++(?!\w)|~~+|(?<!{_LETTER})(?<!=)={{2,}}(?=[^\s=])|(?<=[^\s=])={{2,}}(?!=)(?!{_LETTER})"
     r"|(?<!\S)#+(?!\w)|#{2,}|(?<!\w)#(?=[^\W\d_])"
 )
 _RAISED = re.compile(r"(?<=\w)([~^])(\w{1,20})\1")

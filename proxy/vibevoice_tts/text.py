@@ -21,7 +21,7 @@ WIDE_WEIGHT = 3
 are read at about 5 syllables a second, and an English syllable has about three letters."""
 
 _END = re.compile(
-    r"""(?P<wide>[。！？；…]+[」』”’）】》]*\s*)|(?P<narrow>[.!?;]+["'”’)\]]*(?:\s+|$))|(?P<line>\n)"""
+    r"""(?P<wide>[。！？；…]+[」』”’）】》]*\s*)|(?P<narrow>(?<![.!?;])[.!?;]++["'”’)\]]*+(?:\s+|$))|(?P<line>\n)"""
 )
 _FINAL = ".!?;:…。！？；："
 _CLOSING = "\"'”’)]」』）】》"
@@ -34,7 +34,7 @@ _ABBREVIATIONS = frozenset(
 _LONGEST_ABBREVIATION = 12
 """Characters before a period that are looked at."""
 _UNSPOKEN = re.compile(f"[{UNSPOKEN}]")
-_SEPARATOR = re.compile(r"[ \t]+[•·‣][ \t]+")
+_SEPARATOR = re.compile(r"(?<![ \t])[ \t]++[•·‣][ \t]+")
 _EMPTY = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}")
 _LOOSE = re.compile(r" +([,.!?;:])(?=\s|$)")
 _COMMAS = re.compile(r",(?: ?,)+")
