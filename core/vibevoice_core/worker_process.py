@@ -71,6 +71,8 @@ class WorkerProcess:
         self.name = name
         self.greeting: Mapping[str, Any] | None = None
         """What the worker said of itself when it was ready; None before its first start."""
+        self.wanted = 0
+        """Requests that are served or wait for a slot."""
         self.restarts = 0
         """How often the worker was lost and another one started."""
         self._module, self._argument = module, argument
@@ -130,14 +132,18 @@ class WorkerProcess:
         """
         if not self.is_ready:
             raise WorkerLost(self.unready_message)
-        async with self._slots:
-            # The worker may have been lost meanwhile: a new one is on its way.
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), self._start_timeout)
-            if not self.is_ready:
-                raise WorkerLost(self.unready_message)
-            with self._entered() as exchange:
-                yield exchange
+        self.wanted += 1
+        try:
+            async with self._slots:
+                # The worker may have been lost meanwhile: a new one is on its way.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ready.wait(), self._start_timeout)
+                if not self.is_ready:
+                    raise WorkerLost(self.unready_message)
+                with self._entered() as exchange:
+                    yield exchange
+        finally:
+            self.wanted -= 1
 
     def write(self, message: Message) -> None:
         """Write a message to the worker, if there is one."""

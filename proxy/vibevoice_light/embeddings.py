@@ -14,7 +14,7 @@ WINDOW_SECONDS = 1.5
 STEP_SECONDS = 0.5
 SAMPLE_RATE = 16_000
 MIN_SAMPLES = LENGTH + 4 * HOP
-"""Less than that makes no two frames to pool."""
+"""Fewer samples give less than two frames to pool."""
 _POOLED = 2 * HOP
 """Samples of a frame that the network pools: 20 ms."""
 

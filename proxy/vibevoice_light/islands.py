@@ -26,8 +26,6 @@ class Island:
     """Its first frame in the recording."""
     end: int
     """The frame after its last."""
-    goes_on: bool
-    """Whether it was cut because of its length: the next island follows at once."""
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -77,7 +75,7 @@ class Islands:
         first = len(self._held) - SEARCH_FRAMES
         tail = np.convolve(self._held[first:], np.ones(3) / 3, "same")[1:-1]
         length = first + 1 + int(tail.argmin())
-        island = Island(self._start, self._start + length, True)
+        island = Island(self._start, self._start + length)
         self._start += length
         self._held = self._held[length:]
         return [island]
@@ -86,4 +84,4 @@ class Islands:
         start, self._start = self._start, None
         if start is None or end - start < MIN_FRAMES:
             return []
-        return [Island(start, end, False)]
+        return [Island(start, end)]

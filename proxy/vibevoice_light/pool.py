@@ -17,6 +17,8 @@ CAPACITY = 16
 """Recordings in one worker at the same time, each with up to about 20 MB."""
 START_SECONDS = 120.0
 """In which the models have loaded on a busy machine; two seconds on an idle one."""
+MOST_WORKERS = 8
+"""Unless a number is given: each takes up to 370 MB."""
 HANG_SECONDS = 60.0
 """A block of audio, or a turn, takes a second."""
 
@@ -58,7 +60,7 @@ class LightPool:
         ready = [worker for worker in self.workers if worker.is_ready]
         if not ready:
             raise WorkerLost(self.unready_message)
-        worker = min(ready, key=lambda worker: worker.in_flight)
+        worker = min(ready, key=lambda worker: worker.wanted)
         async with worker.exchange() as exchange:
             first = {"lookahead": lookahead}
             async for block in blocks:
@@ -89,8 +91,8 @@ async def open_pool(
     start_timeout: float = START_SECONDS,
     hang_timeout: float = HANG_SECONDS,
 ) -> AsyncIterator[LightPool]:
-    """So many workers, 0 for one for each core, that are kept alive until the block ends; they may
-    not be ready yet. `folder` holds Moonshine's files."""
+    """So many workers that are kept alive until the block ends; they may not be ready yet. 0 means
+    one for each core, MOST_WORKERS at most. `folder` holds Moonshine's files."""
     processes = tuple(
         WorkerProcess(
             "light",
@@ -100,7 +102,7 @@ async def open_pool(
             start_timeout=start_timeout,
             hang_timeout=hang_timeout,
         )
-        for _ in range(workers or len(os.sched_getaffinity(0)))
+        for _ in range(workers or min(MOST_WORKERS, len(os.sched_getaffinity(0))))
     )
     async with running(*processes):
         yield LightPool(processes)

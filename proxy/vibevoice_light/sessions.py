@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vibevoice_core.telemetry import disable_onnxruntime_telemetry
+
 Array = NDArray[Any]
 
 
@@ -31,6 +33,7 @@ class Session(Protocol):
 
 def open_session(file: Path, threads: int = 1) -> Session:
     """The model in `file`, `.onnx` or `.ort`, on the CPU with so many threads."""
+    disable_onnxruntime_telemetry()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

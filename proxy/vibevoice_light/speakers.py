@@ -15,10 +15,10 @@ Vectors = NDArray[np.float32]
 SAME = 0.55
 """Two clusters whose mean vectors have at least this dot product are one speaker: windows of one
 voice have 0.59 (deviation 0.10), of two voices 0.09 (0.12); means are more alike than windows."""
-SAME_AS_KNOWN = 0.45
+SAME_AS_KNOWN = 0.40
 """The same where one of the two is a speaker whose label was given out."""
 CLUSTERED_SECONDS = 1.0
-"""Shorter windows found no clusters: their vectors are too rough."""
+"""Shorter windows do not start clusters: their vectors are too rough."""
 NEW_SECONDS = 4.5
 """So much makes a new speaker, in windows that overlap: 2.5 s of speech in one piece."""
 CHANGE = 0.1

@@ -5,7 +5,8 @@ segment, or a block of audio without one, it is the next request's turn.
 
 To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish` (id), `cancel`
 (id). From the worker: `ready`, `segment` (id and a Segment's fields), `heard` (id: a block of audio
-is done), `end` (id), `failure` (id, message), `broken` (message: the worker ends).
+is done), `beat` (a sign of life), `end` (id), `failure` (id, message), `broken` (message: the
+worker ends).
 """
 
 import logging
@@ -23,6 +24,9 @@ from typing import BinaryIO
 from vibevoice_core.messages import Message, read_message, write_message
 from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL, ModelFilesMissing
 from vibevoice_light.recognizer import LightRecognizer, Listener
+
+BEAT_SECONDS = 5.0
+"""Between two signs of life while the requests in flight have no work: clients may be slow."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +85,13 @@ class Worker:
     def _wait(self) -> list[Message]:
         """The commands that have come; waits for one while there is nothing to do."""
         is_busy = any(request.has_work for request in self._requests.values())
-        commands = [] if is_busy else [self._commands.get()]
+        commands: list[Message] = []
+        while not commands and not is_busy:
+            try:
+                wait = BEAT_SECONDS if self._requests else None
+                commands.append(self._commands.get(timeout=wait))
+            except Empty:
+                write_message(self._pipe, Message("beat"))
         while True:
             try:
                 commands.append(self._commands.get_nowait())

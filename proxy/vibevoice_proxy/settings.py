@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     light_models: str = ""
     """Folder of the light recognizer's Moonshine; empty means the one that set-up has fetched."""
     light_workers: int = Field(default=0, ge=0)
-    """Processes of the light recognizer, each on one core; 0 means one for each core."""
+    """Processes of the light recognizer, each on one core; 0 means one for each core, 8 at most."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
     """Name under which the engine serves the model."""
     model_aliases: Annotated[tuple[str, ...], NoDecode] = (

@@ -98,3 +98,26 @@ async def test_a_pool_without_a_model_is_not_ready(tmp_path: Path) -> None:
     async with open_pool(tmp_path, 1) as pool:
         with pytest.raises(WorkerLost, match="The model light is still loading"):
             await recognized(pool, np.zeros(RATE, np.float32))
+
+
+async def test_a_slow_client_is_no_hang(model_folder: Path, reading: Samples) -> None:
+    """A worker that waits for a client to take its segments says that it lives."""
+    async with open_pool(model_folder, 1, hang_timeout=8) as pool:
+        await ready(pool)
+        async with aclosing(pool.recognize(blocks(reading), 0.0)) as segments:
+            assert (await anext(segments)).text
+            await asyncio.sleep(12)
+            assert [segment async for segment in segments]
+        assert pool.restarts == 0
+
+
+async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samples) -> None:
+    """Over all workers, also while every slot is taken."""
+    async with open_pool(model_folder, 2) as pool:
+        await ready(pool)
+        short = reading[: 2 * RATE]
+        tasks = [asyncio.create_task(recognized(pool, short)) for _ in range(40)]
+        await asyncio.sleep(0.01)
+        assert [worker.wanted for worker in pool.workers] == [20, 20]
+        await asyncio.gather(*tasks)
+        assert [worker.wanted for worker in pool.workers] == [0, 0]

@@ -180,6 +180,35 @@ def test_a_model_that_is_switched_off_is_not_found(
         assert post(http, talk[0], model="whisper-1").status_code == 200
 
 
+def test_no_name_of_the_engine_goes_to_the_light_recognizer(
+    start_proxy: StartProxy, talk: tuple[bytes, list[str]]
+) -> None:
+    """Without an engine they do not exist."""
+    base = start_proxy(light="on", light_models=FOLDER, light_workers=1, asr_api="off")
+    with httpx2.Client(base_url=base, timeout=60) as http:
+        for name in ("vibevoice", "vibevoice-asr"):
+            assert post(http, talk[0], model=name).status_code == 404
+
+
+def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> None:
+    """All of it, so that the transcript is empty and marked; it is no failure of the server."""
+    italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 2 < prompt.seconds < 5][:4]
+    samples, _ = conversation([("reader", prompt) for prompt in italian], 2.0)
+    answer = post(light, wav(samples, RATE), response_format="verbose_json")
+    assert answer.status_code == 200
+    assert {part["reason"] for part in answer.json()["missing"]} == {"unclear"}
+
+
+def test_noise_takes_no_longer_than_it_may(start_proxy: StartProxy) -> None:
+    """The limit on a transcription holds where there is nothing to transcribe."""
+    base = start_proxy(light="on", light_models=FOLDER, light_workers=1, transcription_timeout=0.5)
+    noise = np.random.default_rng(1).normal(0, 0.1, 900 * RATE).clip(-1, 1).astype(np.float32)
+    with httpx2.Client(base_url=base, timeout=60) as http:
+        wait_until_ready(http)
+        answer = post(http, wav(noise, RATE))
+    assert answer.status_code == 504
+
+
 def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
     """503 for the request that was inside, and the next one is served."""
     [worker] = [

@@ -93,7 +93,8 @@ async def assemble(
                 ends.append(result)
     if not segments and failures:
         raise failures[0]
-    if not segments and any(end.missing for end in ends):
+    lost = [part for end in ends for part in end.missing if part.reason != "unclear"]
+    if not segments and lost:
         raise UpstreamError("The model gave no transcript of the recording.", code="no_transcript")
     logger.info(
         "%s transcribed %d segments in %.2f s", request_id, len(segments), monotonic() - started

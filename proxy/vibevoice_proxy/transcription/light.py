@@ -2,7 +2,7 @@
 their turns are recognized, by worker processes of this proxy."""
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from time import monotonic
 from typing import Any
@@ -62,16 +62,20 @@ class LightRecognizer:
     ) -> AsyncGenerator[Segment | Transcript]:
         """As `Recognizer.recognize`. `info` is not used: the model cannot be told anything."""
         deadline = monotonic() + self._timeout
+
+        def check() -> None:
+            if monotonic() > deadline:
+                raise UpstreamTimeout(
+                    f"The transcription took longer than {self._timeout:g} seconds."
+                )
+
         missing: list[Missing] = []
         try:
-            async with aclosing(_blocks(section)) as blocks:
+            async with aclosing(_blocks(section, check)) as blocks:
                 found = self._pool.recognize(blocks, LOOKAHEAD_SECONDS)
                 async with aclosing(found) as segments:
                     async for segment in segments:
-                        if monotonic() > deadline:
-                            raise UpstreamTimeout(
-                                f"The transcription took longer than {self._timeout:g} seconds."
-                            )
+                        check()
                         if segment.is_cut or segment.is_unclear:
                             reason = "loop" if segment.is_cut else "unclear"
                             missing.append(Missing(segment.start, segment.end, reason))
@@ -105,8 +109,11 @@ def _segment(segment: LightSegment, duration: float) -> Segment:
     )
 
 
-async def _blocks(section: Section) -> AsyncGenerator[NDArray[np.float32]]:
-    """The section at 16 kHz in blocks of shape (samples,), read and resampled in a thread."""
+async def _blocks(
+    section: Section, check: Callable[[], None]
+) -> AsyncGenerator[NDArray[np.float32]]:
+    """The section at 16 kHz in blocks of shape (samples,), read and resampled in a thread. `check`
+    is called before each and may raise."""
     section.file.seek(0)
     resampler = AudioResampler(format="flt", layout="mono", rate=LIGHT_RATE)
     with soundfile.SoundFile(section.file) as source:
@@ -121,6 +128,7 @@ async def _blocks(section: Section) -> AsyncGenerator[NDArray[np.float32]]:
 
         is_last = False
         while not is_last:
+            check()
             samples, is_last = await to_thread.run_sync(read)
             yield samples
 

@@ -74,7 +74,7 @@ class TranscriptionMetrics:
         self._missing_seconds.labels(reason).inc(seconds)
 
     def upstream_error(self, upstream: str, code: str | None) -> None:
-        """Count a request to `upstream` (asr, translate) that failed with an error of that code."""
+        """Count a request to `upstream` (asr, light, translate) that failed with this error."""
         self._upstream_errors.labels(upstream, code or "none").inc()
 
     def loop(self, *, recovered: bool) -> None:

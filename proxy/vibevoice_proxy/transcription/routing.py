@@ -42,7 +42,8 @@ class Routing:
             **{alias: route for route in routes for alias in route.aliases},
             **{route.name: route for route in routes},
         }
-        self._own_names = {LIGHT, settings.served_model_name}
+        of_engine = (name for name in settings.model_aliases if name.startswith(ENGINE_PREFIX))
+        self._own_names = {LIGHT, settings.served_model_name, *of_engine}
         self._is_strict = settings.strict_model_names
 
     @property

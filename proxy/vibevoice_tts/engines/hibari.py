@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
-import hibari
 import numpy as np
-from hibari.tts import ASSETS
 
+from vibevoice_core.telemetry import disable_onnxruntime_telemetry
 from vibevoice_tts.engines.english import as_one_sentence, readable
 from vibevoice_tts.models import ModelConfig
 from vibevoice_tts.speech_model import (
@@ -29,6 +28,11 @@ from vibevoice_tts.speech_model import (
 from vibevoice_tts.text import sentences, short_enough
 from vibevoice_tts.trimming import PassageAudio
 from vibevoice_tts.voices import VoiceTable
+
+disable_onnxruntime_telemetry()
+
+import hibari  # noqa: E402
+from hibari.tts import ASSETS  # noqa: E402
 
 VOICE = "hibari-heart"
 VOICE_FILE = f"{ASSETS}/hibari.onnx"
@@ -116,7 +120,7 @@ class Hibari:
         """The phonemes of every sentence that has any, in parts of at most MAX_PHONEMES."""
         try:
             spelled = [self.voice.g2p(readable(sentence)) for sentence in sentences(text)]
-        except (LookupError, ValueError) as error:
+        except Exception as error:
             # Its rules are many, and a text that they break on must cost no other request.
             logger.exception("a sentence cannot be read")
             raise SpeechError(f"The model {self.card.name} cannot read this text.") from error
