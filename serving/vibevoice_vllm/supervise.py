@@ -167,10 +167,13 @@ def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
             report(f"waiting for {url}: {state}, {elapsed:.0f}{limit}")
     if engine.stopping and code in (
         *(0, -engine.stopping, 128 + engine.stopping),
+        # While it loads, vLLM makes a KeyboardInterrupt of every signal to stop.
+        *(-signal.SIGINT, 128 + signal.SIGINT),
         -signal.SIGKILL,  # it did not stop by itself
     ):
         return 0
-    raise EngineEnded(code, tuple(engine.last_lines), ready)
+    # One that was told to stop is not started again, however it ended.
+    raise EngineEnded(code, tuple(engine.last_lines), ready or engine.stopping is not None)
 
 
 def _health(host: str, port: int) -> str:

@@ -149,6 +149,33 @@ def test_what_is_not_repeated(flags: list[str], before: str, ready: str, gpu: Fa
     assert len(gpu.starts()) == 1
 
 
+INTERRUPTED = (
+    "def interrupt(*_): raise KeyboardInterrupt('terminated')\n"
+    "signal.signal(signal.SIGTERM, interrupt)\n"
+)
+"""What vLLM does with SIGTERM until it listens."""
+
+
+@pytest.mark.parametrize(
+    ("before", "code"),
+    [
+        pytest.param(f"{INTERRUPTED}{STOP}; time.sleep(30)", 0, id="interrupted"),
+        pytest.param(
+            f"signal.signal(signal.SIGTERM, lambda *_: die(1, 'RuntimeError: x'))\n"
+            f"{STOP}; time.sleep(30)",
+            1,
+            id="failed meanwhile",
+        ),
+    ],
+)
+def test_an_engine_that_is_stopped_while_it_loads_stays_down(
+    before: str, code: int, gpu: FakeGpu
+) -> None:
+    """A second one would stay on the GPU after the stop."""
+    assert gpu.run(before=before) == code
+    assert len(gpu.starts()) == 1
+
+
 def test_what_does_not_fit_is_not_started(gpu: FakeGpu, capfd: pytest.CaptureFixture[str]) -> None:
     """The sentence says what would help."""
     assert gpu.run("--gpu-memory-utilization", "0.04") == 1
