@@ -29,36 +29,41 @@ def find_device(asked: Literal["auto", "gpu", "cpu"]) -> Device:
     return "gpu" if "GPU" in _ask("-L") else "cpu"
 
 
-def find_card(ids: str, environ: Mapping[str, str]) -> Card | None:
-    """The smallest of the GPUs that the engine would use, or None where nvidia-smi does not tell.
+def find_card(ids: str, environ: Mapping[str, str], count: int = 1) -> Card | None:
+    """The one with the least free memory of the GPUs that the engine would use, or None where
+    nvidia-smi does not tell.
 
     Args:
         ids: those asked for, by index or UUID; empty means what CUDA_VISIBLE_DEVICES says, or all.
+        count: how many of them it uses: vLLM takes the first.
 
     Raises:
         GpuError: nvidia-smi hangs.
     """
     wanted = [i.strip() for i in (ids or environ.get("CUDA_VISIBLE_DEVICES", "")).split(",") if i]
     answer = _ask(f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits")
-    found = []
-    for row in csv.reader(answer.splitlines(), skipinitialspace=True):
+    found: list[tuple[int, Card]] = []
+    rows = csv.reader(answer.splitlines(), skipinitialspace=True)
+    for number, row in enumerate(rows):
         if len(row) != len(_FIELDS):
             return None
         index, uuid, name, total, used, capability = row
-        if wanted and not any(i == index or uuid.startswith(i) for i in wanted):
+        named = (n for n, i in enumerate(wanted) if i == index or uuid.startswith(i))
+        place = next(named, None) if wanted else number
+        if place is None:
             continue
         try:
-            found.append(
-                Card.of(
-                    _gib(total),
-                    name,
-                    used=_gib(used) if used[:1].isdigit() else 0.0,
-                    has_bfloat16=float(capability) >= 8.0,
-                )
+            card = Card.of(
+                _gib(total),
+                name,
+                used=_gib(used) if used[:1].isdigit() else 0.0,
+                has_bfloat16=float(capability) >= 8.0,
             )
         except ValueError:
             return None
-    return min(found, key=lambda card: card.total - card.used, default=None)
+        found.append((place, card))
+    taken = [card for _, card in sorted(found, key=lambda item: item[0])[:count]]
+    return min(taken, key=lambda card: card.total - card.used, default=None)
 
 
 def _gib(mebibytes: str) -> float:

@@ -126,7 +126,7 @@ def _find_machine(settings: LaunchSettings, dry_run: bool) -> Machine:
     device, card = find_device(settings.device), None
     if device == "gpu":
         given = settings.gpu_memory
-        card = Card.of(given) if given else find_card(settings.gpu, os.environ)
+        card = Card.of(given) if given else find_card(settings.gpu, os.environ, settings.gpus)
     return Machine(device, card, None if dry_run else memory_of_machine())
 
 

@@ -43,7 +43,7 @@ class LaunchSettings(BaseSettings):
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """Where the engine runs, gpu or cpu; auto is gpu if nvidia-smi answers."""
     gpu: str = ""
-    """Ids of the GPUs to use, as in 0 or 0,1; empty means all."""
+    """Ids of the GPUs to use, as in 0 or 0,1; empty means the first ones."""
     host: str = Field(default="127.0.0.1", validation_alias=_named("ASR_HOST"))
     """Address that the engine listens on."""
     port: int = Field(default=8006, ge=1, le=65535, validation_alias=_named("ASR_PORT"))
@@ -142,6 +142,11 @@ class LaunchSettings(BaseSettings):
         if value == 0:
             raise ValueError("Input should be a number of tokens, or -1 for as many as fit")
         return value
+
+    @property
+    def gpus(self) -> int:
+        """How many the engine uses."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
     def eager_on_gpu(self) -> bool:

@@ -362,26 +362,31 @@ H100 = "1, GPU-2b, NVIDIA H100, 81559, 3000, 9.0"
 
 
 @pytest.mark.parametrize(
-    ("ids", "environ", "name"),
+    ("ids", "environ", "count", "name"),
     [
-        ("", {}, "NVIDIA L4"),
-        ("1", {}, "NVIDIA H100"),
-        ("", {"CUDA_VISIBLE_DEVICES": "GPU-2b"}, "NVIDIA H100"),
-        ("0", {"CUDA_VISIBLE_DEVICES": "1"}, "NVIDIA L4"),
-        ("0,1", {}, "NVIDIA L4"),
-        ("MIG-7", {}, None),
+        ("", {}, 1, "NVIDIA L4"),
+        ("1", {}, 1, "NVIDIA H100"),
+        ("", {"CUDA_VISIBLE_DEVICES": "GPU-2b"}, 1, "NVIDIA H100"),
+        ("0", {"CUDA_VISIBLE_DEVICES": "1"}, 1, "NVIDIA L4"),
+        ("0,1", {}, 1, "NVIDIA L4"),
+        ("1,0", {}, 1, "NVIDIA H100"),
+        ("", {"CUDA_VISIBLE_DEVICES": "GPU-2b, GPU-1a"}, 1, "NVIDIA H100"),
+        ("1,0", {}, 2, "NVIDIA L4"),
+        ("", {}, 2, "NVIDIA L4"),
+        ("MIG-7", {}, 1, None),
     ],
 )
 def test_the_card_is_found(
     ids: str,
     environ: dict[str, str],
+    count: int,
     name: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The smallest of those that the engine would use, with what others have of it."""
+    """The fullest of the first ones, which the engine uses, with what others have of it."""
     fake_nvidia_smi(tmp_path, monkeypatch, L4, H100)
-    card = find_card(ids, environ)
+    card = find_card(ids, environ, count)
     assert (card and card.name) == name
     if card:
         total, used = {"NVIDIA L4": (22.04, 0.1), "NVIDIA H100": (78.06, 2.93)}[card.name]
@@ -414,6 +419,17 @@ def test_what_nvidia_smi_tells(
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 * 0.98
     assert card.total / 2**30 == pytest.approx(expected[0] or machine, abs=0.01)
     assert card.has_bfloat16 == expected[1]
+
+
+def test_the_plan_is_for_the_gpus_that_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One takes the first, whatever the others have; a model in two parts takes both."""
+    fake_nvidia_smi(tmp_path, monkeypatch, H100.replace("1, ", "0, ", 1), L4.replace("0", "1", 1))
+    arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run"]
+    for flags, name in (([], "H100"), (["--tensor-parallel-size", "2"], "L4")):
+        assert main([*arguments, *flags]) == 0
+        assert f"memory plan for NVIDIA {name}" in capsys.readouterr().err
 
 
 def test_plan_of_a_card_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
