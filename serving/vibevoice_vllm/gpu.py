@@ -10,7 +10,15 @@ from typing import Literal
 from vibevoice_vllm.command import Device
 from vibevoice_vllm.memory_plan import GIB, Card
 
-_FIELDS = ("index", "uuid", "name", "memory.total", "memory.used", "compute_cap")
+_FIELDS = (
+    "index",
+    "uuid",
+    "name",
+    "memory.total",
+    "memory.used",
+    "compute_cap",
+    "mig.mode.current",
+)
 _SECONDS = 60
 
 
@@ -47,11 +55,13 @@ def find_card(ids: str, environ: Mapping[str, str], count: int = 1) -> Card | No
     for number, row in enumerate(rows):
         if len(row) != len(_FIELDS):
             return None
-        index, uuid, name, total, used, capability = row
+        index, uuid, name, total, used, capability, mig = row
         named = (n for n, i in enumerate(wanted) if i == index or uuid.startswith(i))
         place = next(named, None) if wanted else number
         if place is None:
             continue
+        if mig == "Enabled":
+            return None  # the engine sees an instance, of which this table knows nothing
         try:
             card = Card.of(
                 _gib(total),
@@ -67,10 +77,14 @@ def find_card(ids: str, environ: Mapping[str, str], count: int = 1) -> Card | No
 
 
 def _gib(mebibytes: str) -> float:
-    """Where CPU and GPU share their memory (DGX Spark), nvidia-smi knows none of its own."""
-    if mebibytes[:1].isdigit():
-        return float(mebibytes) / 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    """Where CPU and GPU share their memory (DGX Spark), nvidia-smi knows none of its own.
+
+    Raises:
+        ValueError: it does not tell.
+    """
+    if mebibytes == "[N/A]":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
+    return float(mebibytes) / 1024
 
 
 def _ask(*arguments: str) -> str:

@@ -101,7 +101,7 @@ def prepare_start(
         elif settings.gpu_memory_reserved:
             raise DoesNotFit(
                 "a part of the GPU is to be left to others, and nvidia-smi does not tell how large "
-                "it is: give --gpu-memory."
+                "it is: give --gpu-memory (VIBEVOICE_GPU_MEMORY)."
             )
     command = engine_command(settings, machine.device, environ, extra, plan)
     return Start(settings, command, plan)

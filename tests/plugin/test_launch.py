@@ -357,8 +357,8 @@ def fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, *rows: str) -
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
 
 
-L4 = "0, GPU-1a, NVIDIA L4, 23034, 100, 8.9"
-H100 = "1, GPU-2b, NVIDIA H100, 81559, 3000, 9.0"
+L4 = "0, GPU-1a, NVIDIA L4, 23034, 100, 8.9, [N/A]"
+H100 = "1, GPU-2b, NVIDIA H100, 81559, 3000, 9.0, Disabled"
 
 
 @pytest.mark.parametrize(
@@ -397,12 +397,21 @@ def test_the_card_is_found(
 @pytest.mark.parametrize(
     ("row", "expected"),
     [
-        ("0, GPU-1, NVIDIA T4, 15360, 0, 7.5", (14.7, False)),
-        ("0, GPU-1, NVIDIA GB10, [N/A], [N/A], 12.1", (None, True)),
-        ("0, GPU-1, NVIDIA L4, 23034, 100", None),
-        ("0, GPU-1, NVIDIA L4, 23034, 100, [N/A]", None),
+        ("0, GPU-1, NVIDIA T4, 15360, 0, 7.5, [N/A]", (14.7, False)),
+        ("0, GPU-1, NVIDIA GB10, [N/A], [N/A], 12.1, [N/A]", (None, True)),
+        ("0, GPU-1, NVIDIA L4, 23034, 100, 8.9", None),
+        ("0, GPU-1, NVIDIA L4, 23034, 100, [N/A], [N/A]", None),
+        ("0, GPU-1, NVIDIA H100, [Insufficient Permissions], 0, 9.0, Disabled", None),
+        ("0, GPU-1, NVIDIA H100, 81559, 0, 9.0, Enabled", None),
     ],
-    ids=["before Ampere", "memory shared with the CPU", "another table", "unknown"],
+    ids=[
+        "before Ampere",
+        "memory shared with the CPU",
+        "another table",
+        "unknown",
+        "not told",
+        "MIG",
+    ],
 )
 def test_what_nvidia_smi_tells(
     row: str,
@@ -471,7 +480,7 @@ def test_a_share_of_an_unknown_card(
     fake_nvidia_smi(tmp_path, monkeypatch)
     arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run"]
     assert main([*arguments, "--gpu-memory-reserved", "8"]) == 1
-    assert "give --gpu-memory" in capsys.readouterr().err
+    assert "give --gpu-memory (VIBEVOICE_GPU_MEMORY)" in capsys.readouterr().err
     assert main(arguments) == 0
     assert "no memory plan" in capsys.readouterr().err
 

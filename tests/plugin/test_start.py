@@ -15,7 +15,7 @@ MODEL = Path(__file__).parents[2] / "models" / "tiny-asr"
 SMI = """#!/bin/sh
 case $1 in
     -L) echo 'GPU 0: NVIDIA L4 (UUID: GPU-1a)' ;;
-    *) echo '0, GPU-1a, NVIDIA L4, 23034, 1, 8.9' ;;
+    *) echo '0, GPU-1a, NVIDIA L4, 23034, 1, 8.9, [N/A]' ;;
 esac
 """
 ENGINE = """#!{python}
