@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -178,7 +179,7 @@ def _run(
     except EngineEnded as error:
         if machine.device == "cpu" or settings.conservative or not error.mendable:
             raise
-        slow = settings.model_copy(update={"conservative": True})
+        slow = _slower(settings, start.plan)
         # What the dead engine had is not free at once.
         freed = replace(machine, card=machine.card and replace(machine.card, used=0))
         try:
@@ -195,6 +196,16 @@ def _run(
         if again.plan:
             report(str(again.plan))
         return _supervise(again, machine.device)
+
+
+def _slower(settings: LaunchSettings, plan: MemoryPlan | None) -> LaunchSettings:
+    """The conservative set for a start that died, which may have been for want of memory: no step
+    is larger than it was planned to be."""
+    limits: dict[str, Any] = {"conservative": True}
+    if plan:
+        limits["max_num_batched_tokens"] = plan.batched
+        limits["max_num_seqs"] = settings.max_num_seqs or min(plan.sequences, 64)
+    return settings.model_copy(update=limits)
 
 
 def _supervise(start: Start, device: Device) -> int:
