@@ -105,6 +105,8 @@ class Bench:
         with contextlib.ExitStack() as parts:
             with self.in_time():
                 parts.enter_context(stack(str(model.folder), port, engine_port, log, environ))
+            if "ONCE MORE with --conservative" in log.read_text(errors="replace"):
+                raise Unavailable(f"it died so and runs with --conservative (log: {log})")
             start = Start(setting.name, time.monotonic() - started, memory_gib())
             self.results.starts.append(start)
             print(f"  ready after {start.seconds:.0f} s (log: {log})", flush=True)

@@ -151,6 +151,21 @@ def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
     assert [hour.whole for hour in found.hours] == [True]
 
 
+def test_a_start_that_was_repeated_is_no_row(tmp_path: Path) -> None:
+    """The figures would be those of other settings than the row names."""
+    python = fake_python(tmp_path)
+    said = "echo '!!! Starting it ONCE MORE with --conservative'"
+    python.write_text(python.read_text().replace("\n", f"\n{said}\n", 1))
+    base = {"VIBEVOICE_PYTHON": str(python), "VIBEVOICE_DEVICE": "cpu"}
+    run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, 300)
+    model = Model(TINY, "those of tiny-asr", True)
+    run.step("transcription", lambda: run.transcription(model, DEFAULT, (1,)))
+    found = Results.load(tmp_path / "gpu.json")
+    assert (found.starts, found.clips, found.hours) == ([], [], [])
+    ((_, why),) = found.skipped
+    assert why.startswith("it died so and runs with --conservative (log: ")
+
+
 def test_a_long_recording_that_takes_too_long(tmp_path: Path) -> None:
     """It is left out after a quarter of the time; what comes after it is measured."""
     base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path, 2.0)), "VIBEVOICE_DEVICE": "cpu"}
