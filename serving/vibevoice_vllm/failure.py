@@ -18,14 +18,22 @@ _FOLLOWS = (
 """What other processes say of a failure that is not theirs."""
 _BEYOND_MENDING = re.compile(
     r"validation error|unrecognized argument|invalid choice|expected one argument|argument --|"
-    r"No such file|FileNotFoundError|ModuleNotFoundError|No module named|ImportError|"
     r"SafetensorError|Cannot find any model weights|driver on your system is too old|"
     r"no NVIDIA driver|No CUDA GPUs|no CUDA-capable device|Free memory on device|"
-    r"compute capability|Address already in use|PermissionError|Permission denied|"
-    r"quantization method|Invalid logits|LogitsProcessor|logits processor"
+    r"Address already in use|quantization method|Invalid logits|LogitsProcessor|logits processor"
 )
-"""A setting that is refused, something that is missing, a card that others use: no other set of
-defaults changes that."""
+"""A setting that is refused, weights or a driver that are missing, a card that others use: no other
+set of defaults changes that."""
+_MISSING = re.compile(
+    r"No such file|FileNotFoundError|ModuleNotFoundError|No module named|ImportError|"
+    r"compute capability|PermissionError|Permission denied"
+)
+"""The same of the model or of vLLM itself, but not of a kernel."""
+_KERNELS = re.compile(
+    r"ninja|nvcc|ptxas|flashinfer|flash_attn|triton|inductor|\bg?cc\b", re.IGNORECASE
+)
+"""What the fast defaults build while they start, and with which tools; the conservative set needs
+less of it."""
 
 
 def failure_reason(lines: Sequence[str]) -> str:
@@ -51,4 +59,7 @@ def can_be_mended(code: int, lines: Sequence[str]) -> bool:
     Args:
         code: the exit code; 2 is vLLM's for arguments that it does not know.
     """
-    return code != 2 and not _BEYOND_MENDING.search(failure_reason(lines))
+    reason = failure_reason(lines)
+    if code == 2 or _BEYOND_MENDING.search(reason):
+        return False
+    return not _MISSING.search(reason) or bool(_KERNELS.search(reason))
