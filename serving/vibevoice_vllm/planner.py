@@ -171,7 +171,7 @@ class Planner:
                 f"{share / GIB:.1f} GiB for the engine leave less than {_CUDA_CONTEXT / GIB:g} GiB "
                 f"of {card.name} to CUDA itself: lower --gpu-memory-utilization."
             )
-        if card.used > card.total - share:
+        if card.used + _CUDA_CONTEXT > card.total - share:
             raise DoesNotFit(
                 f"other programs have {card.used / GIB:.1f} GiB of {card.name}, and the engine is "
                 f"to take {share / GIB:.1f} of {card.total / GIB:.1f} GiB: end them, or leave them "

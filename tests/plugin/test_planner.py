@@ -230,6 +230,16 @@ def test_a_card_that_is_shared_is_planned_to_the_byte() -> None:
     assert lower.share == int(lower.card.total * 0.6)
 
 
+def test_others_have_what_is_left_to_them_and_no_more() -> None:
+    """CUDA's own part of the card is not theirs."""
+    assert plan(24, used=4.9, quantization="fp8", gpu_memory_reserved=5)
+    with pytest.raises(DoesNotFit, match=r"other programs have 5\.2 GiB"):
+        plan(24, used=5.2, quantization="fp8", gpu_memory_reserved=5)
+    assert plan(80, used=5.5)
+    with pytest.raises(DoesNotFit, match=r"other programs have 6\.0 GiB"):
+        plan(80, used=6)
+
+
 @pytest.mark.parametrize(
     ("gib", "values", "message"),
     [
