@@ -51,6 +51,8 @@ class MemoryPlan:
     """The larger of encoding a window and a step of the language model, and what is held then."""
     graphs: int
     overhead: int
+    spare: int
+    """Left over on a card that is shared, where vLLM takes the plan's cache without measuring."""
     cache: int
     """What is left for keys and values; not positive where there is nothing left."""
     token: int
@@ -110,6 +112,7 @@ class MemoryPlan:
             ("work", self.work, f"{self.batched} tokens a step, {self.sequences} requests"),
             ("CUDA graphs", self.graphs, ""),
             ("kernels", self.overhead, ""),
+            *([("spare", self.spare, "")] if self.spare else []),
             ("cache", self.cache, f"{self.tokens} tokens, {self.hours_at_once:.1f} hours of audio"),
         ]
         lines = [f"  {name:<12}{size / GIB:6.2f} GiB  {note}".rstrip() for name, size, note in rows]

@@ -107,6 +107,7 @@ class Planner:
         graphs = 0 if settings.eager_on_gpu else _GRAPH_POOL + _GRAPH * captured_sizes(sequences)
         overhead = _KERNELS + (_GROUP_BUFFERS if group * stages > 1 else 0)
         key_width = 1 if settings.kv_cache_dtype.startswith("fp8") else width
+        spare = 2 * _SPARE if settings.gpu_memory_reserved else 0
         share = self._share()
         return MemoryPlan(
             card=self.card,
@@ -115,7 +116,8 @@ class Planner:
             work=int(work),
             graphs=graphs,
             overhead=overhead,
-            cache=int(share - weights - work - graphs - overhead),
+            spare=spare,
+            cache=int(share - weights - work - graphs - overhead - spare),
             token=sizes.layers * sizes.key_values * key_width // group // stages,
             context=context,
             batched=batched,

@@ -156,9 +156,8 @@ def test_captured_graphs(sequences: int) -> None:
 def test_plan_adds_up(card: Any) -> None:
     """The parts are the share, which is less than the card, and what is chosen fits."""
     made = plan(card.gib, **card.settings)
-    assert made.weights + made.work + made.graphs + made.overhead + made.cache == pytest.approx(
-        made.share, abs=8
-    )
+    parts = made.weights + made.work + made.graphs + made.overhead + made.spare + made.cache
+    assert parts == pytest.approx(made.share, abs=8)
     assert made.share < made.card.total
     assert made.margin >= 0.25 * GIB - made.token
     assert made.tokens >= made.sequences * 600
@@ -224,6 +223,7 @@ def test_a_card_that_is_shared_is_planned_to_the_byte() -> None:
     made = plan(24, quantization="fp8", gpu_memory_reserved=5)
     assert made.shares_card
     assert made.share + 5 * GIB < made.card.total
+    assert made.spare == 0.5 * GIB and "spare         0.50 GiB" in str(made)
     utilization = made.settings(LaunchSettings(model_dir="m")).gpu_memory_utilization or 0
     assert 0 <= made.share - utilization * made.card.total < 0.03 * GIB
     lower = plan(24, quantization="fp8", gpu_memory_reserved=5, gpu_memory_utilization=0.6)
