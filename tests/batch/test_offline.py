@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,6 +161,34 @@ def test_run_batch_itself_transcribes(batch: Batch, tmp_path: Path) -> None:
         for segment, truth in zip(segments, expected, strict=True):
             for key in ("start", "end"):
                 assert segment[key] == pytest.approx(truth[key], abs=TOLERANCE)
+
+
+def test_microsofts_plugin_runs_a_batch_too(tmp_path: Path) -> None:
+    """vLLM's own program, in their environment; and it knows every argument."""
+    (tmp_path / "requests").write_text("{}\n")
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{tmp_path}/arguments\n")
+    python.chmod(0o755)
+    flags = ["--plugin", "microsoft", "--python", python, "--model-dir", TINY, "--device", "gpu"]
+
+    ran = subprocess.run(
+        [ROOT / "scripts" / "run_batch.sh", "requests", "results", *flags],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    arguments = (tmp_path / "arguments").read_text().splitlines()
+    program = ["-m", "vllm.entrypoints.cli.main", "run-batch", "--model", str(TINY)]
+    assert arguments[:5] == program
+    assert arguments[-4:] == ["-i", "requests", "-o", "results"]
+    launcher = pytest.importorskip("vllm.entrypoints.launchers.run_batch")
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    read = launcher.make_arg_parser(FlexibleArgumentParser()).parse_args(arguments[3:])
+    assert (read.model, read.input_file) == (str(TINY), "requests")
 
 
 @pytest.mark.parametrize(
