@@ -22,8 +22,9 @@ CONTEXT_SAMPLES = 58 * 3200
 """Audio before a window that is encoded with it, in the published model."""
 _UTILIZATION = 0.92
 """vLLM's own default of --gpu-memory-utilization (config/cache.py)."""
-_SMALL_CARD = 32 * GIB
-"""Below it the encoders are in bfloat16 unless told otherwise."""
+_SMALL_CARD = 30 * GIB
+"""Below it, smaller than the cards sold as 32 GB, the encoders are in 16 bits unless told
+otherwise."""
 _CLIP_TOKENS = 600
 """A clip of 30 s with its prompt and transcript."""
 _SPARE = 256 * MIB
@@ -47,7 +48,7 @@ def encoder_dtype(card: Card, plugin: PluginSettings) -> str:
     """The one that is set, else what suits the card."""
     if "encoder_dtype" in plugin.model_fields_set or card.total >= _SMALL_CARD:
         return plugin.encoder_dtype
-    return "bfloat16"
+    return "bfloat16" if card.has_bfloat16 else "float16"
 
 
 def captured_sizes(sequences: int) -> int:

@@ -177,7 +177,8 @@ class PluginSettings(BaseSettings):
     them."""
     encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the encoders, whatever that of the language model. On a GPU float32 multiplies
-    in TF32; the start script chooses bfloat16 for a GPU below 32 GB."""
+    in TF32; the start script chooses 16 bits for a GPU below 32 GB: bfloat16, or float16 where the
+    GPU has no bfloat16."""
     acoustic_noise: bool = False
     """Sample the acoustic latents as in training. The noise depends on the recording alone."""
     warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)

@@ -172,8 +172,8 @@ def test_page_shows_the_plan() -> None:
 
 
 def test_encoders_follow_the_card() -> None:
-    """In bfloat16 below 32 GB, unless told otherwise."""
-    assert [plan(gib).encoder_dtype for gib in (24, 31, 33, 48)] == [
+    """In bfloat16 below 32 GB, an RTX 5090's 31.84 GiB; unless told otherwise."""
+    assert [plan(gib).encoder_dtype for gib in (24, 30, 31.84, 48)] == [
         *["bfloat16"] * 2,
         *["float32"] * 2,
     ]
@@ -263,6 +263,9 @@ def test_no_bfloat16() -> None:
     old = Card.of(32, has_bfloat16=False)
     with pytest.raises(DoesNotFit, match="no bfloat16"):
         Planner(SIZES, old, LaunchSettings(model_dir="m"), PluginSettings()).plan()
+    settings = LaunchSettings(model_dir="m", dtype="float16")
+    small = Card.of(24, has_bfloat16=False)
+    assert Planner(SIZES, small, settings, PluginSettings()).plan().encoder_dtype == "float16"
 
 
 def test_longer_windows_take_more() -> None:
