@@ -79,12 +79,17 @@ class Planner:
         if found := self._first_that_fits():
             return found
         best = max((self.of(*choice) for choice in self._choices()), key=lambda plan: plan.margin)
-        work = best.work + best.graphs + best.overhead
+        work = best.work + best.graphs + best.overhead + best.spare
+        cache = (
+            f"leaves {best.cache / GIB:.1f} for the cache, and a request of {best.needed} tokens "
+            f"needs {best.needed * best.token / GIB:.1f}"
+            if best.cache > 0
+            else "is more than that"
+        )
         raise DoesNotFit(
             f"the model does not fit {self.card.name}: of {best.share / GIB:.1f} GiB for the "
-            f"engine weights take {best.weights / GIB:.1f} and work {work / GIB:.1f}, which leaves "
-            f"{best.cache / GIB:.1f} for the cache, and a request of {best.needed} tokens needs "
-            f"{best.needed * best.token / GIB:.1f}. {self._help()}"
+            f"engine weights take {best.weights / GIB:.1f} and work {work / GIB:.1f}, which "
+            f"{cache}. {self._help()}"
         )
 
     def of(self, context: int, batched: int, sequences: int) -> MemoryPlan:
@@ -169,6 +174,11 @@ class Planner:
                 f"{card.name} has no bfloat16, which the model was trained in: expected an Ampere "
                 "GPU or a newer one. --dtype float16 would start, and was never tried."
             )
+        if share <= 0:
+            raise DoesNotFit(
+                f"the {self.settings.gpu_memory_reserved:g} GiB that others are given leave "
+                f"nothing of {card.name}: lower --gpu-memory-reserved."
+            )
         if share + _CUDA_CONTEXT > card.total:
             raise DoesNotFit(
                 f"{share / GIB:.1f} GiB for the engine leave less than {_CUDA_CONTEXT / GIB:g} GiB "
@@ -183,15 +193,20 @@ class Planner:
 
     def _help(self) -> str:
         """What would make it fit."""
-        open_ = {"max_model_len": None, "max_num_batched_tokens": None, "max_num_seqs": None}
-        for change, values in {
-            "a shorter context; without --max-model-len the longest that fits is taken": {},
-            "--quantization fp8": {"quantization": "fp8"},
-            "--quantization mxfp4": {"quantization": "mxfp4"},
-        }.items():
-            settings = self.settings.model_copy(update=open_ | values)
-            if found := replace(self, settings=settings)._first_that_fits():
-                return f"What would help: {change} ({found.context} tokens).{_file(self.card)}"
+        limits = ("max_model_len", "max_num_batched_tokens", "max_num_seqs")
+        given = [name for name in limits if getattr(self.settings, name)]
+        kept: dict[str, None] = {}
+        left = dict.fromkeys(limits)
+        for quantization in ("", "fp8", "mxfp4"):
+            values = {"quantization": quantization} if quantization else {}
+            for change in (kept, left):
+                settings = self.settings.model_copy(update=values | change)
+                if found := replace(self, settings=settings)._first_that_fits():
+                    words = [f"--quantization {quantization}"] if quantization else []
+                    words += [_left_open(given)] if change else []
+                    tokens = found.context if found.context > 0 else found.tokens
+                    file = _file(self.card, settings)
+                    return f"What would help: {', '.join(words)} ({tokens} tokens).{file}"
         for gib in (16, 24, 32, 48, 80):
             card = Card.of(gib)
             if card.total > self.card.total and replace(self, card=card)._first_that_fits():
@@ -199,8 +214,18 @@ class Planner:
         return "No single GPU would do: --tensor-parallel-size splits the model."
 
 
-def _file(card: Card) -> str:
+def _left_open(given: list[str]) -> str:
+    """What to do about limits that were set by hand."""
+    if given == ["max_model_len"]:
+        return "a shorter context; without --max-model-len the longest that fits is taken"
+    *others, last = [f"--{name.replace('_', '-')}" for name in given]
+    return f"leaving {' and '.join(filter(None, [', '.join(others), last]))} to the plan"
+
+
+def _file(card: Card, settings: LaunchSettings) -> str:
     """Where settings for such a card are."""
     names = {13: "gpu-12gb.env", 17: "gpu-16gb.env", 25: "gpu-24gb-stt.env"}
-    name = next((name for gib, name in names.items() if card.total < gib * GIB), None)
+    if settings.gpu_memory_reserved:
+        names = {17: "", 25: "gpu-24gb.env"}
+    name = next((name for gib, name in names.items() if card.total < gib * GIB), "")
     return f" docker/env/{name} is for such a card." if name else ""
