@@ -110,11 +110,10 @@ def _speed(settings: LaunchSettings, device: Device) -> list[str]:
     gpu = device == "gpu"
     batched = settings.max_num_batched_tokens
     if batched is None:
-        batched = (32768 if settings.conservative else 8192) if gpu else 2048
-    fast = gpu and settings.plugin == "native" and not settings.conservative
-    interval = settings.stream_interval or (4 if fast else 1)
+        batched = (32768 if settings.slow_on_gpu else 8192) if gpu else 2048
+    interval = settings.stream_interval or (4 if gpu and not settings.slow_on_gpu else 1)
     eager = settings.eager_on_gpu if gpu else settings.enforce_eager is not False
-    backend = settings.attention_backend or ("TRITON_ATTN" if settings.conservative else "")
+    backend = settings.attention_backend or ("TRITON_ATTN" if settings.slow_on_gpu else "")
     return [
         *("--max-model-len", str(settings.max_model_len or 65536)),
         *("--max-num-seqs", str(settings.max_num_seqs or 64)),

@@ -104,6 +104,8 @@ def prepare_start(
                 "a part of the GPU is to be left to others, and nvidia-smi does not tell how large "
                 "it is: give --gpu-memory (VIBEVOICE_GPU_MEMORY)."
             )
+    elif machine.device == "gpu" and settings.gpu_memory_reserved:
+        report("--gpu-memory-reserved is not kept: only the native plugin is planned for")
     command = engine_command(settings, machine.device, environ, extra, plan)
     return Start(settings, command, plan)
 

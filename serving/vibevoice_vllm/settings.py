@@ -65,7 +65,7 @@ class LaunchSettings(BaseSettings):
     many as fit."""
     max_num_seqs: int | None = Field(default=None, ge=1, validation_alias=_named("BATCH_SIZE"))
     """Most requests in a batch; empty means 256 on a GPU, or fewer if those do not fit, and 64 on a
-    CPU."""
+    CPU or where the GPU's size is not known."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Most tokens in a step; empty means 8192 on a GPU, or fewer if those do not fit, and 2048 on a
     CPU."""
@@ -93,11 +93,11 @@ class LaunchSettings(BaseSettings):
     conservative: bool = False
     """The defaults of the source systems on a GPU, slower and in use with this model: no
     compilation and no CUDA graphs, TRITON_ATTN, 32768 tokens a step if they fit, 64 requests. What
-    is set by hand stays."""
+    is set by hand stays. Microsoft's plugin always has them."""
     attention_backend: str = ""
     """vLLM's attention backend on a GPU; empty means that vLLM chooses."""
     enforce_eager: bool | None = None
-    """No compilation and no CUDA graphs; empty means only on a CPU."""
+    """No compilation and no CUDA graphs; empty means only on a CPU and with `conservative`."""
     stream_interval: int | None = Field(default=None, ge=1)
     """Tokens of a stream that the engine sends together; empty means 4 on a GPU and 1 on a CPU."""
     enable_prefix_caching: bool = False
@@ -149,9 +149,14 @@ class LaunchSettings(BaseSettings):
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     @property
+    def slow_on_gpu(self) -> bool:
+        """Whether a GPU has the conservative defaults; the fast ones are for the native plugin."""
+        return self.conservative or self.plugin == "microsoft"
+
+    @property
     def eager_on_gpu(self) -> bool:
         """Whether a GPU runs without CUDA graphs."""
-        return self.conservative if self.enforce_eager is None else self.enforce_eager
+        return self.slow_on_gpu if self.enforce_eager is None else self.enforce_eager
 
 
 class PluginSettings(BaseSettings):
@@ -178,7 +183,7 @@ class PluginSettings(BaseSettings):
     encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the encoders, whatever that of the language model. On a GPU float32 multiplies
     in TF32; the start script chooses 16 bits for a GPU below 32 GB: bfloat16, or float16 where the
-    GPU has no bfloat16."""
+    GPU has no bfloat16. It stays float32 where the GPU's size is not known."""
     acoustic_noise: bool = False
     """Sample the acoustic latents as in training. The noise depends on the recording alone."""
     warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)

@@ -212,6 +212,10 @@ def test_microsofts_plugin_gets_the_plain_values() -> None:
     assert generation["repetition_penalty"] == 1.1
     assert generation["frequency_penalty"] == 0.5
     assert option(made, "--default-chat-template-kwargs") == '{"newline_after_audio": false}'
+    assert "--enforce-eager" in made.argv
+    assert option(made, "--attention-backend") == "TRITON_ATTN"
+    assert option(made, "--max-num-batched-tokens") == "32768"
+    assert option(made, "--stream-interval") is None
     assert made.env["VLLM_PLUGINS"] == "vibevoice"
     assert made.env["VIBEVOICE_FFMPEG_MAX_CONCURRENCY"] == "64"
     assert "--trust-remote-code" in made.argv
@@ -483,6 +487,10 @@ def test_a_share_of_an_unknown_card(
     assert "give --gpu-memory (VIBEVOICE_GPU_MEMORY)" in capsys.readouterr().err
     assert main(arguments) == 0
     assert "no memory plan" in capsys.readouterr().err
+    microsoft = ["--plugin", "microsoft", "--gpu-memory", "80"]
+    for flags, kept in (([], True), (["--gpu-memory-reserved", "8"], False)):
+        assert main([*arguments, *microsoft, *flags]) == 0
+        assert ("--gpu-memory-reserved is not kept" in capsys.readouterr().err) != kept
 
 
 @pytest.mark.parametrize(

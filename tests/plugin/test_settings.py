@@ -49,7 +49,7 @@ def test_every_setting_is_described() -> None:
             "--enforce-eager",
             "VIBEVOICE_ENFORCE_EAGER",
             "",
-            "No compilation and no CUDA graphs; empty means only on a CPU.",
+            "No compilation and no CUDA graphs; empty means only on a CPU and with `conservative`.",
         ),
         ("--data-parallel-size", "VIBEVOICE_DATA_PARALLEL_SIZE", "1", "Copies of the model."),
     ],
