@@ -11,7 +11,7 @@ from typing import Literal
 
 from vibevoice_core.penalties import TEMPERATURE, Penalties, pinned_penalties
 from vibevoice_vllm.memory_plan import MemoryPlan
-from vibevoice_vllm.settings import LaunchSettings
+from vibevoice_vllm.settings import LONGEST_CONTEXT, LaunchSettings
 
 Device = Literal["gpu", "cpu"]
 NATIVE_SERVER = ("vibevoice_vllm.engine",)
@@ -108,14 +108,14 @@ def front_end_problem(arguments: Sequence[str], environ: Mapping[str, str]) -> s
 def _speed(settings: LaunchSettings, device: Device) -> list[str]:
     """How much at once, and how it is computed; what no plan has chosen gets a value here."""
     gpu = device == "gpu"
-    batched = settings.max_num_batched_tokens
+    batched = settings.tokens_a_step(settings.max_model_len)
     if batched is None:
         batched = (32768 if settings.slow_on_gpu else 8192) if gpu else 2048
     interval = settings.stream_interval or (4 if gpu and not settings.slow_on_gpu else 1)
     eager = settings.eager_on_gpu if gpu else settings.enforce_eager is not False
     backend = settings.attention_backend or ("TRITON_ATTN" if settings.slow_on_gpu else "")
     return [
-        *("--max-model-len", str(settings.max_model_len or 65536)),
+        *("--max-model-len", str(settings.max_model_len or LONGEST_CONTEXT)),
         *("--max-num-seqs", str(settings.max_num_seqs or 64)),
         *("--max-num-batched-tokens", str(batched)),
         *(["--stream-interval", str(interval)] if interval > 1 else []),

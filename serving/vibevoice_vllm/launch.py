@@ -205,6 +205,7 @@ def _slower(settings: LaunchSettings, plan: MemoryPlan | None) -> LaunchSettings
     is larger than it was planned to be."""
     limits: dict[str, Any] = {"conservative": True}
     if plan:
+        limits["max_model_len"] = plan.context
         limits["max_num_batched_tokens"] = plan.batched
         limits["max_num_seqs"] = settings.max_num_seqs or min(plan.sequences, 64)
     return settings.model_copy(update=limits)

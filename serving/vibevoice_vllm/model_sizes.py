@@ -54,6 +54,8 @@ class ModelSizes:
     vocabulary: int
     key_values: int
     """Numbers that a layer caches for each token."""
+    key_value_heads: int
+    """Most GPUs that these can be divided among."""
     filters: int
     """Channels of an encoder's first stage, the widest in memory; the most of both."""
     hop: int
@@ -104,6 +106,7 @@ def model_sizes(config: Mapping[str, Any]) -> ModelSizes:
         intermediate=intermediate,
         vocabulary=vocabulary,
         key_values=2 * keys,
+        key_value_heads=text["num_key_value_heads"],
         filters=max(encoder["num_filters"] for encoder in encoders),
         hop=hop,
         linear_bits=stored,

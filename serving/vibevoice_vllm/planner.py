@@ -113,6 +113,7 @@ class Planner:
         graphs = 0 if settings.eager_on_gpu else _GRAPH_POOL + _GRAPH * captured_sizes(sequences)
         overhead = _KERNELS + (_GROUP_BUFFERS if group * stages > 1 else 0)
         key_width = 1 if settings.kv_cache_dtype.startswith("fp8") else width
+        token = sizes.layers * sizes.key_values * key_width // min(group, sizes.key_value_heads)
         spare = 2 * _SPARE if settings.gpu_memory_reserved else 0
         share = self._share()
         return MemoryPlan(
@@ -124,7 +125,7 @@ class Planner:
             overhead=overhead,
             spare=spare,
             cache=int(share - weights - work - graphs - overhead - spare),
-            token=sizes.layers * sizes.key_values * key_width // group // stages,
+            token=token // stages,
             context=context,
             batched=batched,
             sequences=sequences,
@@ -138,11 +139,13 @@ class Planner:
         contexts = (65536, 49152, 40960, 32768, 16384)
         steps = (*((32768,) if conservative else ()), 8192, 4096, 2048)
         for many in ((64, 32) if conservative else (256, 128, 64, 32), (16, 8, 4)):
-            yield from product(
-                [given.max_model_len] if given.max_model_len else contexts,
-                [given.max_num_batched_tokens] if given.max_num_batched_tokens else steps,
-                [given.max_num_seqs] if given.max_num_seqs else many,
-            )
+            for context in [given.max_model_len] if given.max_model_len else contexts:
+                needed = given.tokens_a_step(context)
+                yield from product(
+                    [context],
+                    [needed] if needed else steps,
+                    [given.max_num_seqs] if given.max_num_seqs else many,
+                )
 
     def _first_that_fits(self) -> MemoryPlan | None:
         given = self.settings

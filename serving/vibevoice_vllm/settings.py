@@ -11,6 +11,8 @@ from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.penalties import Switch
 
 _PREFIX = "VIBEVOICE_"
+LONGEST_CONTEXT = 65536
+"""Tokens: an hour with the densest talk and its transcript."""
 _AUDIO_SECONDS = 61 * 60
 """An hour and a bit."""
 
@@ -68,7 +70,7 @@ class LaunchSettings(BaseSettings):
     CPU or where the GPU's size is not known."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
     """Most tokens in a step; empty means 8192 on a GPU, or fewer if those do not fit, and 2048 on a
-    CPU."""
+    CPU; as many as `max_model_len` without chunked prefill."""
     penalties: Switch = "on"
     """Penalties on words that come again, on or off, whatever a request says. They keep the model
     out of loops; what they cost on real speech is unmeasured (docs/measurements.md, Penalties). Off
@@ -99,7 +101,8 @@ class LaunchSettings(BaseSettings):
     enforce_eager: bool | None = None
     """No compilation and no CUDA graphs; empty means only on a CPU and with `conservative`."""
     stream_interval: int | None = Field(default=None, ge=1)
-    """Tokens of a stream that the engine sends together; empty means 4 on a GPU and 1 on a CPU."""
+    """Tokens of a stream that the engine sends together; empty means 4 on a GPU, and 1 on a
+    CPU and with `conservative`."""
     enable_prefix_caching: bool = False
     """Keep the cache of prompts: of use only where the same recording comes again."""
     enable_chunked_prefill: bool = True
@@ -147,6 +150,17 @@ class LaunchSettings(BaseSettings):
     def gpus(self) -> int:
         """How many the engine uses."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+    def tokens_a_step(self, context: int | None) -> int | None:
+        """Most tokens of a step: as set, or for the whole prompt where it may not be read in parts;
+        else None.
+
+        Args:
+            context: most tokens of a request; None or -1 where nobody has chosen.
+        """
+        if self.max_num_batched_tokens or self.enable_chunked_prefill:
+            return self.max_num_batched_tokens
+        return context if context and context > 0 else LONGEST_CONTEXT
 
     @property
     def slow_on_gpu(self) -> bool:

@@ -137,6 +137,22 @@ def test_settings_become_options(values: dict, name: str, expected: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("values", "tokens"),
+    [
+        ({}, "65536"),
+        ({"max_model_len": 20000}, "20000"),
+        ({"max_model_len": -1}, "65536"),
+        ({"max_num_batched_tokens": 70000}, "70000"),
+    ],
+)
+@pytest.mark.parametrize("device", ["gpu", "cpu"])
+def test_whole_prompts(device: Device, values: dict[str, int], tokens: str) -> None:
+    """Where a prompt is not read in parts, a step takes the longest, or vLLM does not start."""
+    made = command(device, enable_chunked_prefill=False, **values)
+    assert option(made, "--max-num-batched-tokens") == tokens
+
+
+@pytest.mark.parametrize(
     ("values", "python"),
     [
         ({}, [sys.executable]),

@@ -216,6 +216,17 @@ def test_gpus_that_share_a_model() -> None:
     halved = (SIZES.linears + SIZES.rest) * 2 // 2
     assert one.weights - two.weights == halved
     assert two.token * 2 == one.token
+    four, eight = (plan(48, tensor_parallel_size=count) for count in (4, 8))
+    assert one.token == 4 * four.token == 4 * eight.token  # of four heads each has one at least
+
+
+def test_prompts_that_are_not_read_in_parts() -> None:
+    """A step takes the longest request, or vLLM does not start."""
+    for gib in (24, 80):
+        made = plan(gib, enable_chunked_prefill=False)
+        assert made.batched == made.context
+    assert plan(80, enable_chunked_prefill=False).context == 65536
+    assert plan(80, enable_chunked_prefill=False, max_model_len=20000).batched == 20000
 
 
 def test_a_card_that_is_shared_is_planned_to_the_byte() -> None:

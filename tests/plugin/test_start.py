@@ -127,6 +127,15 @@ def test_a_start_that_dies_is_repeated_with_the_conservative_set(
     assert shown.index("ONCE MORE") < shown.index("the engine is ready")
 
 
+def test_a_repeated_start_reads_whole_prompts_too(gpu: FakeGpu) -> None:
+    """A step still takes the longest request."""
+    assert gpu.run("--no-enable-chunked-prefill", before=DIES_FAST) == 0
+    for started in gpu.starts():
+        flags = ("--max-model-len", "--max-num-batched-tokens")
+        context, batched = (started[started.index(flag) + 1] for flag in flags)
+        assert context == batched
+
+
 def test_it_is_repeated_once_only(gpu: FakeGpu, capfd: pytest.CaptureFixture[str]) -> None:
     """The second death is the end, and says why."""
     assert gpu.run(before=f"die(1, *{CAPTURE!r})") == 1
