@@ -5,13 +5,12 @@ from typing import Any
 
 from vibevoice_vllm.memory_plan import GIB, DoesNotFit
 from vibevoice_vllm.model_sizes import ModelSizes
-from vibevoice_vllm.settings import LaunchSettings
+from vibevoice_vllm.settings import LONGEST_CONTEXT, LaunchSettings
 
 _LARGE = 1_000_000_000
 """Parameters from which on float32 would be twice the memory and, as decoding reads all weights for
 each token, half the speed."""
 _CACHE_GIB = 2
-_CONTEXT = 65536
 
 
 def memory_of_machine() -> int:
@@ -30,7 +29,7 @@ def cpu_settings(sizes: ModelSizes, settings: LaunchSettings, memory: int | None
     """
     dtype = settings.dtype or ("bfloat16" if sizes.parameters > _LARGE else "float32")
     width = 4 if dtype == "float32" else 2
-    context = settings.max_model_len or _CONTEXT
+    context = settings.max_model_len or LONGEST_CONTEXT
     token = sizes.layers * sizes.key_values * width
     # a block more than one request of the longest context, as vLLM holds one back
     needed = -(-(max(0, context) + 128) * token // GIB)

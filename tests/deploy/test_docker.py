@@ -134,7 +134,7 @@ def test_every_setting_reaches_its_container(service: str) -> None:
         | {name for name, _, _ in describe_plugin_settings()},
         "proxy": {name for name, _, _ in describe_settings()},
     }
-    not_ours = {"HF_HUB_OFFLINE", "PYTORCH_ALLOC_CONF"}
+    not_ours = {"HF_HUB_OFFLINE", "PYTORCH_ALLOC_CONF", "VLLM_FLOAT32_MATMUL_PRECISION"}
     assert passed - not_ours == settings[service] - FIXED[service].keys()
 
 
@@ -184,10 +184,10 @@ def lines_of(env: str) -> dict[str, str]:
 
 
 def speech_gib(lines: dict[str, str]) -> float:
-    """What the speech model of an env file takes: weights, twice the cache, which is copied while
-    it grows, a step and CUDA."""
+    """What the speech model of an env file takes: weights, the cache, of which a layer (of twenty
+    or more) is there twice while it grows, a step and CUDA."""
     weights, cache = SPEECH[lines["TTS_MODEL_TYPE"]]
-    return weights + 2 * int(lines["VIBEVOICE_TTS_BATCH_SIZE"]) * cache + 0.3 + 0.5
+    return weights + 1.05 * int(lines["VIBEVOICE_TTS_BATCH_SIZE"]) * cache + 0.3 + 0.5
 
 
 def test_every_env_file_is_planned() -> None:
