@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from scripts.stack import EMBEDDED, ROOT, PartEnded, stack
+from vibevoice_vllm.gpu import GpuError
 
 
 def main() -> int:
@@ -42,7 +43,7 @@ def main() -> int:
             raise PartEnded("the engine or the proxy ended; see above")
     except KeyboardInterrupt:
         return 0
-    except PartEnded as error:
+    except (PartEnded, GpuError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1
 

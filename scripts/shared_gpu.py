@@ -27,6 +27,7 @@ def with_reserve(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` with the engine's reserve, unless it is set or speech runs elsewhere.
 
     Raises:
+        GpuError: nvidia-smi hangs.
         ValueError: see `reserved_gib`.
     """
     elsewhere = environ.get("VIBEVOICE_TTS_DEVICE", "") not in ("", "cuda", "cuda:0")

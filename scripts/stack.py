@@ -82,6 +82,7 @@ def stack(
 
     Raises:
         PartEnded: one of them ended, or was not ready in time.
+        GpuError, ValueError: see `with_reserve`.
     """
     # The start script's own wait is off: what is waited for here is both parts.
     engine_options = ["--model-dir", model, "--port", str(asr_port), "--wait-ready-secs", "0"]

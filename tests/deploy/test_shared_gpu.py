@@ -1,10 +1,13 @@
 """Engine and speech models on one GPU: how much the engine leaves."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from scripts.shared_gpu import VARIABLE, with_reserve
+from scripts.stack import ROOT
 
 
 @pytest.fixture
@@ -43,3 +46,33 @@ def test_no_gpu_no_reserve(models: str, monkeypatch: pytest.MonkeyPatch) -> None
     """On a CPU memory is not divided."""
     monkeypatch.setenv("PATH", str(Path(models) / "nothing"))
     assert VARIABLE not in with_reserve({"MODEL_DIR": models})
+
+
+SERVE = """
+import sys, vibevoice_vllm.gpu
+vibevoice_vllm.gpu._SECONDS = 0.5
+from scripts.serve import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("smi", "speech", "said"),
+    [
+        pytest.param("echo 'GPU 0: NVIDIA H100'", "2b", "TTS_MODEL_TYPE", id="no such model"),
+        pytest.param("exec sleep 30", "0.5b", "did not answer within 0.5 s", id="nvidia-smi hangs"),
+    ],
+)
+def test_serve_says_in_a_line_why_it_does_not_start(
+    smi: str, speech: str, said: str, models: str
+) -> None:
+    """No traceback, and nothing started."""
+    (Path(models).parent / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
+    environ = {n: v for n, v in os.environ.items() if not n.startswith("VIBEVOICE_")}
+    environ |= {"MODEL_DIR": "", "TTS_MODEL_TYPE": speech, "API_PORT": "0", "ASR_PORT": "0"}
+    ran = subprocess.run(
+        [sys.executable, "-c", SERVE], cwd=ROOT, env=environ, capture_output=True, text=True
+    )
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("serve: ") and said in line
