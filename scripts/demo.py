@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 
 from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
+from vibevoice_vllm.gpu import GpuError
 
 TOLERANCE = 0.3
 """Seconds a segment's start or end may be off."""
@@ -71,7 +72,7 @@ def main() -> int:
                     print(f"  WRONG {line}")
                 failed += bool(wrong)
                 print()
-    except PartEnded as error:
+    except (PartEnded, GpuError) as error:
         print(f"demo: {error}; the log is {log}", file=sys.stderr)
         return 1
     print("All transcripts are right." if not failed else f"{failed} transcripts are wrong.")

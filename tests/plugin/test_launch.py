@@ -146,7 +146,7 @@ def test_settings_become_options(values: dict, name: str, expected: str) -> None
     ],
 )
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
-def test_whole_prompts(device: Device, values: dict[str, int], tokens: str) -> None:
+def test_whole_prompts(device: Device, values: dict[str, Any], tokens: str) -> None:
     """Where a prompt is not read in parts, a step takes the longest, or vLLM does not start."""
     made = command(device, enable_chunked_prefill=False, **values)
     assert option(made, "--max-num-batched-tokens") == tokens
