@@ -53,14 +53,15 @@ async def test_a_failed_decoding_leaves_no_decoder() -> None:
             await decoder.run(io.BytesIO(wav(speech)), 60, fail)
         with pytest.raises(InvalidAudio):
             await decoder.run(io.BytesIO(wav(broken, subtype="FLOAT")), 60, list)
-        assert containers() == before
+        assert containers() <= before
     finally:
         gc.enable()
 
 
-def containers() -> int:
-    """How many there are in this process."""
-    return sum(isinstance(thing, InputContainer) for thing in gc.get_objects())
+def containers() -> set[int]:
+    """Those in this process; other tests may have left some."""
+    # `isinstance` would ask objects of other libraries for their class, and some warn
+    return {id(thing) for thing in gc.get_objects() if type(thing) is InputContainer}
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no limit")

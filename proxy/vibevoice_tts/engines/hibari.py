@@ -120,6 +120,8 @@ class Hibari:
         """The phonemes of every sentence that has any, in parts of at most MAX_PHONEMES."""
         try:
             spelled = [self.voice.g2p(readable(sentence)) for sentence in sentences(text)]
+        except MemoryError:
+            raise  # the worker's matter
         except Exception as error:
             # Its rules are many, and a text that they break on must cost no other request.
             logger.exception("a sentence cannot be read")
