@@ -7,12 +7,12 @@
 Importing this loads no model and no onnxruntime.
 """
 
+from vibevoice_light.audio import SAMPLE_RATE
 from vibevoice_light.models import ModelFilesMissing, find_moonshine, is_tiny_english
 from vibevoice_light.moonshine import Token
 from vibevoice_light.pool import LightFailed, LightPool, open_pool
 from vibevoice_light.recognizer import (
     LOOKAHEAD_SECONDS,
-    SAMPLE_RATE,
     LightRecognizer,
     Listener,
     Segment,

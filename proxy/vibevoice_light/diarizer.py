@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vibevoice_light.audio import SAMPLE_RATE
 from vibevoice_light.embeddings import SpeakerEmbedder, Window
 from vibevoice_light.islands import Island
 from vibevoice_light.speakers import Speakers, Voice
 from vibevoice_light.turns import Stretch
 from vibevoice_light.voice_activity import FRAME
 
-SAMPLE_RATE = 16_000
 BATCH_SECONDS = 10.0
 """Islands of so much time are labeled in one go where they may wait."""
 SHIFT_SECONDS = 0.4

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16_000
+from vibevoice_light.audio import SAMPLE_RATE
+
 BANDS = 80
 HOP = 160
 """Samples between two frames: 10 ms."""

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vibevoice_light.sessions import Array, Session, open_session, silence
+from vibevoice_light.audio import SAMPLE_RATE, silence
+from vibevoice_light.sessions import Array, Session, open_session
 from vibevoice_light.tokenizer import Tokenizer
 
-SAMPLE_RATE = 16_000
 MAX_SECONDS = 30.0
 """Longest recording that the model was trained on (Moonshine's paper, arXiv:2410.15608)."""
 MIN_SECONDS = 0.1

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vibevoice_light.audio import SAMPLE_RATE
 from vibevoice_light.buffer import AudioBuffer
 from vibevoice_light.diarizer import Diarizer
 from vibevoice_light.embeddings import SpeakerEmbedder
@@ -17,7 +18,6 @@ from vibevoice_light.sessions import Session, open_session
 from vibevoice_light.turns import Turn, Turns
 from vibevoice_light.voice_activity import FRAME, VoiceActivity
 
-SAMPLE_RATE = 16_000
 LOOKAHEAD_SECONDS = 120.0
 """Of a recording that is there as a whole: who speaks is decided with what is said in the next two
 minutes."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from vibevoice_core.telemetry import disable_onnxruntime_telemetry
@@ -48,8 +47,3 @@ def open_session(file: Path, threads: int = 1) -> Session:
         str(file), options, providers=["CPUExecutionProvider"]
     )
     return session
-
-
-def silence(samples: int) -> NDArray[np.float32]:
-    """Zeros of shape (samples,)."""
-    return np.zeros(samples, np.float32)

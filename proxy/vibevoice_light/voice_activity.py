@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vibevoice_light.sessions import Session, silence
+from vibevoice_light.audio import silence
+from vibevoice_light.sessions import Session
 
 FRAME = 512
 """Samples of a frame at 16 kHz."""

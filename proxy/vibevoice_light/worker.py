@@ -10,10 +10,7 @@ worker ends).
 """
 
 import logging
-import os
-import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,7 +18,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
-from vibevoice_core.messages import Message, read_message, write_message
+from vibevoice_core.messages import Message, write_message
+from vibevoice_core.worker_pipe import open_pipe, read_commands
 from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL, ModelFilesMissing
 from vibevoice_light.recognizer import LightRecognizer, Listener
 
@@ -33,12 +31,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Serve until the input ends; exit status 1 when the models cannot be loaded."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the proxy, which closes our input
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    pipe = open_pipe()
     try:
         for file in (VOICE_ACTIVITY_MODEL, SPEAKER_MODEL):
             if wrong := file.check():
@@ -64,7 +57,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve for ever."""
-        threading.Thread(target=self._read, daemon=True).start()
+        read_commands(self._commands)
         write_message(self._pipe, Message("ready"))
         while True:
             for command in self._wait():
@@ -72,15 +65,6 @@ class Worker:
             for number, request in list(self._requests.items()):
                 if request.has_work:
                     self._step(number, request)
-
-    def _read(self) -> None:
-        try:
-            while (message := read_message(sys.stdin.buffer)) is not None:
-                self._commands.put(message)
-        except Exception:
-            logger.exception("the proxy sent something that is not a message")
-            os._exit(1)
-        os._exit(0)  # the proxy has ended: nobody listens any more
 
     def _wait(self) -> list[Message]:
         """The commands that have come; waits for one while there is nothing to do."""

@@ -7,10 +7,7 @@ goes to standard error.
 
 import json
 import logging
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -19,7 +16,8 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import BinaryIO
 
-from vibevoice_core.messages import Message, read_message, write_message
+from vibevoice_core.messages import Message, write_message
+from vibevoice_core.worker_pipe import open_pipe, read_commands
 from vibevoice_tts.models import ModelConfig, ModelUnusable, WeightsMissing
 from vibevoice_tts.protocol import ModelInfo, event_message, failure_message, request_of
 from vibevoice_tts.speech_model import (
@@ -40,12 +38,7 @@ logger = logging.getLogger(__name__)
 
 def main() -> None:
     """Serve until the input ends or the model breaks (exit status 1)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the proxy, which closes our input
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    pipe = open_pipe()
     try:
         model = load_model(ModelConfig(**json.loads(sys.argv[1])))
         _warm_up(model)
@@ -91,7 +84,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve for ever; whatever breaks the model is raised."""
-        threading.Thread(target=self._listen, daemon=True).start()
+        read_commands(self._commands)
         write_message(self._pipe, Message("ready", asdict(_describe(self._model))))
         while True:
             self.turn(self._wait())
@@ -110,15 +103,6 @@ class Worker:
             self._report(event)
         if not any(isinstance(event, Chunk) for event in events):
             write_message(self._pipe, Message("beat"))
-
-    def _listen(self) -> None:
-        try:
-            while (message := read_message(sys.stdin.buffer)) is not None:
-                self._commands.put(message)
-        except Exception:
-            logger.exception("the proxy sent something that is not a message")
-            os._exit(1)
-        os._exit(0)  # the proxy has ended: nobody listens any more
 
     def _wait(self) -> list[Message]:
         """The commands that have come; waits for one while no request is in flight."""
