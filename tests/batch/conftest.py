@@ -3,11 +3,13 @@
 A test module gets the proxy by `pytest_plugins = ("tests.support.proxy_fixtures",)`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.batch_client import Batch, noise
 from tests.support.fakes import StartProxy
+from tests.support.transcribing import Uploads, transcribing
 
 
 @pytest.fixture
@@ -26,3 +28,21 @@ def recordings(tmp_path: Path) -> Path:
     (folder / "same.wav").write_bytes((folder / "a.wav").read_bytes())
     (folder / "bad.mp3").write_bytes(b"no audio")
     return folder
+
+
+@pytest.fixture
+def uploads() -> Uploads:
+    """What reaches the server that `calls` asks."""
+    return Uploads()
+
+
+@pytest.fixture
+def calls(tmp_path: Path, uploads: Uploads) -> Iterator[Batch]:
+    """The client, in a folder with `calls/a.wav` and `calls/sub/b.mp3`."""
+    (tmp_path / "calls" / "sub").mkdir(parents=True)
+    (tmp_path / "calls" / "a.wav").write_bytes(b"a")
+    (tmp_path / "calls" / "sub" / "b.mp3").write_bytes(b"b")
+    with transcribing(uploads) as url:
+        batch = Batch("transcripts", url)
+        batch.cwd = tmp_path
+        yield batch

@@ -1,32 +1,18 @@
 """What is given: each file is done, or named with its reason, and the exit code says so."""
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tests.support.batch_client import OBEYS_PERMISSIONS, Batch
-from tests.support.transcribing import Uploads, transcribing
+from tests.support.transcribing import Uploads
 
 from vibevoice_batch.globs import leads, matches
 
 
 @pytest.fixture
-def uploads() -> Uploads:
-    """What reaches the server."""
-    return Uploads()
-
-
-@pytest.fixture
-def batch(tmp_path: Path, uploads: Uploads) -> Iterator[Batch]:
+def batch(calls: Batch) -> Batch:
     """The client, in a folder with `calls/a.wav` and `calls/sub/b.mp3`."""
-    (tmp_path / "calls" / "sub").mkdir(parents=True)
-    (tmp_path / "calls" / "a.wav").write_bytes(b"a")
-    (tmp_path / "calls" / "sub" / "b.mp3").write_bytes(b"b")
-    with transcribing(uploads) as url:
-        batch = Batch("transcripts", url)
-        batch.cwd = tmp_path
-        yield batch
+    return calls
 
 
 @pytest.mark.parametrize(

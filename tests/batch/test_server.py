@@ -16,12 +16,6 @@ AT_ONCE = 30
 
 
 @pytest.fixture
-def uploads() -> Uploads:
-    """What reaches the server."""
-    return Uploads()
-
-
-@pytest.fixture
 def url(uploads: Uploads) -> Iterator[str]:
     """The server."""
     with transcribing(uploads) as url:
