@@ -6,7 +6,7 @@ segment, or a block of audio without one, it is the next request's turn.
 To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish` (id), `cancel`
 (id). From the worker: `ready`, `segment` (id and a Segment's fields), `heard` (id: a block of audio
 is done), `beat` (a sign of life), `end` (id), `failure` (id, message), `broken` (message: the
-worker ends).
+worker ends). `live_request` has the messages of live conversations.
 """
 
 import logging
@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from vibevoice_core.messages import Message, write_message
 from vibevoice_core.worker_pipe import open_pipe, read_commands
+from vibevoice_light.live_request import LiveRequest
 from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL, ModelFilesMissing
 from vibevoice_light.recognizer import LightRecognizer, Listener
 
@@ -53,7 +54,7 @@ class Worker:
         self._recognizer = recognizer
         self._pipe = pipe
         self._commands: SimpleQueue[Message] = SimpleQueue()
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, _Request | LiveRequest] = {}
 
     def run(self) -> None:
         """Serve for ever."""
@@ -65,10 +66,13 @@ class Worker:
             for number, request in list(self._requests.items()):
                 if request.has_work:
                     self._step(number, request)
+            self._preview()
 
     def _wait(self) -> list[Message]:
         """The commands that have come; waits for one while there is nothing to do."""
-        is_busy = any(request.has_work for request in self._requests.values())
+        is_busy = any(
+            request.has_work or request.wants_preview for request in self._requests.values()
+        )
         commands: list[Message] = []
         while not commands and not is_busy:
             try:
@@ -87,13 +91,27 @@ class Worker:
         if command.kind == "cancel":
             self._requests.pop(number, None)
             return
+        if command.kind == "listen":
+            self._requests[number] = LiveRequest.open(self._recognizer, command.fields)
+            return
         if "lookahead" in command.fields:
             listener = self._recognizer.listen(command.fields["lookahead"])
             self._requests[number] = _Request(listener)
         if request := self._requests.get(number):  # else it has failed meanwhile
             request.add(command)
 
-    def _step(self, number: int, request: "_Request") -> None:
+    def _preview(self) -> None:
+        """Decode one turn that goes on, if there is nothing else to do: when the worker is behind,
+        words come late but ends of turns do not."""
+        if any(request.has_work for request in self._requests.values()):
+            return
+        for number, request in list(self._requests.items()):
+            if isinstance(request, LiveRequest) and request.wants_preview:
+                request.preview()
+                self._requests[number] = self._requests.pop(number)  # the others come first now
+                return
+
+    def _step(self, number: int, request: "_Request | LiveRequest") -> None:
         """Do the next part of a request's work and report it."""
         try:
             message = request.step()
@@ -113,6 +131,8 @@ class _Request:
         self._commands: deque[Message] = deque()
         self._results: Iterator[Message] = iter(())
         self.has_work = False
+        self.wants_preview = False
+        """Never: its audio is there already."""
 
     def add(self, command: Message) -> None:
         """Put `audio` or `finish` behind what is there already."""
