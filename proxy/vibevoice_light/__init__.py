@@ -19,6 +19,7 @@ from vibevoice_light.recognizer import (
 )
 from vibevoice_light.segments import Segment
 from vibevoice_light.utterances import Detection, Utterances
+from vibevoice_light.voice_activity import VoiceActivity, open_voice_activity
 
 __all__ = [
     "LOOKAHEAD_SECONDS",
@@ -40,7 +41,9 @@ __all__ = [
     "Stopped",
     "Token",
     "Utterances",
+    "VoiceActivity",
     "find_moonshine",
     "is_tiny_english",
     "open_pool",
+    "open_voice_activity",
 ]

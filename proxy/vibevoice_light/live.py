@@ -91,7 +91,7 @@ class LiveListener:
                 yield Started(self._number, round(step.started, 3))
             if step.ended:
                 # before its last words are known, which take a moment
-                yield Stopped(self._number, *_rounded(step.ended))
+                yield Stopped(self._number, *_rounded(step.ended), True)
             yield from self._pass_on(self._say(self._label(step.islands)))
             if step.ended:
                 yield from self._pass_on(self._finish(step.ended))
@@ -121,7 +121,7 @@ class LiveListener:
             self._number += 1
         step = self._utterances.commit()
         assert step.ended is not None
-        yield Stopped(self._number, *_rounded(step.ended))
+        yield Stopped(self._number, *_rounded(step.ended), False)
         held, self._held = self._held, []
         yield from (_numbered(event, self._number) for event in held)
         yield from self._say(self._label(step.islands))

@@ -41,6 +41,8 @@ class Stopped:
     utterance: int
     start: float
     end: float
+    is_detected: bool
+    """Whether silence ended it; else `commit` did."""
 
 
 @dataclass(frozen=True, slots=True)

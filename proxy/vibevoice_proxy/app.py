@@ -29,7 +29,8 @@ from vibevoice_proxy.speech import voice_routes
 from vibevoice_proxy.speech.delivery import HEADERS as SPEECH_HEADERS
 from vibevoice_proxy.speech.service import SpeechService, open_speech
 from vibevoice_proxy.transcription import routes as transcription_routes
-from vibevoice_proxy.transcription.service import TranscriptionService, open_transcription
+from vibevoice_proxy.transcription.opening import open_transcription
+from vibevoice_proxy.transcription.service import TranscriptionService
 
 logger = logging.getLogger(__name__)
 
