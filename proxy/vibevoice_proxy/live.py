@@ -107,6 +107,8 @@ class TurnEnded:
     """All its words: what to keep. NewWords may differ where later audio made them clearer."""
     seconds: float
     """Audio of the turn."""
+    heard_until: float
+    """Where its last speech ends."""
     usage: TokenUsage | None = None
     missing: Sequence[MissingPart] = ()
 

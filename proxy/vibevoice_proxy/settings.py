@@ -70,6 +70,8 @@ class Settings(BaseSettings):
         "gpt-4o-transcribe",
         "gpt-4o-mini-transcribe",
         "gpt-4o-transcribe-diarize",
+        "gpt-live-transcribe",
+        "gpt-realtime-whisper",
     )
     """Other model names that clients may use, separated by commas."""
     strict_model_names: bool = False
@@ -181,6 +183,18 @@ class Settings(BaseSettings):
     """Most voices that are stored, each of at most 15 seconds (0.7 MB)."""
     tts_send_timeout: float = Field(default=60.0, gt=0)
     """Seconds after which speech ends whose client takes nothing of it."""
+    realtime_max_sessions: int = Field(default=32, ge=0)
+    """Realtime sessions at the same time; 429 above."""
+    realtime_max_session_seconds: float = Field(default=3600.0, gt=0)
+    """Longest realtime session in seconds."""
+    realtime_idle_timeout: float = Field(default=300.0, gt=0)
+    """Seconds without an event of its client after which a realtime session ends."""
+    realtime_send_timeout: float = Field(default=60.0, gt=0)
+    """Seconds after which a realtime session ends whose client takes none of its events."""
+    realtime_max_buffer_seconds: float = Field(default=600.0, gt=0)
+    """Most seconds of audio that a realtime session holds for a client that commits its turns."""
+    realtime_max_message_bytes: int = Field(default=21 * MIB, ge=1024)
+    """Largest message of a WebSocket; 21 MiB hold the 15 MiB of audio that OpenAI takes in one."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
     log_format: Literal["text", "json"] = "text"

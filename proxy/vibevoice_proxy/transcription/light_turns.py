@@ -1,4 +1,4 @@
-"""What a worker of the light recognizer hears in a live conversation → the turns that clients know."""
+"""What a worker of the light recognizer hears in a live conversation → the turns of clients."""
 
 from dataclasses import dataclass, field
 
@@ -62,7 +62,8 @@ class LightTurns:
                 assert turn.end is not None
                 text = " ".join(segment.text for segment in turn.segments)
                 seconds = round(turn.end - turn.start, 3)
-                return [live.TurnEnded(number, text, seconds, missing=turn.missing)]
+                until = turn.segments[-1].end if turn.segments else turn.end
+                return [live.TurnEnded(number, text, seconds, until, missing=turn.missing)]
 
     def clear(self) -> None:
         """Forget the open turn."""

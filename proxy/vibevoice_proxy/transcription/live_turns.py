@@ -123,7 +123,7 @@ class TurnStream:
 
     async def _recognize(self, turn: TurnCommitted, samples: NDArray[np.int16]) -> None:
         request_id = f"{self._session_id}-t{turn.turn}"
-        text = ""
+        text, until = "", turn.end
         usage: TokenUsage | None = None
         missing: list[MissingPart] = []
         try:
@@ -134,7 +134,9 @@ class TurnStream:
                         text += delta
                         if delta:
                             await self._events.put(NewWords(turn.turn, delta))
-                            await self._events.put(_segment(turn, result))
+                            segment = _segment(turn, result)
+                            until = segment.end
+                            await self._events.put(segment)
                         continue
                     if result.usage:
                         count = result.usage
@@ -149,7 +151,7 @@ class TurnStream:
             if error.code != "audio_too_short":
                 raise
         seconds = round(len(samples) / SAMPLE_RATE, 3)
-        await self._events.put(TurnEnded(turn.turn, text, seconds, usage, missing))
+        await self._events.put(TurnEnded(turn.turn, text, seconds, until, usage, missing))
 
     def _hear(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
         frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")

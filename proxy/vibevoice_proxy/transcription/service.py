@@ -79,8 +79,8 @@ class TranscriptionService:
         return parts
 
     def check(self, options: RecordingOptions | LiveOptions) -> Route:
-        """The route of a request. Raises ModelNotFound for a model that is not served, and InvalidRequest for a language
-        that it does not know."""
+        """The route of a request. Raises ModelNotFound for a model that is not served, and
+        InvalidRequest for a language that it does not know."""
         route = self._routing.find(options.model)
         route.recognizer.check_language(options.spoken_language)
         return route
