@@ -60,8 +60,8 @@ class Transcription(_Part):
 
     model: str | None = None
     language: Language | None = None
-    languages: list[Language] | None = Field(None, max_length=MAX_WORDS)
-    keywords: list[str] | None = Field(None, max_length=MAX_WORDS)
+    languages: list[Language] | None = Field(default=None, max_length=MAX_WORDS)
+    keywords: list[str] | None = Field(default=None, max_length=MAX_WORDS)
     prompt: str | None = None
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
 
@@ -75,12 +75,12 @@ class ServerVad(_Part):
     """Turns end with silence. The last three fields concern answers, which there are none of."""
 
     type: Literal["server_vad"]
-    threshold: float = Field(0.5, ge=0, le=1, allow_inf_nan=False)
-    prefix_padding_ms: int = Field(300, ge=0, le=MAX_PREFIX_MS)
-    silence_duration_ms: int = Field(500, ge=0, le=MAX_SILENCE_MS)
+    threshold: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    prefix_padding_ms: int = Field(default=300, ge=0, le=MAX_PREFIX_MS)
+    silence_duration_ms: int = Field(default=500, ge=0, le=MAX_SILENCE_MS)
     create_response: bool | None = None
     interrupt_response: bool | None = None
-    idle_timeout_ms: int | None = Field(None, ge=0)
+    idle_timeout_ms: int | None = Field(default=None, ge=0)
 
     @property
     def detection(self) -> Detection:
@@ -164,10 +164,14 @@ class TranscriptionConfig(_Part):
 def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(before)
     for key, value in changes.items():
-        old = before.get(key)
-        is_same_kind = isinstance(value, dict) and isinstance(old, dict)
-        if is_same_kind and value.get("type", old.get("type")) == old.get("type"):
+        old: Any = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and _is_same_kind(old, value):
             merged[key] = _merged(old, value)
         else:
             merged[key] = value
     return merged
+
+
+def _is_same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether `new` has the type of `old`, or names none."""
+    return new.get("type", old.get("type")) == old.get("type")
