@@ -138,10 +138,12 @@ def test_the_synchronous_client(base: str, talk: Talk) -> None:
         with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
             for block in base64_blocks(data[: round((turns[0].end + 1) * RATE) * 2]):
                 connection.input_audio_buffer.append(audio=block)
-            for event in connection:
-                if event.type == COMPLETED:
-                    break
-    assert errors(words(turns[0].text), words(event.transcript)) <= 3
+            completed = next(
+                event
+                for event in connection
+                if event.type == "conversation.item.input_audio_transcription.completed"
+            )
+    assert errors(words(turns[0].text), words(completed.transcript)) <= 3
 
 
 async def test_turn_by_turn_with_the_engine(
