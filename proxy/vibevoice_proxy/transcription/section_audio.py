@@ -44,7 +44,7 @@ async def read_blocks(section: Section, check: Callable[[], None]) -> AsyncGener
 def read_piece(section: Section, start: float, end: float) -> Samples:
     """The audio from `start` to `end`, in seconds of the section. Others may read the section's
     file at the same time."""
-    first, last = round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)
+    first, last = (max(0, round(at * SAMPLE_RATE)) for at in (start, end))
     with soundfile.SoundFile(_reopened(section.file)) as source:
         source.seek(min(first, source.frames))
         block: Any = source.read(max(0, last - first), dtype="float32")
