@@ -125,9 +125,10 @@ class WorkerProcess:
                 backoff = min(2 * backoff, LAST_BACKOFF)
 
     @asynccontextmanager
-    async def exchange(self, *, is_long: bool = False) -> AsyncIterator[Exchange]:
-        """A request that is cancelled if it has not ended with the block. Waits for a free slot,
-        unless it `is_long`: it takes none then, since it would keep it for hours.
+    async def exchange(self, *, waits: bool = True) -> AsyncIterator[Exchange]:
+        """A request that is cancelled if it has not ended with the block. It waits for a free slot,
+        unless `waits` is False: for a short request that others in their slots may depend on, and
+        for one that would keep a slot for hours.
 
         Raises WorkerLost when the worker is not ready.
         """
@@ -135,7 +136,7 @@ class WorkerProcess:
             raise WorkerLost(self.unready_message)
         self.wanted += 1
         try:
-            async with nullcontext() if is_long else self._slots:
+            async with self._slots if waits else nullcontext():
                 # The worker may have been lost meanwhile: a new one is on its way.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._ready.wait(), self._start_timeout)

@@ -8,10 +8,19 @@ Importing this loads no model and no onnxruntime.
 """
 
 from vibevoice_light.audio import SAMPLE_RATE
+from vibevoice_light.clusters import cluster
+from vibevoice_light.embeddings import Window
 from vibevoice_light.live_events import Ended, LiveEvent, NewWords, Said, Started, Stopped
 from vibevoice_light.models import ModelFilesMissing, find_moonshine, is_tiny_english
 from vibevoice_light.moonshine import Token
-from vibevoice_light.pool import Conversation, Heard, LightFailed, LightPool, open_pool
+from vibevoice_light.pool import (
+    Conversation,
+    Heard,
+    LightFailed,
+    LightPool,
+    open_pool,
+    open_voices,
+)
 from vibevoice_light.recognizer import (
     LOOKAHEAD_SECONDS,
     LightRecognizer,
@@ -42,8 +51,11 @@ __all__ = [
     "Token",
     "Utterances",
     "VoiceActivity",
+    "Window",
+    "cluster",
     "find_moonshine",
     "is_tiny_english",
     "open_pool",
     "open_voice_activity",
+    "open_voices",
 ]

@@ -19,6 +19,7 @@ from vibevoice_light.sessions import Session, open_session
 from vibevoice_light.turns import Turn, Turns
 from vibevoice_light.utterances import Detection, Utterances
 from vibevoice_light.voice_activity import FRAME, VoiceActivity
+from vibevoice_light.voiceprints import Voiceprints
 
 LOOKAHEAD_SECONDS = 120.0
 """Of a recording that is there as a whole: who speaks is decided with what is said in the next two
@@ -43,6 +44,11 @@ class LightRecognizer:
             SpeakerEmbedder(open_session(SPEAKER_MODEL.path, threads)),
             Moonshine.load(folder, threads),
         )
+
+    @property
+    def voiceprints(self) -> Voiceprints:
+        """What finds the voices in pieces of recordings, with this recognizer's models."""
+        return Voiceprints(self._voice_activity, self._embedder)
 
     def listen(self, lookahead: float = 0.0) -> "Listener":
         """A recording that begins now. Speakers are labeled when `lookahead` more seconds are

@@ -32,8 +32,9 @@ from vibevoice_proxy.speech import voice_routes
 from vibevoice_proxy.speech.delivery import HEADERS as SPEECH_HEADERS
 from vibevoice_proxy.speech.service import SpeechService, open_speech
 from vibevoice_proxy.transcription import routes as transcription_routes
+from vibevoice_proxy.transcription import speaker_routes
+from vibevoice_proxy.transcription.composition import open_transcription
 from vibevoice_proxy.transcription.live_recognition import LiveTranscription
-from vibevoice_proxy.transcription.opening import open_transcription
 from vibevoice_proxy.transcription.service import TranscriptionService
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(health.router)
     app.include_router(metrics.router)
     app.include_router(transcription_routes.router)
+    app.include_router(speaker_routes.router)
     app.include_router(speech_routes.router)
     app.include_router(voice_routes.router)
     app.include_router(realtime_routes.router)

@@ -14,6 +14,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from vibevoice_core.errors import AudioTooLong
+from vibevoice_light import LightPool
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.errors import (
@@ -25,6 +26,8 @@ from vibevoice_proxy.errors import (
 from vibevoice_proxy.live import LiveOptions
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import assemble
+from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
+from vibevoice_proxy.transcription.linking import link_stream, link_whole, number_speakers
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.options import RecordingOptions
 from vibevoice_proxy.transcription.routing import Route, Routing
@@ -32,6 +35,8 @@ from vibevoice_proxy.transcription.sections import Recording
 from vibevoice_proxy.transcription.transcode import transcode
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
 from vibevoice_proxy.transcription.translator import Translator
+from vibevoice_proxy.transcription.voice_finder import VoiceFinder
+from vibevoice_proxy.transcription.voices import KnownSpeaker
 from vibevoice_proxy.upload import receive_form
 
 logger = logging.getLogger(__name__)
@@ -47,11 +52,15 @@ class TranscriptionService:
         routing: Routing,
         translator: Translator | None,
         decoder: AudioDecoder,
+        voices: LightPool | None,
+        known_speakers: KnownSpeakers,
         metrics: TranscriptionMetrics,
     ) -> None:
         """`routing` has no routes where nothing recognizes (`ASR_API=off`), `translator` is None
-        without a translating model."""
+        without a translating model, and `voices` where voices are not compared."""
         self.settings = settings
+        self.known_speakers = known_speakers
+        self._voices = voices
         self._routing = routing
         self._translator = translator
         self._decoder = decoder
@@ -119,6 +128,7 @@ class TranscriptionService:
         transcript at the end. Close the iterator to stop all work."""
         route = self._routing.find(options.model)
         metrics = self._metrics
+        known = await self.known_speakers.collect(*options.known)
         with ExitStack() as files:
             started = monotonic()
             seconds = route.recognizer.max_section_seconds
@@ -132,7 +142,8 @@ class TranscriptionService:
                 recording.size,
                 decoded - started,
             )
-            async with aclosing(self._recognize(route, recording, options, request_id)) as results:
+            results = self._recognize(route, recording, options, request_id, known)
+            async with aclosing(results):
                 async for result in results:
                     yield result
 
@@ -158,6 +169,7 @@ class TranscriptionService:
         recording: Recording,
         options: RecordingOptions | LiveOptions,
         request_id: str,
+        known: Sequence[KnownSpeaker] = (),
     ) -> AsyncGenerator[Segment | Transcript]:
         metrics = self._metrics
         started = monotonic()
@@ -169,6 +181,8 @@ class TranscriptionService:
             request_id,
             concurrency=self.settings.section_concurrency,
         )
+        if isinstance(options, RecordingOptions):
+            results = self._labeled(results, recording, options, known)
         has_begun = False
         try:
             async with aclosing(results):
@@ -184,6 +198,24 @@ class TranscriptionService:
         except UpstreamError as error:
             metrics.upstream_error(route.part, error.code)
             raise
+
+    def _labeled(
+        self,
+        results: AsyncGenerator[Segment | Transcript],
+        recording: Recording,
+        options: RecordingOptions,
+        known: Sequence[KnownSpeaker],
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """`results` with the speakers of several sections, and known ones, labeled as the settings
+        and `options` want it."""
+        is_one = len(recording.sections) == 1
+        if not options.tells_speakers or (is_one and not known):
+            return results
+        if self._voices is None:
+            return number_speakers(results)
+        link = link_stream if options.is_streamed else link_whole
+        finder = VoiceFinder(self._voices, self._metrics)
+        return link(results, recording, finder, known, self.settings.speaker_threshold)
 
     async def translate(
         self, upload: UploadFile, options: RecordingOptions, request_id: str
