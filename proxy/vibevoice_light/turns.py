@@ -53,6 +53,13 @@ class Turns:
         """Where the turn's audio begins that is not whole yet; None where there is none."""
         return self._open.audio_start if self._open else None
 
+    @property
+    def ending(self) -> Turn | None:
+        """The turn that is not whole yet, as it will be if at least twice MARGIN_SECONDS of silence
+        follow; None where there is none."""
+        turn = self._open
+        return replace(turn, audio_end=turn.end + MARGIN_SECONDS) if turn else None
+
     def feed(self, stretches: Iterable[Stretch]) -> list[Turn]:
         """The turns that are whole with these stretches, which go on after those before."""
         found: list[Turn] = []

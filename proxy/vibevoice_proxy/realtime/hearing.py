@@ -29,8 +29,8 @@ OnEvent = Callable[[LiveEvent, str], Awaitable[None]]
 
 
 class Hearing:
-    """The input side of one session. `append`, `commit`, `clear` and `configure` are called by one
-    task, and `run` by another."""
+    """The input side of one session. `append`, `commit`, `clear`, `configure` and `finish` are
+    called by one task, and `run` by another."""
 
     def __init__(
         self,
@@ -55,6 +55,8 @@ class Hearing:
         self._stream: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
         self._fed = self._taken = 0.0
         """Seconds of audio received, and of those the ones in turns or cleared."""
+        self._is_speaking = False
+        """Whether a turn is open that the audio itself began."""
         self._arrivals: deque[tuple[float, float]] = deque()
         """(seconds received, when) of audio whose turn has not ended."""
 
@@ -118,6 +120,20 @@ class Hearing:
         self._taken = self._fed
         await (await self._open()).clear()
 
+    async def finish(self) -> None:
+        """End the open turn, and wait until the client was told of all turns."""
+        if not self._has_begun.is_set():
+            return
+        stream = await self._stream
+        await stream.catch_up()
+        if self._options.detection is None:
+            is_open = self._fed - self._taken >= MIN_COMMIT_SECONDS
+        else:
+            is_open = self._is_speaking
+        if is_open:
+            await stream.commit()
+            await stream.catch_up()
+
     async def run(self, on_event: OnEvent | None = None) -> None:
         """Tell the client what is heard, until cancelled."""
         await self._has_begun.wait()
@@ -136,7 +152,12 @@ class Hearing:
 
     def _count(self, event: LiveEvent) -> None:
         match event:
+            case live.SpeechStarted():
+                self._is_speaking = True
+            case live.Cleared():
+                self._is_speaking = False
             case live.TurnCommitted(end=end):
+                self._is_speaking = False
                 self._taken = max(self._taken, end)
             case live.TurnEnded(heard_until=until):
                 self._metrics.completed(monotonic() - self._arrival(until))

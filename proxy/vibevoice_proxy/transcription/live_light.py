@@ -83,6 +83,12 @@ class LightStream:
         if self._conversation and options.detection != before.detection:
             self._conversation.detect(options.detection)
 
+    async def catch_up(self) -> None:
+        """As `LiveStream.catch_up`."""
+        async with self._changed:
+            # a worker is done with a command when all its events have come
+            await self._changed.wait_for(lambda: not self._unheard and not self._commands)
+
     async def events(self) -> AsyncGenerator[LiveEvent]:
         """As `LiveStream.events`."""
         while True:
@@ -115,10 +121,12 @@ class LightStream:
                 self._unheard.pop(0)
                 self._changed.notify_all()
         elif found.command in ("commit", "clear"):
-            self._commands.pop(0)
             if found.command == "clear":
                 self._turns.clear()
                 yield Cleared()
+            async with self._changed:
+                self._commands.pop(0)
+                self._changed.notify_all()
 
     def _lose(self, error: ProxyError) -> list[LiveEvent]:
         """What the client is told of a worker that was lost."""

@@ -35,6 +35,9 @@ from vibevoice_proxy.transcription.transcript import Segment, Transcript, speech
 MAX_WAITING = 4
 """Turns that wait for the recognizer: with more, the client waits."""
 
+MAX_UNREAD = 64
+"""Events that wait for a slow client: with more, everything waits."""
+
 Transcribe = Callable[[NDArray[np.int16], LiveOptions, str], AsyncGenerator[Segment | Transcript]]
 """The segments and then the transcript of a turn: samples at 24 kHz, shape (samples,), how, and the
 id of the request. Raises ProxyError."""
@@ -61,7 +64,7 @@ class TurnStream:
         self._utterances = Utterances(options.detection)
         self._audio = _Audio()
         self._turn = 0
-        self._events: asyncio.Queue[LiveEvent] = asyncio.Queue()
+        self._events: asyncio.Queue[LiveEvent] = asyncio.Queue(MAX_UNREAD)
         self._whole: asyncio.Queue[tuple[TurnCommitted, NDArray[np.int16]]] = asyncio.Queue(
             MAX_WAITING
         )
@@ -102,6 +105,11 @@ class TurnStream:
             self._utterances.clear()
         self._utterances.detect(options.detection)
 
+    async def catch_up(self) -> None:
+        """As `LiveStream.catch_up`."""
+        await self._whole.join()
+        await self._events.join()
+
     async def events(self) -> AsyncGenerator[LiveEvent]:
         """As `LiveStream.events`."""
         async with asyncio.TaskGroup() as tasks:
@@ -109,6 +117,7 @@ class TurnStream:
             try:
                 while True:
                     yield await self._events.get()
+                    self._events.task_done()
             finally:
                 work.cancel()
 
@@ -124,6 +133,7 @@ class TurnStream:
                 await self._recognize(turn, samples)
             except ProxyError as error:
                 await self._events.put(TurnFailed(turn.turn, error))
+            self._whole.task_done()
 
     async def _recognize(self, turn: TurnCommitted, samples: NDArray[np.int16]) -> None:
         request_id = f"{self._session_id}-t{turn.turn}"
