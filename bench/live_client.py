@@ -73,13 +73,14 @@ class Played:
 
 
 @asynccontextmanager
-async def connected(
-    url: str, query: str = "intent=transcription"
-) -> AsyncIterator[ClientConnection]:
+async def connected(url: str, key: str = "none") -> AsyncIterator[ClientConnection]:
     """A session at the proxy `url`. It sends no pings: those would wait behind audio that the
     server does not read yet."""
     address = f"{url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription"
-    async with connect(address, compression=None, ping_interval=None, max_size=None) as connection:
+    headers = {"authorization": f"Bearer {key}"}
+    async with connect(
+        address, compression=None, ping_interval=None, max_queue=1, additional_headers=headers
+    ) as connection:
         yield connection
 
 

@@ -35,7 +35,7 @@ Memory = Sequence[tuple[float, float]]
 end."""
 
 
-def resident(proxy: psutil.Process) -> tuple[float, float]:
+def memory_of(proxy: psutil.Process) -> tuple[float, float]:
     """MiB of the proxy and of its worker."""
     total, workers = held(proxy).all, sum(held(child).all for child in proxy.children())
     return (total - workers) / MIB, workers / MIB
@@ -43,20 +43,20 @@ def resident(proxy: psutil.Process) -> tuple[float, float]:
 
 async def run(url: str, proxy: psutil.Process, built: Conversation) -> tuple[Played, Memory]:
     """The session."""
-    played, memory = Played(), [resident(proxy)]
+    played, memory = Played(), [memory_of(proxy)]
     every = len(built.samples) / 16_000 / PARTS
 
     async def watch() -> None:
         while len(memory) < PARTS:
             if played.segments and played.segments[-1].end >= len(memory) * every:
-                memory.append(resident(proxy))
+                memory.append(memory_of(proxy))
             await asyncio.sleep(1)
 
     async with connected(url) as connection:
         watching = asyncio.create_task(watch())
         await play(connection, built.samples, played, speed=0)
         watching.cancel()
-    return played, [*memory, resident(proxy)]
+    return played, [*memory, memory_of(proxy)]
 
 
 def part(spans: Sequence[Spoken] | Sequence[Heard], low: float, high: float) -> list[Heard]:

@@ -24,6 +24,11 @@ from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 MIN_COMMIT_SECONDS = 0.1
 """Less is not a turn (OpenAI's own limit)."""
 
+ARRIVAL_SECONDS = 0.1
+"""Audio whose time of arrival is kept as one."""
+MAX_ARRIVALS = 10_000
+"""More than a turn has."""
+
 OnEvent = Callable[[LiveEvent, str], Awaitable[None]]
 """Called with every event of a turn and the id of its item, after the client was told."""
 
@@ -57,7 +62,7 @@ class Hearing:
         """Seconds of audio received, and of those the ones in turns or cleared."""
         self._is_speaking = False
         """Whether a turn is open that the audio itself began."""
-        self._arrivals: deque[tuple[float, float]] = deque()
+        self._arrivals: deque[tuple[float, float]] = deque(maxlen=MAX_ARRIVALS)
         """(seconds received, when) of audio whose turn has not ended."""
 
     async def configure(
@@ -99,6 +104,8 @@ class Hearing:
                 )
         self._fed += seconds
         self._metrics.received(seconds)
+        if len(self._arrivals) > 1 and self._fed - self._arrivals[-2][0] < ARRIVAL_SECONDS:
+            self._arrivals.pop()
         self._arrivals.append((self._fed, monotonic()))
         await (await self._open()).feed(samples)
 

@@ -30,6 +30,8 @@ from vibevoice_proxy.transcription.light_turns import LightTurns
 
 MAX_UNHEARD_SECONDS = 20.0
 """Of audio on the way to the worker: with more, the client waits."""
+MAX_COMMANDS = 1000
+"""Blocks of audio and other commands on the way to the worker: with more, the client waits."""
 BLOCK_SECONDS = 1.0
 """Longest part of the audio that the worker gets in one go: its conversations take turns."""
 READY_SECONDS = 0.1
@@ -144,11 +146,14 @@ class LightStream:
 
     async def _ready(self) -> Conversation:
         """The conversation once it can take more."""
-        most = MAX_UNHEARD_SECONDS * LIGHT_RATE
         async with self._changed:
-            await self._changed.wait_for(lambda: self._conversation and sum(self._unheard) < most)
+            await self._changed.wait_for(lambda: self._conversation and self._has_room())
         assert self._conversation is not None
         return self._conversation
+
+    def _has_room(self) -> bool:
+        is_short = len(self._unheard) + len(self._commands) < MAX_COMMANDS
+        return is_short and sum(self._unheard) < MAX_UNHEARD_SECONDS * LIGHT_RATE
 
     def _resample(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
         frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
