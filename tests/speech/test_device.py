@@ -46,8 +46,8 @@ def test_old_driver_is_told_with_the_one_needed(monkeypatch: pytest.MonkeyPatch)
         choose_device(tiny("realtime", REALTIME, device="cuda"))
     assert str(raised.value) == (
         "CUDA 13.0 needs an NVIDIA driver of version 580 or newer (The NVIDIA driver on your "
-        "system is too old (found version 12020)). VIBEVOICE_TTS_DEVICE=cpu speaks without a "
-        "GPU, slowly."
+        "system is too old (found version 12020)). VIBEVOICE_TTS_DEVICE=cpu runs without a "
+        "GPU, but slowly."
     )
 
 
@@ -70,7 +70,7 @@ async def test_worker_without_its_gpu_says_so(caplog: pytest.LogCaptureFixture) 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-2"])
 def test_no_device_is_refused(name: str) -> None:
     """A name that torch does not know."""
-    with pytest.raises(DeviceUnavailable, match="is not a device"):
+    with pytest.raises(DeviceUnavailable, match="is not a valid device"):
         choose_device(tiny("realtime", REALTIME, device=name))
 
 
@@ -90,7 +90,7 @@ def test_type_is_what_the_gpu_computes_in(
     assert choose_device(tiny("realtime", REALTIME, device="cuda", dtype="auto")) == (cuda, dtype)
     asked = tiny("realtime", REALTIME, device="cuda", dtype="float16")
     assert choose_device(asked) == (cuda, torch.float16)
-    with pytest.raises(DeviceUnavailable, match="no cuda:3; there are 1"):
+    with pytest.raises(DeviceUnavailable, match="cuda:3 does not exist; GPUs on this machine: 1"):
         choose_device(tiny("realtime", REALTIME, device="cuda:3"))
 
 

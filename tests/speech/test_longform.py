@@ -224,7 +224,7 @@ def test_sample_of_the_request_is_the_voice(model: Longform) -> None:
             r"has 1\.0 s of speech",
             id="short sample",
         ),
-        pytest.param(SpeechRequest((Turn("word " * 4000),)), "has room for", id="too long"),
+        pytest.param(SpeechRequest((Turn("word " * 4000),)), "accepts at most", id="too long"),
     ],
 )
 def test_bad_requests_are_refused(model: Longform, request_: SpeechRequest, message: str) -> None:

@@ -92,12 +92,12 @@ def test_a_model_asked_for_by_name_is_never_changed(
 def test_a_voice_of_neither_is_refused_with_those_of_both(http: httpx2.Client) -> None:
     """So is an ambiguous one, and the natural voice for a text that it cannot read."""
     for voice, message in (
-        ("nobody", "is not known. Voices: hibari-heart, espeak-de-man,"),
-        ("de", "fits several voices (espeak-de-man, espeak-de-woman). Voices: hibari-heart,"),
+        ("nobody", "is unknown. Voices: hibari-heart, espeak-de-man,"),
+        ("de", "matches several voices (espeak-de-man, espeak-de-woman). Voices: hibari-heart,"),
     ):
         assert message in speak(http, voice=voice).json()["error"]["message"]
     error = speak(http, voice="hibari-heart", input=CHINESE).json()["error"]
-    assert "cannot read a part of the text" in error["message"]
+    assert "cannot read part of the text" in error["message"]
 
 
 def test_listings_tell_what_is_what(http: httpx2.Client) -> None:

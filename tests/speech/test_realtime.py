@@ -112,7 +112,7 @@ def test_voice_of_another_model_is_refused(model: Realtime, tmp_path: Path) -> N
     odd = replace(preset, negative=preset.negative[:1])
     save_preset(odd, tmp_path / "en-Tiny_woman.safetensors")
     other = Realtime.load(tiny("realtime", REALTIME, voices=str(tmp_path)))
-    with pytest.raises(PresetError, match="en-Tiny_woman.safetensors is not a voice of vibevoice"):
+    with pytest.raises(PresetError, match="en-Tiny_woman.safetensors is not a voice for vibevoice"):
         other.join(LONG)
     assert other.step() == []
 
@@ -131,7 +131,7 @@ def test_runaway_speech_is_cut(model: Realtime, monkeypatch: pytest.MonkeyPatch)
     ("request_", "message"),
     [
         pytest.param(SpeechRequest((Turn("  "),)), "empty", id="empty text"),
-        pytest.param(SpeechRequest((Turn("one " * 40),)), "has room for", id="too long"),
+        pytest.param(SpeechRequest((Turn("one " * 40),)), "accepts at most", id="too long"),
         pytest.param(
             SpeechRequest((Turn("a", "tiny"), Turn("b", "small"))), "1 voice", id="two voices"
         ),

@@ -197,7 +197,7 @@ def test_a_silence_needs_no_worker(start_proxy: StartProxy) -> None:
         pytest.param({"input": None}, "input", "required", id="no-input"),
         pytest.param({"input": "a" * 50_001}, "input", "at most 50000", id="too-long"),
         pytest.param({"input": 7}, "input", "valid string", id="no-text"),
-        pytest.param({"voice": "nobody"}, "voice", "not known. Voices:", id="voice"),
+        pytest.param({"voice": "nobody"}, "voice", "is unknown. Voices:", id="voice"),
         pytest.param({"voice": "../../etc/passwd"}, "voice", "Voices:", id="voice-path"),
         pytest.param({"voice": {"id": "nobody"}}, "voice", "Voices:", id="voice-id"),
         pytest.param({"voice": ["alloy"]}, "voice", "valid", id="voice-list"),
