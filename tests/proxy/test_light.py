@@ -270,5 +270,5 @@ def test_missing_files_are_told_with_the_command(
     assert "python -m vibevoice_light.fetch" in caplog.text
     with pytest.raises(ValueError, match="python -m vibevoice_light.fetch"):
         Settings(light="on")
-    with pytest.raises(ValueError, match="holds no Moonshine"):
+    with pytest.raises(ValueError, match="contains no Moonshine"):
         Settings(light="on", light_models=str(tmp_path))
