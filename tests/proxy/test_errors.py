@@ -171,7 +171,7 @@ def field(name: str, value: bytes, more: bytes = b"") -> bytes:
             MULTIPART,
             3 * field("prompt", b"x" * (5 * 1024 * 1024)) + b"--b--\r\n",
             400,
-            "together",
+            "in total",
             id="huge text fields",
         ),
         pytest.param({"content-type": "application/json"}, b"{}", 400, "input_audio", id="JSON"),

@@ -167,7 +167,7 @@ def test_empty_files_are_ignored(first: bool, others: list[bytes], http: httpx2.
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        pytest.param([part(FILE), part(FILE)], "Too many files: there is one in each of 'file'"),
+        pytest.param([part(FILE), part(FILE)], "Too many files: found one in each of 'file'"),
         pytest.param([part(FILE), part(named("audio", '; filename="a"'))], "'file', 'audio'"),
         pytest.param([part(FILE), part(named("audio", '; filename="a"'), SHORT)], "'audio'"),
         pytest.param([part("content-type: audio/wav"), part(FILE)], "Too many files"),
@@ -210,7 +210,7 @@ def test_a_form_without_a_recording_tells_what_it_has(http: httpx2.Client) -> No
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        pytest.param(b"https://a.example/b.mp3", "file is a URL, and none is fetched", id="URL"),
+        pytest.param(b"https://a.example/b.mp3", "file is a URL, which is not fetched", id="URL"),
         pytest.param(b"data:audio/wav;base64,UklGRg==", "a URL", id="data URL"),
         pytest.param(b"UklGR" * 1000, "is text, such as base64", id="base64"),
         pytest.param(b"UklGRg-_\r\n" * 30, "is text, such as base64", id="URL-safe base64"),

@@ -93,11 +93,13 @@ LONG_DATA = b"A" * 100_000
         pytest.param(b'{"file": "UklG"}', '{"input_audio": {"data"', id="recording as file"),
         pytest.param(b'{"input_audio": "UklG"}', '{"data": BASE64', id="recording as text"),
         pytest.param(b'{"input_audio": {"data": 1}}', '{"data": BASE64', id="data a number"),
-        pytest.param(b'{"input_audio": {"data": "!!!!"}}', "no base64", id="no base64"),
+        pytest.param(b'{"input_audio": {"data": "!!!!"}}', "not valid base64", id="no base64"),
         pytest.param(
-            b'{"input_audio": {"data": "https://a.example/b.wav"}}', "none is fetched", id="URL"
+            b'{"input_audio": {"data": "https://a.example/b.wav"}}', "not fetched", id="URL"
         ),
-        pytest.param(b'{"input_audio": {"data": "AAAAA"}}', "no base64", id="impossible length"),
+        pytest.param(
+            b'{"input_audio": {"data": "AAAAA"}}', "not valid base64", id="impossible length"
+        ),
         pytest.param(
             b'{"input_audio": {"data": "' + LONG_DATA, "Unterminated", id="cut in the recording"
         ),
@@ -108,17 +110,17 @@ LONG_DATA = b"A" * 100_000
         ),
         pytest.param(
             b'{"input_audio": {"data": "' + b"!" * 100_000 + b'"}}',
-            "no base64",
+            "not valid base64",
             id="long and no base64",
         ),
         pytest.param(
             b'{"input_audio": {"data": "' + "é".encode() * 100_000 + b'"}}',
-            "no base64",
+            "not valid base64",
             id="no ASCII",
         ),
         pytest.param(
             b'{"input_audio": {"data": "\\ud800' + LONG_DATA + b'"}}',
-            "no base64",
+            "not valid base64",
             id="half a character in the recording",
         ),
         pytest.param(

@@ -105,14 +105,21 @@ def test_folders_that_fill_over_time_are_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        pytest.param("VIBEVOICE_API_KEYS", ",", "holds no key", id="a comma"),
-        pytest.param("VIBEVOICE_API_KEYS", " ", "holds no key", id="a space"),
-        pytest.param("VIBEVOICE_API_KEYS", " , ,", "holds no key", id="commas and spaces"),
+        pytest.param("VIBEVOICE_API_KEYS", ",", "contains no key", id="a comma"),
+        pytest.param("VIBEVOICE_API_KEYS", " ", "contains no key", id="a space"),
+        pytest.param("VIBEVOICE_API_KEYS", " , ,", "contains no key", id="commas and spaces"),
         pytest.param("VIBEVOICE_API_KEYS", f"a,{SECRET} b", "key 2", id="a space inside"),
         pytest.param("VIBEVOICE_API_KEYS", f"{SECRET}é", "key 1", id="no ASCII"),
         pytest.param("VIBEVOICE_API_KEYS", f"{SECRET}\nx", "key 1", id="a line end"),
-        pytest.param("ASR_API_KEY", f"{SECRET}é", "no header", id="key of the engine"),
-        pytest.param("VIBEVOICE_TRANSLATE_API_KEY", f"{SECRET}\nx", "no header", id="translator"),
+        pytest.param(
+            "ASR_API_KEY", f"{SECRET}é", "not allowed in a header", id="key of the engine"
+        ),
+        pytest.param(
+            "VIBEVOICE_TRANSLATE_API_KEY",
+            f"{SECRET}\nx",
+            "not allowed in a header",
+            id="translator",
+        ),
         pytest.param("API_HOST", "http://127.0.0.1", "expected an address", id="a URL"),
         pytest.param("API_HOST", "127.0.0.1:80", "expected an address", id="a port"),
         pytest.param("API_HOST", "300.1.1.1", "expected an address", id="no address"),

@@ -46,7 +46,7 @@ def stopping(
     ):
         wait_for(lambda: fake_engine.asked)
         process.send_signal(signal.SIGTERM)
-        wait_for(lambda: "told to stop" in (tmp_path / "log").read_text())
+        wait_for(lambda: "shutting down" in (tmp_path / "log").read_text())
         yield url, connection
         fake_engine.release.set()
         assert process.wait(30) in (0, -signal.SIGTERM)
