@@ -191,7 +191,7 @@ def test_a_page_of_another_origin_may_not(closed: httpx2.Client, http: httpx2.Cl
 def test_every_answer_is_one_log_line_with_its_id(
     http: httpx2.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Logs the method, the original path and the status; a line break in it does not split the line."""
+    """Logs method, original path and status; a line break in the path does not split the line."""
     with caplog.at_level(logging.INFO, "vibevoice_proxy"):
         http.get("/v1/models?a=b")
         http.get("/x%0Ay")

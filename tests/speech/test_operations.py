@@ -15,8 +15,10 @@ MODELS = {"realtime": (Realtime, REALTIME), "longform": (Longform, LONGFORM)}
 
 
 def frames(kind: str, steps: list[int]) -> list[Operations]:
-    """The operations of each frame in a window, with one request in flight per number of steps. On
-    the meta device, every value is zero: no speech ends, and every token is a frame."""
+    """The operations of each frame in a window, with one request in flight per number of steps.
+
+    On the meta device, every value is zero: no speech ends, and every token is a frame.
+    """
     model_class, folder = MODELS[kind]
     model = model_class.load(tiny(kind, folder, device="meta", dtype="bfloat16"))
     window: list[Operations] = []

@@ -190,7 +190,7 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_voices_are_named(tmp_path: Path) -> None:
-    """Without presets, loading fails with a message that names them."""
+    """Without presets, loading fails and says so."""
     with pytest.raises(CheckpointError, match="no voices"):
         Realtime.load(tiny("realtime", REALTIME, voices=str(tmp_path)))
 

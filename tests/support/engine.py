@@ -64,7 +64,8 @@ def start_engine(
 
 
 def in_engine(url: str, *states: str) -> int:
-    """Requests in an engine by its own metrics: those that run or wait, or in `states` alone."""
+    """Number of requests in an engine, from its own metrics: running or waiting, or only those in
+    `states`."""
     with urlopen(f"{url}/metrics", timeout=60) as answer:  # for a bench: httpx2.get takes 40 ms
         metrics = answer.read().decode()
     names = "|".join(states or ("running", "waiting"))

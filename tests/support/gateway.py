@@ -1,6 +1,7 @@
-"""The real LiteLLM proxy with the configuration of this repository, in an environment of its own.
+"""The real LiteLLM proxy with this repository's configuration, in a separate environment.
 
-It wants other releases of FastAPI and others than this project, so it cannot live in `.venv`.
+It needs other versions of FastAPI and other packages than this project, so it cannot be installed
+in `.venv`.
 """
 
 import os
@@ -18,12 +19,12 @@ from tests.support.processes import running
 
 ENVIRONMENT = ROOT / ".venv-litellm"
 KEY = "sk-6e3f1c1d0a6a4a0f9a5c2b7d8e9f0a1b"
-"""LiteLLM refuses to start with none, an empty one, or one that is publicly known."""
+"""LiteLLM does not start without a key, or with an empty or publicly known one."""
 START_SECONDS = 300
 
 
 def install() -> Path:
-    """The folder of LiteLLM's commands, installed first where it is not."""
+    """The folder of LiteLLM's commands; installs them if necessary."""
     wanted = (ROOT / "litellm" / "requirements.txt").read_text()
     done = ENVIRONMENT / "ready"
     if not done.exists() or done.read_text() != wanted:

@@ -1,4 +1,4 @@
-"""The real Open WebUI with the settings that docs/open-webui.md gives, and what it needs."""
+"""The real Open WebUI with the settings from docs/open-webui.md."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from tests.support.processes import running
 
 ENVIRONMENT = Path(os.environ.get("OPEN_WEBUI_ENV", ROOT / ".open-webui"))
-"""Made by scripts/setup_open_webui.sh."""
+"""Created by scripts/setup_open_webui.sh."""
 ACCOUNT = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
 START_SECONDS = 300
 _WITHOUT = {
@@ -33,7 +33,7 @@ _WITHOUT = {
     "ENABLE_TAGS_GENERATION": "false",
     "ENABLE_FOLLOW_UP_GENERATION": "false",
 }
-"""What needs models or the network is off."""
+"""Disables everything that needs models or the network."""
 
 
 def documented_settings(proxy_url: str, key: str) -> dict[str, str]:
@@ -72,7 +72,7 @@ def start_open_webui(data: Path, settings: dict[str, str]) -> Iterator[str]:
 
 
 def echo_model() -> ASGIApp:
-    """A chat model behind OpenAI's API that answers every message with the message."""
+    """A chat model with OpenAI's API that returns every message unchanged."""
     return Starlette(
         routes=[
             Route("/v1/models", _models),
@@ -100,7 +100,7 @@ async def _chunks(answer: str) -> AsyncIterator[str]:
 
 
 def transcoded(recording: Path, container: str, codec: str) -> bytes:
-    """`recording` in another container and codec, at 48 kHz as browsers and telephones record."""
+    """`recording` in another container and codec, at 48 kHz as recorded by browsers and phones."""
     file = io.BytesIO()
     with av.open(recording) as source, av.open(file, "w", format=container) as output:
         stream = cast(AudioStream, output.add_stream(codec, rate=48_000, layout="mono"))

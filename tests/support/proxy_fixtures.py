@@ -34,7 +34,7 @@ def _default_proxy(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
 
 @pytest.fixture
 def fake_engine(_engine_server: tuple[FakeEngine, str]) -> FakeEngine:
-    """The engine behind every proxy here, as new: what it answers and what it was asked."""
+    """The fake engine behind every proxy here, reset: its responses and recorded requests."""
     engine = _engine_server[0]
     vars(engine).update(vars(FakeEngine()))
     return engine
@@ -44,7 +44,7 @@ def fake_engine(_engine_server: tuple[FakeEngine, str]) -> FakeEngine:
 def start_proxy(
     fake_engine: FakeEngine, _engine_server: tuple[FakeEngine, str], _default_proxy: str
 ) -> Iterator[StartProxy]:
-    """Starts a proxy with the given settings and returns its base URL without /v1."""
+    """Start a proxy with the given settings; returns its base URL without /v1."""
     with ExitStack() as servers:
 
         def start(**settings: Any) -> str:
@@ -61,13 +61,13 @@ def start_proxy(
 
 @pytest.fixture
 def http(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
-    """A plain HTTP client of a proxy with default settings."""
+    """A plain HTTP client for a proxy with default settings."""
     with httpx2.Client(base_url=start_proxy(), timeout=30) as client:
         yield client
 
 
 @pytest.fixture
 def openai_client(start_proxy: StartProxy) -> Iterator[openai.OpenAI]:
-    """The official client of a proxy with default settings."""
+    """The official client for a proxy with default settings."""
     with openai.OpenAI(base_url=f"{start_proxy()}/v1", api_key="none") as client:
         yield client
