@@ -61,7 +61,7 @@ class SpeakerEmbedder:
 
 
 def _spans(count: int, length: int) -> list[tuple[int, int]]:
-    """First and last frames of windows of `length` that cover `count` frames."""
+    """First and last frames of the windows of `length` frames that cover `count` frames."""
     if count <= length:
         return [(0, count)]
     step = STEP_SECONDS * SAMPLE_RATE / _POOLED

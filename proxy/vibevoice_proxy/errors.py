@@ -159,7 +159,7 @@ class UpstreamError(ProxyError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The engine cannot take the request now; a retry can help."""
+    """The engine cannot accept the request now; a retry can help."""
 
     status = 503
     default_code = "upstream_unavailable"
@@ -167,7 +167,7 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """The engine did not answer in time; a retry would only repeat the work."""
+    """The engine did not respond in time; a retry would only repeat the work."""
 
     status = 504
     default_code = "upstream_timeout"

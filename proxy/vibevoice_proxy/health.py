@@ -1,4 +1,4 @@
-"""GET /health and /health/live: whether requests can be served."""
+"""GET /health and /health/live: readiness and liveness checks."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse

@@ -1,10 +1,10 @@
-"""The sockets that the server listens on."""
+"""Opens the sockets that the server listens on."""
 
 import errno
 import socket
 
 BACKLOG = 2048
-"""Connections that may wait to be accepted."""
+"""Maximum number of connections waiting to be accepted."""
 _EVERYWHERE = ("", "::")
 """Hosts that mean all addresses, IPv4 and IPv6."""
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

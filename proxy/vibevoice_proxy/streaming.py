@@ -91,5 +91,5 @@ class StreamedAnswer(Response):
 
 
 def encode_event(data: dict[str, Any]) -> bytes:
-    """One server-sent event as OpenAI writes it, without a name."""
+    """One server-sent event in OpenAI's format, without an event name."""
     return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode()

@@ -210,7 +210,7 @@ class ModelConfig:
 
     @property
     def card(self) -> ModelCard:
-        """The row of MODELS; raises KeyError if there is none."""
+        """The row in MODELS; raises KeyError if the kind is unknown."""
         return {card.kind: card for card in MODELS}[self.kind]
 
 

@@ -109,7 +109,7 @@ def _without_elements(text: str) -> str:
 
 
 def _stands_apart(text: str, tag: re.Match[str]) -> bool:
-    """Whether a tag is the first or the last of its line."""
+    """Whether a tag is the first or last thing on its line."""
     return "\n" in (
         text[max(tag.start() - 1, 0) : tag.start()] or "\n",
         text[tag.end() : tag.end() + 1] or "\n",

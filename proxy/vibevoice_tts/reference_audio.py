@@ -22,7 +22,7 @@ _LEVEL_DB = -25.0
 """RMS level that the model was trained with (microsoft/VibeVoice, preprocessor_config)."""
 _EPS = 1e-6
 _WINDOW = SAMPLE_RATE // 50
-"""20 ms, over which loudness is measured."""
+"""Window for measuring loudness, 20 ms."""
 _SILENCE = 10 ** (-40 / 20)
 """Loudness relative to the loudest window; below it, the beginning and the end are silence."""
 

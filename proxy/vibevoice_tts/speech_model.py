@@ -132,7 +132,7 @@ Event = Prepared | Chunk | End
 
 
 class SpeechModel(Protocol):
-    """A loaded model that speaks up to `ModelConfig.capacity` requests at the same time."""
+    """A loaded model that can speak up to `ModelConfig.capacity` requests at the same time."""
 
     @property
     def card(self) -> ModelCard:

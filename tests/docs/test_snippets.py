@@ -1,8 +1,8 @@
-"""The snippets of the README and of docs/moving-in.md, run as their readers would run them.
+"""Runs the snippets of the README and docs/moving-in.md as readers would run them.
 
-Every block of bash, Python or JavaScript that names the address of the proxy or of the engine is
-run against the real ones. A block of `text` right after it is what it must print, but for times and
-counts of tokens, which are the model's.
+Every block of bash, Python or JavaScript that contains the address of the proxy or of the engine is
+run against the real ones. A block of `text` right after it is the expected output, except for times
+and token counts, which come from the model.
 """
 
 import os
@@ -114,7 +114,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(snippet: Snippet, code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a snippet, its code adapted, in `folder`."""
+    """Run a snippet in `folder`, with its code adapted."""
     script = folder / "snippet.mjs"
     script.write_text(code)
     command = {

@@ -82,7 +82,7 @@ def test_an_offer_to_upgrade_is_ignored(headers: tuple[str, ...], start_proxy: S
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_curl_may_offer_http2(chunked: bool, start_proxy: StartProxy, tmp_path: Path) -> None:
-    """`curl --http2` against http:// is such a client."""
+    """`curl --http2` with an http:// URL offers such an upgrade."""
     recording = tmp_path / "a.wav"
     recording.write_bytes(SPEECH)
     command = ["curl", "-sS", "--http2", "--max-time", "30", "-F", f"file=@{recording}"]
@@ -180,7 +180,7 @@ def test_head_of_a_post_route_is_a_405(http: httpx2.Client) -> None:
 @pytest.mark.skipif(not shutil.which("wget"), reason="needs wget")
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/v1/models", "/metrics"])
 def test_wget_may_look(path: str, start_proxy: StartProxy) -> None:
-    """`wget --spider`, as container checks use it."""
+    """`wget --spider`, as used in container health checks."""
     subprocess.run(["wget", "-q", "--spider", "--tries=1", start_proxy() + path], check=True)
 
 

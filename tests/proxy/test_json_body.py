@@ -281,7 +281,7 @@ def test_the_prompt_of_a_json_body_reaches_the_engine(
 
 
 def test_a_json_body_may_ask_for_a_stream(http: httpx2.Client) -> None:
-    """true is true, and the data may be a data URL."""
+    """`true` is accepted as a boolean, and the data may be a data URL."""
     url = "data:audio/wav;base64," + base64_of(SPEECH)
     answer = http.post(TRANSCRIPTIONS, json=body(url, stream=True))
     assert answer.text.count("transcript.text.delta") == 2

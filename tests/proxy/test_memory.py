@@ -60,7 +60,7 @@ async def test_a_failed_decoding_leaves_no_decoder() -> None:
 
 def containers() -> set[int]:
     """The containers in this process; other tests may have left some."""
-    # `isinstance` would ask objects of other libraries for their class, and some warn
+    # `isinstance` would read `__class__` of other libraries' objects, and some of them warn
     return {id(thing) for thing in gc.get_objects() if type(thing) is InputContainer}
 
 

@@ -127,7 +127,7 @@ def test_the_process_itself_is_measured(fresh: httpx2.Client) -> None:
 def test_two_proxies_in_one_process_do_not_share_counters(
     fresh: httpx2.Client, http: httpx2.Client
 ) -> None:
-    """The registry belongs to the application."""
+    """Each application has its own registry."""
     with fresh:
         http.get("/v1/models/only-there")
         assert ("vibevoice_requests_total", "GET", "/v1/models/{name:path}", "404") not in samples(

@@ -163,7 +163,7 @@ def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
 def test_when_nothing_comes_out_the_request_fails(
     change: dict[str, Any], status: int, code: str, url: str, fake_engine: FakeEngine
 ) -> None:
-    """With the first error's own status and code."""
+    """It returns the status and code of the first error."""
     vars(fake_engine).update(change)
     answer = transcribe(url)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

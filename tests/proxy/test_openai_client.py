@@ -1,4 +1,4 @@
-"""The official openai client against the proxy on a real socket."""
+"""The official openai client with the proxy on a real socket."""
 
 import io
 import json

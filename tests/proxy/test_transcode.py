@@ -173,7 +173,7 @@ def test_the_rate_may_change_on_the_way(target: BinaryIO) -> None:
     ],
 )
 def test_a_truncated_file_gives_what_is_there(data: Any, target: BinaryIO) -> None:
-    """A recording whose end is missing is transcribed up to there."""
+    """A truncated recording is transcribed up to the point where it ends."""
     whole = data()
     recording = read(whole[: len(whole) // 2], target)
     assert 1.0 < recording.duration < 3.0
@@ -314,7 +314,7 @@ def test_decoding_stops_when_it_is_cancelled() -> None:
 def test_silence_is_told_from_a_quiet_room(
     audio: NDArray[np.float64], silent: bool, target: BinaryIO
 ) -> None:
-    """Only what no microphone could have recorded counts as silence."""
+    """Only levels below those of any microphone count as silence."""
     assert read(wav(audio), target).is_silent is silent
 
 

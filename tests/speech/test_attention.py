@@ -31,5 +31,5 @@ def test_grouped_attention_is_attention(new: int) -> None:
 
 
 def test_eager_stays_eager() -> None:
-    """The setting's other value is transformers' own."""
+    """The setting's other value selects transformers' own implementation."""
     assert [attention_name("sdpa"), attention_name("eager")] == [GROUPED, "eager"]

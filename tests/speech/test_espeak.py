@@ -1,4 +1,4 @@
-"""The speech model that needs no weights."""
+"""The speech model that does not need weights."""
 
 from collections.abc import Iterable
 

@@ -65,8 +65,8 @@ def test_english_is_spoken_by_the_natural_voice(http: httpx2.Client, model: str)
 def test_espeak_speaks_what_the_natural_voice_cannot(
     http: httpx2.Client, body: dict[str, Any]
 ) -> None:
-    """It speaks voices or letters that hibari does not support, unless hibari was requested by
-    name; the response names the model."""
+    """espeak handles voices and letters that hibari does not support, unless hibari was requested
+    by name; the response names the model."""
     answer = speak(http, **body)
     assert (answer.status_code, answer.headers["x-vibevoice-model"]) == (200, "espeak")
     assert np.abs(np.frombuffer(answer.content, "<i2")).max() > 1000

@@ -123,7 +123,7 @@ def test_first_bytes_come_before_generation_ends(client: openai.OpenAI) -> None:
     ) as answer:
         chunks = answer.iter_bytes(1024)
         first = next(chunks)
-        worker = max(workers(), key=lambda process: process.create_time())  # other tests have some
+        worker = max(workers(), key=lambda process: process.create_time())  # other tests may have workers running
         before = worker.cpu_times().user
         rest = b"".join(chunks)
         after = worker.cpu_times().user
@@ -167,7 +167,7 @@ def test_a_text_without_words_is_a_short_silence(text: str, http: httpx2.Client)
 
 
 def test_a_silence_has_every_format_and_events(http: httpx2.Client) -> None:
-    """A valid file, and no words in the usage."""
+    """The response is a valid file, and the usage has no words."""
     for response_format in ("mp3", "opus", "aac", "flac", "wav"):
         answer = speak(http, input="...", response_format=response_format)
         assert answer.status_code == 200
@@ -353,7 +353,7 @@ def test_client_that_hangs_up_stops_the_speech(start_proxy: StartProxy) -> None:
 
 
 def test_speech_can_be_off(start_proxy: StartProxy) -> None:
-    """It returns a 404 that says why, empty lists, and starts no worker."""
+    """Requests get a 404 that says why, the listings are empty, and no worker is started."""
     before = len(workers())
     with httpx2.Client(base_url=start_proxy(tts_model_type="off")) as client:
         answer = speak(client)

@@ -125,7 +125,7 @@ def test_scripts_in_other_forms(text: str) -> None:
     ],
 )
 def test_named_labels_have_the_same_forms(line: str, said: str | None) -> None:
-    """A name of the field `speakers` is a label wherever `Speaker 1` is one."""
+    """A name in the field `speakers` is a label wherever `Speaker 1` would be one."""
     turns = read_script(line, "anna", {"Ann": "ben", "O'Neil": "ben"}, VOICES)
     assert turns == ((Turn(said, "ben"),) if said else (Turn(line, "anna"),))
 

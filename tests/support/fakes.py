@@ -1,5 +1,5 @@
-"""A tiny engine that speaks vLLM's chat completions over a real socket, for answers and faults that
-a real one cannot be made to give.
+"""A tiny engine with vLLM's chat completions API on a real socket, for responses and faults that a
+real one cannot be made to produce.
 
 `python -m tests.support.fakes PORT [SECONDS]` runs it as a process.
 """

@@ -48,7 +48,7 @@ def configuration(
 
     Args:
         servers: model group → base URLs without /v1.
-        models: for a group that the file does not have, what its servers call the model.
+        models: for a group that is not in the file, the model name that its servers use.
     """
     config = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     groups = {item["model_name"]: item for item in config["model_list"]}
@@ -70,14 +70,14 @@ def configuration(
 def start_litellm(
     folder: Path, servers: Mapping[str, Sequence[str]], **models: str
 ) -> Iterator[str]:
-    """Yield the base URL of LiteLLM before `servers` until the block ends.
+    """Yield the base URL of LiteLLM in front of `servers` until the block ends.
 
     Args:
-        folder: empty; takes the configuration and the log.
+        folder: an empty folder for the configuration and the log.
         servers, models: as for `configuration`.
 
     Raises:
-        RuntimeError: it ended or was not ready in time; the message ends with its log.
+        RuntimeError: LiteLLM exited or was not ready in time; the message ends with its log.
     """
     commands = install()
     shutil.copy(ROOT / "litellm" / "custom_callbacks.py", folder)

@@ -27,7 +27,7 @@ _WITHOUT = {
     "USE_SLIM_DOCKER": "true",
     "OFFLINE_MODE": "true",
     "ENABLE_OLLAMA_API": "false",
-    # a vector database is not part of a slim installation
+    # the slim installation has no vector database
     "BYPASS_EMBEDDING_AND_RETRIEVAL": "true",
     "ENABLE_TITLE_GENERATION": "false",
     "ENABLE_TAGS_GENERATION": "false",
@@ -49,11 +49,11 @@ def start_open_webui(data: Path, settings: dict[str, str]) -> Iterator[str]:
     """Yield the base URL of Open WebUI until the block ends.
 
     Args:
-        data: folder for its database and what it keeps; its log goes there too.
-        settings: environment variables beside those that turn its own models off.
+        data: folder for its database, other data and its log.
+        settings: environment variables in addition to those that disable its own models.
 
     Raises:
-        RuntimeError: it ended or was not ready in time; the message ends with its log.
+        RuntimeError: Open WebUI exited or was not ready in time; the message ends with its log.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"

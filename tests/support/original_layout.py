@@ -25,7 +25,7 @@ def original_name(name: str) -> str:
     """The original name of a tensor of transformers' layout.
 
     Raises:
-        KeyError: no tensor of a VibeVoice-ASR begins so.
+        KeyError: no tensor of VibeVoice-ASR begins like this.
     """
     for variant, hf in VARIANTS.items():
         if name.startswith(variant):
@@ -77,7 +77,7 @@ def export_original(source: Path, destination: Path) -> None:
     """Write the checkpoint in `source` (transformers' layout) to the folder `destination`.
 
     Raises:
-        KeyError: `source` holds a tensor that no VibeVoice-ASR has.
+        KeyError: `source` contains a tensor that VibeVoice-ASR does not have.
         OSError: a file cannot be read or written.
     """
     tensors = {}

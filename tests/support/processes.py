@@ -53,12 +53,12 @@ def running(
     cwd: Path | None = None,
     killed: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, from when the URL `health` answers 200 until the block ends; `log` takes its
-    output. At the end it is told to stop, or `killed` with all that it started.
+    """Run a process until the block ends; the block starts once the URL `health` returns 200. Its
+    output goes to `log`. At the end it is stopped, or, if `killed`, killed with all its children.
 
     Raises:
-        RuntimeError: it ended before, or was not ready after `seconds`; the message has the end of
-            its log.
+        RuntimeError: the process exited, or was not ready after `seconds`; the message has the end
+            of its log.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -1,7 +1,7 @@
-"""The proxy on a real socket before a fake engine.
+"""The proxy on a real socket, with a fake engine behind it.
 
-A test module gets these fixtures by `pytest_plugins = ("tests.support.proxy_fixtures",)`, without
-importing this one: pytest rewrites the asserts of a plugin only when nothing imported it before.
+A test module gets these fixtures with `pytest_plugins = ("tests.support.proxy_fixtures",)`, without
+importing this module: pytest rewrites a plugin's asserts only if it has not been imported before.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Writes tests/data/answers.json: what the embedded checkpoint answers to real recordings.
+"""Writes tests/data/answers.json, the embedded checkpoint's output for real recordings.
 
     python -m tests.support.record_answers
 

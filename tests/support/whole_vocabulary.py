@@ -52,7 +52,7 @@ class Segment:
 
 
 class _Answer:
-    """One running request of the first runner."""
+    """One running request in the first runner."""
 
     def __init__(self, penalties: Penalties, tokens: list[int], vocabulary: Vocabulary) -> None:
         self._penalties = penalties

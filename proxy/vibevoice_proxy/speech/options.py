@@ -17,7 +17,8 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 LARGE_BODY_BYTES = 1024 * 1024
 """More than any text needs. A larger body has a voice sample and must declare its length."""
 REF_AUDIO = "ref_audio"
-"""The field with a voice sample, named as in vLLM-Omni; its voice has that name in `speakers`."""
+"""The field with a voice sample, named as in vLLM-Omni; `speakers` refers to its voice by this
+name."""
 MAX_SPEAKERS = 4
 MAX_NAME = 200
 """Maximum characters in the name of a model, voice or speaker."""

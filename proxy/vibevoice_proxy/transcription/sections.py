@@ -22,7 +22,7 @@ HOP_SAMPLES = SAMPLE_RATE // 100
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Mono, 24 kHz, 16 bit, encoded in `file`."""
+    """A section of audio: mono, 24 kHz, 16 bit, encoded in `file`."""
 
     file: BinaryIO
     size: int

@@ -81,7 +81,7 @@ class Espeak:
     sample_rate = SAMPLE_RATE
 
     def __init__(self, config: ModelConfig) -> None:
-        """Raises RuntimeError when the library does not start."""
+        """Raises RuntimeError if the library cannot be initialized."""
         self.card = config.card
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(Path(espeakng_loader.get_data_path()).parent).encode()
@@ -98,7 +98,7 @@ class Espeak:
 
     @classmethod
     def load(cls, config: ModelConfig) -> Self:
-        """Raises RuntimeError when the library does not start."""
+        """Raises RuntimeError if the library cannot be initialized."""
         return cls(config)
 
     def voices(self) -> tuple[str, ...]:

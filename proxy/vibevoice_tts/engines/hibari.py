@@ -1,4 +1,4 @@
-"""A natural English voice of 6 million parameters: the package hibari-tts on onnxruntime.
+"""A natural English voice with 6 million parameters: the package hibari-tts on onnxruntime.
 
 The package, by Maureese Williams, is Apache-2.0 and distilled from Kokoro-82M. It includes the
 voice "heart" and would download others; this module passes the path of the included file, so

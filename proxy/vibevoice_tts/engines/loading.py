@@ -108,7 +108,7 @@ def read_tokenizer(folder: Path, repository: str) -> Tokenizer:
     `repository` on the hub. It treats all text literally: nothing becomes a control token.
 
     Raises:
-        CheckpointError: neither can be read.
+        CheckpointError: neither tokenizer can be read.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -128,7 +128,7 @@ def find_voices(config: ModelConfig, endings: Sequence[str]) -> dict[str, Path]:
     """Name → file of the model's voices; see `vibevoice_tts.voices.voice_files`.
 
     Raises:
-        CheckpointError: there are none.
+        CheckpointError: the folder contains no voices.
     """
     folder = Path(config.voices)
     files = voice_files(folder, endings)

@@ -215,7 +215,7 @@ class Realtime:
             del row.ids[:count]
 
     def _decode(self, latents: torch.Tensor, rows: Sequence[_Row]) -> list[Samples]:
-        """The audio of a latent [latent] for each row."""
+        """The audio of each row, decoded from one latent per row."""
         self._contexts.select([row.slot for row in rows])
         audio = self._model.decode(latents, self._contexts)
         # First of two waits for the device in a step: the audio for the listener.

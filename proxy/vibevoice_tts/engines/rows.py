@@ -41,7 +41,7 @@ AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 class Rows(Generic[AnyRow]):
-    """At most `capacity` rows, in the order of their slots."""
+    """Holds at most `capacity` rows, in slot order."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity

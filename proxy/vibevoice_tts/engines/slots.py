@@ -36,7 +36,8 @@ class SlotNumbers:
 
 
 def _in_order(slots: Sequence[int]) -> bool:
-    """Whether slots are 0, 1 and so on; these are read in place, any other selection is copied."""
+    """Whether the slots are 0, 1 and so on, which can be read in place; other selections are
+    copied."""
     return list(slots) == list(range(len(slots)))
 
 
