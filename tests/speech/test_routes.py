@@ -123,7 +123,7 @@ def test_first_bytes_come_before_generation_ends(client: openai.OpenAI) -> None:
     ) as answer:
         chunks = answer.iter_bytes(1024)
         first = next(chunks)
-        worker = max(workers(), key=lambda process: process.create_time())  # other tests may have workers running
+        worker = max(workers(), key=lambda process: process.create_time())  # ours: the newest
         before = worker.cpu_times().user
         rest = b"".join(chunks)
         after = worker.cpu_times().user

@@ -1,4 +1,4 @@
-"""The real engine on this machine's CPU, started the same way as in the project."""
+"""The real engine on this machine's CPU, started by the project's own code."""
 
 import os
 import re
