@@ -162,7 +162,7 @@ def test_parser_mixes_down_and_resamples() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param([None], "by id alone", id="no-data"),
+        pytest.param([None], "only by id", id="no-data"),
         pytest.param(torch.zeros(1, 4, 8), "embeddings", id="embeddings"),
         pytest.param({"audio_embeds": torch.zeros(4, 8)}, "embeddings", id="embedding-dict"),
     ],
@@ -204,8 +204,8 @@ def test_file_outside_is_refused(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        pytest.param("http://127.0.0.1:1/a.wav", "nothing is fetched", id="http"),
-        pytest.param("HTTP://127.0.0.1:1/a.wav", "nothing is fetched", id="http-upper-case"),
+        pytest.param("http://127.0.0.1:1/a.wav", "URLs are not fetched", id="http"),
+        pytest.param("HTTP://127.0.0.1:1/a.wav", "URLs are not fetched", id="http-upper-case"),
         pytest.param("file:///etc/passwd", "not allowed", id="file"),
         pytest.param("data:audio/wav,abc", "form data:audio/wav;base64", id="not-base64"),
         pytest.param("data:audio/wav;base64,!!!!", "not valid base64", id="broken-base64"),

@@ -173,7 +173,7 @@ REFUSED = {
     "two-audios": ([audio_part(wav(tone(0.5)))] * 2, "At most 1 audio"),
     "http-url": (
         [{"type": "audio_url", "audio_url": {"url": "http://127.0.0.1:1/a.wav"}}],
-        "nothing is fetched",
+        "other URLs are not fetched",
     ),
     "file-url": (
         [{"type": "audio_url", "audio_url": {"url": "file:///etc/passwd"}}],

@@ -282,7 +282,7 @@ async def test_a_form_in_another_charset_is_refused() -> None:
     engine, sent = await post([b"--B--"], path=TRANSCRIPTIONS, headers={"content-type": kind})
     assert engine.body is None
     assert sent[0]["status"] == 400
-    assert json.loads(sent[1]["body"])["error"]["message"] == "The form's charset must be utf-8."
+    assert json.loads(sent[1]["body"])["error"]["message"] == "The form's charset must be UTF-8."
 
 
 @pytest.mark.parametrize(

@@ -244,10 +244,10 @@ def test_a_card_that_is_shared_is_planned_to_the_byte() -> None:
 def test_others_have_what_is_left_to_them_and_no_more() -> None:
     """CUDA's own part of the card is not theirs."""
     assert plan(24, used=4.9, quantization="fp8", gpu_memory_reserved=5)
-    with pytest.raises(DoesNotFit, match=r"other programs have 5\.2 GiB"):
+    with pytest.raises(DoesNotFit, match=r"other programs use 5\.2 GiB"):
         plan(24, used=5.2, quantization="fp8", gpu_memory_reserved=5)
     assert plan(80, used=5.5)
-    with pytest.raises(DoesNotFit, match=r"other programs have 6\.0 GiB"):
+    with pytest.raises(DoesNotFit, match=r"other programs use 6\.0 GiB"):
         plan(80, used=6)
 
 
@@ -257,11 +257,15 @@ def test_others_have_what_is_left_to_them_and_no_more() -> None:
         (12, {}, r"weights take 15\.5 .*--quantization mxfp4 \(\d+ tokens\).*gpu-12gb\.env"),
         (16, {}, r"--quantization fp8 \(49152 tokens\)\. docker/env/gpu-16gb\.env"),
         (12, {"quantization": "mxfp4", "max_model_len": 65536}, r"a shorter context; .*\(40960 "),
-        (8, {"quantization": "mxfp4"}, r"A GPU of 16 GiB would do\."),
-        (12, {}, r"weights take 15\.5 and work 1\.\d, which is more than that\. "),
+        (8, {"quantization": "mxfp4"}, r"A 16 GiB GPU would be large enough\."),
+        (12, {}, r"weights take 15\.5 and working memory 1\.\d, which exceeds it\. "),
         (12, {"gpu_memory_reserved": 1}, r"--quantization mxfp4 \(\d+ tokens\)\.$"),
         (22.49, {"gpu_memory_reserved": 5}, r"fp8 \(\d+ tokens\)\. docker/env/gpu-24gb\.env"),
-        (24, {"gpu_memory_reserved": 24}, "nothing of a GPU of 24 GiB: lower --gpu-memory-res"),
+        (
+            24,
+            {"gpu_memory_reserved": 24},
+            "leaves nothing of a GPU of 24 GiB for the engine: lower",
+        ),
         (24, {"max_num_batched_tokens": 65536}, "help: leaving --max-num-batched-tokens to the pl"),
         (
             24,
@@ -270,7 +274,7 @@ def test_others_have_what_is_left_to_them_and_no_more() -> None:
         ),
         (12, {"max_model_len": 32768}, r"help: --quantization mxfp4 \(32768 tokens\)"),
         (24, {"gpu_memory_utilization": 0.99}, "lower --gpu-memory-utilization"),
-        (24, {"used": 6}, r"other programs have 6\.0 GiB .*--gpu-memory-reserved 6"),
+        (24, {"used": 6}, r"other programs use 6\.0 GiB .*--gpu-memory-reserved 6"),
         (24, {"dtype": "float32"}, "weights take 29"),
     ],
 )
@@ -283,7 +287,7 @@ def test_refusals_say_what_would_help(gib: float, values: dict[str, Any], messag
 def test_no_bfloat16() -> None:
     """Cards before Ampere."""
     old = Card.of(32, has_bfloat16=False)
-    with pytest.raises(DoesNotFit, match="no bfloat16"):
+    with pytest.raises(DoesNotFit, match="does not support bfloat16"):
         Planner(SIZES, old, LaunchSettings(model_dir="m"), PluginSettings()).plan()
     settings = LaunchSettings(model_dir="m", dtype="float16")
     small = Card.of(24, has_bfloat16=False)

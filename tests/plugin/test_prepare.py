@@ -168,7 +168,7 @@ def change(path: Path, **values: object) -> None:
             lambda f: shutil.copy(
                 f / "model-00001-of-00002.safetensors", f / "model-00002-of-00002.safetensors"
             ),
-            "tensors of the index, first ",
+            "tensors of the index (first: ",
             id="wrong-shard",
         ),
         pytest.param(
@@ -199,17 +199,17 @@ def change(path: Path, **values: object) -> None:
         ),
         pytest.param(
             lambda f: change(f / "tokenizer_config.json", tokenizer_class="Other"),
-            "tokenizer_config.json still names a tokenizer_class",
+            "tokenizer_config.json still has a tokenizer_class",
             id="tokenizer-class",
         ),
         pytest.param(
             lambda f: change(f / "config.json", decoder_config={"vocab_size": 152064}),
-            "token <|AUDIO|> has id {id}, expected 151665",
+            "token <|AUDIO|> has id {id}; expected 151665",
             id="other-ids-than-published",
         ),
         pytest.param(
             lambda f: change(f / "config.json", decoder_config={"vocab_size": 400}),
-            "token <|AUDIO|> has id {id}, the model has only 400",
+            "token <|AUDIO|> has id {id}, but the vocabulary size is 400",
             id="ids-beyond-the-model",
         ),
     ],
@@ -231,7 +231,7 @@ def test_check_finds_weights_that_are_gone(served: Path, tmp_path: Path) -> None
     shard = served / "model-00001-of-00002.safetensors"
     shard.unlink()
     shard.symlink_to(tmp_path / "gone")
-    assert problems(served) == [f"{shard.name} is missing (a link to a file that is gone)"]
+    assert problems(served) == [f"{shard.name} is missing (broken link)"]
 
 
 @pytest.mark.parametrize(
@@ -406,4 +406,4 @@ def test_unknown_repository(run, original: Path) -> None:
     with Hub({"microsoft/VibeVoice-ASR": original}) as hub:
         result = run("microsoft/VibeVoice-ASSR", HF_ENDPOINT=hub.url)
     assert result.returncode == 1
-    assert "the hub has no microsoft/VibeVoice-ASSR at revision main" in result.stderr
+    assert "microsoft/VibeVoice-ASSR (revision main) is not on the hub" in result.stderr

@@ -44,14 +44,19 @@ def test_every_setting_is_described() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        ("--port", "ASR_PORT", "8006", "Port that the engine listens on."),
+        ("--port", "ASR_PORT", "8006", "Port on which the engine listens."),
         (
             "--enforce-eager",
             "VIBEVOICE_ENFORCE_EAGER",
             "",
-            "No compilation and no CUDA graphs; empty means only on a CPU and with `conservative`.",
+            "Disable compilation and CUDA graphs; empty means only on a CPU or if `conservative`.",
         ),
-        ("--data-parallel-size", "VIBEVOICE_DATA_PARALLEL_SIZE", "1", "Copies of the model."),
+        (
+            "--data-parallel-size",
+            "VIBEVOICE_DATA_PARALLEL_SIZE",
+            "1",
+            "Number of copies of the model (data parallelism).",
+        ),
     ],
     ids=lambda row: row[0],
 )

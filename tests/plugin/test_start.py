@@ -140,7 +140,7 @@ def test_it_is_repeated_once_only(gpu: FakeGpu, capfd: pytest.CaptureFixture[str
     """The second death is the end, and says why."""
     assert gpu.run(before=f"die(1, *{CAPTURE!r})") == 1
     assert len(gpu.starts()) == 2
-    assert f"The reason: {REASON}" in capfd.readouterr().err.splitlines()[-1]
+    assert f"Reason: {REASON}" in capfd.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
