@@ -1,4 +1,4 @@
-"""The table of docs/gpu.md: what the engine's plan is for the usual cards. `make settings`."""
+"""Writes the table of memory plans for common GPUs in docs/gpu.md: `make settings`."""
 
 import re
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ class PlannedCard:
 
     label: str
     gib: float
-    """As nvidia-smi shows."""
+    """As shown by nvidia-smi."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Beside the defaults."""
+    """Settings other than the defaults."""
 
     @property
     def flags(self) -> str:

@@ -1,6 +1,6 @@
-"""Writes the reference of all settings, docs/settings.md, and .env.example: `make settings`.
+"""Writes docs/settings.md, the reference of all settings, and .env.example: `make settings`.
 
-A test compares both files with what this writes, so they cannot differ from the code.
+A test compares both files with this script's output, so they always match the code.
 """
 
 import textwrap

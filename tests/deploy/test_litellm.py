@@ -272,7 +272,7 @@ def test_hotwords_of_another_kind_are_a_400(value: Any, gateway: Gateway) -> Non
     """The message says what was expected."""
     answer = gateway.chat("vibevoice-asr", hotwords=value)
     assert answer.status_code == 400
-    assert "hotwords must be a text or a list of texts" in answer.json()["error"]["message"]
+    assert "hotwords must be a string or a list of strings" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
