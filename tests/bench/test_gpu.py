@@ -42,7 +42,7 @@ def results() -> Results:
         clips=[Clips("default, 200 tokens", 8, 16, 30.0, 4.0, 3000, [0.5, 0.25, 1.0], 7.25, 1)],
         hours=[Hour("default", 3600.0, 12.5, 112.5, 10_001, False)],
         speech=[Speech("vibevoice-0.5b", "bfloat16", 0, 5, 16, 0.06, 24.04, 0.1803)],
-        skipped=[("Microsoft's plugin", "the time was up")],
+        skipped=[("Microsoft's plugin", "time ran out")],
     )
 
 
@@ -54,9 +54,9 @@ def test_results_become_tables() -> None:
         "| default, 200 tokens | 8 | 16 of 30 s, 1 failed | 112.5 | 750 | 0.50 and 1.00 s | 7.2 |"
         in text
     )
-    assert "| default | 60 min | 12.5 s | 10001 | 10.0 | broken off after 112 s |" in text
+    assert "| default | 60 min | 12.5 s | 10001 | 10.0 | stopped after 112 s |" in text
     assert "| vibevoice-0.5b, bfloat16 | 5 | 16 | 60 ms | 24.0 ms | 0.18 |" in text
-    assert text.endswith("- Microsoft's plugin: the time was up")
+    assert text.endswith("- Microsoft's plugin: time ran out")
     heads = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert set(heads) == {4, 8, 7}
 
@@ -80,7 +80,7 @@ def test_the_rest_of_the_page_stays() -> None:
     assert page(before, None) == f"{before}## Measured\n\n{NOTHING}\n"
     found = page(f"{before}## Measured\n\nold\n\n{after}", results())
     assert found.startswith(before + "## Measured\n\n2026-11-30, GPU NVIDIA H200")
-    assert found.endswith("the time was up\n\n" + after)
+    assert found.endswith("time ran out\n\n" + after)
     assert "old" not in found
     assert page(found, results()) == found
 
@@ -197,7 +197,7 @@ def test_a_run_stops_in_time(tmp_path: Path) -> None:
         bench.step("a process", endless)
     assert time.monotonic() - started < 20
     found = Results.load(tmp_path / "gpu.json")
-    assert found.skipped[-2:] == [("sweep", "the time was up"), ("a process", "the time was up")]
+    assert found.skipped[-2:] == [("sweep", "time ran out"), ("a process", "time ran out")]
 
 
 def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
