@@ -1,4 +1,4 @@
-"""The settings of the start script and of the plugin, and how they are described."""
+"""The settings of the start script and of the plugin, and their descriptions."""
 
 import os
 import subprocess
@@ -20,13 +20,13 @@ DESCRIBED = [*(row[1:] for row in describe_launch_settings()), *describe_plugin_
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the shell that runs the tests do not count."""
+    """The settings of the shell that runs the tests are ignored."""
     for name, _, _ in DESCRIBED:
         monkeypatch.delenv(name, raising=False)
 
 
 def test_described_defaults_are_those_in_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written into the environment as described, every default changes nothing."""
+    """Putting every default into the environment as described changes nothing."""
     expected = LaunchSettings(), PluginSettings()
     for name, default, _ in DESCRIBED:
         monkeypatch.setenv(name, default)
@@ -34,7 +34,7 @@ def test_described_defaults_are_those_in_effect(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_setting_is_described() -> None:
-    """None is left out, each has a sentence."""
+    """None is missing, and each has a sentence."""
     names = [flag.removeprefix("--").replace("-", "_") for flag, *_ in describe_launch_settings()]
     assert names == list(LaunchSettings.model_fields)
     assert len(describe_plugin_settings()) == len(PluginSettings.model_fields)
