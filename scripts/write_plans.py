@@ -48,8 +48,8 @@ CARDS = (
 def table() -> str:
     """The rows for `CARDS`, as markdown."""
     head = (
-        *("GPU", "flags", "CUDA gives", "for the engine", "weights", "work", "graphs", "cache"),
-        *("context", "tokens a step", "requests", "hours of audio at once"),
+        *("GPU", "flags", "for CUDA", "for the engine", "weights", "work", "graphs", "cache"),
+        *("context", "tokens per step", "requests", "hours of audio at once"),
     )
     rows = [head, ["---"] * len(head), *(_row(card) for card in CARDS)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

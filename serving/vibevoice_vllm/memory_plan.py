@@ -109,7 +109,7 @@ class MemoryPlan:
     def __str__(self) -> str:
         rows = [
             ("weights", self.weights, f"encoders in {self.encoder_dtype}"),
-            ("work", self.work, f"{self.batched} tokens a step, {self.sequences} requests"),
+            ("work", self.work, f"{self.batched} tokens per step, {self.sequences} requests"),
             ("CUDA graphs", self.graphs, ""),
             ("kernels", self.overhead, ""),
             *([("spare", self.spare, "")] if self.spare else []),

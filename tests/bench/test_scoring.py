@@ -97,7 +97,7 @@ def test_words_with_the_right_speaker() -> None:
 def test_borders() -> None:
     """They match within 0.3 s, and only with the same speaker."""
     heard = [Heard(0.2, 6.4, "0", ""), Heard(6.8, 12.0, "1", "")]
-    # ann's first turn starts correctly and ends 0.4 s late; bob's starts correctly; no other matches
+    # ann's first turn starts correctly and ends 0.4 s late; bob's starts correctly; no others match
     assert near_borders(TRUTH, heard) == (2, 6)
 
 
