@@ -126,7 +126,7 @@ def serve(model: Path, folder: Path, options: argparse.Namespace) -> list[Asked]
             audio.write_bytes(clip(number, seconds))
             answers.append(ask(url, seconds, audio, options.tokens))
             print(f"  {answers[-1]}", flush=True)
-        print(f"  {memory.peak} at most in all", flush=True)
+        print(f"  {memory.peak} at most in total", flush=True)
     return answers
 
 

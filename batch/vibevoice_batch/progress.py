@@ -63,7 +63,7 @@ class Report:
         self._show(size)
 
     def name(self, name: str, message: str) -> None:
-        """Report an input that cannot be transcribed and is not one of the files to do."""
+        """Report an input that is not one of the files to do because it cannot be transcribed."""
         self.failures[name] = message
         self.say(f"FAILED {name}: {message}")
 

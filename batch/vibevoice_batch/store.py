@@ -84,7 +84,7 @@ class Store:
                 outputs.path(self._output, recording.name, format).unlink(missing_ok=True)
                 left.remove(format)
             except OSError:
-                continue  # it stays claimed and is deleted by the next try
+                continue  # it stays claimed; the next attempt deletes it
         error = {"status": failure.status, "code": failure.code, "message": str(failure)}
         self._journal.add(recording, content, {"error": error}, left)
 

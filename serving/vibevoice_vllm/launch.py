@@ -174,7 +174,7 @@ def _run(
     """Run the engine. On a GPU, retry a failed start once with the conservative defaults.
 
     Raises:
-        EngineError: the engine did not start or stopped by itself.
+        EngineError: the engine did not start, or it exited by itself.
     """
     try:
         return _supervise(start, machine.device)

@@ -23,7 +23,7 @@ CONTEXT_SAMPLES = 58 * 3200
 _UTILIZATION = 0.92
 """vLLM's own default of --gpu-memory-utilization (config/cache.py)."""
 _SMALL_CARD = 30 * GIB
-"""Below this, which is less than the cards sold as 32 GB, the encoders default to 16 bits."""
+"""Below this size, the encoders default to 16 bits. Cards sold as 32 GB have slightly more."""
 _CLIP_TOKENS = 600
 """A 30 s clip with its prompt and transcript."""
 _SPARE = 256 * MIB

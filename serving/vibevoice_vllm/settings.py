@@ -189,7 +189,7 @@ class PluginSettings(BaseSettings):
     engine_audio_seconds: float = Field(default=_AUDIO_SECONDS, gt=0)
     """Maximum length of a recording in seconds."""
     decode_timeout: float = Field(default=300.0, gt=0)
-    """Time limit for decoding one recording in seconds; beyond it, 400."""
+    """Time limit in seconds for decoding one recording; slower ones get 400."""
     window_seconds: float = Field(default=30.0, ge=1, le=120)
     """Seconds of audio encoded at once; other requests decode between two windows of a recording. A
     second takes 18 MB of memory in float32, 9 MB in 16 bits."""

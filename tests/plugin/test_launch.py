@@ -221,7 +221,7 @@ def test_answers_are_bounded_and_greedy_by_default() -> None:
 
 
 def test_microsofts_plugin_gets_the_plain_values() -> None:
-    """None of our classes, a line break after the audio of its own, and the literal penalties."""
+    """None of our classes, no line break (the plugin adds it itself), and the literal penalties."""
     made = command(plugin="microsoft")
     assert not any("vibevoice_vllm" in argument for argument in made.argv)
     generation = json.loads(option(made, "--override-generation-config") or "")

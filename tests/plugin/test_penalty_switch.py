@@ -24,7 +24,7 @@ HARD = Penalties(frequency=2.0, presence=2.0, repetition=2.0)
 
 @pytest.fixture(scope="module")
 def speech() -> NDArray[np.float32]:
-    """One word repeated several times, with half a second of silence in between."""
+    """One word repeated several times, with half a second of silence before and after."""
     voice = Voice("en-us", "f2", words_per_minute=140, pitch=45, pitch_range=50)
     said = Synthesizer().say(["seven"] * SAID, voice)
     assert said
