@@ -48,7 +48,7 @@ CARDS = (
 def table() -> str:
     """The rows for `CARDS`, as markdown."""
     head = (
-        *("GPU", "flags", "for CUDA", "for the engine", "weights", "work", "graphs", "cache"),
+        *("GPU", "flags", "usable", "for the engine", "weights", "work", "graphs", "cache"),
         *("context", "tokens per step", "requests", "hours of audio at once"),
     )
     rows = [head, ["---"] * len(head), *(_row(card) for card in CARDS)]

@@ -6,7 +6,7 @@ written from the journal, and nothing is transcribed twice. A line:
     {"file", "path", "size", "mtime_ns", "sha256", "request"?, "manifest"?, "formats",
      "transcript" | "error"}
 
-The last line of a file is the valid one. `formats` are those whose output files belong to it.
+If a recording has several lines, the last one counts. `formats` are those whose output files belong to it.
 """
 
 import fcntl

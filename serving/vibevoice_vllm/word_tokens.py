@@ -1,4 +1,4 @@
-"""Tells an answer's words in the segment being written from its JSON scaffold, by token.
+"""Distinguishes the words of the segment being written from the JSON scaffold, by token.
 
 VibeVoice-ASR answers `[{"Start":0.0,"End":1.5,"Speaker":0,"Content":"some words"},…]`. The words of
 the segment being written are the tokens inside the currently open `Content` string. A small

@@ -103,7 +103,7 @@ def test_equal_files_are_transcribed_once(
 def test_what_is_done_is_not_asked_for_again(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """Neither transcripts nor rejections; a new format is written from the journal."""
+    """Neither transcripts nor rejections are requested again; the journal provides new formats."""
     batch.run(recordings)
     (batch.output / "b.wav.json").unlink()
     asked = fake_engine.asked

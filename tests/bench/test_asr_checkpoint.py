@@ -116,6 +116,6 @@ def test_a_tokenizer_with_other_ids_is_refused(tokenizer: Path, tmp_path: Path) 
     (source / "config.json").write_text(json.dumps(size(2)))
     write_weights(source, [t for t in tensors("original", 1) if t.nbytes < 1000], 0)
     with pytest.raises(
-        CheckpointError, match=re.escape("<|AUDIO|> has id 151664, expected 151665")
+        CheckpointError, match=re.escape("<|AUDIO|> has id 151664; expected 151665")
     ):
         prepare(str(source), tmp_path / "served", str(base))

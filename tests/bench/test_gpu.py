@@ -163,7 +163,7 @@ def test_a_start_that_was_repeated_is_no_row(tmp_path: Path) -> None:
     found = Results.load(tmp_path / "gpu.json")
     assert (found.starts, found.clips, found.hours) == ([], [], [])
     ((_, why),) = found.skipped
-    assert why.startswith("it died so and runs with --conservative (log: ")
+    assert why.startswith("it died and was restarted with --conservative (log: ")
 
 
 def test_a_long_recording_that_takes_too_long(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_long_recording_that_takes_too_long(tmp_path: Path) -> None:
     model = Model(TINY, "those of tiny-asr", False)
     run.step("transcription", lambda: run.transcription(model, DEFAULT, (1,)))
     found = Results.load(tmp_path / "gpu.json")
-    assert found.skipped == [("one long recording alone", "no token came in the time for it")]
+    assert found.skipped == [("one long recording alone", "time ran out before the first token")]
     assert (len(found.clips), found.hours) == (1, [])
     assert found.starts[0].memory > 0
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_measured_is_written_with_the_reason(tmp_path: Path) -> N
     bench.step("plugin", lambda: microsoft("").require())
     reasons = dict(Results.load(tmp_path / "gpu.json").skipped)
     assert "refused" in reasons["nobody"]
-    assert reasons["setting"] == "the engine has no setting VIBEVOICE_NO_SUCH"
+    assert reasons["setting"] == "the engine does not have the setting VIBEVOICE_NO_SUCH"
     assert "--microsoft-python" in reasons["plugin"]
 
 
@@ -241,7 +241,7 @@ def test_without_a_gpu_the_command_says_so(
     with pytest.raises(SystemExit) as ended:
         main(["--minutes", "15"])
     assert ended.value.code == 2
-    assert "finds no GPU; --cpu --layers 2 --short" in capsys.readouterr().err
+    assert "finds no GPU; use --cpu --layers 2 --short" in capsys.readouterr().err
 
 
 def test_the_bench_is_a_target() -> None:

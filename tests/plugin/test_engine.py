@@ -28,7 +28,7 @@ pytestmark = pytest.mark.engine
 
 TOKENS = 48
 SECONDS = [0.05, 1.5, 30.0, 37.3, 95.0]
-"""Lengths of one token, one window, exactly one window, two windows, and four windows."""
+"""Recordings of one token, up to one window, exactly one, two, and four windows."""
 
 
 def data_url(data: bytes) -> str:

@@ -82,7 +82,7 @@ def test_plugin_settings_are_described(name: str, default: str) -> None:
 
 
 def test_a_window_is_at_most_two_minutes() -> None:
-    """Longer ones are beyond a GPU's memory, and then beyond its kernels' 32-bit counts."""
+    """Longer windows exceed a GPU's memory, and eventually the 32-bit counts of its kernels."""
     assert PluginSettings(window_seconds=120).window_tokens(3200) == 900
     with pytest.raises(ValueError, match="less than or equal to 120"):
         PluginSettings(window_seconds=121)
