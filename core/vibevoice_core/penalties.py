@@ -27,7 +27,7 @@ class Penalties:
     presence: float = 0.0
     """Subtracted from the logit once, -2 … 2."""
     repetition: float = 1.0
-    """Divides a positive logit and multiplies a negative one, above 0 up to 2."""
+    """Divides positive logits and multiplies negative ones; greater than 0, at most 2."""
 
     @classmethod
     def from_xargs(cls, xargs: Mapping[str, Any] | None) -> "Penalties | None":

@@ -32,7 +32,7 @@ class EngineError(Exception):
 
 
 class EngineEnded(EngineError):
-    """The engine ended by itself."""
+    """The engine exited by itself."""
 
     def __init__(self, code: int, lines: Sequence[str], ready: bool) -> None:
         self.reason = failure_reason(lines)

@@ -61,7 +61,7 @@ def test_every_setting_is_described() -> None:
     ids=lambda row: row[0],
 )
 def test_launch_settings_are_described(row: tuple[str, str, str, str]) -> None:
-    """Flag, variable, default as one would write it, and description."""
+    """Flag, variable, default as a user would write it, and description."""
     assert row in describe_launch_settings()
 
 
@@ -77,7 +77,7 @@ def test_launch_settings_are_described(row: tuple[str, str, str, str]) -> None:
     ],
 )
 def test_plugin_settings_are_described(name: str, default: str) -> None:
-    """Variable and default as one would write it."""
+    """Variable, and default as a user would write it."""
     assert (name, default) in [row[:2] for row in describe_plugin_settings()]
 
 
@@ -91,7 +91,7 @@ def test_a_window_is_at_most_two_minutes() -> None:
 def test_help_has_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its default, its variable and its description."""
+    """With its default, its variable, and its description."""
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
@@ -103,7 +103,7 @@ def test_help_has_every_setting(
 
 
 def test_settings_need_no_vllm() -> None:
-    """The docs and the start script read them where only pydantic is installed."""
+    """The docs and the start script can read them when only pydantic is installed."""
     code = (
         "import sys, vibevoice_vllm.settings, vibevoice_vllm.launch; "
         "sys.exit(sorted({'vllm', 'torch', 'transformers', 'numpy'} & set(sys.modules)) or 0)"

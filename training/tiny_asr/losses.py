@@ -59,7 +59,7 @@ def pointer_loss(model, hidden: torch.Tensor, rows: list[Example]) -> torch.Tens
 
 
 def forward(model, heads: TextHeads, rows: list[Example], noise: float):
-    """Text loss and label losses of a batch. Right padding under a causal mask needs no mask."""
+    """Text loss and label losses of a batch. With a causal mask, right padding needs no other."""
     length = max(len(e.tokens) for e in rows)
     tokens = torch.stack([F.pad(e.tokens, (0, length - len(e.tokens))) for e in rows])
     targets = torch.full_like(tokens, -100)
