@@ -179,7 +179,7 @@ REFUSED = {
         [{"type": "audio_url", "audio_url": {"url": "file:///etc/passwd"}}],
         "not allowed",
     ),
-    "id-alone": ([{"type": "audio_url", "audio_url": None, "uuid": "a"}], "by id alone"),
+    "id-alone": ([{"type": "audio_url", "audio_url": None, "uuid": "a"}], "only by id"),
     "62-minutes": (
         [audio_part(wav(np.zeros(62 * 60 * 24_000, np.int16), format="FLAC"))],
         "at most 3660 seconds",
