@@ -176,7 +176,7 @@ def test_a_folder_without_recordings_is_no_success(
 
 
 def test_an_input_that_is_not_there_costs_itself_only(batch: Batch, uploads: Uploads) -> None:
-    """It may have been deleted after a shell listed it; without any input it is a usage error."""
+    """It may have been deleted after a shell listed it. It is a usage error if no input exists."""
     code, said = batch.run("calls/gone.wav", "calls", "nothing*")
 
     assert (code, len(uploads.names)) == (1, 2), said

@@ -161,7 +161,7 @@ def test_names_that_differ_little_are_kept_apart(batch: Batch, uploads: Uploads)
 
 
 def test_another_file_of_the_same_name_replaces_nothing(batch: Batch, uploads: Uploads) -> None:
-    """A later run over another folder into the same output; identical content is allowed."""
+    """Two runs write to the same output from different folders; identical content is allowed."""
     assert batch.cwd
     for name, content in (("a.wav", b"another"), ("c.wav", b"a")):
         (batch.cwd / "more").mkdir(exist_ok=True)

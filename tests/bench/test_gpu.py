@@ -112,7 +112,7 @@ def test_the_proxy_is_measured_too(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
-    """What arrived until then counts."""
+    """Tokens that arrived in time count."""
     alone = hour(engine_url, "tiny", 2.0, 30_000, time.monotonic() + 2)
     assert not alone.whole
     assert 0 < alone.tokens < 30_000
