@@ -86,7 +86,7 @@ async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
         assert [worker.in_flight for worker in pool.workers] == [1, 1]
         assert pool.workers[0].pid
         os.kill(pool.workers[0].pid, sent)
-        with pytest.raises(WorkerLost, match="The light worker .* in the middle of its work"):
+        with pytest.raises(WorkerLost, match="The light worker .* while processing the request"):
             await first
         assert await second
         await ready(pool)

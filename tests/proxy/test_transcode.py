@@ -232,7 +232,7 @@ def test_video_without_sound_is_refused(target: BinaryIO) -> None:
         picture.width = picture.height = 32
         output.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
         output.mux(picture.encode(None))
-    with pytest.raises(InvalidAudio, match="holds no audio"):
+    with pytest.raises(InvalidAudio, match="contains no audio"):
         read(file.getvalue(), target)
 
 
