@@ -14,11 +14,12 @@ from websockets.exceptions import ConnectionClosed
 
 Talk = tuple[bytes, list[Spoken]]
 OPEN = ("vibevoice_realtime_sessions_open",)
+IN_WORKER = ("vibevoice_light_in_flight",)
 
 
 def wait_until_none_is_open(base: str) -> None:
     with httpx2.Client(base_url=base) as http:
-        samples_when(http, lambda found: found[OPEN] == 0)
+        samples_when(http, lambda found: found[OPEN] == found[IN_WORKER] == 0)
 
 
 @pytest.mark.parametrize(

@@ -120,4 +120,4 @@ def _rough(windows: Sequence[Window]) -> Voice:
 
 
 def _prepare(samples: NDArray[np.int16]) -> Samples:
-    return downsampled(samples.astype(np.float32) / 32768)
+    return downsampled(samples.astype(np.float32) / np.float32(32768))

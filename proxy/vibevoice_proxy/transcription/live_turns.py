@@ -179,7 +179,8 @@ class TurnStream:
         return [
             LiveSegment(
                 turn.turn,
-                *(round(turn.start + at, 3) for at in (one.start, one.end)),
+                round(turn.start + one.start, 3),
+                round(turn.start + one.end, 3),
                 name,
                 one.text,
                 [LiveToken(*token) for token in one.tokens],
