@@ -41,7 +41,7 @@ spec:
           ports:
             - {name: http, containerPort: 8899}
           env:
-            {{- include "vibevoice.env" (list $env .extraEnv) | nindent 12 }}
+            {{- include "vibevoice.env" (list $env .extraEnv) | trim | nindent 12 }}
             {{- if $root.Values.auth.existingSecret }}
             - name: VIBEVOICE_API_KEYS
               valueFrom:

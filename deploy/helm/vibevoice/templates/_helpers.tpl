@@ -44,12 +44,12 @@ imagePullPolicy: {{ $root.Values.pullPolicy }}
 
 {{/* Environment variables. Takes (list DICT EXTRA). */}}
 {{- define "vibevoice.env" -}}
-{{- range $name, $value := index . 0 }}
+{{- range $name, $value := index . 0 -}}
 - {name: {{ $name }}, value: {{ include "vibevoice.text" $value | quote }}}
-{{- end }}
-{{- with index . 1 }}
+{{ end -}}
+{{- with index . 1 -}}
 {{ toYaml . }}
-{{- end }}
+{{- end -}}
 {{- end -}}
 
 {{- define "vibevoice.containerSecurity" -}}

@@ -1,0 +1,165 @@
+"""Writes what follows from the Helm chart's values.yaml: the table in its README.md, its
+values.schema.json, and deploy/kubernetes, the chart rendered with each file in values/.
+`make settings`.
+
+The schema knows every value, and every setting of the programs with its type and limits, so that
+Helm refuses a misspelled or impossible one. Settings that hold secrets are not in it: their place
+is a secret.
+"""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic_settings import BaseSettings
+
+from scripts.helm import find_helm
+from scripts.stack import ROOT
+from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_vllm.settings import (
+    LaunchSettings,
+    PluginSettings,
+    describe_launch_settings,
+    describe_plugin_settings,
+)
+
+CHART = ROOT / "deploy" / "helm" / "vibevoice"
+README = CHART / "README.md"
+SCHEMA = CHART / "values.schema.json"
+MANIFESTS = ROOT / "deploy" / "kubernetes"
+RELEASE = "vibevoice"
+Program = tuple[type[BaseSettings], list[str]]
+"""Settings, and the environment variable of each of their fields."""
+_PROXY = (Settings, [name for name, *_ in describe_settings()])
+PROGRAMS: dict[str, tuple[Program, ...]] = {
+    "engine": (
+        (LaunchSettings, [name for _, name, *_ in describe_launch_settings()]),
+        (PluginSettings, [name for name, *_ in describe_plugin_settings()]),
+    ),
+    "proxy": (_PROXY,),
+    "speech": (_PROXY,),
+}
+"""Parts of the chart, and the programs that their `settings` are for."""
+FIXED = {"API_HOST", "API_PORT", "ASR_HOST", "ASR_PORT", "VIBEVOICE_API_KEYS_FILE"}
+"""Settings that the images and templates fix."""
+_START, _END = "<!-- values, by `make settings` -->\n", "<!-- end -->\n"
+_PULL_POLICIES = ["Always", "IfNotPresent", "Never"]
+
+
+def described_values() -> dict[str, str]:
+    """Dotted name → meaning of every value that has a comment `# --`."""
+    found: dict[str, str] = {}
+    path: list[str] = []
+    comment: list[str] = []
+    for line in (CHART / "values.yaml").read_text().splitlines():
+        if begun := re.match(r" *# -- (.*)", line):
+            comment = [begun[1]]
+        elif comment and (more := re.match(r" *# (.*)", line)):
+            comment.append(more[1])
+        elif key := re.match(r"( *)([A-Za-z]\w*):", line):
+            path = [*path[: len(key[1]) // 2], key[2]]
+            if comment:
+                found[".".join(path)] = " ".join(comment)
+            comment = []
+    return found
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the values."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    found = _schema_of(values, "", described_values())
+    found["properties"]["pullPolicy"]["enum"] = _PULL_POLICIES
+    # Where the chart is part of another one, Helm adds this.
+    found["properties"]["global"] = {"type": "object"}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def _schema_of(value: Any, path: str, described: dict[str, str]) -> dict[str, Any]:
+    text = {"description": described[path]} if path in described else {}
+    part, _, name = path.rpartition(".")
+    if name == "settings":
+        properties = dict(_settings(PROGRAMS[part]))
+        return {**text, "type": "object", "properties": properties, "additionalProperties": False}
+    match value:
+        case bool():
+            return {**text, "type": "boolean"}
+        case int():
+            return {**text, "type": "integer", "minimum": 0}
+        case str():
+            return {**text, "type": "string"}
+        case list():
+            return {**text, "type": "array"}
+        case dict() if value and name != "resources":
+            properties = {
+                key: _schema_of(inner, f"{path}.{key}".lstrip("."), described)
+                for key, inner in value.items()
+            }
+            return {
+                **text,
+                "type": "object",
+                "properties": properties,
+                "additionalProperties": False,
+            }
+        case _:
+            return {**text, "type": "object"}
+
+
+def _settings(programs: tuple[Program, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(environment variable, JSON schema) of every setting that a value may set."""
+    for program, names in programs:
+        properties = program.model_json_schema(by_alias=False)["properties"]
+        for name, found in zip(names, properties.values(), strict=True):
+            if name in FIXED or "writeOnly" in json.dumps(found):
+                continue
+            # An optional setting is left out of the values rather than null.
+            [kept] = [o for o in found.get("anyOf", [found]) if o["type"] != "null"]
+            if kept["type"] == "array":
+                kept = {"type": "string"}  # its items between commas
+            about = ("title", "description", "default")
+            yield name, {key: value for key, value in kept.items() if key not in about}
+
+
+def readme() -> str:
+    """The text of the chart's README.md with the table of values."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    rows = ["| value | default | meaning |", "| --- | --- | --- |"]
+    for name, text in described_values().items():
+        default = values
+        for key in name.split("."):
+            default = default[key]
+        rows.append(f"| `{name}` | `{json.dumps(default)}` | {text} |")
+    before, rest = README.read_text().split(_START)
+    return before + _START + "\n".join(rows) + "\n" + _END + rest.split(_END)[1]
+
+
+def render(*arguments: str | Path) -> str:
+    """The chart's manifests as Helm prints them. Raises subprocess.CalledProcessError, with what
+    Helm says as `stderr`."""
+    command = [find_helm(), "template", RELEASE, CHART, "--skip-tests", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def manifests() -> dict[str, str]:
+    """File name → text, for each file of values."""
+    return {
+        file.name: (
+            f"# Written by `make settings`: deploy/helm/vibevoice with values/{file.name}.\n"
+            + re.sub(r"\n{2,}", "\n", render("--values", file))
+        )
+        for file in sorted((CHART / "values").iterdir())
+    }
+
+
+def main() -> None:
+    SCHEMA.write_text(json.dumps(schema(), indent=2) + "\n")
+    README.write_text(readme())
+    for name, text in manifests().items():
+        (MANIFESTS / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
