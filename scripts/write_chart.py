@@ -68,14 +68,15 @@ def described_values() -> dict[str, str]:
     return found
 
 
-def schema() -> dict[str, Any]:
-    """JSON schema of the values."""
+def schema() -> str:
+    """The text of values.schema.json."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     found = _schema_of(values, "", described_values())
     found["properties"]["pullPolicy"]["enum"] = _PULL_POLICIES
     # Where the chart is part of another one, Helm adds this.
     found["properties"]["global"] = {"type": "object"}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+    whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def _schema_of(value: Any, path: str, described: dict[str, str]) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def manifests() -> dict[str, str]:
 
 
 def main() -> None:
-    SCHEMA.write_text(json.dumps(schema(), indent=2) + "\n")
+    SCHEMA.write_text(schema())
     README.write_text(readme())
     for name, text in manifests().items():
         (MANIFESTS / name).write_text(text)
