@@ -28,6 +28,7 @@ from vibevoice_proxy.errors import (
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import Recognizer, assemble
 from vibevoice_proxy.transcription.light import LightRecognizer
+from vibevoice_proxy.transcription.light_metrics import LightMetrics
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.openai_server import OpenAIRecognizer
 from vibevoice_proxy.transcription.options import RecordingOptions
@@ -221,7 +222,7 @@ async def open_transcription(
     async with (
         open_client(settings) as client,
         open_translator(settings) as translator,
-        _open_light(settings) as light,
+        _open_light(settings, registry) as light,
     ):
         yield TranscriptionService(
             settings,
@@ -233,13 +234,17 @@ async def open_transcription(
 
 
 @asynccontextmanager
-async def _open_light(settings: Settings) -> AsyncIterator[LightRecognizer | None]:
-    """The light recognizer where the settings want it; its processes run until the block ends."""
+async def _open_light(
+    settings: Settings, registry: CollectorRegistry
+) -> AsyncIterator[LightRecognizer | None]:
+    """The light recognizer where the settings want it; its processes run until the block ends, and
+    `registry` tells of them."""
     folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
     if folder is None:
         yield None
         return
     async with open_pool(folder, settings.light_workers) as pool:
+        registry.register(LightMetrics(pool))
         yield LightRecognizer(
             pool,
             timeout=settings.transcription_timeout,
