@@ -62,8 +62,11 @@ def stack(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         process = exits.enter_context(
             running("a", command, live, folder / "a", 60, environ={**os.environ, **environ})
         )
-        other = {"ASR_BASE_URL": engine_url, "VIBEVOICE_LIGHT": "off", "TTS_MODEL_TYPE": "off"}
-        _, whole = exits.enter_context(proxy_process(folder / "b", **other))
+        _, whole = exits.enter_context(
+            proxy_process(
+                folder / "b", ASR_BASE_URL=engine_url, VIBEVOICE_LIGHT="off", TTS_MODEL_TYPE="off"
+            )
+        )
         targets = {"proxy": [lonely, whole], "engine": [engine_url]}
         prometheus = exits.enter_context(running_prometheus(folder, targets))
         yield Stack(prometheus, lonely, psutil.Process(process.pid), whole)
