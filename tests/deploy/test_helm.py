@@ -97,6 +97,7 @@ def test_every_value_is_described() -> None:
         ("pullPolicy=Sometimes", "value must be one of"),
         ("ingress.enabled=true", "name a secret with API keys as auth.existingSecret"),
         ("auth.existingSecret=x,monitoring.podMonitor=true", "name it as auth.metricsKey"),
+        ("proxy.enabled=false", "networkPolicy.clients has to name who may reach it"),
         ("auth.existingSecret=x,httpRoute.enabled=true", "httpRoute.parentRefs is needed"),
     ],
 )
@@ -143,6 +144,19 @@ def test_an_engine_elsewhere_is_taken() -> None:
     assert ("PersistentVolumeClaim", "models") not in made
     egress = made["NetworkPolicy", "proxy"]["spec"]["egress"]
     assert {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]} in egress
+
+
+def test_engines_run_alone() -> None:
+    """Before a router that is there already, such as LiteLLM, which alone may reach them."""
+    peer = "networkPolicy.clients[0].podSelector.matchLabels.app=litellm"
+    made = rendered("proxy.enabled=false", peer)
+    assert {name for kind, name in made if kind == "Deployment"} == {"engine"}
+    [rule] = made["NetworkPolicy", "engine"]["spec"]["ingress"]
+    assert rule["from"][0] == {"podSelector": {"matchLabels": {"app": "litellm"}}}
+    alone = ("--set", "proxy.enabled=false", "--set", peer)
+    printed = helm("install", "asr", CHART, "--dry-run=client", "--namespace", "n", *alone)
+    assert printed.split("\nNOTES:\n")[1].startswith("Engine:        http://asr-vibevoice-engine.n")
+    assert "port-forward" not in printed and "kind: Pod\n" not in printed
 
 
 def test_pods_take_further_fields() -> None:

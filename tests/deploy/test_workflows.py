@@ -59,7 +59,7 @@ def test_jobs_may_do_little(file: Path) -> None:
 
 @pytest.mark.parametrize("script", list(scripts()))
 def test_scripts_are_sound(script: str) -> None:
-    """ShellCheck finds nothing. Text that others choose, such as a tag's name, is no part of them."""
+    """ShellCheck finds nothing, and text that others choose, such as a tag, is not pasted in."""
     assert "${{" not in script
     found = subprocess.run(
         [BIN / "shellcheck", "--shell=bash", "-"],
