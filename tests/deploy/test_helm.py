@@ -95,9 +95,9 @@ def test_every_value_is_described() -> None:
         ("engine.settings.BATCH_SIZE=none", "got string, want integer"),
         ("engine.replica=2", "'replica' not allowed"),
         ("pullPolicy=Sometimes", "value must be one of"),
-        ("ingress.enabled=true", "name a secret with API keys as auth.existingSecret"),
-        ("auth.existingSecret=x,monitoring.podMonitor=true", "name it as auth.metricsKey"),
-        ("proxy.enabled=false", "networkPolicy.clients has to name who may reach it"),
+        ("ingress.enabled=true", "set auth.existingSecret to a secret with API keys"),
+        ("auth.existingSecret=x,monitoring.podMonitor=true", "set auth.metricsKey to its name"),
+        ("proxy.enabled=false", "networkPolicy.clients must list the peers"),
         ("auth.existingSecret=x,httpRoute.enabled=true", "httpRoute.parentRefs is needed"),
     ],
 )

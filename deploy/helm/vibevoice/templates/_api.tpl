@@ -20,7 +20,7 @@ spec:
       {{- include "vibevoice.selector" $part | nindent 6 }}
   {{- if $isSpeech }}
   strategy:
-    # A replica more than there are GPUs for would wait forever.
+    # An extra replica might wait forever for a GPU.
     rollingUpdate: {maxSurge: 0, maxUnavailable: 1}
   {{- end }}
   template:
@@ -32,7 +32,7 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
     spec:
-      # VIBEVOICE_SHUTDOWN_GRACE (30 s unless set), then 15 s in which the workers end.
+      # The preStop sleep, VIBEVOICE_SHUTDOWN_GRACE for requests in flight, and 15 s to end the workers.
       terminationGracePeriodSeconds: {{ add (int (dig "VIBEVOICE_SHUTDOWN_GRACE" 30 .settings)) 15 (include "vibevoice.drainSeconds" $root) }}
       {{- include "vibevoice.pod" $part | nindent 6 }}
       containers:
@@ -51,14 +51,14 @@ spec:
             {{- toYaml .resources | nindent 12 }}
           {{- include "vibevoice.containerSecurity" $root | nindent 10 }}
           {{- if not $hasEngine }}
-          # Half an hour until the models in this pod are loaded.
+          # Up to half an hour to load the models in this pod.
           startupProbe:
             httpGet: {path: /health, port: http}
             periodSeconds: 5
             timeoutSeconds: 5
             failureThreshold: 360
           {{- end }}
-          # Not /health: while a model is away, the API's own 503 with Retry-After is the better answer.
+          # Not /health: while a model is down, the proxy's own 503 with Retry-After is the better answer.
           readinessProbe:
             httpGet: {path: /health/live, port: http}
             timeoutSeconds: 5

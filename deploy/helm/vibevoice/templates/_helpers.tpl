@@ -1,4 +1,4 @@
-{{/* Every resource is called RELEASE-vibevoice-PART, or RELEASE-PART where the release has the chart's name in it. */}}
+{{/* Resources are named RELEASE-vibevoice-PART, or RELEASE-PART if the release name contains the chart's. */}}
 {{- define "vibevoice.fullname" -}}
 {{- if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 40 | trimSuffix "-" -}}
@@ -33,7 +33,7 @@ image: {{ printf "%svibevoice-%s:%s" $root.Values.registry (index . 1) (default 
 imagePullPolicy: {{ $root.Values.pullPolicy }}
 {{- end -}}
 
-{{/* A value as text: whole numbers without the exponent that Helm's floats would get. */}}
+{{/* A value as text. Helm parses numbers as floats, which it would print with an exponent. */}}
 {{- define "vibevoice.text" -}}
 {{- if and (kindIs "float64" .) (eq (floor .) .) -}}
 {{- int64 . -}}
@@ -63,7 +63,7 @@ securityContext:
 {{- define "vibevoice.pod" -}}
 {{- $root := index . 0 -}}
 automountServiceAccountToken: false
-# A service called `asr` or `api` would set ASR_PORT or API_PORT to an address.
+# A service named `asr` or `api` would set ASR_PORT or API_PORT to an address.
 enableServiceLinks: false
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
@@ -87,7 +87,7 @@ securityContext:
 {{- .Values.models.existingClaim | default (printf "%s-models" (include "vibevoice.fullname" .)) -}}
 {{- end -}}
 
-{{/* Seconds between the order to stop and its signal, in which the pod's address goes out of use. */}}
+{{/* Seconds before SIGTERM in which the pod is removed from its service. */}}
 {{- define "vibevoice.drainSeconds" -}}5{{- end -}}
 
 {{- define "vibevoice.service" -}}
@@ -102,7 +102,7 @@ spec:
   ports:
     - {name: http, port: {{ index . 2 }}, targetPort: http}
 ---
-# A node that is drained takes one pod at a time.
+# A node drain evicts one pod at a time.
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
