@@ -19,7 +19,8 @@ from pydantic_settings import BaseSettings
 
 from scripts.helm import find_helm
 from scripts.stack import ROOT
-from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_vllm.settings import (
     LaunchSettings,
     PluginSettings,

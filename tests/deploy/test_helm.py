@@ -11,7 +11,7 @@ from scripts.helm import find_helm
 from scripts.stack import ROOT
 from scripts.write_chart import CHART, FIXED, PROGRAMS, described_values, render
 
-from vibevoice_proxy.settings import environment_name
+from vibevoice_proxy.settings_table import environment_name
 
 EXAMPLES = sorted((CHART / "values").iterdir())
 SECRETS = {environment_name(n) for n in ("api_keys", "asr_api_key", "translate_api_key")}
