@@ -31,7 +31,7 @@ NAMES = sorted(path.name for path in (CHART / "values").iterdir())
 DOCUMENTS: dict[str, list[dict[str, Any]]] = {
     name: list(yaml.safe_load_all((MANIFESTS / name).read_text())) for name in NAMES
 }
-CLAIM_OF_THE_USER = "vibevoice-voices"
+CLAIMS_OF_THE_USER = {"vibevoice-voices", "vibevoice-speakers"}
 MADE_BY_KIND: dict[str, type[BaseModel]] = {
     "PodMonitor": operator.PodMonitor,
     "PrometheusRule": operator.PrometheusRule,
@@ -124,10 +124,9 @@ def test_volumes_are_there(document: dict[str, Any]) -> None:
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for container in [*pod["containers"], *pod.get("initContainers", [])]:
         assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
-    claims = {d["metadata"]["name"] for d in of_kind("full.yaml", "PersistentVolumeClaim")}
-    for volume in volumes.values():
-        claim = volume.get("persistentVolumeClaim", {}).get("claimName", CLAIM_OF_THE_USER)
-        assert claim in {CLAIM_OF_THE_USER, *claims}
+    made = {d["metadata"]["name"] for d in of_kind("full.yaml", "PersistentVolumeClaim")}
+    claims = [volume.get("persistentVolumeClaim") for volume in volumes.values()]
+    assert {claim["claimName"] for claim in claims if claim} <= made | CLAIMS_OF_THE_USER
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -154,6 +153,7 @@ def test_the_programs_take_their_settings(
         assert kinds == {"proxy": "chat"} and "engine" in found
     else:
         assert kinds == {"proxy": "chat", "speech": "off"} and "engine" in found
+        assert isinstance(proxy := found["proxy"], Settings) and proxy.speaker_enrollment
         assert isinstance(speech := found["speech"], Settings) and speech.voice_uploads
         assert [card.name for card in speech.speech_models] == ["vibevoice-realtime-0.5b"]
 

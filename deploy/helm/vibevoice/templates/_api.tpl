@@ -6,6 +6,7 @@
 {{- $values := index $root.Values (index . 1) }}
 {{- $env := include "vibevoice.apiSettings" . | fromYaml }}
 {{- $hasEngine := and (ne $env.ASR_API "off") (eq $env.VIBEVOICE_LIGHT "auto") }}
+{{- $claim := ternary $values.voicesClaim $values.speakersClaim $isSpeech }}
 {{- with $values }}
 apiVersion: apps/v1
 kind: Deployment
@@ -73,9 +74,9 @@ spec:
             - {name: tmp, mountPath: /tmp}
             {{- if $isSpeech }}
             - {name: models, mountPath: /models, readOnly: true}
-            {{- if .voicesClaim }}
-            - {name: voices, mountPath: /voices}
             {{- end }}
+            {{- if $claim }}
+            - {name: voices, mountPath: /voices}
             {{- end }}
       volumes:
         - {name: spool, emptyDir: {sizeLimit: {{ .spoolSize }}}}
@@ -83,9 +84,9 @@ spec:
         - {name: tmp, emptyDir: {}}
         {{- if $isSpeech }}
         - {name: models, persistentVolumeClaim: {claimName: {{ include "vibevoice.modelsClaim" $root }}, readOnly: true}}
-        {{- if .voicesClaim }}
-        - {name: voices, persistentVolumeClaim: {claimName: {{ .voicesClaim }}}}
         {{- end }}
+        {{- with $claim }}
+        - {name: voices, persistentVolumeClaim: {claimName: {{ . }}}}
         {{- end }}
 ---
 {{ include "vibevoice.service" (append $part 8899) }}
@@ -104,6 +105,9 @@ spec:
 {{- $_ := merge $made (dict "VIBEVOICE_VOICE_DIR" "/voices" "VIBEVOICE_VOICE_UPLOADS" true) }}
 {{- end }}
 {{- else }}
+{{- if $root.Values.proxy.speakersClaim }}
+{{- $_ := merge $made (dict "VIBEVOICE_SPEAKER_DIR" "/voices/speakers" "VIBEVOICE_SPEAKER_ENROLLMENT" true) }}
+{{- end }}
 {{- $_ := set $made "TTS_MODEL_TYPE" (ternary "off" "auto" $root.Values.speech.enabled) }}
 {{- if $root.Values.engine.enabled }}
 {{- $_ := set $made "ASR_BASE_URL" (printf "http://%s-engine:8006" (include "vibevoice.fullname" $root)) }}
