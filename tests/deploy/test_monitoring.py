@@ -105,3 +105,15 @@ def test_every_alert_is_tested() -> None:
     fired = {case["alertname"] for case in cases if case["exp_alerts"]}
     silent = {case["alertname"] for case in cases if not case["exp_alerts"]}
     assert fired == silent == {rule["alert"] for rule in alert_rules()}
+
+
+def test_docs_have_every_alert_and_panel_row() -> None:
+    """The tables of docs/monitoring.md are those of the files."""
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    alerts, rows = page.split("\n## Alerts\n")[1], page.split("\n## Dashboard\n")[1]
+    lines = re.findall(r"^\| `(\w+)` \|.*\| (.*?) ?\| (\w+) \|$", alerts, re.M)
+    told = {(name, duration.replace(" min", "m"), severity) for name, duration, severity in lines}
+    rules = list(alert_rules())
+    assert told == {(r["alert"], r.get("for", ""), r["labels"]["severity"]) for r in rules}
+    named = re.findall(r"^\| ([A-Z][\w ]+) \|", rows.split("\n## ")[0], re.M)
+    assert named == [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]
