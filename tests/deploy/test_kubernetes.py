@@ -261,3 +261,38 @@ def test_alerts_are_those_of_the_compose_file() -> None:
         for document in of_kind("full.yaml", "Deployment")
     }
     assert jobs == {"engine", "proxy", "speech"}
+
+
+def test_engines_wait_for_the_job_that_prepares_the_model(tmp_path: Path) -> None:
+    """The init container's command runs until the job's has ended, then it ends too. Both are run
+    here, with the embedded checkpoint in place of the hub's and a folder in place of the volume."""
+    [job] = of_kind("gpu.yaml", "Job")
+    [prepare] = job["spec"]["template"]["spec"]["containers"]
+    [engine] = [d for d in of_kind("gpu.yaml", "Deployment") if component(d) == "engine"]
+    [init] = engine["spec"]["template"]["spec"]["initContainers"]
+
+    def local(words: list[str]) -> list[str]:
+        """The words of a command as they are on this machine."""
+        changes = {
+            "python3": sys.executable,
+            "/models": str(tmp_path),
+            "microsoft/VibeVoice-ASR": str(ROOT / "models" / "tiny-asr"),
+            "sleep 10": "sleep 0.2",
+        }
+        for old, new in changes.items():
+            words = [word.replace(old, new) for word in words]
+        return words
+
+    with subprocess.Popen(
+        local(init["command"]), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as waiting:
+        try:
+            assert waiting.stdout is not None
+            assert "is not a folder" in waiting.stdout.readline()
+            command = local([*prepare["command"], *prepare["args"]])
+            subprocess.run(command, check=True, capture_output=True)
+            assert waiting.wait(60) == 0
+            assert "is ready to be served" in waiting.stdout.read()
+        finally:
+            waiting.kill()
+    assert (tmp_path / "VibeVoice-ASR" / "config.json").exists()
