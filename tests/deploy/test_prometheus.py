@@ -29,7 +29,7 @@ DIGITS = (ROOT / "samples" / "one-speaker.wav").read_bytes()
 WAV_HEADER = 44
 """Bytes."""
 SPEECH = {"model": "tts-1", "input": "The dashboard should show this.", "voice": "alloy"}
-CALM_SECONDS = 12
+CALM_SECONDS = 8
 """Longer than the error rate's window and its `for` together."""
 SLOTS = 2
 
