@@ -134,6 +134,16 @@ def test_numbers_arrive_as_they_were_written() -> None:
     assert environment(made, "engine")["VIBEVOICE_MAX_MODEL_LEN"] == "-1"
 
 
+def test_the_light_recognizer_beside_an_engine_does_not_wait_for_it() -> None:
+    """/health says 503 while the engine loads, and would keep the proxy out of its service."""
+    made = rendered("proxy.settings.VIBEVOICE_LIGHT=on")
+    assert environment(made, "proxy")["ASR_API"] == "chat"
+    [container] = pod_of(made, "proxy")["containers"]
+    assert "startupProbe" not in container
+    [alone] = pod_of(rendered("engine.enabled=false"), "proxy")["containers"]
+    assert alone["startupProbe"]["httpGet"]["path"] == "/health"
+
+
 def test_an_engine_elsewhere_is_taken() -> None:
     """A setting overrules the chart, and the policy lets the proxy out to what the values name."""
     url = "https://asr.example.com"

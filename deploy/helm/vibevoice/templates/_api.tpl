@@ -5,7 +5,7 @@
 {{- $isSpeech := eq (index . 1) "speech" }}
 {{- $values := index $root.Values (index . 1) }}
 {{- $env := include "vibevoice.apiSettings" . | fromYaml }}
-{{- $hasEngine := and (ne $env.ASR_API "off") (eq $env.VIBEVOICE_LIGHT "auto") }}
+{{- $hasEngine := ne $env.ASR_API "off" }}
 {{- $claim := ternary $values.voicesClaim $values.speakersClaim $isSpeech }}
 {{- with $values }}
 apiVersion: apps/v1
