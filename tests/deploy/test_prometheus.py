@@ -1,7 +1,7 @@
 """A real Prometheus beside real proxies and the real engine, under load and under faults: every
 panel of the dashboard shows something, and alerts fire when something is wrong and only then."""
 
-import base64
+import asyncio
 import os
 import socket
 import sys
@@ -10,17 +10,16 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
-import openai
 import psutil
 import pytest
 from scripts.stack import ROOT, free_port
 from tests.support.fakes import TRANSCRIPTIONS
 from tests.support.monitoring import Prometheus, panel_queries, running_prometheus
 from tests.support.processes import nobody, proxy_process, running, wait_for
+from tests.support.realtime import TRANSCRIPTION, session
 
 pytestmark = pytest.mark.engine
 
@@ -29,7 +28,7 @@ DIGITS = (ROOT / "samples" / "one-speaker.wav").read_bytes()
 WAV_HEADER = 44
 """Bytes."""
 SPEECH = {"model": "tts-1", "input": "The dashboard should show this.", "voice": "alloy"}
-CALM_SECONDS = 8
+CALM_SECONDS = 12
 """Longer than the error rate's window and its `for` together."""
 SLOTS = 2
 
@@ -90,19 +89,13 @@ def speak(url: str) -> int:
     return httpx2.post(f"{url}/v1/audio/speech", json=SPEECH, timeout=60).status_code
 
 
-def converse(url: str) -> str:
+async def converse(url: str) -> str:
     """The type of the event that ends a turn of a realtime session."""
-    data = base64.b64encode(DIGITS[WAV_HEADER:]).decode()
-    session: Any = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
-    with (
-        openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
-        client.realtime.connect(extra_query={"intent": "transcription"}) as connection,
-    ):
-        connection.session.update(session=session)
-        connection.input_audio_buffer.append(audio=data)
-        connection.input_audio_buffer.commit()
-        ends = (event.type for event in connection if event.type.endswith((".completed", "error")))
-        return next(ends)
+    async with session(url) as client:
+        await client.update(turn_detection=None)
+        await client.append(DIGITS[WAV_HEADER:])
+        await client.connection.input_audio_buffer.commit()
+        return (await client.until(f"{TRANSCRIPTION}.completed", "error"))[-1]["type"]
 
 
 def hold_place(url: str) -> socket.socket:
@@ -137,12 +130,12 @@ def test_alerts_are_silent_while_nothing_fails(stack: Stack) -> None:
                 threads.submit(transcribe, stack.whole, "vibevoice"),
                 threads.submit(speak, stack.lonely),
             ]
-            talk = threads.submit(converse, stack.lonely)
+            talk = threads.submit(asyncio.run, converse(stack.lonely))
             assert [one.result() for one in found] == [200, 200, 200]
-            assert talk.result() == "conversation.item.input_audio_transcription.completed"
+            assert talk.result() == f"{TRANSCRIPTION}.completed"
             assert httpx2.get(health).status_code == 503
     assert stack.prometheus.alerts() == {}
-    assert stack.prometheus.history("ALERTS") == []
+    assert stack.prometheus.history("ALERTS{alertstate='firing'}") == []
 
 
 def test_alerts_fire_when_requests_fail(stack: Stack) -> None:

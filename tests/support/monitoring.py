@@ -19,7 +19,7 @@ from tests.support.processes import running
 FOLDER = ROOT / "docker" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "vibevoice.json").read_text())
 ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text())
-FASTER = 100
+FASTER = 60
 """How much faster than in production a second of the alerts passes."""
 WINDOW = "5s"
 """What stands for Grafana's $__rate_interval."""
