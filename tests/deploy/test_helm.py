@@ -1,4 +1,4 @@
-"""The Helm chart: what values do, and which are refused."""
+"""The Helm chart: the effect of values, and which ones it rejects."""
 
 import subprocess
 import tomllib
@@ -102,7 +102,7 @@ def test_every_value_is_described() -> None:
     ],
 )
 def test_values_that_cannot_work_are_refused(value: str, message: str) -> None:
-    """With the reason, before anything starts."""
+    """The error names the reason."""
     with pytest.raises(subprocess.CalledProcessError) as refused:
         rendered(value)
     assert message in refused.value.stderr
@@ -110,7 +110,7 @@ def test_values_that_cannot_work_are_refused(value: str, message: str) -> None:
 
 @pytest.mark.parametrize("part", PROGRAMS)
 def test_secrets_and_what_the_images_fix_are_no_settings(part: str) -> None:
-    """A key in the values would be readable in the cluster's releases."""
+    """Values are stored in the release, so keys do not belong there."""
     known = {name for _, names in PROGRAMS[part] for name in names}
     for name in (FIXED | SECRETS) & known:
         with pytest.raises(subprocess.CalledProcessError) as refused:
@@ -119,7 +119,7 @@ def test_secrets_and_what_the_images_fix_are_no_settings(part: str) -> None:
 
 
 def test_numbers_arrive_as_they_were_written() -> None:
-    """Helm reads them as floats, which it would write with an exponent."""
+    """Helm parses numbers as floats, which it prints with an exponent."""
     made = rendered(
         "proxy.settings.VIBEVOICE_MAX_UPLOAD_BYTES=2147483648",
         "proxy.settings.VIBEVOICE_QUEUE_TIMEOUT=0.5",
@@ -157,7 +157,7 @@ def test_an_engine_elsewhere_is_taken() -> None:
 
 
 def test_engines_run_alone() -> None:
-    """Before a router that is there already, such as LiteLLM, which alone may reach them."""
+    """Behind an existing router such as LiteLLM, which alone may reach them."""
     peer = "networkPolicy.clients[0].podSelector.matchLabels.app=litellm"
     made = rendered("proxy.enabled=false", peer)
     assert {name for kind, name in made if kind == "Deployment"} == {"engine"}
@@ -170,7 +170,7 @@ def test_engines_run_alone() -> None:
 
 
 def test_pods_take_further_fields() -> None:
-    """Where they run, by which runtime, from which registry, with which secrets."""
+    """Node selectors, runtime class, registry, pull secrets, arguments and environment."""
     made = rendered(
         "registry=registry.example.com/speech/",
         "tag=1.2.3",
@@ -191,7 +191,7 @@ def test_pods_take_further_fields() -> None:
 
 
 def test_another_image_or_checkpoint_is_another_job() -> None:
-    """A job cannot be changed, so an upgrade with the same name would fail."""
+    """Jobs are immutable, so an upgrade that kept the name would fail."""
     changes = ["tag=a", "tag=b", "models.prepare.source=me/mine", "models.prepare.revision=v2"]
     jobs = {name for change in changes for kind, name in rendered(change) if kind == "Job"}
     assert len(jobs) == len(changes)
@@ -199,7 +199,7 @@ def test_another_image_or_checkpoint_is_another_job() -> None:
 
 
 def test_who_may_reach_the_api_can_be_named() -> None:
-    """Then also Prometheus and the chart's own test may, and nobody else."""
+    """Besides them, only Prometheus and the chart's own test may."""
     peer = "networkPolicy.clients[0].namespaceSelector.matchLabels.name=web"
     [rule] = rendered(peer)["NetworkPolicy", "proxy"]["spec"]["ingress"]
     selectors = [next(iter(peer.values()))["matchLabels"] for peer in rule["from"]]
@@ -210,7 +210,7 @@ def test_who_may_reach_the_api_can_be_named() -> None:
 
 
 def test_a_gateway_routes_speech_to_its_pods() -> None:
-    """As an Ingress does; with as much time as an hour of audio may take."""
+    """Like an Ingress, and with enough time for an hour of audio."""
     made = rendered(
         "auth.existingSecret=x",
         "httpRoute.enabled=true",

@@ -1,4 +1,4 @@
-"""The manifests that the Helm chart makes of its three examples of values."""
+"""The manifests that the Helm chart renders from its three example values files."""
 
 import subprocess
 import sys
@@ -83,7 +83,7 @@ def test_manifests_fit_the_schema(name: str) -> None:
 
 
 def test_the_operators_manifests_fit_its_types() -> None:
-    """Every field is one that the Prometheus operator knows: unknown ones would not come back."""
+    """The Prometheus operator knows every field: a model of its types would drop unknown ones."""
     documents = of_kind("full.yaml", *MADE_BY_KIND)
     assert {document["kind"] for document in documents} == set(MADE_BY_KIND)
     for document in documents:
@@ -133,7 +133,7 @@ def test_volumes_are_there(document: dict[str, Any]) -> None:
 def test_the_programs_take_their_settings(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The environment of each container is accepted, and says what the example promises."""
+    """Each program accepts its environment, which has the effect that the example describes."""
     (tmp_path / "VibeVoice-Realtime-0.5B").mkdir()
     found: dict[str, Settings | LaunchSettings] = {}
     for document in of_kind(name, "Deployment"):
@@ -160,7 +160,7 @@ def test_the_programs_take_their_settings(
 
 @pytest.mark.parametrize("document", [d for d in PODS if "prepare" not in str(d.id)])
 def test_pods_have_the_time_to_stop_that_their_programs_take(document: dict[str, Any]) -> None:
-    """Requests in flight may finish before Kubernetes kills."""
+    """Requests in flight can finish before Kubernetes kills the pod."""
     pod = document["spec"]["template"]["spec"]
     [container] = pod["containers"]
     drain = container["lifecycle"]["preStop"]["sleep"]["seconds"]
@@ -264,8 +264,8 @@ def test_alerts_are_those_of_the_compose_file() -> None:
 
 
 def test_engines_wait_for_the_job_that_prepares_the_model(tmp_path: Path) -> None:
-    """The init container's command runs until the job's has ended, then it ends too. Both are run
-    here, with the embedded checkpoint in place of the hub's and a folder in place of the volume."""
+    """The init container waits until the job is done. The test runs both commands, with the embedded
+    checkpoint instead of the hub's and a folder instead of the volume."""
     [job] = of_kind("gpu.yaml", "Job")
     [prepare] = job["spec"]["template"]["spec"]["containers"]
     [engine] = [d for d in of_kind("gpu.yaml", "Deployment") if component(d) == "engine"]

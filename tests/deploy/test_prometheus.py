@@ -1,5 +1,5 @@
-"""A real Prometheus beside real proxies and the real engine, under load and under faults: every
-panel of the dashboard shows something, and alerts fire when something is wrong and only then."""
+"""A real Prometheus scrapes real proxies and the real engine under load and during faults. Every
+panel of the dashboard shows data, and alerts fire only when something is wrong."""
 
 import asyncio
 import os
@@ -35,11 +35,11 @@ SLOTS = 2
 
 @dataclass
 class Stack:
-    """What is watched."""
+    """The processes under test."""
 
     prometheus: Prometheus
     lonely: str
-    """A proxy whose engine is away, with the light recognizer and a voice."""
+    """A proxy with the light recognizer and eSpeak whose engine is down."""
     process: psutil.Process
     """Its process."""
     whole: str
@@ -48,7 +48,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def stack(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Started at once, as `compose up` does: Prometheus sees the proxies load."""
+    """All started together, as by `compose up`, so Prometheus sees the proxies load."""
     folder = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as exits:
         port = free_port()
@@ -99,7 +99,7 @@ async def converse(url: str) -> str:
 
 
 def hold_place(url: str) -> socket.socket:
-    """A client that has a place and sends nothing."""
+    """A client that takes a place and sends no body."""
     connection = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0))
     connection.sendall(
         f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nhost: x\r\ncontent-length: 999\r\n"
@@ -114,7 +114,7 @@ def kill_worker(process: psutil.Process, module: str) -> None:
 
 
 def test_alerts_are_silent_while_nothing_fails(stack: Stack) -> None:
-    """Parts load, /health says 503 all the time since one engine is away, requests are answered."""
+    """While models load, and while /health is 503 because an engine is down, requests succeed."""
     health = f"{stack.lonely}/health"
 
     def parts() -> dict[str, str]:
@@ -139,7 +139,7 @@ def test_alerts_are_silent_while_nothing_fails(stack: Stack) -> None:
 
 
 def test_alerts_fire_when_requests_fail(stack: Stack) -> None:
-    """Requests for the engine that is away are 503, and clients without a place get 429."""
+    """Requests to the engine that is down get 503, and clients without a place get 429."""
     wanted = {"VibeVoiceErrorRate": "firing", "VibeVoiceTurnsAway": "firing"}
 
     def provoke() -> bool:
@@ -155,7 +155,7 @@ def test_alerts_fire_when_requests_fail(stack: Stack) -> None:
 
 
 def test_every_panel_shows_something(stack: Stack) -> None:
-    """Once each worker was lost. But for the GPU's: there is none here."""
+    """After the loss of one worker of each kind. GPU panels are left out, since there is no GPU."""
     for module, request in (
         ("vibevoice_light.worker", lambda: transcribe(stack.lonely, "whisper-1")),
         ("vibevoice_tts.worker", lambda: speak(stack.lonely)),
@@ -177,6 +177,6 @@ def test_every_panel_shows_something(stack: Stack) -> None:
 
 
 def test_an_alert_fires_when_a_proxy_is_gone(stack: Stack) -> None:
-    """Its process was ended."""
+    """Its process is terminated."""
     stack.process.terminate()
     wait_for(lambda: stack.prometheus.alerts().get("VibeVoiceDown") == "firing", 30)

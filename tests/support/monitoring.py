@@ -1,4 +1,4 @@
-"""The project's dashboard and alerts, and a real Prometheus with them in fast motion."""
+"""The project's dashboard and alerts, and a real Prometheus that runs them faster."""
 
 import json
 import math
@@ -20,9 +20,9 @@ FOLDER = ROOT / "docker" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "vibevoice.json").read_text())
 ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text())
 FASTER = 60
-"""How much faster than in production a second of the alerts passes."""
+"""Factor by which all durations in the alerts are divided."""
 WINDOW = "5s"
-"""What stands for Grafana's $__rate_interval."""
+"""Value of Grafana's $__rate_interval."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _DURATION = re.compile(r"(?<=\[)(\d+)([smh])(?=\])")
 
@@ -48,7 +48,7 @@ def find_program(name: str) -> Path:
 
 
 class Prometheus:
-    """A running one."""
+    """The API of a running Prometheus."""
 
     def __init__(self, http: httpx2.Client) -> None:
         """`http`: a client of its API."""
@@ -66,7 +66,7 @@ class Prometheus:
         return {series["metric"]["job"] for series in found["data"]["result"]}
 
     def history(self, query: str) -> list[float]:
-        """Every number that the query gave, each second since the start."""
+        """All finite values of the query, one per second since the start."""
         params: dict[str, str | float] = {
             "query": query.replace("$__rate_interval", WINDOW),
             "start": self._started,
@@ -82,8 +82,8 @@ class Prometheus:
 
 @contextmanager
 def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]]) -> Iterator[Prometheus]:
-    """A Prometheus with the project's configuration, which asks `targets` (job → base URLs) each
-    second, and whose alerts are FASTER."""
+    """A Prometheus with the project's configuration. It scrapes `targets` (job → base URLs) every
+    second, and its alerts run FASTER."""
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = ["alerts.yml"]

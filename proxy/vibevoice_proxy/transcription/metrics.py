@@ -12,7 +12,7 @@ MISSING_REASONS = (
     *("loop", "length", "format", "unclear", "no_transcript", "refused_by_engine"),
     *("upstream_error", "upstream_timeout", "upstream_unavailable"),
 )
-"""Counted from the start: Prometheus sees no increase in a series that begins with its first
+"""Initialized to 0, because Prometheus sees no increase in a series that starts with its first
 event."""
 
 
