@@ -264,7 +264,7 @@ def test_alerts_are_those_of_the_compose_file() -> None:
 
 
 def test_engines_wait_for_the_job_that_prepares_the_model(tmp_path: Path) -> None:
-    """The init container waits until the job is done. The test runs both commands, with the embedded
+    """The init container waits until the job is done. Both commands run here, with the embedded
     checkpoint instead of the hub's and a folder instead of the volume."""
     [job] = of_kind("gpu.yaml", "Job")
     [prepare] = job["spec"]["template"]["spec"]["containers"]

@@ -24,7 +24,7 @@ class LightMetrics(Collector):
             ("workers_ready", "Processes that are ready.", sum(w.is_ready for w in workers)),
             (
                 "workers_busy",
-                "Processes that serve a request.",
+                "Processes with a request.",
                 sum(w.in_flight > 0 for w in workers),
             ),
             ("in_flight", "Requests being served.", in_flight),
