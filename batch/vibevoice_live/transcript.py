@@ -1,0 +1,161 @@
+"""What a session's events amount to: lines with speakers and times, and the words of open turns."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from vibevoice_batch.outputs import FORMATS
+from vibevoice_core.speakers import UNKNOWN
+from vibevoice_live import events
+from vibevoice_live.events import ServerEvent
+
+NOT_TRANSCRIBED = "[not transcribed]"
+"""Stands in subtitles and text where words are missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one speaker said, or a part that has no words."""
+
+    start: float
+    """Seconds of the audio that was sent."""
+    end: float
+    """Seconds."""
+    text: str
+    speaker: str | None = None
+    """None where the server does not tell."""
+    missing: str | None = None
+    """Why there are no words; None where there are."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    start: float
+    end: float | None = None
+    deltas: str = ""
+    words: int = 0
+    """In the segments so far."""
+    has_segments: bool = False
+
+
+@dataclass(slots=True)
+class Transcript:
+    """The transcript of one session, as it grows."""
+
+    lines: list[Line] = field(default_factory=list[Line])
+    errors: list[str] = field(default_factory=list[str])
+    """What the server said that it did not do."""
+    _turns: dict[str, _Turn] = field(default_factory=dict[str, _Turn])
+    """Open ones, by the ids of their items."""
+
+    @property
+    def open_words(self) -> str:
+        """Words of open turns that are in no line yet."""
+        rests = (" ".join(turn.deltas.split()[turn.words :]) for turn in self._turns.values())
+        return " ".join(filter(None, rests))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no part is without words, and no error was told."""
+        return not self.errors and not any(line.missing for line in self.lines)
+
+    def take(self, event: ServerEvent, sent: float) -> list[Line]:
+        """The lines that are new with an event, when so many seconds had been sent."""
+        match event:
+            case events.SpeechStarted():
+                self._turns[event.item_id] = _Turn(event.audio_start_ms / 1000)
+            case events.SpeechStopped():
+                self._turn(event.item_id).end = event.audio_end_ms / 1000
+            case events.Committed():
+                turn = self._turn(event.item_id)
+                turn.end = sent if turn.end is None else turn.end
+            case events.Delta():
+                self._turn(event.item_id).deltas += event.delta
+            case events.Segment():
+                turn = self._turn(event.item_id)
+                turn.has_segments = True
+                turn.words += len(event.text.split())
+                speaker = None if event.speaker == UNKNOWN else event.speaker or None
+                return self._add([Line(event.start, event.end, event.text, speaker)])
+            case events.Completed():
+                return self._add(_rest(self._close(event.item_id), event, sent))
+            case events.Failed():
+                turn = self._close(event.item_id)
+                return self._add([_lost(turn, sent, event.error.message)])
+            case events.ErrorEvent():
+                self.errors.append(event.error.message)
+            case _:
+                pass
+        return []
+
+    def lose(self, sent: float, reason: str) -> list[Line]:
+        """The line for what has no words since the session was lost, when so many seconds had been
+        sent: from the first open turn on, or from the last line."""
+        starts = [turn.start for turn in self._turns.values()]
+        start = min(starts, default=self._end())
+        self._turns.clear()
+        return self._add([Line(start, max(start, sent), NOT_TRANSCRIBED, missing=reason)])
+
+    def document(self, seconds: float) -> dict[str, Any]:
+        """As OpenAI's `diarized_json`, of so many seconds; `missing` as in docs/api.md."""
+        spoken = [line for line in self._sorted() if not line.missing]
+        document: dict[str, Any] = {
+            "text": " ".join(line.text for line in spoken),
+            "duration": round(seconds, 3),
+            "segments": list(map(_segment, spoken)),
+        }
+        missing = [
+            {"start": line.start, "end": line.end, "reason": line.missing}
+            for line in self._sorted()
+            if line.missing
+        ]
+        return {**document, "missing": missing} if missing else document
+
+    def written(self, format: str, seconds: float) -> str:
+        """The text of a file in one of FORMATS; parts without words are marked."""
+        document = self.document(seconds)
+        if format != "json":
+            document["segments"] = list(map(_segment, self._sorted()))
+        return FORMATS[format](document)
+
+    def _turn(self, item_id: str) -> _Turn:
+        """The turn of an item; one that the client committed begins where the lines end."""
+        return self._turns.setdefault(item_id, _Turn(self._end()))
+
+    def _close(self, item_id: str) -> _Turn:
+        return self._turns.pop(item_id, _Turn(self._end()))
+
+    def _add(self, lines: Iterable[Line]) -> list[Line]:
+        new = list(lines)
+        self.lines += new
+        return new
+
+    def _end(self) -> float:
+        return max((line.end for line in self.lines), default=0.0)
+
+    def _sorted(self) -> list[Line]:
+        return sorted(self.lines, key=lambda line: line.start)
+
+
+def _rest(turn: _Turn, event: events.Completed, sent: float) -> Iterator[Line]:
+    """What `completed` tells beside the segments."""
+    text = " ".join(event.transcript.split())
+    if text and not turn.has_segments:  # OpenAI sends them with a diarizing model alone
+        yield Line(turn.start, sent if turn.end is None else turn.end, text)
+    for part in event.missing:
+        yield Line(part.start, part.end, NOT_TRANSCRIBED, missing=part.reason)
+
+
+def _lost(turn: _Turn, sent: float, reason: str) -> Line:
+    end = sent if turn.end is None else turn.end
+    return Line(turn.start, end, NOT_TRANSCRIBED, missing=reason)
+
+
+def _segment(line: Line) -> dict[str, Any]:
+    return {
+        "type": "transcript.text.segment",
+        "start": line.start,
+        "end": line.end,
+        "speaker": line.speaker or UNKNOWN,
+        "text": line.text,
+    }
