@@ -40,7 +40,7 @@ class Captions:
     """Lines with time and speaker; on a terminal, the words of open turns grow below them."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+        self._console = console or Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
 
     def __enter__(self) -> Self:
@@ -61,7 +61,7 @@ class Captions:
     def show(self, fields: dict[str, Any], lines: Iterable[Line], open_words: str) -> None:
         """As `Display.show`."""
         for line in lines:
-            self._console.print(_text(line))
+            self._console.print(_text(line), soft_wrap=True)
         if self._console.is_terminal:
             latest = printable(open_words)[-MAX_OPEN_LINES * self._console.width :]
             self._live.update(Text(latest, style="dim"), refresh=True)

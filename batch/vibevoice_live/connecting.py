@@ -72,6 +72,9 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
             f"the certificate at {where} is not trusted: {error.verify_message}. Give the "
             "certificate of who signed it: --ca-file FILE or SSL_CERT_FILE"
         ) from error
+    except ssl.SSLError as error:
+        hint = "; is it http://?" if error.reason == "WRONG_VERSION_NUMBER" else ""
+        raise Refused(f"no TLS with {where}: {error.reason or error}{hint}") from error
     except (InvalidProxy, ProxyError) as error:
         raise Refused(f"{where} cannot be reached by the proxy: {error}") from error
     except InvalidHandshake as error:
@@ -97,12 +100,16 @@ def _message(response: Response) -> str:
 
 
 def _hint(status: int, has_key: bool) -> str:
-    if status in (401, 403):
-        if has_key:
-            return "VIBEVOICE_API_KEY is not a key of this server"
-        return "set VIBEVOICE_API_KEY to the server's key"
-    if status in (404, 405):
-        return "is the base URL right? It usually ends in /v1"
-    if status in (429, 503):
-        return "try again later"
-    return ""
+    url = "is the base URL right? It usually ends in /v1"
+    key = "is VIBEVOICE_API_KEY a key of this server?" if has_key else "set VIBEVOICE_API_KEY"
+    match status:
+        case 401:
+            return key
+        case 403:  # of servers that know no such WebSocket, too
+            return f"{key}; {url}"
+        case 404 | 405:
+            return url
+        case 429 | 503:
+            return "try again later"
+        case _:
+            return ""

@@ -84,12 +84,11 @@ class Session:
         """
         open_items: set[str] = set()
         is_cleared = False
-        said = ""
         while not is_cleared or open_items:
             try:
                 event, fields = parse(await self._receive())
             except ConnectionClosed as error:
-                raise SessionLost(said or _reason(error)) from error
+                raise SessionLost(_reason(error)) from error
             except ValueError as error:
                 raise SessionLost(str(error)) from error
             match event:
@@ -97,8 +96,6 @@ class Session:
                     raise Refused(f"the server does not take the settings: {body.message}")
                 case ErrorEvent(error=body) if body.event_id == _LAST_COMMIT:
                     continue  # nothing was left to commit
-                case ErrorEvent(error=body):
-                    said = body.message
                 case Committed(item_id=item_id):
                     open_items.add(item_id)
                 case Completed(item_id=item_id) | Failed(item_id=item_id):

@@ -91,10 +91,11 @@ class Transcript:
     def lose(self, sent: float, reason: str) -> list[Line]:
         """The line for what has no words since the session was lost, when so many seconds had been
         sent: from the first open turn on, or from the last line."""
-        starts = [turn.start for turn in self._turns.values()]
-        start = min(starts, default=self._end())
+        start = min((turn.start for turn in self._turns.values()), default=self._end())
         self._turns.clear()
-        return self._add([Line(start, max(start, sent), NOT_TRANSCRIBED, missing=reason)])
+        if sent <= start:
+            return []
+        return self._add([Line(start, sent, NOT_TRANSCRIBED, missing=reason)])
 
     def document(self, seconds: float) -> dict[str, Any]:
         """As OpenAI's `diarized_json`, of so many seconds; `missing` as in docs/api.md."""
