@@ -87,9 +87,7 @@ def test_a_session_that_the_server_ends(closed: str, recording: Path, tmp_path: 
     assert 0 <= missing["start"] < missing["end"] < 2
 
 
-FAILED = item(
-    f"{TRANSCRIPTION}.failed", error={"type": "server_error", "message": "engine \x1b[2J"}
-)
+FAILED = item(f"{TRANSCRIPTION}.failed", error={"type": "server_error", "message": "off \x1b[2J"})
 WHOLE = item(f"{TRANSCRIPTION}.completed", transcript="Hello.", usage={})
 PARTLY = {**WHOLE, "missing": [{"start": 0.5, "end": 0.9, "reason": "unclear"}]}
 INTERRUPTED = {"type": "error", "event_id": "e", "error": {"type": "server_error", "message": "no"}}
@@ -110,7 +108,13 @@ INTERRUPTED = {"type": "error", "event_id": "e", "error": {"type": "server_error
         pytest.param(
             (*TURN, "<html>"), 1, "0:00 [not transcribed]", "is not an event of", id="no event"
         ),
-        pytest.param(({**TURN[0], "item_id": 1},), 1, "", "API: item_id", id="another type"),
+        pytest.param(
+            ({**TURN[0], "item_id": 1},),
+            1,
+            "0:00 [not transcribed]",
+            "not an event of OpenAI's API: item_id",
+            id="another type",
+        ),
     ],
 )
 def test_what_servers_tell(events: Any, code: int, captions: str, said: str) -> None:
