@@ -84,8 +84,9 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
     except ImportError as error:  # of a SOCKS proxy
         raise InputError(str(error)) from error
     except OSError as error:
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or error
-        raise Refused(f"{where} cannot be reached: {why}") from error
+        # asyncio's own words name the address again; a resolver's numbers are below zero.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise Refused(f"{where} cannot be reached: {why or error}") from error
     async with connection:
         yield connection
 

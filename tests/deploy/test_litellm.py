@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from pydantic import SecretStr
 from scripts.stack import ROOT
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -121,7 +122,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
                     Settings(
                         asr_base_url=servers.enter_context(serve(engines[0].app())),
                         tts_model_type="off",
-                        api_keys="none",
+                        api_keys=(SecretStr("none"),),
                     )
                 )
             )
