@@ -1,4 +1,4 @@
-"""The snippets of the documentation: found on a page, and run as their readers would run them."""
+"""Finds the snippets of the documentation and runs them as readers would."""
 
 import os
 import re
@@ -28,14 +28,14 @@ class Snippet:
     language: str
     code: str
     output: str | None
-    """What the page says that it prints."""
+    """The output shown on the page."""
 
     def __str__(self) -> str:
         return f"{Path(self.page).stem}-{self.line}-{self.language}"
 
 
 def snippets(page: str) -> list[Snippet]:
-    """The blocks of a page that name one of the two addresses."""
+    """The blocks of a page that contain one of the two addresses."""
     text = (ROOT / page).read_text()
     found = []
     for block in _BLOCK.finditer(text):
@@ -50,7 +50,7 @@ def snippets(page: str) -> list[Snippet]:
 
 
 def commands(session: str) -> str:
-    """What was typed in a terminal session: the lines after `$`, and those that continue them."""
+    """The commands in a terminal session: the lines after `$`, and their continuation lines."""
     typed = []
     continued = False
     for line in session.splitlines():
@@ -61,7 +61,7 @@ def commands(session: str) -> str:
 
 
 def install_node_modules() -> Path:
-    """The JavaScript client as package-lock.json pins it, installed where it is not yet."""
+    """The JavaScript client as pinned in package-lock.json, installed if necessary."""
     folder = NPM / "node_modules"
     installed = folder / ".package-lock.json"
     lock = NPM / "package-lock.json"
@@ -71,7 +71,7 @@ def install_node_modules() -> Path:
 
 
 def run(snippet: Snippet, code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a snippet, its code adapted, in `folder`."""
+    """Run a snippet in `folder`, with its code adapted."""
     script = folder / "snippet.mjs"
     script.write_text(code)
     command = {
