@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ from pydantic import TypeAdapter
 from scripts.stack import ROOT
 from tests.support.live_client import run as run_client
 from tests.support.real_voices import Spoken
-from tests.support.snippets import PROXY, Snippet, install_node_modules, run, snippets
+from tests.support.snippets import (
+    NODE,
+    PROXY,
+    SECONDS,
+    Snippet,
+    install_node_modules,
+    run,
+    snippets,
+)
 from tests.support.wording import errors, words
 
 Talk = tuple[bytes, list[Spoken]]
 PAGE = "docs/realtime.md"
 _TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+_UNTYPED = {"id", "object", "expires_at"}
 _NAME = re.compile(r"[a-z_.]+")
 
 SPEAK = """
@@ -75,17 +85,20 @@ def _line(line: str) -> str:
     return f"(?:{choice}){'*' if '…' in line else ''}"
 
 
-def test_a_recorded_session_has_the_documented_order(base: str, recording: Path) -> None:
-    """Every event is of OpenAI's types, and each turn's come as the page says."""
-    events = [
-        json.loads(line)
-        for line in run_client(base, recording, "--json", "--fast").stdout.splitlines()
-    ]
-    for event in events:
+@pytest.fixture(scope="module")
+def recorded(base: str, recording: Path) -> list[dict[str, Any]]:
+    """The events of a session of four turns."""
+    lines = run_client(base, recording, "--json", "--fast").stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_recorded_session_has_the_documented_order(recorded: list[dict[str, Any]]) -> None:
+    """Every event is of the types of OpenAI's Python client, and turns are as the page says."""
+    for event in recorded:
         _TYPES.validate_python(event)
-    types = [event["type"] for event in events]
+    types = [event["type"] for event in recorded]
     assert types[0] == "session.created"
-    ids = [event.get("item_id") or event.get("item", {}).get("id") for event in events]
+    ids = [event.get("item_id") or event.get("item", {}).get("id") for event in recorded]
     turns = [
         "".join(f"{type} " for type, id in zip(types, ids, strict=True) if id == turn)
         for turn in dict.fromkeys(filter(None, ids))
@@ -97,3 +110,39 @@ def test_a_recorded_session_has_the_documented_order(base: str, recording: Path)
     assert "speech_stopped" not in "".join(turns[4:])
     last = types.index("input_audio_buffer.cleared")
     assert "input_audio_buffer.committed" not in types[last:]
+
+
+def test_events_have_the_types_of_the_npm_client(
+    recorded: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """As the TypeScript compiler checks them."""
+    modules = install_node_modules()
+    (tmp_path / "node_modules").symlink_to(modules)
+    (tmp_path / "events.ts").write_text(_typed(recorded))
+    wrong = [{**event, "type": "no.such.type"} for event in recorded[:1]]
+    (tmp_path / "wrong.ts").write_text(_typed(wrong))
+    compiler = [NODE, modules / "typescript" / "bin" / "tsc", "--noEmit", "--strict"]
+    options = ["--skipLibCheck", "--module", "nodenext", "--target", "es2023"]
+    done = subprocess.run(
+        [*compiler, *options, "events.ts", "wrong.ts"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert "wrong.ts" in done.stdout  # it does check
+    assert [line for line in done.stdout.splitlines() if line.startswith("events.ts")] == []
+
+
+def _typed(events: list[dict[str, Any]]) -> str:
+    """TypeScript with `events`; without the fields of a session that OpenAI's server sends and its
+    types do not have."""
+    listed = [
+        {**event, "session": {k: v for k, v in event["session"].items() if k not in _UNTYPED}}
+        if "session" in event
+        else event
+        for event in events
+    ]
+    kind = 'import type { RealtimeServerEvent } from "openai/resources/realtime/realtime";'
+    return f"{kind}\nexport const events: RealtimeServerEvent[] = {json.dumps(listed)};\n"
