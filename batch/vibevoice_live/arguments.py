@@ -8,17 +8,17 @@ from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
 from vibevoice_live.config import SessionConfig
 
-_ABOUT = """Show captions of what people say, with speakers and times, while they speak. Works with
-any server that speaks OpenAI's realtime transcription: the proxy of this project, LiteLLM before
-it, or OpenAI. Ctrl-C ends the session and waits for the last words; a second one does not wait."""
+_ABOUT = """Show live captions with speakers and times. Works with any server that supports OpenAI's
+realtime transcription: this project's proxy, LiteLLM in front of it, or OpenAI. Ctrl-C ends the
+session and waits for the last words; press it again to quit at once."""
 _MORE = """Examples:
-  vibevoice-live                        the microphone
-  vibevoice-live talk.mp3 -o talk.srt   a file as fast as people speak; --fast does not wait
+  vibevoice-live                        captions of the microphone
+  vibevoice-live talk.mp3 -o talk.srt   a file at real-time pace (faster with --fast)
   arecord -t raw -f S16_LE -r 24000 -c 1 | vibevoice-live -
 
 Environment: VIBEVOICE_BASE_URL, VIBEVOICE_API_KEY; HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY;
 SSL_CERT_FILE, SSL_CERT_DIR.
-Exit codes: 0 everything transcribed, 1 something is missing, 2 wrong usage, 130 interrupted."""
+Exit codes: 0 all transcribed, 1 some audio has no transcript, 2 invalid usage, 130 interrupted."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,12 +36,12 @@ def parser() -> argparse.ArgumentParser:
         type=_given,
         metavar="FILE",
         help="a recording, or - for raw samples on stdin (24 kHz, 16 bit, little-endian, mono); "
-        "the microphone without it",
+        "default: the microphone",
     )
-    add("--fast", action="store_true", help="send a file faster than people speak")
+    add("--fast", action="store_true", help="send a file faster than real time")
     add("--device", type=_given, help="the microphone, by number or a part of its name")
-    add("--list-devices", action="store_true", help="list the microphones and stop")
-    add("--json", action="store_true", help="write the server's events to stdout, one a line")
+    add("--list-devices", action="store_true", help="list the microphones and exit")
+    add("--json", action="store_true", help="print the server's events to stdout, one per line")
     add(
         "-o",
         "--output",
@@ -49,11 +49,11 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         type=_output,
         metavar="FILE",
-        help="write the transcript to a new file, by its ending "
-        f"{', '.join(f'.{name}' for name in FORMATS)}; may be given more than once",
+        help="write the transcript to a new file; its extension is the format: "
+        f"{', '.join(f'.{name}' for name in FORMATS)}. May be repeated",
     )
-    add("--model", type=_given, help="name of the recognizer (the server's default)")
-    add("--language", type=_given, help="the language that is spoken, such as en")
+    add("--model", type=_given, help="name of the model (the server's default)")
+    add("--language", type=_given, help="language of the speech, such as en")
     add("--prompt", default="", help="what the recording is about")
     add("--hotwords", default="", help="words to expect, separated by commas")
     add(
@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         type=_share,
         default=SessionConfig.threshold,
         metavar="0..1",
-        help=f"how sure the server must be that somebody speaks ({SessionConfig.threshold:g})",
+        help=f"probability of speech that starts a turn ({SessionConfig.threshold:g})",
     )
     add("--base-url", metavar="URL", help=f"of the server (VIBEVOICE_BASE_URL, else {DEFAULT_URL})")
     add(
@@ -82,14 +82,14 @@ def parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="to wait for the last words (60)",
+        help="how long to wait for the last words (60)",
     )
     return arguments
 
 
 def _given(text: str) -> str:
     if not text:
-        raise argparse.ArgumentTypeError("expected something, got nothing: is a variable unset?")
+        raise argparse.ArgumentTypeError("expected a value, got nothing: is a variable unset?")
     return text
 
 
@@ -97,7 +97,9 @@ def _output(name: str) -> Path:
     path = Path(_given(name))
     if path.suffix[1:] not in FORMATS:
         endings = ", ".join(f".{format}" for format in FORMATS)
-        raise argparse.ArgumentTypeError(f"expected a name that ends in {endings}, got {name!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected a file name that ends in {endings}, got {name!r}"
+        )
     return path
 
 

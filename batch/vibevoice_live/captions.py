@@ -1,4 +1,4 @@
-"""What the user sees while a session goes on."""
+"""Shows a session: captions for people, events for programs."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ from vibevoice_live.transcript import Line
 _STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
 """Of speakers; the first one is A's."""
 MAX_OPEN_LINES = 3
-"""For the latest words of open turns."""
+"""Lines for the latest words of open turns."""
 
 
 class Display(Protocol):

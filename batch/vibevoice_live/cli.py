@@ -35,13 +35,13 @@ COMPLETE, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class Files:
-    """The files that keep the transcript; written after each turn."""
+    """The output files, rewritten after each turn."""
 
     def __init__(self, files: Sequence[tuple[Path, TextIO]]) -> None:
         self._files = files
 
     def write(self, transcript: Transcript, seconds: float) -> None:
-        """Replace what they hold."""
+        """Replace their content."""
         for path, file in self._files:
             file.seek(0)
             file.write(transcript.written(path.suffix[1:], seconds))
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (Refused, SourceError) as error:
         return _end(INCOMPLETE, error)
     except BrokenPipeError:
-        # Nobody reads the captions; stdout would be flushed once more at exit.
+        # Python flushes stdout again at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCOMPLETE
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -75,11 +75,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises InputError: options that contradict each other."""
+    """Raises InputError if options contradict each other."""
     if options.fast and options.input in (None, "-"):
-        raise InputError("--fast is for a file: a microphone and stdin have their own pace")
+        raise InputError("--fast needs a file: a microphone and stdin have their own pace")
     if options.device and options.input:
-        raise InputError("--device is for the microphone: give no file with it")
+        raise InputError("--device selects the microphone and cannot be used with a file")
 
 
 def _server(options: argparse.Namespace) -> Server:
@@ -95,7 +95,7 @@ def _new(path: Path) -> TextIO:
     try:
         return path.open("x", encoding="utf-8", errors="replace")
     except FileExistsError:
-        raise InputError(f"{path} is there already: move it, or give another -o") from None
+        raise InputError(f"{path} already exists: move it, or choose another -o") from None
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
 
@@ -127,8 +127,8 @@ async def _caption(
     """Hold the session and show it; returns the exit code.
 
     Raises:
-        Refused: the server takes no session like this.
-        SourceError: the audio ended early; what was sent is transcribed.
+        Refused: the server rejected the session.
+        SourceError: the audio ended early. What was sent is transcribed first.
     """
     stop = _interruption()
     transcript = Transcript()
@@ -163,7 +163,7 @@ async def _caption(
 
 
 def _interruption() -> asyncio.Event:
-    """Set by the first SIGINT or SIGTERM; the second one cancels the task that called this."""
+    """Set by the first SIGINT or SIGTERM. The second one cancels the calling task."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
@@ -173,7 +173,7 @@ def _interruption() -> asyncio.Event:
         if stop.is_set():
             task.cancel()
         elif sys.stderr.isatty():
-            print("Waiting for the last words; interrupt again to leave.", file=sys.stderr)
+            print("Waiting for the last words; press Ctrl-C again to quit.", file=sys.stderr)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""What a session is told: the body of `session.update` (openai 3.57,
+"""The settings of a session: the body of `session.update` (openai 3.57,
 `RealtimeTranscriptionSessionCreateRequest`)."""
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from vibevoice_core.audio import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """How the server hears."""
+    """Settings of the recognizer and of turn detection."""
 
     model: str | None = None
     """None for the server's default."""
@@ -23,7 +23,7 @@ class SessionConfig:
     """Of the voice activity detector; the default of OpenAI's API."""
 
     def session(self) -> dict[str, Any]:
-        """The session; fields that were not given are left to the server."""
+        """The session, without fields that are not set."""
         transcription = {
             "model": self.model,
             "language": self.language,

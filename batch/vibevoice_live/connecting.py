@@ -1,4 +1,4 @@
-"""The way to the server: its address, and what a connection that fails means."""
+"""Connects to the server, and explains why a connection failed."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from vibevoice_batch.server import authorization, endpoint, shown, trust
 
 PING_SECONDS = 20.0
 PONG_SECONDS = 120.0
-"""A server that is behind reads nothing for a while, pings neither."""
+"""A server that is behind does not read for a while, and so does not answer pings."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def find_server(base_url: str, api_key: str | None, ca_file: Path | None) -> Ser
 
 @asynccontextmanager
 async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
-    """An open connection. Raises Refused: there is none."""
+    """An open connection. Raises Refused if there is none, InputError for an unusable proxy."""
     where = shown(server.url.copy_with(query=None))
     try:
         connection = await connect(
@@ -69,8 +69,8 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
         raise Refused(f"{message} ({hint})" if hint else message) from error
     except ssl.SSLCertVerificationError as error:
         raise Refused(
-            f"the certificate at {where} is not trusted: {error.verify_message}. Give the "
-            "certificate of who signed it: --ca-file FILE or SSL_CERT_FILE"
+            f"the certificate at {where} is not trusted: {error.verify_message}. Trust "
+            "the certificate of its issuer with --ca-file FILE or SSL_CERT_FILE"
         ) from error
     except ssl.SSLError as error:
         hint = "; is it http://?" if error.reason == "WRONG_VERSION_NUMBER" else ""

@@ -1,9 +1,9 @@
-"""What ends a session early."""
+"""Errors that end a session early."""
 
 
 class SourceError(Exception):
-    """The audio cannot be read, or not to its end; the message says why."""
+    """The audio cannot be read to its end; the message says why."""
 
 
 class SessionLost(Exception):
-    """The server ended the session, or is gone; the message says why."""
+    """The server ended the session or is gone; the message says why."""

@@ -17,13 +17,13 @@ class _Part(BaseModel):
 class ErrorBody(_Part):
     """What went wrong."""
 
-    message: str = "the server does not say why"
+    message: str = "the server gave no reason"
     event_id: str | None = None
     """The client's event that is wrong."""
 
 
 class Missing(_Part):
-    """A part of a turn that has no words; an extension of this project."""
+    """A part of a turn without a transcript; an extension of this project."""
 
     start: float
     end: float
@@ -47,14 +47,14 @@ class SpeechStopped(_Part):
 
 
 class Committed(_Part):
-    """The audio of a turn is whole: `Completed` or `Failed` follows."""
+    """The audio of a turn is complete: `Completed` or `Failed` follows."""
 
     type: Literal["input_audio_buffer.committed"]
     item_id: str
 
 
 class Cleared(_Part):
-    """The audio that was in no turn is forgotten."""
+    """The audio outside of turns is discarded."""
 
     type: Literal["input_audio_buffer.cleared"]
 
@@ -88,7 +88,7 @@ class Completed(_Part):
 
 
 class Failed(_Part):
-    """A turn has no words."""
+    """A turn could not be transcribed."""
 
     type: Literal["conversation.item.input_audio_transcription.failed"]
     item_id: str
@@ -96,7 +96,7 @@ class Failed(_Part):
 
 
 class ErrorEvent(_Part):
-    """An error of no turn."""
+    """An error that belongs to no turn."""
 
     type: Literal["error"]
     error: ErrorBody
@@ -135,7 +135,7 @@ _TYPES: Mapping[str, type[ServerEvent]] = {
 
 
 def parse(text: str | bytes) -> tuple[ServerEvent, dict[str, Any]]:
-    """The event in a message, and all its fields. Raises ValueError: it is not one."""
+    """The event in a message, and all its fields. Raises ValueError if it is not an event."""
     try:
         fields = json.loads(text)
         return _TYPES.get(OtherEvent.model_validate(fields).type, OtherEvent)(**fields), fields

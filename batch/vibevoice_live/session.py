@@ -27,14 +27,14 @@ from vibevoice_live.events import (
 
 _BYTES_PER_SECOND = 2 * SAMPLE_RATE
 _CONFIGURE, _LAST_COMMIT = "configure", "last_commit"
-"""Ids of the events whose errors mean something of their own."""
+"""Ids of the events whose errors are handled."""
 
 
 class Session:
     """A session over an open connection. `play` and `events` run at the same time."""
 
     def __init__(self, connection: ClientConnection, patience: float) -> None:
-        """`patience`: seconds without an event, after all audio was sent, that lose the session."""
+        """`patience`: how many seconds to wait for each event after all audio was sent."""
         self._connection = connection
         self._patience = patience
         self._sent = 0
@@ -65,22 +65,21 @@ class Session:
                         self._sent += len(block)
             except SourceError as error:
                 failure = error
-            # `cleared` comes after every `committed` there will be: the end of the last turn.
+            # `cleared` comes after the last `committed`, so no turn is missed.
             await self._send(f"{BUFFER}.commit", event_id=_LAST_COMMIT)
             await self._send(f"{BUFFER}.clear")
             self._is_finishing.set()
         except ConnectionClosed:
-            return  # told by `events`
+            return  # `events` reports it
         if failure:
             raise failure
 
     async def events(self) -> AsyncIterator[tuple[ServerEvent, dict[str, Any]]]:
-        """The events of the session, and all their fields, until everything that was sent has its
-        words.
+        """Yield each event and all its fields, until all audio that was sent is transcribed.
 
         Raises:
-            Refused: the server does not take the configuration.
-            SessionLost: the session ended before.
+            Refused: the server rejected the settings.
+            SessionLost: the session ended early.
         """
         open_items: set[str] = set()
         is_cleared = False
@@ -93,7 +92,7 @@ class Session:
                 raise SessionLost(str(error)) from error
             match event:
                 case ErrorEvent(error=body) if body.event_id == _CONFIGURE:
-                    raise Refused(f"the server does not take the settings: {body.message}")
+                    raise Refused(f"the server rejected the settings: {body.message}")
                 case ErrorEvent(error=body) if body.event_id == _LAST_COMMIT:
                     continue  # nothing was left to commit
                 case Committed(item_id=item_id):
@@ -107,7 +106,7 @@ class Session:
             yield event, fields
 
     async def _receive(self) -> str | bytes:
-        """The next message; waits for ever while audio is sent. Raises SessionLost."""
+        """The next message, without a time limit while audio is sent. Raises SessionLost."""
         receiving = asyncio.ensure_future(self._connection.recv())
         finishing = asyncio.ensure_future(self._is_finishing.wait())
         try:
@@ -115,7 +114,7 @@ class Session:
             async with asyncio.timeout(self._patience):
                 return await receiving
         except TimeoutError:
-            message = f"the server sent nothing more for {self._patience:g} s"
+            message = f"the server sent nothing for {self._patience:g} s"
             raise SessionLost(message) from None
         finally:
             receiving.cancel()

@@ -1,6 +1,6 @@
-"""Where the audio comes from: a microphone, a file, or samples on stdin.
+"""Audio from a microphone, a file, or stdin.
 
-Each gives blocks of 16-bit little-endian samples at 24 kHz, mono.
+All yield blocks of 16-bit little-endian samples at 24 kHz, mono.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ BLOCK_SECONDS = 0.1
 _BLOCK = round(BLOCK_SECONDS * BYTES_PER_SECOND)
 _LONGEST_FILE = 24 * 3600.0
 MAX_WAITING_SECONDS = 60.0
-"""Of a microphone's audio that the server does not take."""
+"""Microphone audio that may wait to be sent."""
 _NO_LIBRARY = "the microphone needs the Python package sounddevice: pip install sounddevice"
 _NO_PORTAUDIO = (
-    "the microphone needs the library PortAudio: apt-get install libportaudio2, or give samples on "
+    "the microphone needs the library PortAudio: apt-get install libportaudio2, or pipe samples to "
     "stdin (see --help)"
 )
 
@@ -36,7 +36,7 @@ async def file_blocks(path: Path) -> AsyncGenerator[bytes]:
 
 
 def _decoded(path: Path) -> Iterator[bytes]:
-    # They take half a second to load, which a microphone does not need.
+    # Imported here: they take half a second to load, and a microphone does not need them.
     import numpy as np
 
     from vibevoice_core.decode import decode
@@ -65,7 +65,7 @@ def _decoded(path: Path) -> Iterator[bytes]:
 
 
 async def stdin_blocks(number: int = 0) -> AsyncGenerator[bytes]:
-    """Raw samples of the open file `number`, as they come."""
+    """Raw samples from the file descriptor `number`, as they arrive."""
     if stat.S_ISREG(os.fstat(number).st_mode):
         while block := await asyncio.to_thread(os.read, number, _BLOCK):
             yield block
@@ -89,13 +89,13 @@ async def stdin_blocks(number: int = 0) -> AsyncGenerator[bytes]:
 
 
 async def microphone_blocks(device: str | None) -> AsyncGenerator[bytes]:
-    """What a microphone hears, without end.
+    """The audio of a microphone, endless.
 
     Args:
-        device: its number or a part of its name; the system's default without one.
+        device: its number or a part of its name; None for the system's default.
 
     Raises:
-        SourceError: there is no microphone, or nobody takes its audio.
+        SourceError: it cannot be opened, or the server is too far behind.
     """
     sounddevice = _sounddevice()
     loop = asyncio.get_running_loop()
@@ -126,11 +126,14 @@ async def microphone_blocks(device: str | None) -> AsyncGenerator[bytes]:
 def microphones() -> list[str]:
     """Number and name of each. Raises SourceError."""
     sounddevice = _sounddevice()
-    return [
+    found = [
         f"{number}\t{device['name']}"
         for number, device in enumerate(sounddevice.query_devices())
         if device["max_input_channels"]
     ]
+    if not found:
+        raise SourceError("this machine has no microphone")
+    return found
 
 
 def _sounddevice() -> Any:
@@ -144,7 +147,7 @@ def _sounddevice() -> Any:
 
 
 async def paced(blocks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """`blocks` as fast as people speak: each one when it has been spoken."""
+    """`blocks` at real-time pace: each one at the time when its audio ends."""
     began = time.monotonic()
     sent = 0
     async with aclosing(blocks):

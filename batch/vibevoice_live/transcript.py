@@ -1,4 +1,4 @@
-"""What a session's events amount to: lines with speakers and times, and the words of open turns."""
+"""Builds the transcript from the events: lines with speakers and times, and words of open turns."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -10,12 +10,12 @@ from vibevoice_live import events
 from vibevoice_live.events import ServerEvent
 
 NOT_TRANSCRIBED = "[not transcribed]"
-"""Stands in subtitles and text where words are missing."""
+"""Marks missing parts in subtitles and text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one speaker said, or a part that has no words."""
+    """What one speaker said, or a part without a transcript."""
 
     start: float
     """Seconds of the audio that was sent."""
@@ -23,9 +23,9 @@ class Line:
     """Seconds."""
     text: str
     speaker: str | None = None
-    """None where the server does not tell."""
+    """None if unknown."""
     missing: str | None = None
-    """Why there are no words; None where there are."""
+    """Why there is no transcript; None if there is one."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class Transcript:
 
     lines: list[Line] = field(default_factory=list[Line])
     errors: list[str] = field(default_factory=list[str])
-    """What the server said that it did not do."""
+    """Messages of the server's errors."""
     _turns: dict[str, _Turn] = field(default_factory=dict[str, _Turn])
     """Open ones, by the ids of their items."""
 
@@ -56,11 +56,11 @@ class Transcript:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no part is without words, and no error was told."""
+        """Whether no part is missing and the server reported no error."""
         return not self.errors and not any(line.missing for line in self.lines)
 
     def take(self, event: ServerEvent, sent: float) -> list[Line]:
-        """The lines that are new with an event, when so many seconds had been sent."""
+        """Add an event; returns the new lines. `sent`: seconds of audio sent so far."""
         match event:
             case events.SpeechStarted():
                 self._turns[event.item_id] = _Turn(event.audio_start_ms / 1000)
@@ -89,8 +89,11 @@ class Transcript:
         return []
 
     def lose(self, sent: float, reason: str) -> list[Line]:
-        """The line for what has no words since the session was lost, when so many seconds had been
-        sent: from the first open turn on, or from the last line."""
+        """Mark the audio without a transcript after the session was lost; returns the new lines.
+
+        Args:
+            sent: seconds of audio sent.
+        """
         start = min((turn.start for turn in self._turns.values()), default=self._end())
         self._turns.clear()
         if sent <= start:
@@ -98,7 +101,7 @@ class Transcript:
         return self._add([Line(start, sent, NOT_TRANSCRIBED, missing=reason)])
 
     def document(self, seconds: float) -> dict[str, Any]:
-        """As OpenAI's `diarized_json`, of so many seconds; `missing` as in docs/api.md."""
+        """OpenAI's `diarized_json` for audio of `seconds`, with `missing` as in docs/api.md."""
         spoken = [line for line in self._sorted() if not line.missing]
         document: dict[str, Any] = {
             "text": " ".join(line.text for line in spoken),
@@ -113,14 +116,14 @@ class Transcript:
         return {**document, "missing": missing} if missing else document
 
     def written(self, format: str, seconds: float) -> str:
-        """The text of a file in one of FORMATS; parts without words are marked."""
+        """The text of a file in one of FORMATS; missing parts are marked."""
         document = self.document(seconds)
         if format != "json":
             document["segments"] = list(map(_segment, self._sorted()))
         return FORMATS[format](document)
 
     def _turn(self, item_id: str) -> _Turn:
-        """The turn of an item; one that the client committed begins where the lines end."""
+        """The turn of an item. A turn that the client committed starts where the last line ends."""
         return self._turns.setdefault(item_id, _Turn(self._end()))
 
     def _close(self, item_id: str) -> _Turn:
@@ -139,9 +142,9 @@ class Transcript:
 
 
 def _rest(turn: _Turn, event: events.Completed, sent: float) -> Iterator[Line]:
-    """What `completed` tells beside the segments."""
+    """Lines of `completed` in addition to those of its segments."""
     text = " ".join(event.transcript.split())
-    if text and not turn.has_segments:  # OpenAI sends them with a diarizing model alone
+    if text and not turn.has_segments:  # OpenAI sends segments only with a diarizing model
         yield Line(turn.start, sent if turn.end is None else turn.end, text)
     for part in event.missing:
         yield Line(part.start, part.end, NOT_TRANSCRIBED, missing=part.reason)

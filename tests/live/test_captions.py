@@ -47,7 +47,7 @@ def test_a_file(base: str, talk: Talk, recording: Path, tmp_path: Path) -> None:
     assert srt.read_text().startswith("1\n00:00:00,")
     again = run(base, recording, "-o", srt)
     assert (again.returncode, again.stdout) == (2, "")
-    assert "talk.srt is there already" in again.stderr
+    assert "talk.srt already exists" in again.stderr
 
 
 def test_a_pipe_and_an_interruption(base: str, talk: Talk) -> None:

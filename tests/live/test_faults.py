@@ -26,9 +26,9 @@ def closed(model_folder: object) -> Iterator[str]:
     [
         pytest.param(("/no/such",), 1, "/no/such cannot be read: No such file", id="file"),
         pytest.param((__file__,), 1, "could not be decoded as audio", id="no audio"),
-        pytest.param(("-", "--language", "fr"), 1, "does not take the settings", id="language"),
-        pytest.param(("-", "--fast"), 2, "--fast is for a file", id="fast"),
-        pytest.param(("-", "--device", "1"), 2, "--device is for the microphone", id="device"),
+        pytest.param(("-", "--language", "fr"), 1, "rejected the settings", id="language"),
+        pytest.param(("-", "--fast"), 2, "--fast needs a file", id="fast"),
+        pytest.param(("-", "--device", "1"), 2, "--device selects the microphone", id="device"),
         pytest.param(("-", "-o", "a.doc"), 2, "ends in .json, .srt, .vtt, .txt", id="format"),
         pytest.param(("-", "-o", "/no/such/a.srt"), 2, "cannot be written", id="output"),
         pytest.param(("-", "--base-url", "me"), 2, "expected a URL like", id="no URL"),
@@ -139,7 +139,7 @@ def test_a_server_that_says_nothing() -> None:
     """It is given up after the patience."""
     with scripted(TURN) as url:
         done = run(url, "-", "--patience", "0.5", stdin=SECOND)
-    assert (done.returncode, "nothing more for 0.5 s" in done.stderr) == (1, True)
+    assert (done.returncode, "sent nothing for 0.5 s" in done.stderr) == (1, True)
 
 
 def test_a_server_that_is_down() -> None:
