@@ -5,8 +5,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -70,6 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
         # Python flushes stdout again at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INCOMPLETE
+    except OSError as error:
+        return _end(INCOMPLETE, f"the transcript cannot be written: {error.strerror or error}")
     except (KeyboardInterrupt, asyncio.CancelledError):
         return INTERRUPTED
 
@@ -90,14 +92,23 @@ def _server(options: argparse.Namespace) -> Server:
     return find_server(url, os.environ.get("VIBEVOICE_API_KEY"), options.ca_file)
 
 
-def _new(path: Path) -> TextIO:
-    """A new file at `path`. Raises InputError."""
+@contextmanager
+def _new(path: Path) -> Generator[TextIO]:
+    """A new file at `path`; removed if the block fails before anything is written. Raises
+    InputError."""
     try:
-        return path.open("x", encoding="utf-8", errors="replace")
+        file = path.open("x", encoding="utf-8", errors="replace")
     except FileExistsError:
         raise InputError(f"{path} already exists: move it, or choose another -o") from None
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror}") from error
+    try:
+        with file:
+            yield file
+    except BaseException:
+        if not path.stat().st_size:
+            path.unlink()
+        raise
 
 
 def _blocks(options: argparse.Namespace) -> AsyncGenerator[bytes]:
@@ -148,8 +159,11 @@ async def _caption(
                             files.write(transcript, session.seconds)
                 except SessionLost as error:
                     lost = str(error)
-                    lines = transcript.lose(session.seconds, lost)
-                    display.show({}, lines, "")
+                    display.show({}, transcript.lose(session.seconds, lost), "")
+                except asyncio.CancelledError:
+                    display.show({}, transcript.lose(session.seconds, "interrupted"), "")
+                    files.write(transcript, session.seconds)
+                    raise
                 files.write(transcript, session.seconds)
         finally:
             playing.cancel()

@@ -1,17 +1,26 @@
 """What `vibevoice-live` says where something is wrong; nothing is lost without a mark."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.realtime.conftest import light_proxy
-from tests.support.live_client import TRANSCRIPTION, TURN, item, run, scripted
+from tests.support.live_client import (
+    COMMAND,
+    SECOND,
+    TRANSCRIPTION,
+    TURN,
+    environment,
+    item,
+    run,
+    scripted,
+)
 from tests.support.processes import nobody
 from tests.support.ways import certificate, tls
-
-SECOND = bytes(48_000)
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +68,11 @@ def test_keys_and_addresses(closed: str) -> None:
     assert "is it http://?" in secure.stderr
 
 
-def test_a_full_server(model_folder: object) -> None:
-    """Its answer is told."""
+def test_a_full_server(model_folder: object, tmp_path: Path) -> None:
+    """Its answer is told, and no empty file is left."""
     with light_proxy(realtime_max_sessions=0) as url:
-        done = run(url, "-", stdin=SECOND)
-    assert done.returncode == 1
+        done = run(url, "-", "-o", tmp_path / "a.srt", stdin=SECOND)
+    assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
     assert "answers 429" in done.stderr and "try again later" in done.stderr
 
 
@@ -140,6 +149,27 @@ def test_a_server_that_says_nothing() -> None:
     with scripted(TURN) as url:
         done = run(url, "-", "--patience", "0.5", stdin=SECOND)
     assert (done.returncode, "sent nothing for 0.5 s" in done.stderr) == (1, True)
+
+
+def test_a_second_interruption(tmp_path: Path) -> None:
+    """It does not wait for the last words, and marks that they are missing."""
+    output = tmp_path / "a.json"
+    with scripted(TURN) as url:
+        with subprocess.Popen(
+            [*COMMAND, "-", "--json", "-o", output],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(url),
+        ) as process:
+            assert process.stdin and process.stdout
+            process.stdin.write(SECOND)
+            process.stdin.flush()
+            for awaited in (b"audio.received", b"committed"):
+                assert any(awaited in line for line in iter(process.stdout.readline, b""))
+                process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+    (missing,) = json.loads(output.read_text())["missing"]
+    assert missing["reason"] == "interrupted"
 
 
 def test_a_server_that_is_down() -> None:

@@ -1,5 +1,6 @@
 """The live client as a process, and a server that plays a session as it is told."""
 
+import base64
 import json
 import os
 import subprocess
@@ -45,6 +46,8 @@ def item(type: str, **fields: Any) -> dict[str, Any]:
     return {"type": type, "event_id": "e", "item_id": "item_1", "content_index": 0, **fields}
 
 
+SECOND = bytes(48_000)
+"""Of audio."""
 TURN = (
     item("input_audio_buffer.speech_started", audio_start_ms=200),
     item("input_audio_buffer.speech_stopped", audio_end_ms=900),
@@ -55,11 +58,17 @@ TURN = (
 
 @contextmanager
 def scripted(events: Sequence[dict[str, Any] | str], *, hangs_up: bool = False) -> Iterator[str]:
-    """A server that takes all audio, sends `events` at the `clear` that ends it, and answers that;
-    or hangs up in place of the answer, without a word. Yields its base URL."""
+    """A server that says `audio.received` after a second of audio, sends `events` at the `clear`
+    that ends it, and answers that; or hangs up in place of the answer. Yields its base URL."""
 
     def hold(connection: ServerConnection) -> None:
+        connection.send(_json({"type": "session.created", "event_id": "e", "session": {}}))
+        received = 0
         for message in connection:
+            if '"input_audio_buffer.append"' in str(message):
+                received += len(base64.b64decode(json.loads(message)["audio"]))
+                if received == len(SECOND):
+                    connection.send(_json({"type": "audio.received", "event_id": "e"}))
             if '"input_audio_buffer.clear"' in str(message):
                 for event in events:
                     connection.send(event if isinstance(event, str) else _json(event))
