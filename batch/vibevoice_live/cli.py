@@ -144,6 +144,8 @@ async def _caption(
     stop = _interruption()
     transcript = Transcript()
     async with connected(server) as connection:
+        if options.input is None and sys.stderr.isatty():
+            print("Listening. Press Ctrl-C to end.", file=sys.stderr)
         session = Session(connection, options.patience)
         playing = asyncio.create_task(session.play(_config(options), until(stop, _blocks(options))))
         lost = None
