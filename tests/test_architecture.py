@@ -38,8 +38,8 @@ FORBIDDEN = {
     "vibevoice_batch": {"vllm", "torch", "transformers", "fastapi", "av", "numpy"},
 }
 """Libraries that a package runs without."""
-WINGS = {"transcription", "speech"}
-"""Halves of the proxy that never import each other."""
+WINGS = {"transcription", "speech", "page"}
+"""Parts of the proxy that never import each other."""
 COMPOSERS = {"vibevoice_proxy.app"}
 """Modules of the proxy's ground floor that put the wings together."""
 NEEDS_TORCH = ("vibevoice_vllm", "vibevoice_tts.engines")

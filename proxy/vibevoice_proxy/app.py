@@ -22,6 +22,7 @@ from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.normalize import NormalizeRequest
+from vibevoice_proxy.page.middleware import ServePage
 from vibevoice_proxy.service import Service
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.speech import routes as speech_routes
@@ -97,6 +98,7 @@ def create_app(settings: Settings) -> FastAPI:
                 *SPEECH_HEADERS,
             ],
         )
+    app.add_middleware(ServePage)
     app.add_middleware(NormalizeRequest)
     app.add_middleware(metrics.CountRequests, registry=registry)
     app.add_middleware(RequestId)

@@ -1,0 +1,164 @@
+/** The server's API: requests with the key of this tab, and errors in the server's own words. */
+
+import { eventReader } from "./events.js";
+
+const KEY = "vibevoice-key";
+
+/** What the server answered in place of what was asked for, or that it could not be reached. */
+export class ApiError extends Error {
+  /**
+   * @param {string} message
+   * @param {number} status HTTP status; 0 when there was no answer
+   * @param {number} retryAfter seconds after which to try again; 0 when the server names none
+   */
+  constructor(message, status, retryAfter = 0) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export class Api {
+  /** @type {Promise<string | null> | null} */
+  #asking = null;
+
+  /**
+   * @param {URL} base folder of the page
+   * @param {(why: string) => Promise<string | null>} askForKey null when the user gives none
+   */
+  constructor(base, askForKey) {
+    this.base = base;
+    this.askForKey = askForKey;
+  }
+
+  /** The key that was given in this tab; the browser forgets it with the tab. */
+  get key() {
+    return sessionStorage.getItem(KEY) ?? "";
+  }
+
+  forgetKey() {
+    sessionStorage.removeItem(KEY);
+  }
+
+  /**
+   * The answer to a request that went well; asks for a key where one is missing.
+   * @param {string} path relative to the page
+   * @param {RequestInit} [init]
+   * @returns {Promise<Response>}
+   */
+  async request(path, init = {}) {
+    const response = await this.#fetch(path, init);
+    if (response.ok) return response;
+    const error = errorOf(response.status, await response.text(), response.headers.get("retry-after"));
+    if (response.status === 401 && (await this.#newKey(error.message))) return this.request(path, init);
+    throw error;
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} [init]
+   */
+  async json(path, init) {
+    return (await this.request(path, init)).json();
+  }
+
+  /**
+   * @param {string} path
+   * @param {unknown} body
+   * @param {AbortSignal} [signal]
+   */
+  post(path, body, signal) {
+    const headers = { "content-type": "application/json" };
+    return this.request(path, { method: "POST", headers, body: JSON.stringify(body), signal: signal ?? null });
+  }
+
+  /**
+   * Sends a form and hands on the events of the answer. XMLHttpRequest, since fetch tells nothing of an upload.
+   * @param {string} path
+   * @param {FormData} form
+   * @param {{ onProgress: (share: number) => void, onEvent: (event: any) => void, signal: AbortSignal }} options
+   * @returns {Promise<void>}
+   */
+  async upload(path, form, options) {
+    // A server that refuses a large upload may close the connection before the browser has read why.
+    await this.request("metrics", { method: "HEAD", signal: options.signal });
+    await this.#send(path, form, options);
+  }
+
+  /**
+   * @param {string} path
+   * @param {FormData} form
+   * @param {{ onProgress: (share: number) => void, onEvent: (event: any) => void, signal: AbortSignal }} options
+   */
+  #send(path, form, { onProgress, onEvent, signal }) {
+    const request = new XMLHttpRequest();
+    const read = eventReader(onEvent);
+    const isStream = () => request.getResponseHeader("content-type")?.startsWith("text/event-stream");
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve, reject) => {
+        request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
+        request.onprogress = () => {
+          if (isStream()) read(request.responseText);
+        };
+        request.onload = () => {
+          if (request.status === 200) read(request.responseText);
+          if (request.status === 200) resolve();
+          else reject(errorOf(request.status, request.responseText, request.getResponseHeader("retry-after")));
+        };
+        request.onerror = () => reject(unreachable());
+        request.onabort = () => reject(signal.reason);
+        signal.addEventListener("abort", () => request.abort(), { once: true });
+        request.open("POST", new URL(path, this.base));
+        if (this.key) request.setRequestHeader("authorization", `Bearer ${this.key}`);
+        request.send(form);
+      })
+    );
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} init
+   */
+  async #fetch(path, init) {
+    const headers = new Headers(init.headers);
+    if (this.key) headers.set("authorization", `Bearer ${this.key}`);
+    try {
+      return await fetch(new URL(path, this.base), { ...init, headers });
+    } catch (error) {
+      if (init.signal?.aborted) throw error;
+      throw unreachable();
+    }
+  }
+
+  /**
+   * Asks once, however many requests wait for it.
+   * @param {string} why
+   */
+  async #newKey(why) {
+    this.#asking ??= this.askForKey(why).finally(() => {
+      this.#asking = null;
+    });
+    const key = await this.#asking;
+    if (key) sessionStorage.setItem(KEY, key);
+    return key !== null;
+  }
+}
+
+function unreachable() {
+  return new ApiError("The server closed the connection or cannot be reached. Check that it is running, and try again.", 0);
+}
+
+/**
+ * @param {number} status
+ * @param {string} body
+ * @param {string | null} retryAfter
+ */
+function errorOf(status, body, retryAfter) {
+  let message = `The server answered with status ${status}.`;
+  try {
+    message = JSON.parse(body).error.message ?? message;
+  } catch {
+    // not the API: a proxy on the way
+  }
+  return new ApiError(message, status, Number(retryAfter) || 0);
+}

@@ -1,0 +1,109 @@
+/** Elements without markup: text becomes text nodes, so nothing that a server or a file says is ever parsed as HTML. */
+
+/** @typedef {string | number | boolean | null | undefined | ((event: any) => void)} Attribute */
+/** @typedef {Node | string | null | undefined | false} Child */
+
+/**
+ * Creates an element. A function becomes the listener of the event after `on`, `true` an attribute without a value;
+ * `false`, null and undefined are left out.
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name
+ * @param {Record<string, Attribute>} [attributes]
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[Name]}
+ */
+export function el(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  set(element, attributes);
+  element.append(...children.filter(isChild));
+  return element;
+}
+
+/**
+ * The same for SVG.
+ * @param {string} name
+ * @param {Record<string, Attribute>} [attributes]
+ * @param {...Child} children
+ * @returns {SVGElement}
+ */
+export function svg(name, attributes = {}, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  set(element, attributes);
+  element.append(...children.filter(isChild));
+  return element;
+}
+
+/**
+ * An icon out of index.html's sprite; the button around it has the name.
+ * @param {string} name
+ */
+export function icon(name) {
+  return svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#icon-${name}` }));
+}
+
+/**
+ * A button with an icon, a text, or both.
+ * @param {string} label
+ * @param {() => unknown} onclick
+ * @param {{ icon?: string, hidden?: boolean, class?: string, [name: string]: Attribute }} [options]
+ */
+export function button(label, onclick, { icon: picture, iconOnly, ...attributes } = {}) {
+  const named = iconOnly ? { "aria-label": label, title: label } : {};
+  const children = [picture ? icon(picture) : null, iconOnly ? null : label];
+  return el("button", { type: "button", onclick: () => void onclick(), ...named, ...attributes }, ...children);
+}
+
+/**
+ * A labeled control, and a hint below it.
+ * @param {string} label
+ * @param {HTMLElement} control
+ * @param {string} [hint]
+ */
+export function field(label, control, hint) {
+  const small = hint ? el("small", {}, hint) : null;
+  return el("label", { class: "field" }, el("span", {}, label), control, small);
+}
+
+/**
+ * The element of index.html with this id.
+ * @template {HTMLElement} Kind
+ * @param {string} id
+ * @param {new () => Kind} kind
+ * @returns {Kind}
+ */
+export function byId(id, kind) {
+  const element = document.getElementById(id);
+  if (!(element instanceof kind)) throw new Error(`index.html has no ${kind.name} #${id}`);
+  return element;
+}
+
+/**
+ * Gives a file to the user.
+ * @param {Blob} content
+ * @param {string} name
+ */
+export function save(content, name) {
+  const url = URL.createObjectURL(content);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
+}
+
+/**
+ * @param {Element} element
+ * @param {Record<string, Attribute>} attributes
+ */
+function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, String(value));
+  }
+}
+
+/**
+ * @param {Child} child
+ * @returns {child is Node | string}
+ */
+function isChild(child) {
+  return child !== null && child !== undefined && child !== false;
+}

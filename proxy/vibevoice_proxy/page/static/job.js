@@ -1,0 +1,105 @@
+/** A recording on its way to a transcript. */
+
+import { Transcript } from "./transcript.js";
+
+/** @typedef {"waiting" | "running" | "done" | "failed" | "canceled"} State */
+/** @typedef {{ fields: [string, string][] }} Options */
+
+export class Job {
+  /** @type {State} */
+  state = "waiting";
+  /** What the server said went wrong. */
+  error = "";
+  /** Share of the recording that was sent, from 0 to 1. */
+  sent = 0;
+  transcript = new Transcript();
+  #canceling = new AbortController();
+
+  /**
+   * @param {File} file
+   * @param {() => void} onChange
+   */
+  constructor(file, onChange) {
+    this.file = file;
+    this.onChange = onChange;
+  }
+
+  get isRunning() {
+    return this.state === "waiting" || this.state === "running";
+  }
+
+  get isDone() {
+    return this.state === "done";
+  }
+
+  /** What happens now, in words. */
+  get progress() {
+    if (this.state === "waiting") return "Waiting for its turn…";
+    if (this.state === "running" && this.sent < 1) return `Uploading, ${Math.floor(100 * this.sent)} %…`;
+    if (this.state === "running") return "Transcribing…";
+    return { done: "Done", failed: "Failed", canceled: "Canceled" }[/** @type {"done"} */ (this.state)];
+  }
+
+  /**
+   * Sends the recording and collects its segments. Failures are kept in `error`.
+   * @param {import("./api.js").Api} api
+   * @param {[string, string][]} fields of the form
+   */
+  async run(api, fields) {
+    this.state = "running";
+    this.onChange();
+    const form = new FormData();
+    for (const [name, value] of fields) form.append(name, value);
+    form.append("response_format", "diarized_json");
+    form.append("stream", "true");
+    form.append("file", this.file);
+    const { signal } = this.#canceling;
+    let isWhole = false;
+    try {
+      await api.upload("v1/audio/transcriptions", form, {
+        signal,
+        onProgress: (share) => {
+          this.sent = share;
+          this.onChange();
+        },
+        onEvent: (event) => {
+          if (event.error) throw new Error(event.error.message);
+          isWhole ||= event.type === "transcript.text.done";
+          this.#take(event);
+        },
+      });
+      if (!isWhole) throw new Error("The server ended the answer early. What it had sent until then is kept.");
+      this.state = "done";
+    } catch (error) {
+      this.state = signal.aborted ? "canceled" : "failed";
+      this.error = signal.aborted ? "" : /** @type {Error} */ (error).message;
+    }
+    this.onChange();
+  }
+
+  /** Begins anew. */
+  reset() {
+    this.#canceling = new AbortController();
+    this.state = "waiting";
+    this.error = "";
+    this.sent = 0;
+    this.transcript = new Transcript();
+  }
+
+  /** Stops the work, on the server too. */
+  cancel() {
+    this.#canceling.abort();
+    if (this.state === "waiting") this.state = "canceled";
+    this.onChange();
+  }
+
+  /** @param {any} event of the API */
+  #take(event) {
+    if (event.type === "transcript.text.segment") this.transcript.add(event);
+    else if (event.type === "transcript.text.done") {
+      this.transcript.usage = event.usage;
+      this.transcript.missing = event.missing ?? [];
+    } else return;
+    this.onChange();
+  }
+}
