@@ -1,7 +1,7 @@
 /** One recording: its player, its speakers and its transcript, to read, correct, copy and download. */
 
-import { button, el, save } from "./dom.js";
-import { FORMATS } from "./formats.js";
+import { button, el } from "./dom.js";
+import { exportControls } from "./export.js";
 import { peaksOf } from "./peaks.js";
 import { durationOf } from "./recorder.js";
 import { SegmentList } from "./segments.js";
@@ -27,7 +27,6 @@ export class Editor {
   #search = el("input", { type: "search", placeholder: "Search", "aria-label": "Search the transcript" });
   #hits = el("span", { class: "hits", role: "status" });
   #follow = el("input", { type: "checkbox", checked: true });
-  #format = el("select", { "aria-label": "Format" });
   #toolbar = el("div", { class: "toolbar" });
   #hit = -1;
 
@@ -78,15 +77,14 @@ export class Editor {
   }
 
   #layout() {
-    for (const [value, { label }] of Object.entries(FORMATS)) this.#format.append(el("option", { value }, label));
     this.#slider.append(this.#wave);
     this.#toolbar.append(
       el("div", { class: "search" }, this.#search, this.#hits),
       el("label", { class: "check" }, this.#follow, "Follow"),
       el("span", { class: "spacer" }),
-      this.#format,
-      button("Copy", () => this.#copy(), { icon: "copy" }),
-      button("Download", () => this.#download(), { icon: "download", class: "primary" }),
+      ...exportControls(this.job.transcript, this.job.file.name, this.limits, (said) => {
+        this.#status.textContent = said;
+      }),
     );
     return el(
       "article",
@@ -213,26 +211,5 @@ export class Editor {
     const index = found[this.#hit];
     this.#hits.textContent = this.#search.value ? `${index === undefined ? 0 : this.#hit + 1} of ${found.length}` : "";
     if (index !== undefined) this.list.show(index);
-  }
-
-  get #written() {
-    const format = FORMATS[this.#format.value];
-    if (!format) throw new Error(`unknown format ${this.#format.value}`);
-    return { ...format, text: format.write(this.job.transcript, this.limits()) };
-  }
-
-  async #copy() {
-    try {
-      await navigator.clipboard.writeText(this.#written.text);
-      this.#status.textContent = "Copied.";
-    } catch {
-      this.#status.textContent = "The browser does not let this page copy. Download the file instead.";
-    }
-  }
-
-  #download() {
-    const { text, type, extension } = this.#written;
-    const name = this.job.file.name.replace(/\.[^.]*$/, "");
-    save(new Blob([text], { type }), `${name}.${extension}`);
   }
 }

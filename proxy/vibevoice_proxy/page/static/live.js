@@ -1,0 +1,166 @@
+/** The view Live: captions from the microphone while people speak. */
+
+import { button, el } from "./dom.js";
+import { exportControls } from "./export.js";
+import { Microphone } from "./microphone.js";
+import { RealtimeSession } from "./realtime.js";
+import { SpeakerBar } from "./speakers.js";
+import { Transcript, clock } from "./transcript.js";
+
+const LIMITS = { lineWidth: 42, lineCount: 2, seconds: 7 };
+/** Pixels from the end of the page within which new captions are scrolled to. */
+const NEAR_END = 200;
+
+export class LiveView {
+  title = "Live";
+  #microphone = new Microphone();
+  /** @type {RealtimeSession | null} */
+  #session = null;
+  #transcript = new Transcript();
+  #start = button("Start", () => this.#toggle(), { icon: "microphone", class: "primary" });
+  #level = el("meter", { min: 0, max: 1, high: 0.95, value: 0, "aria-label": "Level of the microphone" });
+  #status = el("p", { class: "soft", role: "status" });
+  #alert = el("p", { class: "note", role: "alert", hidden: true });
+  #captions = el("ol", { class: "segments captions", role: "log", "aria-label": "Captions" });
+  #pending = el("p", { class: "pending", dir: "auto" });
+  #after = el("div", { class: "stack" });
+
+  /** @param {import("./api.js").Api} api */
+  constructor(api) {
+    this.api = api;
+    this.element = el(
+      "div",
+      { class: "live panel stack" },
+      el("div", { class: "actions" }, this.#start, this.#level, this.#status),
+      this.#alert,
+      this.#after,
+      this.#captions,
+      this.#pending,
+    );
+    this.#say("Press Start and speak. Captions appear here with who said them; nothing is stored.");
+  }
+
+  async show() {}
+
+  hide() {
+    this.#stop();
+  }
+
+  async #toggle() {
+    if (this.#session) this.#stop();
+    else await this.#begin();
+  }
+
+  async #begin() {
+    this.#alert.hidden = true;
+    this.#start.disabled = true;
+    this.#say("Connecting…");
+    try {
+      await this.api.request("metrics", { method: "HEAD" }); // asks for a key where one is needed
+      await this.#microphone.open((samples, level) => {
+        this.#level.value = level;
+        this.#session?.append(samples);
+      });
+    } catch (error) {
+      this.#fail(/** @type {Error} */ (error).message);
+      this.#start.disabled = false;
+      return;
+    }
+    this.#clear();
+    this.#session = new RealtimeSession(this.api.base, this.api.key, {}, {
+      onReady: () => {
+        this.#say("Listening…");
+        this.#setRunning(true);
+      },
+      onSegment: (segment) => this.#add(segment),
+      onPending: (text) => {
+        this.#pending.textContent = text;
+        this.#follow();
+      },
+      onSpeech: (isSpeaking) => this.#say(isSpeaking ? "Somebody speaks…" : "Listening…"),
+      onError: (message) => this.#fail(message),
+      onClose: () => this.#closed(),
+    });
+    this.#start.disabled = false;
+  }
+
+  #stop() {
+    if (!this.#session) return;
+    this.#microphone.close();
+    this.#say("Waiting for the last words…");
+    this.#session.end();
+  }
+
+  #closed() {
+    this.#microphone.close();
+    this.#session = null;
+    this.#setRunning(false);
+    this.#pending.textContent = "";
+    this.#say(this.#transcript.segments.length > 0 ? "Stopped." : "");
+  }
+
+  /** @param {boolean} isRunning */
+  #setRunning(isRunning) {
+    this.#start.lastChild?.replaceWith(isRunning ? "Stop" : "Start");
+    this.#start.classList.toggle("recording", isRunning);
+    this.#start.classList.toggle("primary", !isRunning);
+    if (!isRunning) this.#level.value = 0;
+  }
+
+  #clear() {
+    this.#transcript = new Transcript();
+    this.#captions.replaceChildren();
+    this.#after.replaceChildren();
+  }
+
+  /** @param {import("./realtime.js").Segment} segment */
+  #add(segment) {
+    const added = this.#transcript.add(segment);
+    if (this.#after.childElementCount === 0) this.#addControls();
+    const before = this.#transcript.segments.at(-2);
+    const goesOn = before !== undefined && before.speaker === added.speaker;
+    const color = added.speaker === null ? "" : `speaker-${this.#transcript.color(added.speaker)}`;
+    const name = el("bdi", { class: "name", "data-speaker": added.speaker }, goesOn ? null : this.#transcript.nameOf(added));
+    const text = el("p", { class: "text", dir: "auto" }, added.text);
+    this.#captions.append(
+      el("li", { class: `segment ${color}${goesOn ? " same" : ""}` }, el("span", { class: "time" }, clock(added.start)), el("div", {}, name, text)),
+    );
+    this.#follow();
+  }
+
+  #addControls() {
+    const transcript = this.#transcript;
+    const speakers = new SpeakerBar(transcript, () => this.#rename());
+    const name = `Live ${new Date().toLocaleString()}`;
+    const controls = exportControls(transcript, name, () => LIMITS, (said) => this.#say(said));
+    this.#after.replaceChildren(speakers.element, el("div", { class: "toolbar" }, el("span", { class: "spacer" }), ...controls));
+    this.#rename = () => {
+      speakers.update();
+      for (const [index, row] of [...this.#captions.children].entries()) {
+        const segment = transcript.segments[index];
+        const label = row.querySelector(".name");
+        if (segment && label?.textContent) label.textContent = transcript.nameOf(segment);
+      }
+    };
+    this.#rename();
+  }
+
+  #rename = () => {};
+
+  #follow() {
+    const page = document.documentElement;
+    if (page.scrollHeight - window.scrollY - window.innerHeight < NEAR_END) window.scrollTo({ top: page.scrollHeight });
+  }
+
+  /** @param {string} text */
+  #say(text) {
+    this.#status.textContent = text;
+  }
+
+  /** @param {string} message */
+  #fail(message) {
+    this.#say("");
+    this.#alert.textContent = message;
+    this.#alert.hidden = false;
+  }
+}

@@ -1,0 +1,159 @@
+/** A live transcription over OpenAI's realtime API: samples out, captions in. */
+
+/** Bytes that may wait to be sent: ten seconds of audio in base64. A network slower than that loses the connection. */
+const MAX_WAITING = 10 * 24_000 * 2 * (4 / 3);
+
+const TRANSCRIPTION = "conversation.item.input_audio_transcription";
+
+/** @typedef {{ id: string, start: number, end: number, speaker: string | null, text: string }} Segment times in seconds */
+/**
+ * @typedef {object} Listener
+ * @property {() => void} onReady the server listens
+ * @property {(segment: Segment) => void} onSegment a part of the transcript that stays as it is
+ * @property {(text: string) => void} onPending what was said after the last segment; it may still change
+ * @property {(isSpeaking: boolean) => void} onSpeech
+ * @property {(message: string) => void} onError
+ * @property {() => void} onClose
+ */
+
+export class RealtimeSession {
+  /** @type {Map<string, { text: string, segments: number, start: number, end: number }>} item → what is known of it */
+  #items = new Map();
+  #isReady = false;
+  #isEnding = false;
+
+  /**
+   * @param {URL} base folder of the page
+   * @param {string} key
+   * @param {Record<string, string>} transcription fields of the API: model, language, prompt
+   * @param {Listener} listener
+   */
+  constructor(base, key, transcription, listener) {
+    this.listener = listener;
+    const url = new URL("v1/realtime?intent=transcription", base);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    // A browser cannot set headers of a WebSocket; OpenAI takes the key as a subprotocol.
+    this.socket = new WebSocket(url, ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])]);
+    this.socket.onopen = () => this.#send("session.update", { session: sessionOf(transcription) });
+    this.socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
+    this.socket.onclose = ({ reason }) => {
+      if (!this.#isReady) this.listener.onError(reason || "The server does not take live audio: it refused the connection.");
+      else if (!this.#isEnding) this.listener.onError(reason || "The connection to the server broke off.");
+      this.listener.onClose();
+    };
+  }
+
+  /**
+   * Sends samples: 16 bits, mono, 24 kHz.
+   * @param {Int16Array} samples
+   */
+  append(samples) {
+    if (!this.#isReady || this.#isEnding || this.socket.readyState !== WebSocket.OPEN) return;
+    if (this.socket.bufferedAmount > MAX_WAITING) {
+      this.listener.onError("The network is too slow for live audio. The captions so far are kept.");
+      this.socket.close();
+      return;
+    }
+    this.#send("input_audio_buffer.append", { audio: base64(new Uint8Array(samples.buffer)) });
+  }
+
+  /** Says that nothing follows; the connection is closed once the last words are here. */
+  end() {
+    this.#isEnding = true;
+    if (this.socket.readyState !== WebSocket.OPEN) {
+      this.socket.close();
+      return;
+    }
+    this.#send("input_audio_buffer.commit", {});
+    setTimeout(() => this.socket.close(), 10_000); // the words may never come
+  }
+
+  /**
+   * @param {string} type
+   * @param {object} fields
+   */
+  #send(type, fields) {
+    this.socket.send(JSON.stringify({ type, ...fields }));
+  }
+
+  /** @param {any} event of the API */
+  #take(event) {
+    switch (event.type) {
+      case "session.updated":
+        this.#isReady = true;
+        this.listener.onReady();
+        break;
+      case "input_audio_buffer.speech_started":
+        this.#item(event.item_id).start = event.audio_start_ms / 1000;
+        this.listener.onSpeech(true);
+        break;
+      case "input_audio_buffer.speech_stopped":
+        this.#item(event.item_id).end = event.audio_end_ms / 1000;
+        this.listener.onSpeech(false);
+        break;
+      case `${TRANSCRIPTION}.delta`:
+        this.#item(event.item_id).text += event.delta;
+        this.#showPending();
+        break;
+      case `${TRANSCRIPTION}.segment`:
+        this.#item(event.item_id).segments += 1;
+        this.listener.onSegment(event);
+        this.#showPending();
+        break;
+      case `${TRANSCRIPTION}.completed`:
+        this.#complete(event);
+        break;
+      case `${TRANSCRIPTION}.failed`:
+        this.#items.delete(event.item_id);
+        this.listener.onError(event.error.message);
+        this.#showPending();
+        break;
+      case "error":
+        // With nothing left to commit there are no last words to wait for.
+        if (this.#isEnding) this.#closeWhenDone();
+        else this.listener.onError(event.error.message);
+        break;
+    }
+  }
+
+  /** @param {{ item_id: string, transcript: string }} event */
+  #complete({ item_id, transcript }) {
+    const { segments, start, end } = this.#item(item_id);
+    if (segments === 0 && transcript.trim()) {
+      this.listener.onSegment({ id: item_id, start, end: Math.max(start, end), speaker: null, text: transcript.trim() });
+    }
+    this.#items.delete(item_id);
+    this.#showPending();
+    if (this.#isEnding) this.#closeWhenDone();
+  }
+
+  #closeWhenDone() {
+    if (this.#items.size === 0) this.socket.close();
+  }
+
+  /** @param {string} id */
+  #item(id) {
+    const found = this.#items.get(id) ?? { text: "", segments: 0, start: 0, end: 0 };
+    this.#items.set(id, found);
+    return found;
+  }
+
+  #showPending() {
+    const pending = [...this.#items.values()].filter(({ segments }) => segments === 0);
+    this.listener.onPending(pending.map(({ text }) => text.trim()).join(" "));
+  }
+}
+
+/** @param {Record<string, string>} transcription */
+function sessionOf(transcription) {
+  const given = Object.fromEntries(Object.entries(transcription).filter(([, value]) => value));
+  const format = { type: "audio/pcm", rate: 24_000 };
+  return { type: "transcription", audio: { input: { format, transcription: given, turn_detection: { type: "server_vad" } } } };
+}
+
+/** @param {Uint8Array} bytes */
+function base64(bytes) {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 4096) text += String.fromCharCode(...bytes.subarray(at, at + 4096));
+  return btoa(text);
+}
