@@ -145,7 +145,10 @@ export class Api {
 }
 
 function unreachable() {
-  return new ApiError("The server closed the connection or cannot be reached. Check that it is running, and try again.", 0);
+  return new ApiError(
+    "The server closed the connection or cannot be reached. Check that it is running, and try again.",
+    0,
+  );
 }
 
 /**

@@ -35,7 +35,11 @@ export class Cloning {
       el(
         "div",
         { class: "stack" },
-        el("p", {}, "10 to 15 seconds of one person in a quiet room, without music. The models VibeVoice-1.5B can do it."),
+        el(
+          "p",
+          {},
+          "10 to 15 seconds of one person in a quiet room, without music. VibeVoice-1.5B can do it, the other models cannot.",
+        ),
         el("label", { class: "check" }, this.#consent, "This person has agreed to it, on record."),
         el(
           "label",

@@ -37,7 +37,11 @@ export class Editor {
   constructor(job, limits) {
     this.job = job;
     this.limits = limits;
-    this.list = new SegmentList(job.transcript, (seconds) => this.#playFrom(seconds), () => this.#toggle());
+    this.list = new SegmentList(
+      job.transcript,
+      (seconds) => this.#playFrom(seconds),
+      () => this.#toggle(),
+    );
     this.speakers = new SpeakerBar(job.transcript, (isMerged) => {
       this.list.rename();
       if (isMerged) this.waveform.redraw(job.transcript);
@@ -89,13 +93,7 @@ export class Editor {
     return el(
       "article",
       { class: "editor", "aria-label": this.job.file.name },
-      el(
-        "div",
-        { class: "player" },
-        this.#play,
-        this.#slider,
-        el("div", { class: "times" }, this.#time, this.#zoom),
-      ),
+      el("div", { class: "player" }, this.#play, this.#slider, el("div", { class: "times" }, this.#time, this.#zoom)),
       this.speakers.element,
       this.#toolbar,
       this.#note,
@@ -179,7 +177,8 @@ export class Editor {
     this.#slider.setAttribute("aria-valuemax", String(Math.round(duration)));
     this.#slider.setAttribute("aria-valuenow", String(Math.round(currentTime)));
     this.#slider.setAttribute("aria-valuetext", `${clock(currentTime)} of ${clock(duration)}`);
-    if (currentTime > 0 || !this.#audio.paused) this.list.mark(currentTime, this.#follow.checked && !this.#audio.paused);
+    if (currentTime > 0 || !this.#audio.paused)
+      this.list.mark(currentTime, this.#follow.checked && !this.#audio.paused);
   }
 
   /** @param {KeyboardEvent} event */

@@ -5,7 +5,7 @@ import { exportControls } from "./export.js";
 import { Microphone } from "./microphone.js";
 import { RealtimeSession } from "./realtime.js";
 import { SpeakerBar } from "./speakers.js";
-import { Transcript, clock } from "./transcript.js";
+import { clock, Transcript } from "./transcript.js";
 
 const LIMITS = { lineWidth: 42, lineCount: 2, seconds: 7 };
 /** Pixels from the end of the page within which new captions are scrolled to. */
@@ -17,6 +17,9 @@ export class LiveView {
   /** @type {RealtimeSession | null} */
   #session = null;
   #transcript = new Transcript();
+  #speakers = new SpeakerBar(this.#transcript, () => this.#label(0));
+  /** @type {{ row: HTMLElement, name: HTMLElement }[]} */
+  #rows = [];
   #start = button("Start", () => this.#toggle(), { icon: "microphone", class: "primary" });
   #level = el("meter", { min: 0, max: 1, high: 0.95, value: 0, "aria-label": "Level of the microphone" });
   #status = el("p", { class: "soft", role: "status" });
@@ -67,20 +70,25 @@ export class LiveView {
       return;
     }
     this.#clear();
-    this.#session = new RealtimeSession(this.api.base, this.api.key, {}, {
-      onReady: () => {
-        this.#say("Listening…");
-        this.#setRunning(true);
+    this.#session = new RealtimeSession(
+      this.api.base,
+      this.api.key,
+      {},
+      {
+        onReady: () => {
+          this.#say("Listening…");
+          this.#setRunning(true);
+        },
+        onSegment: (segment) => this.#add(segment),
+        onPending: (text) => {
+          this.#pending.textContent = text;
+          this.#follow();
+        },
+        onSpeech: (isSpeaking) => this.#say(isSpeaking ? "Somebody speaks…" : "Listening…"),
+        onError: (message) => this.#fail(message),
+        onClose: () => this.#closed(),
       },
-      onSegment: (segment) => this.#add(segment),
-      onPending: (text) => {
-        this.#pending.textContent = text;
-        this.#follow();
-      },
-      onSpeech: (isSpeaking) => this.#say(isSpeaking ? "Somebody speaks…" : "Listening…"),
-      onError: (message) => this.#fail(message),
-      onClose: () => this.#closed(),
-    });
+    );
     this.#start.disabled = false;
   }
 
@@ -109,43 +117,49 @@ export class LiveView {
 
   #clear() {
     this.#transcript = new Transcript();
+    this.#speakers = new SpeakerBar(this.#transcript, () => this.#label(0));
+    this.#rows = [];
     this.#captions.replaceChildren();
-    this.#after.replaceChildren();
+    const name = `Live ${new Date().toLocaleString()}`;
+    const controls = exportControls(
+      this.#transcript,
+      name,
+      () => LIMITS,
+      (said) => this.#say(said),
+    );
+    const toolbar = el("div", { class: "toolbar" }, el("span", { class: "spacer" }), ...controls);
+    this.#after.replaceChildren(this.#speakers.element, toolbar);
+    this.#after.hidden = true;
   }
 
   /** @param {import("./realtime.js").Segment} segment */
   #add(segment) {
     const added = this.#transcript.add(segment);
-    if (this.#after.childElementCount === 0) this.#addControls();
-    const before = this.#transcript.segments.at(-2);
-    const goesOn = before !== undefined && before.speaker === added.speaker;
-    const color = added.speaker === null ? "" : `speaker-${this.#transcript.color(added.speaker)}`;
-    const name = el("bdi", { class: "name", "data-speaker": added.speaker }, goesOn ? null : this.#transcript.nameOf(added));
+    const name = el("bdi", { class: "name" });
     const text = el("p", { class: "text", dir: "auto" }, added.text);
-    this.#captions.append(
-      el("li", { class: `segment ${color}${goesOn ? " same" : ""}` }, el("span", { class: "time" }, clock(added.start)), el("div", {}, name, text)),
-    );
+    const row = el("li", {}, el("span", { class: "time" }, clock(added.start)), el("div", {}, name, text));
+    this.#rows.push({ row, name });
+    this.#captions.append(row);
+    this.#label(this.#rows.length - 1);
+    this.#speakers.update();
+    this.#after.hidden = false;
     this.#follow();
   }
 
-  #addControls() {
-    const transcript = this.#transcript;
-    const speakers = new SpeakerBar(transcript, () => this.#rename());
-    const name = `Live ${new Date().toLocaleString()}`;
-    const controls = exportControls(transcript, name, () => LIMITS, (said) => this.#say(said));
-    this.#after.replaceChildren(speakers.element, el("div", { class: "toolbar" }, el("span", { class: "spacer" }), ...controls));
-    this.#rename = () => {
-      speakers.update();
-      for (const [index, row] of [...this.#captions.children].entries()) {
-        const segment = transcript.segments[index];
-        const label = row.querySelector(".name");
-        if (segment && label?.textContent) label.textContent = transcript.nameOf(segment);
-      }
-    };
-    this.#rename();
+  /**
+   * Writes names and colors, since they have changed.
+   * @param {number} from number of the first row
+   */
+  #label(from) {
+    for (const [index, { row, name }] of this.#rows.entries()) {
+      const segment = this.#transcript.segments[index];
+      if (!segment || index < from) continue;
+      const goesOn = this.#transcript.segments[index - 1]?.speaker === segment.speaker;
+      const color = segment.speaker === null ? "" : `speaker-${this.#transcript.color(segment.speaker)}`;
+      row.className = `segment ${color}${goesOn ? " same" : ""}`;
+      name.textContent = goesOn ? "" : this.#transcript.nameOf(segment);
+    }
   }
-
-  #rename = () => {};
 
   #follow() {
     const page = document.documentElement;

@@ -27,7 +27,10 @@ export function parseMetrics(text) {
  * @returns {Reading}
  */
 export function reading(samples, time) {
-  const sum = (/** @type {RegExp} */ name, /** @type {(labels: Record<string, string>) => boolean} */ counts = () => true) =>
+  const sum = (
+    /** @type {RegExp} */ name,
+    /** @type {(labels: Record<string, string>) => boolean} */ counts = () => true,
+  ) =>
     samples.reduce((total, sample) => total + (name.test(sample.name) && counts(sample.labels) ? sample.value : 0), 0);
   return {
     time,

@@ -63,7 +63,9 @@ export class Options {
 
   /** @returns {import("./subtitles.js").Limits} */
   limits() {
-    const [lineWidth, lineCount, seconds] = [this.#width, this.#count, this.#seconds].map((input) => input.valueAsNumber || 0);
+    const [lineWidth, lineCount, seconds] = [this.#width, this.#count, this.#seconds].map(
+      (input) => input.valueAsNumber || 0,
+    );
     return { lineWidth: lineWidth ?? 0, lineCount: lineCount ?? 0, seconds: seconds ?? 0 };
   }
 
@@ -91,7 +93,11 @@ export class Options {
   #addKnown() {
     if (this.#known.children.length >= MAX_KNOWN_SPEAKERS) return;
     const name = el("input", { placeholder: "Name", "aria-label": "Name of the known speaker" });
-    const file = el("input", { type: "file", accept: "audio/*,video/*", "aria-label": "Recording of the known speaker" });
+    const file = el("input", {
+      type: "file",
+      accept: "audio/*,video/*",
+      "aria-label": "Recording of the known speaker",
+    });
     const row = el("li", {}, name, file);
     row.append(button("Remove", () => row.remove(), { icon: "close", iconOnly: true, class: "quiet" }));
     this.#known.append(row);

@@ -37,7 +37,8 @@ export class RealtimeSession {
     this.socket.onopen = () => this.#send("session.update", { session: sessionOf(transcription) });
     this.socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     this.socket.onclose = ({ reason }) => {
-      if (!this.#isReady) this.listener.onError(reason || "The server does not take live audio: it refused the connection.");
+      if (!this.#isReady)
+        this.listener.onError(reason || "The server does not take live audio: it refused the connection.");
       else if (!this.#isEnding) this.listener.onError(reason || "The connection to the server broke off.");
       this.listener.onClose();
     };
@@ -120,7 +121,13 @@ export class RealtimeSession {
   #complete({ item_id, transcript }) {
     const { segments, start, end } = this.#item(item_id);
     if (segments === 0 && transcript.trim()) {
-      this.listener.onSegment({ id: item_id, start, end: Math.max(start, end), speaker: null, text: transcript.trim() });
+      this.listener.onSegment({
+        id: item_id,
+        start,
+        end: Math.max(start, end),
+        speaker: null,
+        text: transcript.trim(),
+      });
     }
     this.#items.delete(item_id);
     this.#showPending();
@@ -148,7 +155,10 @@ export class RealtimeSession {
 function sessionOf(transcription) {
   const given = Object.fromEntries(Object.entries(transcription).filter(([, value]) => value));
   const format = { type: "audio/pcm", rate: 24_000 };
-  return { type: "transcription", audio: { input: { format, transcription: given, turn_detection: { type: "server_vad" } } } };
+  return {
+    type: "transcription",
+    audio: { input: { format, transcription: given, turn_detection: { type: "server_vad" } } },
+  };
 }
 
 /** @param {Uint8Array} bytes */

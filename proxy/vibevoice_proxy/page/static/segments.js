@@ -66,7 +66,8 @@ export class SegmentList {
   highlight(text) {
     CSS.highlights?.delete(FOUND);
     const found = this.transcript.find(text);
-    if (found.length > 0) CSS.highlights?.set(FOUND, new Highlight(...found.flatMap((index) => this.#ranges(index, text))));
+    if (found.length > 0)
+      CSS.highlights?.set(FOUND, new Highlight(...found.flatMap((index) => this.#ranges(index, text))));
     return found;
   }
 
@@ -164,7 +165,11 @@ export class SegmentList {
     const node = this.#rows[index]?.text.firstChild;
     const ranges = [];
     const text = node?.textContent?.toLowerCase() ?? "";
-    for (let at = text.indexOf(wanted.toLowerCase()); node && at >= 0; at = text.indexOf(wanted.toLowerCase(), at + 1)) {
+    for (
+      let at = text.indexOf(wanted.toLowerCase());
+      node && at >= 0;
+      at = text.indexOf(wanted.toLowerCase(), at + 1)
+    ) {
       const range = new Range();
       range.setStart(node, at);
       range.setEnd(node, Math.min(at + wanted.length, node.textContent?.length ?? 0));

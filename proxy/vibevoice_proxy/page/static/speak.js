@@ -40,7 +40,12 @@ export class SpeakView {
     });
     this.#result.append(
       this.#again,
-      el("div", { class: "actions" }, this.#format, button("Download", () => this.#download(), { icon: "download" })),
+      el(
+        "div",
+        { class: "actions" },
+        this.#format,
+        button("Download", () => this.#download(), { icon: "download" }),
+      ),
     );
     const label = el("label", { class: "field" }, el("span", {}, "Text or script"), this.#text, this.#count);
     const speed = el("span", { class: "pair" }, this.#speed, this.#speedText);
@@ -48,7 +53,12 @@ export class SpeakView {
       "div",
       { class: "speak panel" },
       label,
-      el("div", { class: "grid" }, ...this.voices.elements, el("label", { class: "field" }, el("span", {}, "Speed"), speed)),
+      el(
+        "div",
+        { class: "grid" },
+        ...this.voices.elements,
+        el("label", { class: "field" }, el("span", {}, "Speed"), speed),
+      ),
       this.voices.castElement,
       this.cloning.element,
       el("div", { class: "actions" }, this.#speak, this.#stop, this.#status),

@@ -56,7 +56,7 @@ export class SpeechPlayer {
     this.#context = null;
   }
 
-  /** What was received, as a WAV file: http://soundfile.sapp.org/doc/WaveFormat/ */
+  /** What was received, as a WAV file. */
   get file() {
     const header = new DataView(new ArrayBuffer(44));
     const text = (/** @type {number} */ at, /** @type {string} */ value) => {

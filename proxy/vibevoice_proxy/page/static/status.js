@@ -104,7 +104,7 @@ export class StatusView {
       plot("Running", of("running"), { ...range, written: whole }),
       plot("Waiting", of("waiting"), { ...range, written: whole }),
       plot("Real-time factor", of("factor"), { ...range, written: (value) => value.toFixed(2), bars: true }),
-      plot("Errors", of("errors"), { ...range, written: whole, bars: true }),
+      plot("Errors", of("errors"), { ...range, written: whole, bars: true, sum: true }),
     );
   }
 }
@@ -115,5 +115,11 @@ export class StatusView {
  */
 function part(name, state) {
   const isOk = state === "ok";
-  return el("li", { class: isOk ? "ok" : "bad" }, el("span", { class: "dot" }), el("strong", {}, name), isOk ? "ready" : state);
+  return el(
+    "li",
+    { class: isOk ? "ok" : "bad" },
+    el("span", { class: "dot" }),
+    el("strong", {}, name),
+    isOk ? "ready" : state,
+  );
 }

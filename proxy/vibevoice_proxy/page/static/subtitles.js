@@ -223,7 +223,11 @@ function width(text) {
  */
 function time(seconds, decimalMark) {
   const all = Math.round(seconds * 1000);
-  const [hours, minutes, whole] = [Math.floor(all / 3_600_000), Math.floor(all / 60_000) % 60, Math.floor(all / 1000) % 60];
+  const [hours, minutes, whole] = [
+    Math.floor(all / 3_600_000),
+    Math.floor(all / 60_000) % 60,
+    Math.floor(all / 1000) % 60,
+  ];
   const clock = [hours, minutes, whole].map((part) => String(part).padStart(2, "0")).join(":");
   return `${clock}${decimalMark}${String(all % 1000).padStart(3, "0")}`;
 }

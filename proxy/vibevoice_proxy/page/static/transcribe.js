@@ -48,7 +48,15 @@ export class TranscribeView {
       ),
       this.#input,
     );
-    this.element = el("div", { class: "transcribe" }, drop, this.#options.element, this.#alert, this.#jobList, this.#place);
+    this.element = el(
+      "div",
+      { class: "transcribe" },
+      drop,
+      this.#options.element,
+      this.#alert,
+      this.#jobList,
+      this.#place,
+    );
     this.#acceptDrops();
   }
 
@@ -120,7 +128,8 @@ export class TranscribeView {
       { type: "button", class: "job", "aria-current": isSelected && "true", onclick: () => this.#select(job) },
       el("bdi", { class: "file" }, job.file.name),
       el("span", { class: `state ${job.state}` }, job.progress),
-      job.state === "running" && el("progress", { max: 1, value: job.sent < 1 ? job.sent : null, "aria-label": "Progress" }),
+      job.state === "running" &&
+        el("progress", { max: 1, value: job.sent < 1 ? job.sent : null, "aria-label": "Progress" }),
     );
     const action = job.isRunning
       ? button("Cancel", () => job.cancel(), { icon: "close", iconOnly: true, class: "quiet" })

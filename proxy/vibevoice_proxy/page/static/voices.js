@@ -31,7 +31,10 @@ export class Voices {
     const [models, voices] = await Promise.all([this.api.json("v1/audio/models"), this.api.json("v1/audio/voices")]);
     this.#voices = voices.data;
     const names = new Set(models.data.map((/** @type {{ root: string }} */ model) => model.root));
-    choose(this.model, [...names].map((name) => ({ value: name, label: name })));
+    choose(
+      this.model,
+      [...names].map((name) => ({ value: name, label: name })),
+    );
     this.#update();
   }
 
@@ -59,13 +62,17 @@ export class Voices {
   #update() {
     const available = this.#voices.filter(({ models }) => models.includes(this.model.value));
     const options = available.map(({ name }) => ({ value: name, label: name.replace(`${this.model.value}-`, "") }));
-    choose(this.voice, options);
+    choose(this.voice, options, ownLanguage(options));
     this.#preview.disabled = options.length === 0;
     this.#remove.hidden = available.find(({ name }) => name === this.voice.value)?.object !== "audio.voice";
+    const own = Math.max(
+      0,
+      options.findIndex(({ value }) => value === this.voice.value),
+    );
     const before = [...this.#cast.querySelectorAll("select")];
     const fields = this.#names.map((name, index) => {
       const select = before[index] ?? el("select");
-      choose(select, options, options[index % options.length]?.value);
+      choose(select, options, options[(own + index) % options.length]?.value);
       return field(name, select);
     });
     this.#cast.replaceChildren(el("legend", {}, "Voices of the script"), ...fields);
@@ -78,6 +85,18 @@ export class Voices {
     await this.api.request(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { method: "DELETE" });
     await this.load();
   }
+}
+
+/**
+ * A voice in the language of the browser, where the names tell.
+ * @param {{ value: string, label: string }[]} options
+ */
+function ownLanguage(options) {
+  const [language = ""] = navigator.language.toLowerCase().split("-");
+  const wanted = [navigator.language.toLowerCase(), language].map((start) =>
+    options.find(({ label }) => label.startsWith(`${start}-`)),
+  );
+  return wanted.find((option) => option !== undefined)?.value;
 }
 
 /**
