@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from av.error import InvalidDataError
 from tests.support.real_voices import (
     RATE,
     Samples,
@@ -27,6 +28,12 @@ BRUCE = Path("/usr/share/codec2/raw/ve9qrp.raw")
 MIN_SECONDS = 1.0
 """Prompts of a word or two are no part of a conversation."""
 PAUSE_SECONDS = 0.3
+GAME = Path("/usr/share/games/fillets-ng/sound")
+"""Dialogues of two fish, a woman (m) and a man (v), in Czech and in Dutch (fillets-ng-data-cs, -nl,
+GPL-2)."""
+PROMPTS = Path("/usr/share/asterisk/sounds")
+ENOUGH_SECONDS = 420.0
+"""Of each person are read."""
 FOREIGN = {"June": "fr_CA_f_June", "Carlo": "it_IT_m_Carlo", "Ivrvoice": "ru_RU_f_IvrvoiceRU"}
 """Readers of telephone prompts (asterisk-core-sounds-fr, -it, -ru)."""
 
@@ -40,6 +47,56 @@ def load_voices() -> Mapping[str, Sequence[Utterance]]:
         "Bruce": bruce(),
         **{name: foreign(folder) for name, folder in FOREIGN.items()},
     }
+
+
+def more_voices() -> Mapping[str, Sequence[Utterance]]:
+    """Seven further people, of whom no words are known, and Allison in Spanish."""
+    install(
+        *("asterisk-prompt-es-co", "asterisk-prompt-fr-armelle", "asterisk-prompt-it-menardi-alaw"),
+        *("fillets-ng-data-cs", "fillets-ng-data-nl"),
+    )
+    fish = {
+        f"{land} {person}": sorted(GAME.glob(f"*/{code}/*-{letter}-*.ogg"))
+        for land, code in (("Czech", "cs"), ("Dutch", "nl"))
+        for person, letter in (("woman", "m"), ("man", "v"))
+    }
+    readers = {
+        "Armelle": sorted((PROMPTS / "fr").rglob("*.gsm")),
+        "Menardi": sorted((PROMPTS / "it_IT_f_Menardi").rglob("*.alaw")),
+        "Colombian": sorted((PROMPTS / "es").rglob("*.gsm")),
+    }
+    found = {name: _utterances(files) for name, files in {**readers, **fish}.items()}
+    return {**found, "Allison in Spanish": foreign("es_MX_f_Allison")}
+
+
+def _utterances(files: Sequence[Path]) -> Sequence[Utterance]:
+    """Recordings of MIN_SECONDS and more, ENOUGH_SECONDS of them."""
+    found: list[Utterance] = []
+    seconds = 0.0
+    for file in files:
+        if seconds > ENOUGH_SECONDS:
+            break
+        samples = _read_prompt(file)
+        if len(samples) >= MIN_SECONDS * RATE:
+            found.append(Utterance(str(file), samples, ""))
+            seconds += len(samples) / RATE
+    return found
+
+
+def _read_prompt(file: Path) -> Samples:
+    """A recording; one without a header is A-law at 8 kHz. Two files are broken."""
+    if file.suffix != ".alaw":
+        try:
+            return read(file)
+        except InvalidDataError:
+            return np.zeros(0, np.float32)
+    code = np.frombuffer(file.read_bytes(), np.uint8) ^ 0x55
+    exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.float32)
+    magnitude = np.where(
+        exponent == 0, mantissa * 2 + 1, (mantissa * 2 + 33) * 2.0 ** (exponent - 1.0)
+    )
+    narrow = np.where(code & 0x80, magnitude, -magnitude) / 4096
+    return soxr.resample(narrow.astype(np.float32), 8000, RATE)
 
 
 @cache

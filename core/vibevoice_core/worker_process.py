@@ -10,7 +10,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from itertools import count
 from time import monotonic
 from typing import Any
@@ -125,8 +125,10 @@ class WorkerProcess:
                 backoff = min(2 * backoff, LAST_BACKOFF)
 
     @asynccontextmanager
-    async def exchange(self) -> AsyncIterator[Exchange]:
-        """A request that is cancelled if it has not ended with the block. Waits for a free slot.
+    async def exchange(self, *, waits: bool = True) -> AsyncIterator[Exchange]:
+        """A request that is cancelled if it has not ended with the block. It waits for a free slot,
+        unless `waits` is False: for a short request that others in their slots may depend on, and
+        for one that would keep a slot for hours.
 
         Raises WorkerLost when the worker is not ready.
         """
@@ -134,7 +136,7 @@ class WorkerProcess:
             raise WorkerLost(self.unready_message)
         self.wanted += 1
         try:
-            async with self._slots:
+            async with self._slots if waits else nullcontext():
                 # The worker may have been lost meanwhile: a new one is on its way.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._ready.wait(), self._start_timeout)

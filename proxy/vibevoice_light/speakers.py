@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vibevoice_light.clusters import cluster
+
 Vectors = NDArray[np.float32]
 
 SAME = 0.55
@@ -65,8 +67,11 @@ class Speakers:
         clear = [voice for voice in voices if voice.seconds >= CLUSTERED_SECONDS]
         vectors = [*self._sums, *(voice.vector * voice.seconds for voice in clear)]
         seconds = [np.inf] * len(self._sums) + [voice.seconds for voice in clear]
-        sums, lengths = _merge(vectors, seconds)
-        kept = [total for total, length in zip(sums, lengths, strict=True) if length >= NEW_SECONDS]
+        kept = [
+            np.sum([vectors[index] for index in members], axis=0)
+            for members in cluster(vectors, _least(len(self._sums), len(vectors)))
+            if sum(seconds[index] for index in members) >= NEW_SECONDS
+        ]
         if not kept:
             kept = [np.sum([voice.vector * voice.seconds for voice in voices], axis=0)]
         return np.stack([total / np.linalg.norm(total) for total in kept]).astype(np.float32)
@@ -91,39 +96,10 @@ class Speakers:
         return path[::-1]
 
 
-def _merge(
-    vectors: Sequence[Vectors], seconds: Sequence[float]
-) -> tuple[list[Vectors], list[float]]:
-    """The clusters of `vectors`: the two whose means are most alike become one, for as long as they
-    are alike enough. Those of endless length, the known ones, are never merged with each other."""
-    if not vectors:
-        return [], []
-    sums = np.stack(vectors).astype(np.float64)
-    lengths = np.array(seconds)
-    known = np.isinf(lengths)
-    alive = np.ones(len(sums), bool)
-
-    def excess(rows: NDArray[np.int_]) -> NDArray[np.float64]:
-        """How far each of `rows` is above the least likeness that it takes to merge it with each
-        vector."""
-        norms = np.linalg.norm(sums, axis=1)
-        likeness = sums[rows] @ sums.T / np.outer(norms[rows], norms)
-        likeness -= np.where(known[rows, None] | known, SAME_AS_KNOWN, SAME)
-        likeness[
-            (known[rows, None] & known) | ~alive | (rows[:, None] == np.arange(len(sums)))
-        ] = -np.inf
-        return likeness
-
-    above = excess(np.arange(len(sums)))
-    while True:
-        first, second = sorted(np.unravel_index(above.argmax(), above.shape))
-        if above[first, second] < 0:
-            break
-        sums[first] += sums[second]
-        lengths[first] += lengths[second]
-        known[first] = known[first] or known[second]
-        alive[second] = False
-        above[second], above[:, second] = -np.inf, -np.inf
-        above[first] = above[:, first] = excess(np.array([first]))[0]
-    kept = np.flatnonzero(alive)
-    return [sums[index].astype(np.float32) for index in kept], lengths[kept].tolist()
+def _least(known: int, count: int) -> NDArray[np.float64]:
+    """What it takes to join two of `count` vectors, the first of which are `known` speakers: those
+    are never joined with each other."""
+    least = np.full((count, count), SAME)
+    least[:known] = least[:, :known] = SAME_AS_KNOWN
+    least[:known, :known] = np.inf
+    return least

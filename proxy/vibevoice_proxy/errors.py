@@ -5,6 +5,7 @@ ProxyError
 │   ├── InvalidAudio            400  the recording cannot be decoded or transcribed
 │   ├── ModelNotFound           404
 │   ├── VoiceNotFound           404
+│   ├── SpeakerNotFound         404
 │   ├── Forbidden               403  the operator has not allowed it
 │   ├── UploadTooLarge          413
 │   └── UnsupportedMediaType    415
@@ -71,6 +72,13 @@ class VoiceNotFound(InvalidRequest):
 
     status = 404
     default_code = "voice_not_found"
+
+
+class SpeakerNotFound(InvalidRequest):
+    """There is no enrolled speaker with the id."""
+
+    status = 404
+    default_code = "speaker_not_found"
 
 
 class Forbidden(InvalidRequest):

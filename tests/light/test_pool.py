@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tests.support.real_voices import RATE, conversation, librivox
 
 from vibevoice_core.worker_process import WorkerLost
-from vibevoice_light import LightPool, LightRecognizer, Segment, open_pool
+from vibevoice_light import LightPool, LightRecognizer, Segment, open_pool, open_voices
+from vibevoice_light.pool import CAPACITY
 
 Samples = NDArray[np.float32]
 
@@ -121,3 +122,35 @@ async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samp
         assert [worker.wanted for worker in pool.workers] == [20, 20]
         await asyncio.gather(*tasks)
         assert [worker.wanted for worker in pool.workers] == [0, 0]
+
+
+async def test_voices_are_embedded_while_every_slot_is_taken(
+    recognizer: LightRecognizer, model_folder: Path, reading: Samples
+) -> None:
+    """Recordings that wait for a client may be waiting for their voices."""
+    async with open_pool(model_folder, 1) as pool, AsyncExitStack() as stack:
+        await ready(pool)
+        for _ in range(CAPACITY):
+            segments = pool.recognize(blocks(reading), 0.0)
+            assert (await anext(await stack.enter_async_context(aclosing(segments)))).text
+        assert pool.workers[0].in_flight == CAPACITY
+        windows = await pool.embed(reading[: 8 * RATE])
+    expected = recognizer.voiceprints.find(reading[: 8 * RATE])
+    assert [(one.start, one.end) for one in windows] == [(one.start, one.end) for one in expected]
+    assert len(windows) > 5
+    for window, other in zip(windows, expected, strict=True):
+        assert window.vector.tolist() == other.vector.tolist()
+
+
+async def test_voices_without_a_recognizer(reading: Samples) -> None:
+    """The process starts when a voice is to be embedded, and is there again after a crash."""
+    async with open_voices() as pool:
+        assert pool.workers[0].pid is None
+        several = await asyncio.gather(*(pool.embed(reading[: 4 * RATE]) for _ in range(4)))
+        assert all(len(windows) > 3 for windows in several)
+        assert await pool.embed(np.zeros(RATE, np.float32)) == []
+        assert pool.workers[0].pid
+        os.kill(pool.workers[0].pid, signal.SIGKILL)
+        with pytest.raises(WorkerLost):
+            await pool.embed(reading[: 4 * RATE])
+        assert await pool.embed(reading[: 4 * RATE])

@@ -64,15 +64,6 @@ def post(
             id="granularity",
         ),
         pytest.param({"include[]": "all"}, "include", "'logprobs'", id="include"),
-        pytest.param(
-            {"known_speaker_names[]": list("abcde")}, "known_speaker_names", "4", id="five names"
-        ),
-        pytest.param(
-            {"known_speaker_references[]": ["data:,x"] * 5},
-            "known_speaker_references",
-            "4",
-            id="five references",
-        ),
         pytest.param({"prompt": "x" * 4001}, "prompt", "at most 4000", id="long prompt"),
         pytest.param({"keywords[]": ["x" * 3000] * 2}, "prompt", "6000", id="long keywords"),
         pytest.param({"language": "x" * 65}, "language", "64", id="long language"),

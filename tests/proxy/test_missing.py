@@ -53,7 +53,7 @@ LONG = wav(noise())
 @pytest.fixture
 def url(start_proxy: StartProxy) -> str:
     """A proxy that cuts the recording into three sections."""
-    return start_proxy(max_section_seconds=4)
+    return start_proxy(speaker_linking=False, max_section_seconds=4)
 
 
 def transcribe(url: str, **fields: str) -> httpx2.Response:
@@ -95,7 +95,7 @@ def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
 ) -> None:
     """200 in every format, with the seconds and the reason in the headers and in detailed JSON."""
     fault(fake_engine)
-    url = start_proxy(max_section_seconds=4, upstream_read_timeout=1.0)
+    url = start_proxy(speaker_linking=False, max_section_seconds=4, upstream_read_timeout=1.0)
     answer = transcribe(url, response_format=response_format)
     fake_engine.release.set()
     assert answer.status_code == 200

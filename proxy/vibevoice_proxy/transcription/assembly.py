@@ -66,10 +66,10 @@ async def assemble(
 ) -> AsyncGenerator[Segment | Transcript]:
     """Each segment as soon as `recognizer` has written it, and the transcript at the end.
 
-    At most `concurrency` sections are recognized at a time. With several sections, the number of
-    the section is part of the speakers' labels: whether A of one section (A1) is A of the next
-    (A2) is not known. Closing the iterator stops the recognizer's work. Raises what
-    `Recognizer.recognize` raises, and an UpstreamError when there is no transcript at all.
+    At most `concurrency` sections are recognized at a time. Speakers are those of each section: it
+    is not known whether A of one section is A of the next. Closing the iterator stops the
+    recognizer's work. Raises what `Recognizer.recognize` raises, and an UpstreamError when there is
+    no transcript at all.
 
     A section of several that fails is tried once more; what still fails is a part that is missing,
     unless nothing else came out: then the first failure is raised.
@@ -215,7 +215,7 @@ def _placed(segment: Segment, start: float, number: int) -> Segment:
         segment,
         start=round(segment.start + start, 3),
         end=round(segment.end + start, 3),
-        speaker=segment.speaker and f"{segment.speaker}{number}",
+        section=number,
     )
 
 
