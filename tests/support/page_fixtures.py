@@ -6,7 +6,7 @@ as long as the module: Playwright's loop must not run while tests of other modul
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 from tests.support.fakes import FakeEngine, serve
+from tests.support.pages import OpenPage
 from tests.support.processes import wait_for
 
 from vibevoice_light import ModelFilesMissing, find_moonshine
@@ -29,9 +30,6 @@ CONVERSATION = ROOT / "samples" / "conversation.flac"
 NPM = ROOT / "tests" / "page" / "npm"
 PATIENCE = 60_000
 """Milliseconds that the page may take for a step, on a busy machine."""
-
-OpenPage = Callable[..., Page]
-"""Opens the page of a proxy with the given settings at a view, such as `open_page("#speak")`."""
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,12 @@ export class Api {
   /**
    * @param {URL} base folder of the page
    * @param {(why: string) => Promise<string | null>} askForKey null when the user gives none
+   * @param {() => void} onKey called when the key has changed
    */
-  constructor(base, askForKey) {
+  constructor(base, askForKey, onKey) {
     this.base = base;
     this.askForKey = askForKey;
+    this.onKey = onKey;
   }
 
   /** The key that was given in this tab; the browser forgets it with the tab. */
@@ -38,6 +40,7 @@ export class Api {
 
   forgetKey() {
     sessionStorage.removeItem(KEY);
+    this.onKey();
   }
 
   /**
@@ -140,6 +143,7 @@ export class Api {
     });
     const key = await this.#asking;
     if (key) sessionStorage.setItem(KEY, key);
+    this.onKey();
     return key !== null;
   }
 }

@@ -134,6 +134,7 @@ export class LiveView {
 
   /** @param {import("./realtime.js").Segment} segment */
   #add(segment) {
+    this.#alert.hidden = true;
     const added = this.#transcript.add(segment);
     const name = el("bdi", { class: "name" });
     const text = el("p", { class: "text", dir: "auto" }, added.text);

@@ -71,7 +71,12 @@ function router(api) {
   };
 }
 
-const api = new Api(new URL(".", document.baseURI), askForKey);
+const api = new Api(new URL(".", document.baseURI), askForKey, () => {
+  forget.hidden = !api.key;
+});
+const forget = byId("forget-key", HTMLButtonElement);
+forget.hidden = !api.key;
+forget.addEventListener("click", () => api.forgetKey());
 const route = router(api);
 window.addEventListener("hashchange", () => void route());
 void route();

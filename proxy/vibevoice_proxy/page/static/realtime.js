@@ -17,7 +17,7 @@ const TRANSCRIPTION = "conversation.item.input_audio_transcription";
  */
 
 export class RealtimeSession {
-  /** @type {Map<string, { text: string, segments: number, start: number, end: number }>} item → what is known of it */
+  /** @type {Map<string, { text: string, told: number, start: number, end: number }>} item → what is known of it */
   #items = new Map();
   #isReady = false;
   #isEnding = false;
@@ -97,9 +97,7 @@ export class RealtimeSession {
         this.#showPending();
         break;
       case `${TRANSCRIPTION}.segment`:
-        this.#item(event.item_id).segments += 1;
-        this.listener.onSegment(event);
-        this.#showPending();
+        this.#addSegment(event);
         break;
       case `${TRANSCRIPTION}.completed`:
         this.#complete(event);
@@ -117,10 +115,19 @@ export class RealtimeSession {
     }
   }
 
+  /** @param {Segment & { item_id: string }} segment */
+  #addSegment(segment) {
+    const item = this.#item(segment.item_id);
+    const at = item.text.indexOf(segment.text, item.told);
+    item.told = at < 0 ? Math.max(1, item.text.length) : at + segment.text.length;
+    this.listener.onSegment(segment);
+    this.#showPending();
+  }
+
   /** @param {{ item_id: string, transcript: string }} event */
   #complete({ item_id, transcript }) {
-    const { segments, start, end } = this.#item(item_id);
-    if (segments === 0 && transcript.trim()) {
+    const { told, start, end } = this.#item(item_id);
+    if (told === 0 && transcript.trim()) {
       this.listener.onSegment({
         id: item_id,
         start,
@@ -140,14 +147,14 @@ export class RealtimeSession {
 
   /** @param {string} id */
   #item(id) {
-    const found = this.#items.get(id) ?? { text: "", segments: 0, start: 0, end: 0 };
+    const found = this.#items.get(id) ?? { text: "", told: 0, start: 0, end: 0 };
     this.#items.set(id, found);
     return found;
   }
 
   #showPending() {
-    const pending = [...this.#items.values()].filter(({ segments }) => segments === 0);
-    this.listener.onPending(pending.map(({ text }) => text.trim()).join(" "));
+    const pending = [...this.#items.values()].map(({ text, told }) => text.slice(told).trim());
+    this.listener.onPending(pending.filter(Boolean).join(" "));
   }
 }
 

@@ -1,0 +1,306 @@
+"""The view Transcribe, in Chromium, before the real light recognizer and a fake engine."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+from tests.support.fakes import FakeEngine
+from tests.support.pages import OpenPage, choose, rows, tab_to, talk
+from tests.support.recordings import encoded, gliding_tone
+
+pytest_plugins = ("tests.support.page_fixtures",)
+
+KEY = "sk-page"
+LONG_WORD = "a" * 10_000
+HOSTILE = (
+    "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
+    "\u202eright to left\u202c and \u2067more",
+    LONG_WORD,
+)
+"""What a model or a file name may say."""
+
+
+def model_text(*segments: tuple[float, float, int, str]) -> str:
+    """The text of the engine's model."""
+    return json.dumps(
+        [
+            {"Start": start, "End": end, "Speaker": speaker, "Content": content}
+            for start, end, speaker, content in segments
+        ],
+        ensure_ascii=False,
+    )
+
+
+@pytest.fixture
+def sample(open_page: OpenPage) -> Page:
+    """The page with the transcript of the sample."""
+    page = open_page()
+    page.get_by_role("button", name="Try a sample").click()
+    expect(page.locator(".job .state")).to_have_text("Done")
+    return page
+
+
+def test_a_sample_is_transcribed(sample: Page) -> None:
+    """Six turns of two people, each with name, time, and a region of the waveform in its color."""
+    expect(rows(sample)).to_have_count(6)
+    expect(rows(sample).first).to_contain_text("The person you are calling is not at their desk.")
+    expect(rows(sample).nth(1).locator(".name")).to_have_text("B")
+    colors = sample.locator(".segment .name").evaluate_all(
+        "names => names.map(name => getComputedStyle(name).color)"
+    )
+    assert colors[0] == colors[2] != colors[1] == colors[3]
+    expect(sample.locator(".waveform [part~=region]")).to_have_count(6)
+    assert sample.locator(".waveform canvas").first.evaluate("canvas => canvas.width") > 100
+
+
+def test_segments_are_played_and_followed(sample: Page) -> None:
+    """A click on a text plays it; the one that is heard is marked, and moves on."""
+    rows(sample).nth(4).locator(".text").click()
+    expect(sample.locator("[aria-current=true].segment")).to_contain_text("is not in service")
+    sample.get_by_role("button", name="Pause").click()
+    position = int(sample.get_by_role("slider").get_attribute("aria-valuenow") or 0)
+    assert 23 <= position <= 26
+    sample.locator(".waveform").click(position={"x": 5, "y": 30})
+    expect(sample.get_by_role("slider")).to_have_attribute("aria-valuenow", "0")
+
+
+def test_names_edits_and_formats(sample: Page) -> None:
+    """A name is given once for all, a word corrected, and every format has both."""
+    name = sample.get_by_label("Name of speaker A")
+    name.fill("Anna")
+    name.press("Enter")
+    expect(sample.locator(".segment .name").first).to_have_text("Anna")
+    text = rows(sample).first.locator(".text")
+    text.dblclick()
+    text.fill("Nobody is at the desk.")
+    text.press("Enter")
+    expect(text).to_have_text("Nobody is at the desk.")
+    contents = {}
+    for value in ("dialog", "text", "srt", "vtt", "json", "verbose_json", "diarized_json"):
+        sample.get_by_label("Format", exact=True).select_option(value)
+        with sample.expect_download() as download:
+            sample.get_by_role("button", name="Download").click()
+        contents[value] = Path(download.value.path()).read_text()
+        assert download.value.suggested_filename.startswith("sample.")
+        assert "Nobody is at the desk." in contents[value].replace("\n", " ")
+    for value in ("dialog", "srt", "vtt", "verbose_json", "diarized_json"):
+        assert "Anna" in contents[value]
+    assert re.search(r"00:00:0\d,\d{3} --> .*\nAnna: Nobody is at the desk\.", contents["srt"])
+    assert [one["speaker"] for one in json.loads(contents["diarized_json"])["segments"]] == [
+        *("Anna", "B") * 3
+    ]
+    sample.get_by_role("button", name="Copy").click()
+    expect(sample.get_by_text("Copied.")).to_be_visible()
+    assert sample.evaluate("navigator.clipboard.readText()") == contents["diarized_json"]
+
+
+def test_speakers_are_merged(sample: Page) -> None:
+    """Two labels that were one person."""
+    sample.get_by_label("Merge B into another speaker").select_option("A")
+    expect(sample.locator(".chip")).to_have_count(1)
+    expect(sample.locator(".segment .name:not(:empty)")).to_have_text(["A"])
+
+
+def test_search(sample: Page) -> None:
+    """Places are counted, Enter goes to the next."""
+    search = sample.get_by_label("Search the transcript")
+    search.fill("NUMBER")
+    expect(sample.locator(".hits")).to_have_text("1 of 1")
+    search.fill("more")
+    expect(sample.locator(".hits")).to_have_text("1 of 1")
+    search.fill("he")
+    expect(sample.locator(".hits")).to_have_text(re.compile(r"^1 of [3-6]$"))
+    search.press("Enter")
+    expect(sample.locator(".hits")).to_have_text(re.compile(r"^2 of"))
+    assert sample.evaluate("CSS.highlights.get('found').size") > 3
+    search.fill("nobody said this")
+    expect(sample.locator(".hits")).to_have_text("0 of 0")
+
+
+def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
+    """What it hears becomes a recording, with its length known."""
+    page = open_page()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(6000)
+    page.get_by_role("button", name="Stop recording").click()
+    expect(page.locator(".job .state")).to_have_text("Done")
+    expect(rows(page).first).to_contain_text("The person you are calling")
+    expect(page.locator(".clock")).to_have_text(re.compile(r"^0:00 / 0:0[5-8]$"))
+
+
+def test_keyboard_alone(open_page: OpenPage) -> None:
+    """The whole of it, without a mouse."""
+    page = open_page()
+    press = page.keyboard.press
+    tab_to(page, "Choose files")
+    with page.expect_file_chooser() as chooser:
+        press("Enter")
+    chooser.value.set_files([])
+    tab_to(page, "Try a sample")
+    press("Enter")
+    expect(page.locator(".job .state")).to_have_text("Done")
+    tab_to(page, "Position")
+    press("ArrowRight")
+    press("ArrowRight")
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuenow", "10")
+    tab_to(page, "Name of speaker A")
+    page.keyboard.type("Anna")
+    press("Enter")
+    tab_to(page, "Search the transcript")
+    page.keyboard.type("number")
+    tab_to(page, re.compile("^Play from"))
+    press("Home")
+    press("ArrowDown")
+    press("ArrowUp")
+    expect(page.locator(".segment .time").first).to_be_focused()
+    press("e")
+    press("Control+a")
+    page.keyboard.type("Corrected.")
+    press("Enter")
+    expect(rows(page).first.locator(".text")).to_have_text("Corrected.")
+    expect(page.locator(".segment .time").first).to_be_focused()
+    press("End")
+    press("Enter")
+    expect(page.locator(".segment[aria-current]")).to_contain_text("Dashwood")
+    press(" ")
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+    tab_to(page, "Download", press="Shift+Tab")
+    with page.expect_download() as download:
+        press("Enter")
+    assert Path(download.value.path()).read_text().startswith("Anna: Corrected.\n")
+
+
+def test_segments_come_while_the_engine_works(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+    """The first is shown before the last is written; canceling stops the engine."""
+    fake_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 0, "Third."))
+    fake_engine.stall_after = 18
+    page = open_page(light="off", tts_model_type="off")
+    choose(page, talk())
+    expect(rows(page).first).to_contain_text("First.")
+    expect(page.locator(".job .state")).to_have_text("Transcribing…")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".job .state")).to_have_text("Canceled")
+    assert fake_engine.closed.wait(20)
+    fake_engine.stall_after = None
+    page.get_by_role("button", name="Try again").click()
+    expect(rows(page)).to_have_count(3)
+
+
+def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+    """Each has its own transcript; video too."""
+    fake_engine.seconds = 0.3
+    page = open_page(light="off")
+    video = {
+        "name": "film.mp4",
+        "mimeType": "video/mp4",
+        "buffer": encoded(gliding_tone(2.0), "mp4", "aac"),
+    }
+    choose(page, *(talk(name=f"talk {number}.wav") for number in range(4)), video)
+    expect(page.locator(".job .state")).to_have_text(["Done"] * 5)
+    assert fake_engine.most_at_once == 2
+    page.get_by_role("button", name="film.mp4").click()
+    expect(rows(page).first).to_contain_text("Good morning.")
+    expect(page.locator(".clock")).to_have_text(re.compile("/ 0:0[23]$"))
+
+
+def test_options_are_sent(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+    """Words to expect reach the model, and subtitles keep the limits."""
+    fake_engine.text = model_text((0, 3, 0, "One two three four five six seven eight nine ten."))
+    page = open_page(light="off")
+    page.get_by_text("Options").click()
+    page.get_by_label("Words to expect").fill("Quokka, Wombat")
+    page.get_by_label("Characters in a line").fill("20")
+    page.get_by_label("Model").select_option("vibevoice")
+    choose(page, talk())
+    expect(page.locator(".job .state")).to_have_text("Done")
+    assert "Quokka, Wombat" in fake_engine.requests[-1]["messages"][1]["content"][1]["text"]
+    page.get_by_label("Format", exact=True).select_option("srt")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert max(len(line) for line in lines if "-->" not in line) <= 20
+
+
+def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+    """No markup comes alive, marks of direction stay in their segment, long words stay on the
+    page."""
+    fake_engine.text = model_text(
+        *((number, number + 1, number, text) for number, text in enumerate(HOSTILE))
+    )
+    fake_engine.split = 5000
+    page = open_page(light="off")
+    choose(page, talk(name="<img src=x onerror=alert(1)>.wav"))
+    expect(page.locator(".job .state")).to_have_text("Done")
+    for number, text in enumerate(HOSTILE):
+        assert rows(page).nth(number).locator(".text").text_content() == text
+    page.get_by_label("Name of speaker A").fill("<b>Anna</b>")
+    expect(rows(page).first.locator(".name")).to_have_text("<b>Anna</b>")
+    assert page.title() == "Transcribe · VibeVoice"
+    assert page.locator("main img, main script, main b").count() == 0
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.evaluate("innerWidth")
+    isolated = rows(page).nth(1).locator(".text").evaluate("e => getComputedStyle(e).unicodeBidi")
+    assert isolated in ("isolate", "plaintext")
+
+
+def test_no_engine(open_page: OpenPage) -> None:
+    """The API's own sentence, and a button to try again."""
+    page = open_page(light="off", asr_base_url="http://127.0.0.1:9")
+    choose(page, talk())
+    expect(page.locator(".job .state")).to_have_text("Failed")
+    expect(page.locator(".editor .note")).to_contain_text("engine")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_file_that_is_no_recording(open_page: OpenPage) -> None:
+    """The API's sentence tells."""
+    page = open_page(light="off")
+    choose(page, {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear Anna," * 99})
+    expect(page.locator(".job .state")).to_have_text("Failed")
+    expect(page.locator(".editor .note")).to_contain_text("could not be decoded as audio")
+
+
+def test_a_full_queue(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+    """The second of two recordings finds no place, and is sent again when there is one; a large
+    one learns it too, though the server does not read it."""
+    fake_engine.stall_after = 3
+    page = open_page(light="off", max_concurrency=1, max_queue=0)
+    choose(page, talk(), talk(400.0, "large.wav"))
+    failed = page.locator(".jobs li", has_text="Failed")
+    expect(failed).to_have_count(1)
+    failed.locator(".job").click()
+    expect(page.locator(".editor .note")).to_contain_text("busy")
+    fake_engine.stall_after = None
+    fake_engine.release.set()
+    expect(page.locator(".job .state").first).to_have_text("Done")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".job .state")).to_have_text(["Done", "Done"])
+
+
+def test_keys(open_page: OpenPage, context: BrowserContext) -> None:
+    """Asked for when one is needed, again when it is wrong, kept in the tab alone."""
+    page = open_page(light="off", api_keys=(KEY,))
+    choose(page, talk())
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("No API key provided")
+    dialog.get_by_label("API key").fill("wrong")
+    dialog.get_by_role("button", name="Use this key").click()
+    expect(dialog).to_contain_text("Incorrect API key provided.")
+    dialog.get_by_label("API key").fill(KEY)
+    dialog.get_by_label("API key").press("Enter")
+    expect(page.locator(".job .state")).to_have_text("Done")
+    page.reload()
+    choose(page, talk())
+    expect(page.locator(".job .state")).to_have_text("Done")
+    other = context.new_page()
+    other.goto(page.url)
+    choose(other, talk())
+    expect(other.get_by_role("dialog")).to_be_visible()
+    other.get_by_role("button", name="Cancel").last.click()
+    expect(other.locator(".editor .note")).to_contain_text("No API key provided")
+    other.close()
+    page.get_by_role("button", name="Forget the key").click()
+    assert page.evaluate("sessionStorage.length + localStorage.length") == 0
+    assert context.cookies() == []
