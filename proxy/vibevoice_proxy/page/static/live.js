@@ -59,7 +59,7 @@ export class LiveView {
     this.#start.disabled = true;
     this.#say("Connecting…");
     try {
-      await this.api.request("metrics", { method: "HEAD" }); // asks for a key where one is needed
+      await this.api.request("metrics"); // asks for a key where one is needed
       await this.#microphone.open((samples, level) => {
         this.#level.value = level;
         this.#session?.append(samples);

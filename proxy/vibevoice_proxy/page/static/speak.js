@@ -1,7 +1,7 @@
 /** The view Speak: a text or a script in, speech out, heard while it is made. */
 
 import { Cloning } from "./cloning.js";
-import { button, el, save } from "./dom.js";
+import { button, el, field, save } from "./dom.js";
 import { speakersIn } from "./script.js";
 import { SpeechPlayer } from "./speech-player.js";
 import { clock } from "./transcript.js";
@@ -18,7 +18,7 @@ export class SpeakView {
   /** @type {Record<string, unknown>} the request whose speech is here */
   #made = {};
   #text = el("textarea", { rows: 8, dir: "auto", spellcheck: "true" }, EXAMPLE);
-  #count = el("small", {});
+  #count = el("span");
   #speed = el("input", { type: "range", min: 0.5, max: 2, step: 0.05, value: 1 });
   #speedText = el("output", {}, "1.00 ×");
   #speak = button("Speak", () => this.#start(), { icon: "play", class: "primary" });
@@ -47,7 +47,7 @@ export class SpeakView {
         button("Download", () => this.#download(), { icon: "download" }),
       ),
     );
-    const label = el("label", { class: "field" }, el("span", {}, "Text or script"), this.#text, this.#count);
+    const label = field("Text or script", this.#text, this.#count);
     const speed = el("span", { class: "pair" }, this.#speed, this.#speedText);
     this.element = el(
       "div",
