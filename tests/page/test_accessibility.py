@@ -26,7 +26,7 @@ def problems(page: Page, axe: Path) -> list[str]:
 def test_axe_finds_nothing(
     scheme: Literal["light", "dark"],
     open_page: OpenPage,
-    fake_engine: FakeEngine,
+    page_engine: FakeEngine,
     node_modules: Path,
 ) -> None:
     """Empty and full views, with everything unfolded, on a screen and on a phone."""

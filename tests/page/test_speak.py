@@ -100,9 +100,9 @@ def test_a_voice_is_cloned_with_consent(open_page: OpenPage, cloning_url: str) -
     stored with the reference to the consent and deleted again."""
     page = open_page("#speak", url=cloning_url)
     page.get_by_text("Clone a voice").click()
-    sample = page.get_by_label("Recording")
+    sample = page.get_by_label("Recording", exact=True)
     expect(sample).to_be_disabled()
-    expect(page.get_by_role("button", name="Record")).to_be_disabled()
+    expect(page.get_by_role("button", name="Record", exact=True)).to_be_disabled()
     page.get_by_label("This person has agreed").check()
     expect(sample).to_be_disabled()
     page.get_by_label("I will tell listeners").check()

@@ -36,11 +36,11 @@ def model_text(*segments: tuple[float, float, int, str]) -> str:
 
 
 @pytest.fixture
-def sample(open_page: OpenPage, fake_engine: FakeEngine) -> Page:
+def sample(open_page: OpenPage, page_engine: FakeEngine) -> Page:
     """The page with the transcript of the sample, from an engine that knows it by heart."""
     known = json.loads((ROOT / "samples" / "conversation.json").read_text())["segments"]
-    fake_engine.split = 5000
-    fake_engine.text = model_text(
+    page_engine.split = 5000
+    page_engine.text = model_text(
         *((one["start"], one["end"], "AB".index(one["speaker"]), one["text"]) for one in known)
     )
     return with_sample(open_page(light="off"))
@@ -185,25 +185,25 @@ def test_keyboard_alone(open_page: OpenPage) -> None:
     assert Path(download.value.path()).read_text().startswith("Anna: Corrected.\n")
 
 
-def test_segments_come_while_the_engine_works(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+def test_segments_come_while_the_engine_works(open_page: OpenPage, page_engine: FakeEngine) -> None:
     """The first is shown before the last is written; canceling stops the engine."""
-    fake_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 0, "Third."))
-    fake_engine.stall_after = 18
+    page_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 0, "Third."))
+    page_engine.stall_after = 18
     page = open_page(light="off", tts_model_type="off")
     choose(page, talk())
     expect(rows(page).first).to_contain_text("First.")
     expect(page.locator(".job .state")).to_have_text("Transcribing…")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator(".job .state")).to_have_text("Canceled")
-    assert fake_engine.closed.wait(20)
-    fake_engine.stall_after = None
+    assert page_engine.closed.wait(20)
+    page_engine.stall_after = None
     page.get_by_role("button", name="Try again").click()
     expect(rows(page)).to_have_count(3)
 
 
-def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: FakeEngine) -> None:
     """Each has its own transcript; video too."""
-    fake_engine.seconds = 0.3
+    page_engine.seconds = 0.3
     page = open_page(light="off")
     video = {
         "name": "film.mp4",
@@ -212,15 +212,15 @@ def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, fake_engine: Fak
     }
     choose(page, *(talk(name=f"talk {number}.wav") for number in range(4)), video)
     expect(page.locator(".job .state")).to_have_text(["Done"] * 5)
-    assert fake_engine.most_at_once == 2
+    assert page_engine.most_at_once == 2
     page.get_by_role("button", name="film.mp4").click()
     expect(rows(page).first).to_contain_text("Good morning.")
     expect(page.locator(".clock")).to_have_text(re.compile("/ 0:0[23]$"))
 
 
-def test_options_are_sent(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+def test_options_are_sent(open_page: OpenPage, page_engine: FakeEngine) -> None:
     """Words to expect reach the model, and subtitles keep the limits."""
-    fake_engine.text = model_text((0, 3, 0, "One two three four five six seven eight nine ten."))
+    page_engine.text = model_text((0, 3, 0, "One two three four five six seven eight nine ten."))
     page = open_page(light="off")
     page.get_by_text("Options").click()
     page.get_by_label("Words to expect").fill("Quokka, Wombat")
@@ -228,7 +228,7 @@ def test_options_are_sent(open_page: OpenPage, fake_engine: FakeEngine) -> None:
     page.get_by_label("Model").select_option("vibevoice")
     choose(page, talk())
     expect(page.locator(".job .state")).to_have_text("Done")
-    assert "Quokka, Wombat" in fake_engine.requests[-1]["messages"][1]["content"][1]["text"]
+    assert "Quokka, Wombat" in page_engine.requests[-1]["messages"][1]["content"][1]["text"]
     page.get_by_label("Format", exact=True).select_option("srt")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download").click()
@@ -236,13 +236,13 @@ def test_options_are_sent(open_page: OpenPage, fake_engine: FakeEngine) -> None:
     assert max(len(line) for line in lines if "-->" not in line) <= 20
 
 
-def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: FakeEngine) -> None:
     """No markup comes alive, marks of direction stay in their segment, long words stay on the
     page."""
-    fake_engine.text = model_text(
+    page_engine.text = model_text(
         *((number, number + 1, number, text) for number, text in enumerate(HOSTILE))
     )
-    fake_engine.split = 5000
+    page_engine.split = 5000
     page = open_page(light="off")
     choose(page, talk(name="<img src=x onerror=alert(1)>.wav"))
     expect(page.locator(".job .state")).to_have_text("Done")
@@ -275,18 +275,18 @@ def test_a_file_that_is_no_recording(open_page: OpenPage) -> None:
     expect(page.locator(".editor .note")).to_contain_text("could not be decoded as audio")
 
 
-def test_a_full_queue(open_page: OpenPage, fake_engine: FakeEngine) -> None:
+def test_a_full_queue(open_page: OpenPage, page_engine: FakeEngine) -> None:
     """The second of two recordings finds no place, and is sent again when there is one; a large
     one learns it too, though the server does not read it."""
-    fake_engine.stall_after = 3
+    page_engine.stall_after = 3
     page = open_page(light="off", max_concurrency=1, max_queue=0)
     choose(page, talk(), talk(120.0, "large.wav"))
     failed = page.locator(".jobs li", has_text="Failed")
     expect(failed).to_have_count(1)
     failed.locator(".job").click()
     expect(page.locator(".editor .note")).to_contain_text("busy")
-    fake_engine.stall_after = None
-    fake_engine.release.set()
+    page_engine.stall_after = None
+    page_engine.release.set()
     expect(page.locator(".job .state").first).to_have_text("Done")
     page.get_by_role("button", name="Try again").click()
     expect(page.locator(".job .state")).to_have_text(["Done", "Done"])

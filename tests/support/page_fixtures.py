@@ -75,16 +75,16 @@ def light_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def fake_engine() -> FakeEngine:
+def page_engine() -> FakeEngine:
     """The engine of the proxies that are started for a test, for what a real one cannot be made to
     do."""
     return FakeEngine(decode_audio=False)
 
 
 @pytest.fixture(scope="module")
-def fake_engine_url(fake_engine: FakeEngine) -> Iterator[str]:
+def page_engine_url(page_engine: FakeEngine) -> Iterator[str]:
     """Where it is."""
-    with serve(fake_engine.app()) as url:
+    with serve(page_engine.app()) as url:
         yield url
 
 
@@ -104,23 +104,24 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def complaints() -> list[str]:
     """What the browser complained about: scripts that failed, and what the policy has blocked.
-    Answers with an error status are not among it."""
+    Refusals of the server are not among it."""
     return []
 
 
 @pytest.fixture
 def open_page(
     context: BrowserContext,
-    fake_engine: FakeEngine,
+    page_engine: FakeEngine,
     request: pytest.FixtureRequest,
     complaints: list[str],
 ) -> Iterator[OpenPage]:
     """Opens the page; afterwards the browser must have complained about nothing."""
-    vars(fake_engine).update(vars(FakeEngine(decode_audio=False)))
+    vars(page_engine).update(vars(FakeEngine(decode_audio=False)))
     page = context.new_page()
 
     def note(message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+        is_refusal = message.text.startswith(("Failed to load resource", "WebSocket connection to"))
+        if message.type in ("error", "warning") and not is_refusal:
             complaints.append(message.text)
 
     page.on("console", note)
@@ -131,7 +132,7 @@ def open_page(
             if url:
                 pass
             elif settings:
-                settings.setdefault("asr_base_url", request.getfixturevalue("fake_engine_url"))
+                settings.setdefault("asr_base_url", request.getfixturevalue("page_engine_url"))
                 settings.setdefault("tts_model_type", "off")
                 app = create_app(Settings(**settings))
                 url = servers.enter_context(serve(app, protocol=HttpProtocol))
@@ -141,7 +142,7 @@ def open_page(
             return page
 
         yield open_
-        fake_engine.release.set()
+        page_engine.release.set()
         page.close()
     assert complaints == []
 

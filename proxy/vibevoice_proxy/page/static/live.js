@@ -24,7 +24,7 @@ export class LiveView {
   #level = el("meter", { min: 0, max: 1, high: 0.95, value: 0, "aria-label": "Level of the microphone" });
   #status = el("p", { class: "soft", role: "status" });
   #alert = el("p", { class: "note", role: "alert", hidden: true });
-  #captions = el("ol", { class: "segments captions", role: "log", "aria-label": "Captions" });
+  #captions = el("ol", { class: "segments captions" });
   #pending = el("p", { class: "pending", dir: "auto" });
   #after = el("div", { class: "stack" });
 
@@ -37,7 +37,7 @@ export class LiveView {
       el("div", { class: "actions" }, this.#start, this.#level, this.#status),
       this.#alert,
       this.#after,
-      this.#captions,
+      el("div", { role: "log", "aria-label": "Captions" }, this.#captions),
       this.#pending,
     );
     this.#say("Press Start and speak. Captions appear here with who said them; nothing is stored.");
