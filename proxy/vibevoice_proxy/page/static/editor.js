@@ -103,6 +103,7 @@ export class Editor {
       this.#silent,
       this.list.element,
       this.#status,
+      this.job.credit && el("small", {}, this.job.credit),
     );
   }
 

@@ -18,10 +18,12 @@ export class Job {
   /**
    * @param {File} file
    * @param {() => void} onChange
+   * @param {string} [credit] whom the recording is by
    */
-  constructor(file, onChange) {
+  constructor(file, onChange, credit = "") {
     this.file = file;
     this.onChange = onChange;
+    this.credit = credit;
   }
 
   get isRunning() {

@@ -8,6 +8,9 @@ import { Recorder } from "./recorder.js";
 
 /** Recordings sent at the same time; the others wait here, so that one page does not fill the server's queue. */
 const AT_ONCE = 2;
+const SAMPLE_CREDIT =
+  "The sample alternates Asterisk's core sounds, by Allison Smith (CC BY-SA 3.0), and a LibriVox recording of Sense and " +
+  "Sensibility (public domain); trimmed, made equally loud and joined. CC BY-SA 3.0.";
 
 export class TranscribeView {
   title = "Transcribe";
@@ -80,9 +83,12 @@ export class TranscribeView {
     });
   }
 
-  /** @param {File[]} files */
-  #add(files) {
-    const jobs = files.map((file) => new Job(file, () => this.#change()));
+  /**
+   * @param {File[]} files
+   * @param {string} [credit]
+   */
+  #add(files, credit) {
+    const jobs = files.map((file) => new Job(file, () => this.#change(), credit));
     this.#jobs.push(...jobs);
     if (jobs[0]) this.#select(jobs[0]);
     this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
@@ -165,7 +171,7 @@ export class TranscribeView {
 
   async #sample() {
     const sample = await (await this.api.request("page/sample.mp3")).blob();
-    this.#add([new File([sample], "sample.mp3", { type: sample.type })]);
+    this.#add([new File([sample], "sample.mp3", { type: sample.type })], SAMPLE_CREDIT);
   }
 
   async #toggleRecording() {
