@@ -5,7 +5,9 @@ import random
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from playwright.sync_api import BrowserContext, Page, expect
 from tests.support.fakes import FakeEngine
 from tests.support.pages import OpenPage, choose, rows, tab_to, talk
@@ -22,6 +24,16 @@ HOSTILE = (
     LONG_WORD,
 )
 """What a model or a file name may say."""
+HALVES = """canvas => {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const drawn = [0, 0];
+  for (let at = 3; at < data.length; at += 4) {
+    if (data[at] > 0) drawn[((at >> 2) % width) * 2 < width ? 0 : 1] += 1;
+  }
+  return drawn;
+}"""
+"""How much is drawn in each half of a canvas, in pixels."""
 
 
 def model_text(*segments: tuple[float, float, int, str]) -> str:
@@ -234,6 +246,31 @@ def test_options_are_sent(open_page: OpenPage, page_engine: FakeEngine) -> None:
         page.get_by_role("button", name="Download").click()
     lines = Path(download.value.path()).read_text().splitlines()
     assert max(len(line) for line in lines if "-->" not in line) <= 20
+
+
+def test_an_hour(open_page: OpenPage, page_engine: FakeEngine, tmp_path: Path) -> None:
+    """Every segment is there to read, find and play; the waveform is that of the whole hour."""
+    page_engine.split = 5000
+    page_engine.text = model_text(
+        *((5.0 * at, 5.0 * at + 4, at % 3, f"This is sentence {at + 1}.") for at in range(720))
+    )
+    loudness = np.repeat([0, 3000], 1800 * 8000).astype(np.int16)
+    samples = loudness * np.resize(np.array([1, -1], np.int16), loudness.shape)
+    recording = tmp_path / "hour.wav"
+    soundfile.write(recording, samples, 8000)
+    page = open_page(light="off")
+    choose(page, recording)
+    expect(page.locator(".job .state")).to_have_text("Done", timeout=120_000)
+    expect(rows(page)).to_have_count(720)
+    page.get_by_label("Search the transcript").fill("sentence 700.")
+    expect(page.locator(".hits")).to_have_text("1 of 1")
+    rows(page).nth(699).locator(".text").click()
+    expect(page.locator(".segment[aria-current]")).to_contain_text("sentence 700.")
+    expect(rows(page).nth(699)).to_be_in_viewport()
+    expect(page.get_by_role("slider")).to_have_attribute("aria-valuetext", re.compile("^58:1"))
+    expect(page.locator(".waveform canvas")).not_to_have_count(0)
+    quiet, loud = page.locator(".waveform canvas").first.evaluate(HALVES)
+    assert loud > 5 * quiet
 
 
 def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: FakeEngine) -> None:
