@@ -125,7 +125,8 @@ def _row(name: str, value: str) -> None:
 
 
 def _recording(seconds: float) -> bytes:
-    samples, rate = soundfile.read(SAMPLE, dtype="int16")
+    read, rate = soundfile.read(SAMPLE, dtype="int16")
+    samples = read.astype(np.int16)
     file = io.BytesIO()
     with av.open(file, "w", format="mp3") as output:
         stream = output.add_stream("libmp3lame", rate=rate, layout="mono")

@@ -1,11 +1,13 @@
 """The view Speak, in Chromium, before the real voices."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Request, expect
 from tests.support.fakes import serve
 from tests.support.pages import OpenPage
 from tests.support.processes import wait_until_it_speaks
@@ -17,6 +19,11 @@ from vibevoice_proxy.settings import Settings
 pytest_plugins = ("tests.support.page_fixtures",)
 
 SCRIPT = "Anna: Good morning, Bob.\nBob: Good morning! How are you?\nAnna: Fine."
+
+
+def sent_body(request: Request) -> dict[str, Any]:
+    """The JSON that the page has sent."""
+    return json.loads(request.post_data or "")
 
 
 def test_a_text_is_spoken(open_page: OpenPage, light_url: str) -> None:
@@ -49,7 +56,7 @@ def test_a_script_has_a_voice_for_each_speaker(open_page: OpenPage) -> None:
     page.get_by_label("Bob").select_option("espeak-en-us-man")
     with page.expect_request("**/v1/audio/speech") as sent:
         page.get_by_role("button", name="Speak", exact=True).click()
-    assert sent.value.post_data_json["speakers"] == {
+    assert sent_body(sent.value)["speakers"] == {
         "Anna": "espeak-en-us-woman",
         "Bob": "espeak-en-us-man",
     }
@@ -65,7 +72,7 @@ def test_a_voice_is_tried(open_page: OpenPage) -> None:
     page.get_by_label("Voice", exact=True).select_option("espeak-fr-woman")
     with page.expect_request("**/v1/audio/speech") as sent:
         page.get_by_role("button", name="Preview the voice").click()
-    assert sent.value.post_data_json["voice"] == "espeak-fr-woman"
+    assert sent_body(sent.value)["voice"] == "espeak-fr-woman"
     expect(page.locator("[role=status]").last).to_contain_text("by espeak")
 
 
@@ -110,7 +117,7 @@ def test_a_voice_is_cloned_with_consent(open_page: OpenPage, cloning_url: str) -
     page.get_by_label("Text or script").fill("One two.")
     with page.expect_request("**/v1/audio/speech") as sent:
         page.get_by_role("button", name="Speak", exact=True).click()
-    assert sent.value.post_data_json["ref_audio"].startswith("data:audio/wav;base64,")
+    assert sent_body(sent.value)["ref_audio"].startswith("data:audio/wav;base64,")
     page.get_by_role("button", name="Stop", exact=True).click()  # tests/speech hears clones
     page.get_by_label("Name of the voice").fill("Anna")
     page.get_by_label("Reference to the consent").fill("cons_1")

@@ -341,6 +341,7 @@ def test_keys(open_page: OpenPage, context: BrowserContext) -> None:
     dialog.get_by_label("API key").fill(KEY)
     dialog.get_by_label("API key").press("Enter")
     expect(page.locator(".job .state")).to_have_text("Done")
+    page.on("dialog", lambda dialog: dialog.accept())  # transcripts are lost with the page
     page.reload()
     choose(page, talk())
     expect(page.locator(".job .state")).to_have_text("Done")

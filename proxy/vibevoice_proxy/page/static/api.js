@@ -5,18 +5,7 @@ import { eventReader } from "./events.js";
 const KEY = "vibevoice-key";
 
 /** What the server answered in place of what was asked for, or that it could not be reached. */
-export class ApiError extends Error {
-  /**
-   * @param {string} message
-   * @param {number} status HTTP status; 0 when there was no answer
-   * @param {number} retryAfter seconds after which to try again; 0 when the server names none
-   */
-  constructor(message, status, retryAfter = 0) {
-    super(message);
-    this.status = status;
-    this.retryAfter = retryAfter;
-  }
-}
+export class ApiError extends Error {}
 
 export class Api {
   /** @type {Promise<string | null> | null} */
@@ -52,7 +41,7 @@ export class Api {
   async request(path, init = {}) {
     const response = await this.#fetch(path, init);
     if (response.ok) return response;
-    const error = errorOf(response.status, await response.text(), response.headers.get("retry-after"));
+    const error = errorOf(response.status, await response.text());
     if (response.status === 401 && (await this.#newKey(error.message))) return this.request(path, init);
     throw error;
   }
@@ -106,7 +95,7 @@ export class Api {
         request.onload = () => {
           if (request.status === 200) read(request.responseText);
           if (request.status === 200) resolve();
-          else reject(errorOf(request.status, request.responseText, request.getResponseHeader("retry-after")));
+          else reject(errorOf(request.status, request.responseText));
         };
         request.onerror = () => reject(unreachable());
         request.onabort = () => reject(signal.reason);
@@ -151,21 +140,19 @@ export class Api {
 function unreachable() {
   return new ApiError(
     "The server closed the connection or cannot be reached. Check that it is running, and try again.",
-    0,
   );
 }
 
 /**
  * @param {number} status
  * @param {string} body
- * @param {string | null} retryAfter
  */
-function errorOf(status, body, retryAfter) {
+function errorOf(status, body) {
   let message = `The server answered with status ${status}.`;
   try {
     message = JSON.parse(body).error.message ?? message;
   } catch {
     // not the API: a proxy on the way
   }
-  return new ApiError(message, status, Number(retryAfter) || 0);
+  return new ApiError(message);
 }

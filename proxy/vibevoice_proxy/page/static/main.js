@@ -71,6 +71,8 @@ function router(api) {
   };
 }
 
+// A file dropped beside its place would take the place of the page.
+for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 const api = new Api(new URL(".", document.baseURI), askForKey, () => {
   forget.hidden = !api.key;
 });

@@ -32,7 +32,11 @@ export class SpeakView {
   /** @param {import("./api.js").Api} api */
   constructor(api) {
     this.api = api;
-    this.voices = new Voices(api, () => this.#preview());
+    this.voices = new Voices(
+      api,
+      () => this.#preview(),
+      (message) => this.#warn(message),
+    );
     this.cloning = new Cloning(api, () => this.voices.load());
     this.#text.addEventListener("input", () => this.#read());
     this.#speed.addEventListener("input", () => {

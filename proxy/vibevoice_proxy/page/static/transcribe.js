@@ -61,6 +61,9 @@ export class TranscribeView {
       this.#place,
     );
     this.#acceptDrops();
+    window.addEventListener("beforeunload", (event) => {
+      if (this.#jobs.length > 0) event.preventDefault(); // the browser asks: transcripts are kept nowhere else
+    });
   }
 
   async show() {
@@ -75,7 +78,9 @@ export class TranscribeView {
       event.preventDefault();
       over(true);
     });
-    this.element.addEventListener("dragleave", () => over(false));
+    this.element.addEventListener("dragleave", (event) => {
+      if (!this.element.contains(/** @type {Node | null} */ (event.relatedTarget))) over(false);
+    });
     this.element.addEventListener("drop", (event) => {
       event.preventDefault();
       over(false);

@@ -17,10 +17,12 @@ export class Voices {
   /**
    * @param {import("./api.js").Api} api
    * @param {() => unknown} onPreview
+   * @param {(message: string) => void} onError
    */
-  constructor(api, onPreview) {
+  constructor(api, onPreview, onError) {
     this.api = api;
     this.onPreview = onPreview;
+    this.onError = onError;
     const voice = el("div", { class: "pair" }, field("Voice", this.voice), this.#preview);
     this.elements = [field("Model", this.model), el("div", {}, voice, this.#remove)];
     this.castElement = this.#cast;
@@ -82,8 +84,12 @@ export class Voices {
   async #delete() {
     const voice = this.#voices.find(({ name }) => name === this.voice.value);
     if (!voice || !window.confirm(`Delete the stored voice ${voice.name} for everybody?`)) return;
-    await this.api.request(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { method: "DELETE" });
-    await this.load();
+    try {
+      await this.api.request(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { method: "DELETE" });
+      await this.load();
+    } catch (error) {
+      this.onError(/** @type {Error} */ (error).message);
+    }
   }
 }
 
