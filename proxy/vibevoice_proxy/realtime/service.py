@@ -19,6 +19,7 @@ from vibevoice_proxy.realtime.hearing import Hearing
 from vibevoice_proxy.realtime.items import Items
 from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 from vibevoice_proxy.realtime.outbox import Outbox, new_id
+from vibevoice_proxy.realtime.sessions import Session
 from vibevoice_proxy.realtime.transcription_config import TranscriptionConfig
 from vibevoice_proxy.realtime.transcription_session import TranscriptionSession, describe_session
 from vibevoice_proxy.settings import Settings
@@ -85,6 +86,20 @@ class RealtimeService:
         """The session of an accepted connection, to its end."""
         settings = self.settings
         outbox = Outbox()
+        bounds = Bounds(
+            settings.realtime_max_session_seconds,
+            settings.realtime_idle_timeout,
+            settings.realtime_send_timeout,
+        )
+        stopping: asyncio.Event = socket.scope["state"].get("stopping") or asyncio.Event()
+        session = self._session(config, session_id, outbox)
+        end = await Connection(socket, session, outbox, bounds, stopping).run()
+        self._metrics.ended(end)
+        logger.info("the session is over (%s)", end)
+
+    def _session(self, config: TranscriptionConfig, session_id: str, outbox: Outbox) -> Session:
+        """The session of the type that `config` is of."""
+        settings = self.settings
         hearing = Hearing(
             self._recognition,
             Items(outbox),
@@ -92,7 +107,7 @@ class RealtimeService:
             session_id=session_id,
             max_buffer_seconds=settings.realtime_max_buffer_seconds,
         )
-        session = TranscriptionSession(
+        return TranscriptionSession(
             session_id,
             config,
             hearing,
@@ -100,15 +115,6 @@ class RealtimeService:
             expires_at=self._expiry(),
             max_prompt_chars=settings.max_prompt_chars,
         )
-        bounds = Bounds(
-            settings.realtime_max_session_seconds,
-            settings.realtime_idle_timeout,
-            settings.realtime_send_timeout,
-        )
-        stopping: asyncio.Event = socket.scope["state"].get("stopping") or asyncio.Event()
-        end = await Connection(socket, session, outbox, bounds, stopping).run()
-        self._metrics.ended(end)
-        logger.info("the session is over (%s)", end)
 
     def _expiry(self) -> int:
         return int(time() + self.settings.realtime_max_session_seconds)
