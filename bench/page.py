@@ -1,9 +1,9 @@
-"""What the page costs a browser: bytes and time of a first visit, and an hour-long recording.
+"""Measures the page in Chromium: its first visit, and an hour-long recording.
 
     .venv/bin/python -m bench.page http://127.0.0.1:8899
 
-The recording is samples/conversation.flac again and again, as MP3 at 64 kbit/s. It is given to the
-view Transcribe of a running proxy; then it is played with the transcript following. Prints a table.
+The recording is samples/conversation.flac repeated, as MP3 at 64 kbit/s. The script uploads it in
+the Transcribe view of a running proxy, plays it, and prints a table.
 """
 
 import argparse
@@ -32,7 +32,7 @@ FRAMES = """seconds => new Promise(resolve => {
   };
   requestAnimationFrame(note);
 })"""
-"""Frames a second, and the longest time between two in milliseconds."""
+"""Frames per second, and the longest time between two frames in milliseconds."""
 SCROLL = """async () => {
   const page = document.documentElement;
   for (let at = 0; at < page.scrollHeight; at += page.scrollHeight / 400) {
@@ -43,7 +43,7 @@ SCROLL = """async () => {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the page costs a browser.")
+    parser = argparse.ArgumentParser(description="Measure the page in Chromium.")
     parser.add_argument("url", help="base URL of a running proxy")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
@@ -102,7 +102,7 @@ def _long_recording(page: Page, devtools: CDPSession, recording: Path) -> None:
 
 
 def _memory(page: Page, devtools: CDPSession) -> str:
-    """Of the script's objects, and of the process that draws the page."""
+    """Memory of the JavaScript heap and of the renderer process."""
     devtools.send("Performance.enable")
     metrics = {
         one["name"]: one["value"] for one in devtools.send("Performance.getMetrics")["metrics"]

@@ -1,4 +1,4 @@
-"""axe-core finds nothing wrong, in any view, light or dark, wide or narrow."""
+"""axe-core finds no violation in any view."""
 
 from pathlib import Path
 from typing import Literal
@@ -15,8 +15,8 @@ PHONE = {"width": 390, "height": 844}
 
 
 def problems(page: Page, axe: Path) -> list[str]:
-    """What axe-core finds, with the elements. Evaluated by the debugger, which the page's policy
-    does not bind."""
+    """The violations that axe-core finds. Playwright evaluates it through DevTools, to which the
+    page's policy does not apply."""
     page.evaluate(axe.read_text())
     found = page.evaluate("axe.run()")["violations"]
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
@@ -29,7 +29,7 @@ def test_axe_finds_nothing(
     page_engine: FakeEngine,
     node_modules: Path,
 ) -> None:
-    """Empty and full views, with everything unfolded, on a screen and on a phone."""
+    """Views with content and with all sections open, at desktop and phone width."""
     axe = node_modules / "axe-core" / "axe.min.js"
     page = open_page(light="off", tts_model_type="espeak")
     page.emulate_media(color_scheme=scheme)
@@ -54,7 +54,7 @@ def test_axe_finds_nothing(
 
 
 def test_the_dialog_for_the_key(open_page: OpenPage, node_modules: Path) -> None:
-    """It is a dialog with a name, takes the focus, and Escape closes it."""
+    """It has an accessible name and the focus, and Escape closes it."""
     page = open_page("#status", light="off", api_keys=("sk-page",), open_listings=False)
     expect(page.get_by_role("dialog", name="This server needs a key")).to_be_visible()
     expect(page.get_by_label("API key")).to_be_focused()

@@ -1,4 +1,4 @@
-"""How the page and its files are served, without a browser."""
+"""HTTP responses for the page and its files."""
 
 import gzip
 import re
@@ -25,7 +25,7 @@ TYPES = {
 
 @pytest.fixture
 def closed(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
-    """A proxy that wants a key for everything that can be closed."""
+    """A proxy with an API key and closed listings."""
     url = start_proxy(api_keys="secret", open_listings=False)
     with httpx2.Client(base_url=url, timeout=30) as client:
         yield client
@@ -45,7 +45,7 @@ def closed(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
 def test_browsers_get_the_page_and_programs_json(
     accept: str, is_page: bool, http: httpx2.Client
 ) -> None:
-    """`/` is both, and caches are told what decides."""
+    """`/` depends on the Accept header, and Vary says so."""
     answer = http.get("/", headers={"accept": accept})
     assert answer.status_code == 200
     assert "accept" in answer.headers["vary"]
@@ -58,7 +58,7 @@ def test_browsers_get_the_page_and_programs_json(
 
 @pytest.mark.parametrize(("name", "media_type"), TYPES.items())
 def test_files_have_their_type(name: str, media_type: str, http: httpx2.Client) -> None:
-    """Browsers refuse scripts of another type, and must not guess."""
+    """Browsers refuse scripts with a wrong content type."""
     answer = http.get(f"/page/{name}")
     assert answer.content == (STATIC / name).read_bytes()
     assert answer.headers["content-type"] == media_type
@@ -67,7 +67,7 @@ def test_files_have_their_type(name: str, media_type: str, http: httpx2.Client) 
 
 
 def test_no_key_is_wanted(closed: httpx2.Client) -> None:
-    """The page asks for the key, so it comes without one; the API does not."""
+    """The page and its files are open; the API and unknown files are not."""
     assert closed.get("/", headers={"accept": CHROMIUM}).status_code == 200
     assert closed.get("/page/main.js").status_code == 200
     assert closed.get("/").status_code == 401
@@ -88,14 +88,14 @@ def test_no_key_is_wanted(closed: httpx2.Client) -> None:
     ],
 )
 def test_nothing_else_is_served(path: str, http: httpx2.Client) -> None:
-    """Only the files that the page needs."""
+    """Other files and paths outside the folder are 404."""
     answer = http.get(path)
     assert answer.status_code == 404
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
 def test_text_is_compressed(http: httpx2.Client) -> None:
-    """For those who take gzip; recordings are compressed already."""
+    """Text files use gzip if the client accepts it; audio does not."""
     with http.stream("GET", "/page/style.css", headers={"accept-encoding": "gzip"}) as answer:
         body = b"".join(answer.iter_raw())
     assert answer.headers["content-encoding"] == "gzip"
@@ -107,7 +107,7 @@ def test_text_is_compressed(http: httpx2.Client) -> None:
 
 
 def test_what_the_browser_has_is_not_sent_again(http: httpx2.Client) -> None:
-    """It asks each time, so that a new release is seen at once."""
+    """Browsers revalidate with an entity tag."""
     first = http.get("/page/main.js")
     assert first.headers["cache-control"] == "no-cache"
     again = http.get("/page/main.js", headers={"if-none-match": first.headers["etag"]})
@@ -117,21 +117,21 @@ def test_what_the_browser_has_is_not_sent_again(http: httpx2.Client) -> None:
 
 
 def test_head_is_answered(http: httpx2.Client) -> None:
-    """As everywhere."""
+    """HEAD has the headers of GET and no body."""
     answer = http.head("/", headers={"accept": CHROMIUM})
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["content-type"].startswith("text/html")
 
 
 def test_the_policy_allows_nothing_unsafe() -> None:
-    """No inline code, nothing from elsewhere."""
+    """The policy allows no inline code and no other origins."""
     assert "unsafe" not in POLICY
     assert POLICY.startswith("default-src 'none'; script-src 'self'; ")
     assert not re.search(r"https?:|\*", POLICY)
 
 
 def test_files_are_counted_under_one_name(http: httpx2.Client) -> None:
-    """A path is no label."""
+    """All files share one route label."""
     key = ("vibevoice_requests_total", "GET", "/page/{file}", "200")
     before = samples(http).get(key, 0)
     http.get("/page/main.js")
@@ -140,7 +140,7 @@ def test_files_are_counted_under_one_name(http: httpx2.Client) -> None:
 
 
 def test_every_file_of_the_page_is_there() -> None:
-    """What files name in imports and links is served."""
+    """Every file that is imported or linked exists."""
     files = read_files()
     for name, file in files.items():
         if not name.endswith((".js", ".html")) or "vendor" in name:

@@ -1,4 +1,4 @@
-"""The view Live, in Chromium, whose microphone hears the sample conversation."""
+"""The Live view in Chromium, with the sample conversation as its microphone."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,7 @@ pytest_plugins = ("tests.support.page_fixtures",)
 
 
 def test_captions(open_page: OpenPage) -> None:
-    """Words appear while people speak, then turns with their speakers; they can be renamed and
-    downloaded."""
+    """Captions appear with their speakers; speakers can be renamed and captions downloaded."""
     page = open_page("#live")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
@@ -31,7 +30,7 @@ def test_captions(open_page: OpenPage) -> None:
 
 
 def test_a_key_is_asked_for(open_page: OpenPage) -> None:
-    """And sent as OpenAI's subprotocol."""
+    """The key is sent as OpenAI's subprotocol."""
     page = open_page("#live", light="off", api_keys=("sk-page",))
     with page.expect_websocket() as opened:
         page.get_by_role("button", name="Start").click()
@@ -41,7 +40,7 @@ def test_a_key_is_asked_for(open_page: OpenPage) -> None:
 
 
 def test_a_server_that_takes_no_live_audio(open_page: OpenPage) -> None:
-    """The page says so."""
+    """The page shows an error."""
     page = open_page("#live", asr_api="off", light="off", tts_model_type="espeak")
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("alert").filter(has_text="live")).to_be_visible()

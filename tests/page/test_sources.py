@@ -1,4 +1,4 @@
-"""The page's source files: types, lint, the library in them, and formats that are the server's."""
+"""The page's source files: types, lint, the vendored library, and output formats."""
 
 import json
 import re
@@ -39,25 +39,25 @@ LIMITS = [Limits(*values) for values in product((42, 20, 0), (2, 1), (7.0, 2.5, 
 
 
 def run(*command: str | Path) -> None:
-    """A check that must find nothing."""
+    """Run a checker with Node.js; it must succeed."""
     done = subprocess.run([NODE, *command], cwd=NPM, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_types(node_modules: Path) -> None:
-    """TypeScript finds no error, with all its checks on."""
+    """TypeScript finds no error in strict mode."""
     run(node_modules / "typescript" / "bin" / "tsc", "-p", ".")
 
 
 def test_lint(node_modules: Path) -> None:
-    """Biome finds nothing, in the style either."""
+    """Biome finds no lint and no format error."""
     command = node_modules / "@biomejs" / "biome" / "bin" / "biome"
     run(command, "check", "--error-on-warnings", "--config-path=.", STATIC)
 
 
 @pytest.mark.parametrize("file", OWN, ids=lambda file: file.name)
 def test_text_never_becomes_markup(file: Path) -> None:
-    """Nothing that parses HTML or code is called, and nothing is loaded from elsewhere."""
+    """The sources contain no HTML or code injection sink and no foreign URL."""
     text = file.read_text()
     forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
     assert not re.search(forbidden, text)
@@ -68,8 +68,8 @@ def test_text_never_becomes_markup(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["wavesurfer.esm.js", "regions.esm.js", "LICENSE"])
 def test_the_library_is_what_npm_has(name: str, node_modules: Path) -> None:
-    """Byte for byte; package-lock.json holds the hash of the package. README.md names the hashes,
-    for those who have no npm."""
+    """The vendored files equal those of the npm package, whose hash package-lock.json pins.
+    README.md has their hashes too."""
     package = node_modules / "wavesurfer.js"
     found = next(package.rglob(name))
     vendored = (WAVESURFER / name).read_bytes()
@@ -81,7 +81,7 @@ def test_the_library_is_what_npm_has(name: str, node_modules: Path) -> None:
 
 
 def written(transcript: Transcript, limits: list[Limits], tmp_path: Path) -> dict[str, list[str]]:
-    """Format → what the page writes, with each of `limits`."""
+    """The page's output by format, once for each of `limits`."""
     script = tmp_path / "write.mjs"
     given = {
         "segments": [
@@ -114,8 +114,8 @@ console.log(JSON.stringify(Object.fromEntries(written)));
 
 @pytest.mark.parametrize("several", [True, False], ids=["two speakers", "one speaker"])
 def test_formats_are_those_of_the_server(several: bool, tmp_path: Path) -> None:
-    """Subtitles are cut at the same places, with all limits; JSON has the same fields and values,
-    but for what the stream of the API does not tell."""
+    """Subtitles are equal for all limits. JSON is equal except for fields that the API does not
+    stream."""
     segments = tuple(
         Segment(
             10.0 * number,
@@ -143,6 +143,6 @@ def test_formats_are_those_of_the_server(several: bool, tmp_path: Path) -> None:
 
 
 def test_the_files_are_in_the_package() -> None:
-    """hatchling takes every file of the package, and the images get the folder."""
+    """The wheel and the images include the page's folder."""
     assert "proxy/vibevoice_proxy" in (ROOT / "pyproject.toml").read_text()
     assert "!proxy" in (ROOT / ".dockerignore").read_text()

@@ -1,4 +1,4 @@
-"""The view Speak, in Chromium, before the real voices."""
+"""The Speak view in Chromium, with real voices."""
 
 import json
 from collections.abc import Iterator
@@ -22,13 +22,12 @@ SCRIPT = "Anna: Good morning, Bob.\nBob: Good morning! How are you?\nAnna: Fine.
 
 
 def sent_body(request: Request) -> dict[str, Any]:
-    """The JSON that the page has sent."""
+    """The JSON body of a request."""
     return json.loads(request.post_data or "")
 
 
 def test_a_text_is_spoken(open_page: OpenPage, light_url: str) -> None:
-    """It is heard while it is made, can be heard again, and is downloaded in two formats; the words
-    are those that were written."""
+    """Speech is generated and downloaded in two formats; the light recognizer understands it."""
     page = open_page("#speak")
     page.get_by_label("Text or script").fill("Please check the number and try again.")
     page.get_by_role("button", name="Speak", exact=True).click()
@@ -47,7 +46,7 @@ def test_a_text_is_spoken(open_page: OpenPage, light_url: str) -> None:
 
 
 def test_a_script_has_a_voice_for_each_speaker(open_page: OpenPage) -> None:
-    """The speakers that the text names are offered, and the request names their voices."""
+    """Each speaker of a script gets a voice menu, and the request has their choices."""
     page = open_page("#speak")
     page.get_by_label("Model").select_option("espeak")
     expect(page.get_by_label("Voice", exact=True)).to_have_value("espeak-en-us-boy")
@@ -66,7 +65,7 @@ def test_a_script_has_a_voice_for_each_speaker(open_page: OpenPage) -> None:
 
 
 def test_a_voice_is_tried(open_page: OpenPage) -> None:
-    """Preview speaks a sentence in the voice chosen."""
+    """Preview speaks a sentence with the chosen voice."""
     page = open_page("#speak")
     page.get_by_label("Model").select_option("espeak")
     page.get_by_label("Voice", exact=True).select_option("espeak-fr-woman")
@@ -77,7 +76,7 @@ def test_a_voice_is_tried(open_page: OpenPage) -> None:
 
 
 def test_errors_are_the_servers_words(open_page: OpenPage) -> None:
-    """And nothing is left playing."""
+    """The page shows the API's message and stops."""
     page = open_page("#speak")
     page.get_by_label("Text or script").fill("  ")
     page.get_by_role("button", name="Speak", exact=True).click()
@@ -103,14 +102,14 @@ def cloning_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_a_voice_is_cloned_with_consent(open_page: OpenPage, cloning_url: str) -> None:
-    """Nothing is taken before the terms are agreed to; the sample goes with the request, or is
-    stored with the reference to the consent and deleted again."""
+    """Cloning is disabled until both statements are accepted. The sample is then sent with the
+    request, or stored as a voice and deleted."""
     page = open_page("#speak", url=cloning_url)
     page.get_by_text("Clone a voice").click()
     sample = page.get_by_label("Recording", exact=True)
     expect(sample).to_be_disabled()
     expect(page.get_by_role("button", name="Record", exact=True)).to_be_disabled()
-    page.get_by_label("This person has agreed").check()
+    page.get_by_label("This person has given").check()
     expect(sample).to_be_disabled()
     page.get_by_label("I will tell listeners").check()
     sample.set_input_files({"name": "anna.wav", "mimeType": "audio/wav", "buffer": recording(8.0)})

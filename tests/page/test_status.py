@@ -1,4 +1,4 @@
-"""The view Status, in Chromium."""
+"""The Status view in Chromium."""
 
 import re
 
@@ -11,7 +11,7 @@ pytest_plugins = ("tests.support.page_fixtures",)
 
 
 def test_parts_models_and_links(open_page: OpenPage) -> None:
-    """What is ready, what is served, and where more is."""
+    """The view lists parts, models and links."""
     page = open_page("#status")
     expect(page.locator(".parts li.ok")).to_have_count(4)
     expect(page.locator(".parts")).to_contain_text("Light recognizer")
@@ -22,13 +22,13 @@ def test_parts_models_and_links(open_page: OpenPage) -> None:
 
 
 def test_a_part_that_is_down_says_why(open_page: OpenPage) -> None:
-    """In the words of the API."""
+    """The view shows the message from /health."""
     page = open_page("#status", light="off", asr_base_url="http://127.0.0.1:9")
     expect(page.locator(".parts li.bad")).to_contain_text("VibeVoice engine")
 
 
 def test_work_is_plotted(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """What runs, how fast it was, and what failed since the view was opened."""
+    """The plots show running requests, the real-time factor and errors."""
     page = open_page("#status", light="off")
     url = page.url.partition("#")[0]
     expect(page.get_by_role("img", name=re.compile("^Errors: [–0],"))).to_be_visible()

@@ -1,4 +1,4 @@
-"""The view Transcribe, in Chromium, before the real light recognizer and a fake engine."""
+"""The Transcribe view in Chromium, with the real light recognizer or a fake engine."""
 
 import json
 import random
@@ -23,7 +23,7 @@ HOSTILE = (
     "\u202eright to left\u202c and \u2067more",
     LONG_WORD,
 )
-"""What a model or a file name may say."""
+"""Texts that a model may return."""
 HALVES = """canvas => {
   const { width, height } = canvas;
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
@@ -33,11 +33,11 @@ HALVES = """canvas => {
   }
   return drawn;
 }"""
-"""How much is drawn in each half of a canvas, in pixels."""
+"""Number of drawn pixels in each half of a canvas."""
 
 
 def model_text(*segments: tuple[float, float, int, str]) -> str:
-    """The text of the engine's model."""
+    """Segments as the engine's model writes them."""
     return json.dumps(
         [
             {"Start": start, "End": end, "Speaker": speaker, "Content": content}
@@ -49,7 +49,7 @@ def model_text(*segments: tuple[float, float, int, str]) -> str:
 
 @pytest.fixture
 def sample(open_page: OpenPage, page_engine: FakeEngine) -> Page:
-    """The page with the transcript of the sample, from an engine that knows it by heart."""
+    """The page with the sample's transcript, returned by the fake engine."""
     known = json.loads((ROOT / "samples" / "conversation.json").read_text())["segments"]
     page_engine.split = 5000
     page_engine.text = model_text(
@@ -59,15 +59,14 @@ def sample(open_page: OpenPage, page_engine: FakeEngine) -> Page:
 
 
 def with_sample(page: Page) -> Page:
-    """The page once its sample is transcribed."""
+    """Transcribe the sample and return the page."""
     page.get_by_role("button", name="Try a sample").click()
     expect(page.locator(".job .state")).to_have_text("Done")
     return page
 
 
 def test_a_sample_is_transcribed(open_page: OpenPage) -> None:
-    """Six turns of two people, each with name, time, and a region of the waveform in its color; by
-    the real recognizer."""
+    """The real recognizer's six segments have names, colors and regions in the waveform."""
     sample = with_sample(open_page())
     expect(rows(sample)).to_have_count(6)
     expect(rows(sample).first).to_contain_text("The person you are calling is not at their desk.")
@@ -81,7 +80,7 @@ def test_a_sample_is_transcribed(open_page: OpenPage) -> None:
 
 
 def test_segments_are_played_and_followed(sample: Page) -> None:
-    """A click on a text plays it; the one that is heard is marked, and moves on."""
+    """Clicking a text plays its segment and marks it."""
     rows(sample).nth(4).locator(".text").click()
     expect(sample.locator("[aria-current=true].segment")).to_contain_text("is not in service")
     sample.get_by_role("button", name="Pause").click()
@@ -92,7 +91,7 @@ def test_segments_are_played_and_followed(sample: Page) -> None:
 
 
 def test_names_edits_and_formats(sample: Page) -> None:
-    """A name is given once for all, a word corrected, and every format has both."""
+    """Names and corrections appear in every format."""
     name = sample.get_by_label("Name of speaker A")
     name.fill("Anna")
     name.press("Enter")
@@ -122,14 +121,14 @@ def test_names_edits_and_formats(sample: Page) -> None:
 
 
 def test_speakers_are_merged(sample: Page) -> None:
-    """Two labels that were one person."""
+    """Merging removes one of two speakers."""
     sample.get_by_label("Merge B into another speaker").select_option("A")
     expect(sample.locator(".chip")).to_have_count(1)
     expect(sample.locator(".segment .name:not(:empty)")).to_have_text(["A"])
 
 
 def test_search(sample: Page) -> None:
-    """Places are counted, Enter goes to the next."""
+    """Results are counted, and Enter moves to the next."""
     search = sample.get_by_label("Search the transcript")
     search.fill("NUMBER")
     expect(sample.locator(".hits")).to_have_text("1 of 1")
@@ -145,7 +144,7 @@ def test_search(sample: Page) -> None:
 
 
 def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
-    """What it hears becomes a recording, with its length known."""
+    """A recording from the microphone is transcribed and has a duration."""
     page = open_page()
     page.get_by_role("button", name="Record", exact=True).click()
     page.wait_for_timeout(6000)
@@ -156,7 +155,7 @@ def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
 
 
 def test_keyboard_alone(open_page: OpenPage) -> None:
-    """The whole of it, without a mouse."""
+    """Every step of the view works without a mouse."""
     page = open_page()
     press = page.keyboard.press
     tab_to(page, "Choose files")
@@ -198,7 +197,7 @@ def test_keyboard_alone(open_page: OpenPage) -> None:
 
 
 def test_segments_come_while_the_engine_works(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """The first is shown before the last is written; canceling stops the engine."""
+    """Segments appear while the engine is still working, and canceling stops it."""
     page_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 0, "Third."))
     page_engine.stall_after = 18
     page = open_page(light="off", tts_model_type="off")
@@ -214,7 +213,7 @@ def test_segments_come_while_the_engine_works(open_page: OpenPage, page_engine: 
 
 
 def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """Each has its own transcript; video too."""
+    """Several files, also a video, are uploaded two at a time."""
     page_engine.seconds = 0.3
     page = open_page(light="off")
     video = {
@@ -231,7 +230,7 @@ def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: Fak
 
 
 def test_options_are_sent(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """Words to expect reach the model, and subtitles keep the limits."""
+    """Hotwords reach the model, and subtitles keep the limits."""
     page_engine.text = model_text((0, 3, 0, "One two three four five six seven eight nine ten."))
     page = open_page(light="off")
     page.get_by_text("Options").click()
@@ -249,7 +248,7 @@ def test_options_are_sent(open_page: OpenPage, page_engine: FakeEngine) -> None:
 
 
 def test_an_hour(open_page: OpenPage, page_engine: FakeEngine, tmp_path: Path) -> None:
-    """Every segment is there to read, find and play; the waveform is that of the whole hour."""
+    """All segments of an hour can be found and played, and the waveform covers it."""
     page_engine.split = 5000
     page_engine.text = model_text(
         *((5.0 * at, 5.0 * at + 4, at % 3, f"This is sentence {at + 1}.") for at in range(720))
@@ -274,8 +273,7 @@ def test_an_hour(open_page: OpenPage, page_engine: FakeEngine, tmp_path: Path) -
 
 
 def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """No markup comes alive, marks of direction stay in their segment, long words stay on the
-    page."""
+    """Markup is not parsed, direction marks do not leak, and long words wrap."""
     page_engine.text = model_text(
         *((number, number + 1, number, text) for number, text in enumerate(HOSTILE))
     )
@@ -296,7 +294,7 @@ def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: Fa
 
 
 def test_no_engine(open_page: OpenPage) -> None:
-    """The API's own sentence, and a button to try again."""
+    """The page shows the API's message and offers another try."""
     page = open_page(light="off", asr_base_url="http://127.0.0.1:9")
     choose(page, talk())
     expect(page.locator(".job .state")).to_have_text("Failed")
@@ -305,7 +303,7 @@ def test_no_engine(open_page: OpenPage) -> None:
 
 
 def test_a_file_that_is_no_recording(open_page: OpenPage) -> None:
-    """The API's sentence tells."""
+    """The page shows the API's message."""
     page = open_page(light="off")
     choose(page, {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear Anna," * 99})
     expect(page.locator(".job .state")).to_have_text("Failed")
@@ -313,8 +311,7 @@ def test_a_file_that_is_no_recording(open_page: OpenPage) -> None:
 
 
 def test_a_full_queue(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """The second of two recordings finds no place, and is sent again when there is one; a large
-    one learns it too, though the server does not read it."""
+    """A large upload that is refused with 429 shows the API's message and can be tried again."""
     page_engine.stall_after = 3
     page = open_page(light="off", max_concurrency=1, max_queue=0)
     choose(page, talk(), talk(120.0, "large.wav"))
@@ -330,7 +327,7 @@ def test_a_full_queue(open_page: OpenPage, page_engine: FakeEngine) -> None:
 
 
 def test_keys(open_page: OpenPage, context: BrowserContext) -> None:
-    """Asked for when one is needed, again when it is wrong, kept in the tab alone."""
+    """The page asks for a key when the API needs one, and keeps it only in the tab."""
     page = open_page(light="off", api_keys=(KEY,))
     choose(page, talk())
     dialog = page.get_by_role("dialog")

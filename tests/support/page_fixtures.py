@@ -1,4 +1,4 @@
-"""Debian's Chromium on the page of a real proxy.
+"""Debian's Chromium with the page of a real proxy.
 
 A test module gets these fixtures by `pytest_plugins = ("tests.support.page_fixtures",)`. They live
 as long as the module: Playwright's loop must not run while tests of other modules use asyncio.
@@ -36,12 +36,12 @@ ROOT = Path(__file__).parents[2]
 CONVERSATION = ROOT / "samples" / "conversation.flac"
 NPM = ROOT / "tests" / "page" / "npm"
 PATIENCE = 30_000
-"""Milliseconds that the page may take for a step, on a busy machine."""
+"""Time-out of a step in milliseconds, for a busy machine."""
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """Chromium whose microphone hears the sample conversation, over and over."""
+    """Chromium with the sample conversation, repeated, as its microphone."""
     executable = shutil.which("chromium")
     if not executable:
         pytest.skip("chromium is not installed")
@@ -62,7 +62,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def light_url() -> Iterator[str]:
-    """A proxy without an engine: the light recognizer transcribes, hibari and espeak speak."""
+    """A proxy with the light recognizer, hibari and espeak, without an engine."""
     folder = os.environ.get("VIBEVOICE_LIGHT_MODELS", "")
     try:
         find_moonshine(folder)
@@ -76,21 +76,20 @@ def light_url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page_engine() -> FakeEngine:
-    """The engine of the proxies that are started for a test, for what a real one cannot be made to
-    do."""
+    """A fake engine for proxies that are started for one test."""
     return FakeEngine(decode_audio=False)
 
 
 @pytest.fixture(scope="module")
 def page_engine_url(page_engine: FakeEngine) -> Iterator[str]:
-    """Where it is."""
+    """Base URL of the fake engine."""
     with serve(page_engine.app()) as url:
         yield url
 
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser of somebody who was never here."""
+    """A new browser profile."""
     context = browser.new_context(
         viewport={"width": 1200, "height": 900},
         locale="en-US",
@@ -103,8 +102,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def complaints() -> list[str]:
-    """What the browser complained about: scripts that failed, and what the policy has blocked.
-    Refusals of the server are not among it."""
+    """Errors and warnings in the browser's console, except for error responses of the server."""
     return []
 
 
@@ -115,7 +113,7 @@ def open_page(
     request: pytest.FixtureRequest,
     complaints: list[str],
 ) -> Iterator[OpenPage]:
-    """Opens the page; afterwards the browser must have complained about nothing."""
+    """Opens the page. After the test, the console must have no errors or warnings."""
     vars(page_engine).update(vars(FakeEngine(decode_audio=False)))
     page = context.new_page()
 
@@ -149,7 +147,7 @@ def open_page(
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """What checks the page, as package-lock.json pins it, installed where it is not yet."""
+    """The npm packages that check the page, installed from package-lock.json if needed."""
     folder = NPM / "node_modules"
     installed = folder / ".package-lock.json"
     lock = NPM / "package-lock.json"

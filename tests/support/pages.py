@@ -1,4 +1,4 @@
-"""What tests do on the page."""
+"""Helpers for tests of the page."""
 
 import re
 from collections.abc import Callable
@@ -8,27 +8,27 @@ from playwright.sync_api import Locator, Page
 from tests.support.recordings import gliding_tone, wav
 
 OpenPage = Callable[..., Page]
-"""Opens a view, such as `open_page("#speak")`, of the page of a proxy with the light recognizer or,
-where settings are given, of one with these before a fake engine."""
+"""Opens a view, such as `open_page("#speak")`. Without settings, the proxy has the light
+recognizer; with settings, a new proxy with a fake engine is started."""
 
 
 def talk(seconds: float = 3.0, name: str = "talk.wav") -> dict[str, Any]:
-    """A recording to choose as a file."""
+    """A recording for `choose`."""
     return {"name": name, "mimeType": "audio/wav", "buffer": wav(gliding_tone(seconds))}
 
 
 def choose(page: Page, *files: Any) -> None:
-    """Gives files to the view Transcribe."""
+    """Select files in the Transcribe view."""
     page.locator(".drop input[type=file]").set_input_files(list(files))
 
 
 def rows(page: Page) -> Locator:
-    """The segments shown."""
+    """The rows of the transcript."""
     return page.locator("ol.segments > li")
 
 
 def tab_to(page: Page, name: str | re.Pattern[str], press: str = "Tab") -> None:
-    """Presses Tab until what has this name is focused."""
+    """Press Tab until the element with this name has the focus."""
     wanted = re.compile(f"^{re.escape(name)}$") if isinstance(name, str) else name
     for _ in range(40):
         page.keyboard.press(press)

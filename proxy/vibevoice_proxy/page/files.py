@@ -1,4 +1,4 @@
-"""The files of the page, read once, with the headers that each is served with."""
+"""Reads the page's files and defines their response headers."""
 
 import gzip
 from collections.abc import Iterator, Mapping
@@ -16,11 +16,11 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     "": "text/plain; charset=utf-8",
 }
-"""By suffix; the file without one is a license. Anything else in the folder is not served."""
+"""By suffix. License files have none. Files with other suffixes are not served."""
 _COMPRESSED = (".css", ".html", ".js", ".svg", "")
 _WAVEFORM_STYLE = "sha256-XGW/cX2BkTPWNNT3NdyASrPEWZfPnKdPJaJ2aN7R+v8="
-"""The style sheet that wavesurfer.js 8.0.1 writes into its shadow root for a waveform of the height
-in waveform.js. Another version or height has another hash; the browser tells it."""
+"""Hash of the style sheet that wavesurfer.js 8.0.1 adds to its shadow root, for the height in
+waveform.js. If it changes, the browser's console shows the new hash."""
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -34,9 +34,9 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-"""https://www.w3.org/TR/CSP3/: nothing from elsewhere, nothing inline, no frame around it."""
+"""No other origins, no inline code, no framing: https://www.w3.org/TR/CSP3/"""
 HEADERS = {
-    # The browser asks each time and gets 304; a new release is seen at once.
+    # Browsers revalidate on each visit, so a new release is used at once.
     "cache-control": "no-cache",
     "content-security-policy": POLICY,
     "cross-origin-opener-policy": "same-origin",
@@ -50,22 +50,22 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """One file, ready to send."""
+    """A file of the page."""
 
     body: bytes
     compressed: bytes | None
-    """The body as gzip; None where that saves nothing."""
+    """The body as gzip; None for formats that are already compressed."""
     media_type: str
     etag: str
 
     def headers(self, *, compressed: bool) -> dict[str, str]:
-        """The headers of an answer with or without gzip."""
+        """Response headers, with or without gzip."""
         encoding = {"content-encoding": "gzip"} if compressed else {}
         return {**HEADERS, "content-type": self.media_type, "etag": self.etag, **encoding}
 
 
 def read_files(folder: Path = STATIC) -> Mapping[str, PageFile]:
-    """Path below the folder, with slashes → file."""
+    """Read the served files, by their path relative to `folder`."""
     return dict(_read(folder))
 
 
@@ -75,7 +75,7 @@ def _read(folder: Path) -> Iterator[tuple[str, PageFile]]:
             continue
         body = file.read_bytes()
         compressed = gzip.compress(body, mtime=0) if file.suffix in _COMPRESSED else None
-        # Weak: the same for both encodings.
+        # A weak tag, because it is the same for both encodings.
         etag = f'W/"{sha256(body).hexdigest()[:32]}"'
         name = file.relative_to(folder).as_posix()
         yield name, PageFile(body, compressed, media_type, etag)

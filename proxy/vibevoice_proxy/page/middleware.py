@@ -1,4 +1,4 @@
-"""Serves the page: `/` to browsers, and its files below `/page/`."""
+"""Serves the page at `/` to browsers, and its files below `/page/`."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ PREFIX = "/page/"
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What the metrics count the answers under."""
+    """The route label in the metrics."""
 
     path: str
 
 
 class ServePage:
-    """ASGI middleware: answers GET for the page and its files, which are the same for everybody and
-    need no key. `/` is the page for those who ask for HTML, as browsers do; everybody else gets the
-    application's own answer."""
+    """ASGI middleware: answers GET requests for the page and its files. They are static and need no
+    API key. `/` returns the page only if the client asks for HTML, as browsers do; otherwise the
+    application answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,7 +46,7 @@ class ServePage:
 
 
 def _file_name(scope: Scope) -> str | None:
-    """The page's file that `scope` asks for, if it may be one."""
+    """Name of the requested file, or None if the request is not for the page."""
     if scope["type"] != "http" or scope["method"] != "GET":
         return None
     path: str = scope["path"]
@@ -57,8 +57,8 @@ def _file_name(scope: Scope) -> str | None:
 
 
 def accepts(headers: Headers, name: str, value: str) -> bool:
-    """Whether the header `name` has `value` by itself, and not with a weight of 0. A wildcard does
-    not count: it is what clients send that take anything."""
+    """Whether the header `name` lists `value` explicitly, with a weight above 0. Wildcards do not
+    count: non-browser clients send `*/*`."""
     for item in ",".join(headers.getlist(name)).split(","):
         offered, *parameters = (part.strip().lower() for part in item.split(";"))
         if offered == value:
@@ -67,5 +67,5 @@ def accepts(headers: Headers, name: str, value: str) -> bool:
 
 
 def _etags(headers: Headers) -> set[str]:
-    """The versions that the client has."""
+    """The entity tags that the client has cached."""
     return {tag.strip() for tag in headers.get("if-none-match", "").split(",")}

@@ -1,10 +1,10 @@
-/** The server's API: requests with the key of this tab, and errors in the server's own words. */
+/** Client of the server's API: sends the tab's API key and turns error responses into errors with the server's message. */
 
 import { eventReader } from "./events.js";
 
 const KEY = "vibevoice-key";
 
-/** What the server answered in place of what was asked for, or that it could not be reached. */
+/** An error response of the server, or no response at all. */
 export class ApiError extends Error {}
 
 export class Api {
@@ -22,7 +22,7 @@ export class Api {
     this.onKey = onKey;
   }
 
-  /** The key that was given in this tab; the browser forgets it with the tab. */
+  /** The API key entered in this tab. The browser drops it when the tab closes. */
   get key() {
     return sessionStorage.getItem(KEY) ?? "";
   }
@@ -33,7 +33,7 @@ export class Api {
   }
 
   /**
-   * The answer to a request that went well; asks for a key where one is missing.
+   * Sends a request and returns its successful response. Asks the user for a key on status 401.
    * @param {string} path relative to the page
    * @param {RequestInit} [init]
    * @returns {Promise<Response>}
@@ -65,14 +65,14 @@ export class Api {
   }
 
   /**
-   * Sends a form and hands on the events of the answer. XMLHttpRequest, since fetch tells nothing of an upload.
+   * Uploads a form and reports the events of the response. Uses XMLHttpRequest because fetch reports no upload progress.
    * @param {string} path
    * @param {FormData} form
    * @param {{ onProgress: (share: number) => void, onEvent: (event: any) => void, signal: AbortSignal }} options
    * @returns {Promise<void>}
    */
   async upload(path, form, options) {
-    // A server that refuses a large upload may close the connection before the browser has read why.
+    // Ask for the key first: on a refused upload, the connection may close before the browser reads the response.
     await this.request("metrics", { signal: options.signal });
     await this.#send(path, form, options);
   }
@@ -123,7 +123,7 @@ export class Api {
   }
 
   /**
-   * Asks once, however many requests wait for it.
+   * Opens one dialog, even if several requests need a key.
    * @param {string} why
    */
   async #newKey(why) {
@@ -138,9 +138,7 @@ export class Api {
 }
 
 function unreachable() {
-  return new ApiError(
-    "The server closed the connection or cannot be reached. Check that it is running, and try again.",
-  );
+  return new ApiError("The server closed the connection or cannot be reached. Check that it is running and try again.");
 }
 
 /**
@@ -152,7 +150,7 @@ function errorOf(status, body) {
   try {
     message = JSON.parse(body).error.message ?? message;
   } catch {
-    // not the API: a proxy on the way
+    // the response comes from a reverse proxy, not from the API
   }
   return new ApiError(message);
 }

@@ -1,4 +1,4 @@
-/** Cloning: somebody's voice out of a recording, with that person's consent (docs/speech.md, Before you clone a voice). */
+/** Voice cloning from a recording, with the speaker's consent (docs/speech.md, Before you clone a voice). */
 
 import { button, el, field, icon } from "./dom.js";
 import { dataUrl } from "./options.js";
@@ -38,22 +38,26 @@ export class Cloning {
         el(
           "p",
           {},
-          "10 to 15 seconds of one person in a quiet room, without music. VibeVoice-1.5B can do it, the other models cannot.",
+          "Use 10 to 15 seconds of one person in a quiet room, without music. Only VibeVoice-1.5B can clone voices.",
         ),
-        el("label", { class: "check" }, this.#consent, "This person has agreed to it, on record."),
+        el("label", { class: "check" }, this.#consent, "This person has given recorded consent."),
         el(
           "label",
           { class: "check" },
           this.#disclosure,
-          "I will tell listeners that a machine speaks, and will not use the voice to deceive or to impersonate anybody.",
+          "I will tell listeners that the speech is generated, and I will not use the voice to deceive or impersonate anyone.",
         ),
         el("div", { class: "actions" }, field("Recording", this.#file), this.#record, this.#forget),
         this.#player,
         el(
           "div",
           { class: "grid" },
-          field("Name of the voice", this.#name, "Only to store it: everybody who uses this server can then use it."),
-          field("Reference to the consent", this.#reference, "Kept with a stored voice."),
+          field(
+            "Name of the voice",
+            this.#name,
+            "Needed to store the voice. Everyone who uses this server can then use it.",
+          ),
+          field("Reference to the consent", this.#reference, "Stored with the voice."),
         ),
         el("div", { class: "actions" }, this.#store),
         this.#status,
@@ -62,7 +66,7 @@ export class Cloning {
     this.#update();
   }
 
-  /** The recording to clone for a request; null where there is none, or the user has not agreed to the terms. */
+  /** The recording to clone as a data URL; null if there is none or the terms are not accepted. */
   async sample() {
     return this.#sample && this.#isAllowed ? dataUrl(this.#sample) : null;
   }
@@ -74,8 +78,8 @@ export class Cloning {
   #update() {
     this.#file.disabled = this.#record.disabled = !this.#isAllowed;
     this.#store.disabled = !this.#isAllowed || !this.#sample;
-    if (!this.#isAllowed) this.#status.textContent = "Agree to both sentences to go on.";
-    else if (this.#sample) this.#status.textContent = `The next speech is in the voice of ${this.#sample.name}.`;
+    if (!this.#isAllowed) this.#status.textContent = "Accept both statements to continue.";
+    else if (this.#sample) this.#status.textContent = `The next speech uses the voice in ${this.#sample.name}.`;
     else this.#status.textContent = "";
   }
 

@@ -1,11 +1,11 @@
-/** Elements without markup: text becomes text nodes, so nothing that a server or a file says is ever parsed as HTML. */
+/** Creates DOM elements. Text always becomes a text node, so nothing from a server or a file is parsed as HTML. */
 
 /** @typedef {string | number | boolean | null | undefined | ((event: any) => void)} Attribute */
 /** @typedef {Node | string | null | undefined | false} Child */
 
 /**
- * Creates an element. A function becomes the listener of the event after `on`, `true` an attribute without a value;
- * `false`, null and undefined are left out.
+ * Creates an element. A function is added as an event listener (`onclick`: click), `true` sets an empty attribute;
+ * `false`, null and undefined are skipped.
  * @template {keyof HTMLElementTagNameMap} Name
  * @param {Name} name
  * @param {Record<string, Attribute>} [attributes]
@@ -20,7 +20,7 @@ export function el(name, attributes = {}, ...children) {
 }
 
 /**
- * The same for SVG.
+ * Creates an SVG element, like `el`.
  * @param {string} name
  * @param {Record<string, Attribute>} [attributes]
  * @param {...Child} children
@@ -34,7 +34,7 @@ export function svg(name, attributes = {}, ...children) {
 }
 
 /**
- * An icon out of index.html's sprite; the button around it has the name.
+ * An icon from the sprite in index.html. It is hidden from screen readers; label the button.
  * @param {string} name
  */
 export function icon(name) {
@@ -54,7 +54,7 @@ export function button(label, onclick, { icon: picture, iconOnly, ...attributes 
 }
 
 /**
- * A labeled control, and a hint below it.
+ * A control with its label and an optional hint.
  * @param {string} label
  * @param {HTMLElement} control
  * @param {string | HTMLElement} [hint]
@@ -82,14 +82,14 @@ export function byId(id, kind) {
 }
 
 /**
- * Gives a file to the user.
+ * Downloads a file.
  * @param {Blob} content
  * @param {string} name
  */
 export function save(content, name) {
   const url = URL.createObjectURL(content);
   el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may not have read it yet
 }
 
 /**

@@ -1,4 +1,4 @@
-/** One recording: its player, its speakers and its transcript, to read, correct, copy and download. */
+/** One recording: player, speakers and an editable transcript. */
 
 import { button, el } from "./dom.js";
 import { exportControls } from "./export.js";
@@ -11,9 +11,9 @@ import { Waveform } from "./waveform.js";
 
 /** @typedef {import("./job.js").Job} Job */
 
-/** Seconds that an arrow key moves the position by. */
+/** Seconds that an arrow key seeks. */
 const STEP = 5;
-const CANNOT_PLAY = "The browser cannot play this file. The transcript is not affected.";
+const CANNOT_PLAY = "Your browser cannot play this file. The transcript is not affected.";
 
 export class Editor {
   #closing = new AbortController();
@@ -59,7 +59,7 @@ export class Editor {
 
   #url = "";
 
-  /** Shows what came since the last call. */
+  /** Updates the view from the job. */
   update() {
     this.list.add();
     this.speakers.update();
@@ -71,10 +71,10 @@ export class Editor {
     this.#note.hidden = !this.#note.textContent;
     const isEmpty = this.job.transcript.segments.length === 0;
     this.#toolbar.hidden = isEmpty;
-    if (isEmpty && this.job.isDone) this.#status.textContent = "Nobody speaks in this recording.";
+    if (isEmpty && this.job.isDone) this.#status.textContent = "No speech was found in this recording.";
   }
 
-  /** Frees the recording and stops the sound. */
+  /** Stops playback and releases the recording. */
   close() {
     this.#closing.abort();
     this.#audio.pause();
@@ -148,7 +148,7 @@ export class Editor {
   /** @param {number} seconds */
   #playFrom(seconds) {
     this.#audio.currentTime = seconds;
-    void this.#audio.play().catch(() => undefined); // the page says that it cannot be played
+    void this.#audio.play().catch(() => undefined); // CANNOT_PLAY is shown
   }
 
   #toggle() {
@@ -200,8 +200,8 @@ export class Editor {
   }
 
   /**
-   * Marks what is searched for and goes to a place that has it.
-   * @param {number} step 0 for the first, 1 and -1 for the next and the one before
+   * Highlights the search results and moves to one of them.
+   * @param {number} step 0 for the first result, 1 for the next, -1 for the previous
    */
   #find(step) {
     const found = this.list.highlight(this.#search.value);

@@ -1,7 +1,7 @@
-/** Server-sent events out of a text that grows: https://html.spec.whatwg.org/multipage/server-sent-events.html */
+/** Parses server-sent events from a growing text: https://html.spec.whatwg.org/multipage/server-sent-events.html */
 
 /**
- * A function to call with the whole text received so far; it hands on each new event, whose data is JSON.
+ * Returns a function that takes the whole text received so far and reports each new event, parsed from JSON.
  * @param {(event: any) => void} onEvent
  * @returns {(text: string) => void}
  */

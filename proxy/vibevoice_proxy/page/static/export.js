@@ -1,10 +1,10 @@
-/** Controls that give a transcript to the user, in any format. */
+/** Controls to copy and download a transcript. */
 
 import { button, el, save } from "./dom.js";
 import { FORMATS } from "./formats.js";
 
 /**
- * A list of formats, Copy and Download.
+ * The format menu and the buttons Copy and Download.
  * @param {import("./transcript.js").Transcript} transcript
  * @param {string} name of the recording
  * @param {() => import("./subtitles.js").Limits} limits
@@ -23,7 +23,7 @@ export function exportControls(transcript, name, limits, tell) {
       await navigator.clipboard.writeText(written().text);
       tell("Copied.");
     } catch {
-      tell("The browser does not let this page copy. Download the file instead.");
+      tell("Your browser does not allow this page to copy. Download the file instead.");
     }
   };
   const download = () => {

@@ -1,4 +1,4 @@
-/** A transcript as a file, in the formats of the API, with the user's names and corrections. */
+/** Writes a transcript, with the user's names and corrections, in the formats of the API. */
 
 import { srt, vtt } from "./subtitles.js";
 
@@ -6,9 +6,9 @@ import { srt, vtt } from "./subtitles.js";
 /** @typedef {import("./subtitles.js").Limits} Limits */
 /** @typedef {{ label: string, extension: string, type: string, write: (transcript: Transcript, limits: Limits) => string }} Format */
 
-/** A noise such as `[Music]`, which is no part of what was said. */
+/** Matches a non-speech event such as `[Music]`. */
 const NON_SPEECH = /^\[[^[\]]+\]$/;
-/** Characters that have no spaces between words. */
+/** Matches characters of scripts without spaces between words. */
 const WIDE = /^[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u3000-\u303f\uff01-\uff60]$/u;
 
 /** @type {Record<string, Format>} */

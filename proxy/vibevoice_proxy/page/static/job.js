@@ -1,4 +1,4 @@
-/** A recording on its way to a transcript. */
+/** A recording and the state of its transcription. */
 
 import { Transcript } from "./transcript.js";
 
@@ -8,9 +8,9 @@ import { Transcript } from "./transcript.js";
 export class Job {
   /** @type {State} */
   state = "waiting";
-  /** What the server said went wrong. */
+  /** Message of the error that ended the job. */
   error = "";
-  /** Share of the recording that was sent, from 0 to 1. */
+  /** Upload progress, from 0 to 1. */
   sent = 0;
   transcript = new Transcript();
   #canceling = new AbortController();
@@ -18,7 +18,7 @@ export class Job {
   /**
    * @param {File} file
    * @param {() => void} onChange
-   * @param {string} [credit] whom the recording is by
+   * @param {string} [credit] license notice of the recording
    */
   constructor(file, onChange, credit = "") {
     this.file = file;
@@ -34,16 +34,16 @@ export class Job {
     return this.state === "done";
   }
 
-  /** What happens now, in words. */
+  /** The state as a text for the user. */
   get progress() {
-    if (this.state === "waiting") return "Waiting for its turn…";
+    if (this.state === "waiting") return "Waiting…";
     if (this.state === "running" && this.sent < 1) return `Uploading, ${Math.floor(100 * this.sent)} %…`;
     if (this.state === "running") return "Transcribing…";
     return { done: "Done", failed: "Failed", canceled: "Canceled" }[/** @type {"done"} */ (this.state)];
   }
 
   /**
-   * Sends the recording and collects its segments. Failures are kept in `error`.
+   * Uploads the recording and collects its segments. Never throws: failures are stored in `error`.
    * @param {import("./api.js").Api} api
    * @param {[string, string][]} fields of the form
    */
@@ -70,7 +70,7 @@ export class Job {
           this.#take(event);
         },
       });
-      if (!isWhole) throw new Error("The server ended the answer early. What it had sent until then is kept.");
+      if (!isWhole) throw new Error("The server ended the response early. The segments received so far are kept.");
       this.state = "done";
     } catch (error) {
       this.state = signal.aborted ? "canceled" : "failed";
@@ -79,7 +79,7 @@ export class Job {
     this.onChange();
   }
 
-  /** Begins anew. */
+  /** Resets the job so that it can run again. */
   reset() {
     this.#canceling = new AbortController();
     this.state = "waiting";
@@ -88,7 +88,7 @@ export class Job {
     this.transcript = new Transcript();
   }
 
-  /** Stops the work, on the server too. */
+  /** Cancels the job, also on the server. */
   cancel() {
     this.#canceling.abort();
     if (this.state === "waiting") this.state = "canceled";

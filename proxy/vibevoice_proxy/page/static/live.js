@@ -1,4 +1,4 @@
-/** The view Live: captions from the microphone while people speak. */
+/** The Live view: live captions from the microphone. */
 
 import { button, el } from "./dom.js";
 import { exportControls } from "./export.js";
@@ -8,7 +8,7 @@ import { SpeakerBar } from "./speakers.js";
 import { clock, Transcript } from "./transcript.js";
 
 const LIMITS = { lineWidth: 42, lineCount: 2, seconds: 7 };
-/** Pixels from the end of the page within which new captions are scrolled to. */
+/** Scroll to new captions only if the page is within this many pixels of its end. */
 const NEAR_END = 200;
 
 export class LiveView {
@@ -40,7 +40,7 @@ export class LiveView {
       el("div", { role: "log", "aria-label": "Captions" }, this.#captions),
       this.#pending,
     );
-    this.#say("Press Start and speak. Captions appear here with who said them; nothing is stored.");
+    this.#say("Press Start and speak. Captions appear here with their speakers. Nothing is stored.");
   }
 
   async show() {}
@@ -59,7 +59,7 @@ export class LiveView {
     this.#start.disabled = true;
     this.#say("Connecting…");
     try {
-      await this.api.request("metrics"); // asks for a key where one is needed
+      await this.api.request("metrics"); // asks for a key if the server needs one
       await this.#microphone.open((samples, level) => {
         this.#level.value = level;
         this.#session?.append(samples);
@@ -84,7 +84,7 @@ export class LiveView {
           this.#pending.textContent = text;
           this.#follow();
         },
-        onSpeech: (isSpeaking) => this.#say(isSpeaking ? "Somebody speaks…" : "Listening…"),
+        onSpeech: (isSpeaking) => this.#say(isSpeaking ? "Speech detected…" : "Listening…"),
         onError: (message) => this.#fail(message),
         onClose: () => this.#closed(),
       },
@@ -95,7 +95,7 @@ export class LiveView {
   #stop() {
     if (!this.#session) return;
     this.#microphone.close();
-    this.#say("Waiting for the last words…");
+    this.#say("Finishing…");
     this.#session.end();
   }
 
@@ -148,7 +148,7 @@ export class LiveView {
   }
 
   /**
-   * Writes names and colors, since they have changed.
+   * Updates the names and colors of the rows.
    * @param {number} from number of the first row
    */
   #label(from) {

@@ -1,4 +1,4 @@
-/** The page: its views, the key, and which view is shown. */
+/** Entry point: routing between views and the API key dialog. */
 
 import { Api } from "./api.js";
 import { button, byId, el } from "./dom.js";
@@ -8,7 +8,7 @@ import { TranscribeView } from "./transcribe.js";
 
 const DEFAULT = "transcribe";
 
-/** @type {Record<string, (api: Api) => Promise<View>>} made when it is first shown, so that a visit loads what it needs */
+/** @type {Record<string, (api: Api) => Promise<View>>} created when first shown, so that a visit loads only the modules it needs */
 const VIEWS = {
   transcribe: async (api) => new TranscribeView(api),
   live: async (api) => new (await import("./live.js")).LiveView(api),
@@ -17,8 +17,8 @@ const VIEWS = {
 };
 
 /**
- * Asks for a key in a dialog; null when the user closes it.
- * @param {string} why the server's words
+ * Asks for an API key in a dialog. Resolves to null if the user cancels.
+ * @param {string} why message of the server
  * @returns {Promise<string | null>}
  */
 function askForKey(why) {
@@ -71,7 +71,7 @@ function router(api) {
   };
 }
 
-// A file dropped beside its place would take the place of the page.
+// Without this, the browser would open a file that is dropped outside the drop zone.
 for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 const api = new Api(new URL(".", document.baseURI), askForKey, () => {
   forget.hidden = !api.key;

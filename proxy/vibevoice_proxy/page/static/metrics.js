@@ -1,4 +1,4 @@
-/** Prometheus' text format, and what the page shows of it: https://prometheus.io/docs/instrumenting/exposition_formats/ */
+/** Parses Prometheus' text format and derives what the page plots: https://prometheus.io/docs/instrumenting/exposition_formats/ */
 
 /** @typedef {{ name: string, labels: Record<string, string>, value: number }} Sample */
 /** @typedef {{ time: number, running: number, waiting: number, audio: number, work: number, errors: number }} Reading */
@@ -21,7 +21,7 @@ export function parseMetrics(text) {
 }
 
 /**
- * What is counted at one time, of transcription and speech together.
+ * The counters at one time, summed over transcription and speech.
  * @param {Sample[]} samples
  * @param {number} time milliseconds
  * @returns {Reading}
@@ -43,7 +43,7 @@ export function reading(samples, time) {
 }
 
 /**
- * What happened between two readings; the real-time factor is null where no recording was done.
+ * What happened between two readings. The real-time factor is null if no recording was finished.
  * @param {Reading} before
  * @param {Reading} after
  * @returns {Point}
@@ -55,6 +55,6 @@ export function between(before, after) {
     running: after.running,
     waiting: after.waiting,
     factor: done > 0 ? (after.work - before.work) / done : null,
-    errors: Math.max(0, after.errors - before.errors), // a restart begins at zero
+    errors: Math.max(0, after.errors - before.errors), // counters restart at zero with the server
   };
 }

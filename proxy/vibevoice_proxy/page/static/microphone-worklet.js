@@ -1,4 +1,4 @@
-/** Runs on the audio thread: collects samples and hands them on ten times a second, with the loudest of them. */
+/** Runs on the audio thread. Posts samples and their peak ten times a second. */
 
 class MicrophoneProcessor extends AudioWorkletProcessor {
   #samples = new Int16Array(sampleRate / 10);

@@ -1,4 +1,4 @@
-/** The microphone as the realtime API wants it: 16-bit mono at 24 kHz, in pieces of a tenth of a second. */
+/** Microphone input in the format of the realtime API: 16-bit mono at 24 kHz, in chunks of 0.1 s. */
 
 import { openMicrophone } from "./recorder.js";
 
@@ -11,7 +11,7 @@ export class Microphone {
   #context = null;
 
   /**
-   * Opens it. Throws what the user can read when that is not possible.
+   * Opens the microphone. Throws an Error with a message for the user.
    * @param {(samples: Int16Array, level: number) => void} onSamples level from 0 to 1
    */
   async open(onSamples) {

@@ -1,14 +1,14 @@
-/** What may be said of a recording: the fields of the API's form, with the server's defaults. */
+/** Options of a transcription: the form fields of the API with the server's defaults. */
 
 import { button, el, field, icon } from "./dom.js";
 
-/** As many as the API takes. */
+/** Limit of the API. */
 const MAX_KNOWN_SPEAKERS = 4;
 
 export class Options {
   #model = el("select");
   #hotwords = el("input", { placeholder: "VibeVoice, Anna Weiß, …", autocomplete: "off" });
-  #language = el("input", { placeholder: "found by itself", autocomplete: "off", maxlength: 64 });
+  #language = el("input", { placeholder: "automatic", autocomplete: "off", maxlength: 64 });
   #width = number(42, 1000);
   #count = number(2, 100);
   #seconds = number(7, 3600);
@@ -24,14 +24,14 @@ export class Options {
         "div",
         { class: "grid" },
         field("Model", this.#model),
-        field("Language", this.#language, "A code such as en. Some models take it as a hint."),
+        field("Language", this.#language, "A code such as en. Not every model uses it."),
         field("Words to expect", this.#hotwords, "Names and terms, separated by commas. Not every model uses them."),
       ),
       el(
         "fieldset",
         {},
         el("legend", {}, "Known speakers"),
-        el("p", {}, "Give a name and a few seconds of somebody's voice, and the transcript uses that name."),
+        el("p", {}, "Add a name and a few seconds of that person's voice to see the name in the transcript."),
         this.#known,
         addKnown,
       ),
@@ -47,7 +47,7 @@ export class Options {
   }
 
   /**
-   * Asks the server which models transcribe: those that do not speak.
+   * Loads the models that transcribe: all models except those that speak.
    * @param {import("./api.js").Api} api
    */
   async load(api) {
@@ -70,7 +70,7 @@ export class Options {
   }
 
   /**
-   * The fields that are given.
+   * The form fields that have a value.
    * @returns {Promise<[string, string][]>}
    */
   async fields() {

@@ -1,21 +1,21 @@
 /**
- * The loudness of a recording over time, for its waveform. The browser decodes it piece by piece, outside the page's
- * own thread, so that an hour neither blocks the page nor fills its memory.
+ * Computes the peaks of a recording for its waveform. The browser decodes it piece by piece, off the main
+ * thread, so that an hour-long recording does not block the page or fill its memory.
  */
 
-/** Hz; enough to see how loud it is. */
+/** Hz; enough for peaks. */
 const RATE = 8000;
 const PIECE_BYTES = 1 << 20;
-/** What cannot be cut is decoded whole, up to this many seconds: 45 minutes of stereo at 48 kHz take 1 GB meanwhile. */
+/** Longest recording, in seconds, that is decoded in one piece: 45 minutes of 48 kHz stereo take 1 GB while decoding. */
 const MAX_WHOLE_SECONDS = 2700;
 const MAX_BINS = 16_000;
 const BINS_PER_SECOND = 50;
 const MIN_BINS = 1000;
 
-/** @typedef {{ header: Blob, start: number, step: number }} Cut where pieces may begin, and what goes before each */
+/** @typedef {{ header: Blob, start: number, step: number }} Cut how to cut a file: header of each piece, first byte, alignment in bytes */
 
 /**
- * The peaks, each from 0 to 1, evenly over the recording; null where the browser cannot decode it.
+ * Evenly spaced peaks from 0 to 1; null if the browser cannot decode the recording.
  * @param {Blob} file
  * @param {number} duration seconds
  * @param {AbortSignal} signal
@@ -36,13 +36,13 @@ export async function peaksOf(file, duration, signal) {
       seconds += audio.duration;
     }
   } catch {
-    return null; // a file that only the server can decode
+    return null; // only the server can decode this file
   }
   return normalized(peaks);
 }
 
 /**
- * WAV can be cut between two frames, MP3 anywhere, since decoders look for the next frame.
+ * WAV can be cut between frames. MP3 can be cut anywhere because decoders search for the next frame.
  * @param {Blob} file
  * @returns {Promise<Cut | null>}
  */

@@ -1,4 +1,4 @@
-/** Small plots of a few minutes, as SVG. */
+/** Small SVG plots. */
 
 import { el, svg } from "./dom.js";
 
@@ -26,7 +26,7 @@ export function plot(title, points, { from, to, written, bars = false, sum = fal
           points: known.map(({ time, value }) => `${x(time).toFixed(1)},${y(value).toFixed(1)}`).join(" "),
         }),
       ];
-  const text = `${title}: ${now}, at most ${written(most)}`;
+  const text = `${title}: ${now}, max. ${written(most)}`;
   return el(
     "figure",
     { class: "plot" },
@@ -37,6 +37,6 @@ export function plot(title, points, { from, to, written, bars = false, sum = fal
       svg("path", { class: "base", d: `M0 ${HEIGHT - 2}H${WIDTH}` }),
       ...shape,
     ),
-    el("small", {}, `at most ${written(most)}`),
+    el("small", {}, `max. ${written(most)}`),
   );
 }

@@ -1,6 +1,6 @@
-/** A live transcription over OpenAI's realtime API: samples out, captions in. */
+/** A live transcription session over OpenAI's realtime API. */
 
-/** Bytes that may wait to be sent: ten seconds of audio in base64. A network slower than that loses the connection. */
+/** Most bytes that may wait to be sent: ten seconds of audio in base64. */
 const MAX_WAITING = 10 * 24_000 * 2 * (4 / 3);
 
 const TRANSCRIPTION = "conversation.item.input_audio_transcription";
@@ -9,15 +9,15 @@ const TRANSCRIPTION = "conversation.item.input_audio_transcription";
 /**
  * @typedef {object} Listener
  * @property {() => void} onReady the server listens
- * @property {(segment: Segment) => void} onSegment a part of the transcript that stays as it is
- * @property {(text: string) => void} onPending what was said after the last segment; it may still change
+ * @property {(segment: Segment) => void} onSegment a final segment
+ * @property {(text: string) => void} onPending words after the last segment; they may still change
  * @property {(isSpeaking: boolean) => void} onSpeech
  * @property {(message: string) => void} onError
  * @property {() => void} onClose
  */
 
 export class RealtimeSession {
-  /** @type {Map<string, { text: string, told: number, start: number, end: number }>} item → what is known of it */
+  /** @type {Map<string, { text: string, told: number, start: number, end: number }>} by item id */
   #items = new Map();
   #isReady = false;
   #isEnding = false;
@@ -32,14 +32,14 @@ export class RealtimeSession {
     this.listener = listener;
     const url = new URL("v1/realtime?intent=transcription", base);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    // A browser cannot set headers of a WebSocket; OpenAI takes the key as a subprotocol.
+    // Browsers cannot set headers on a WebSocket, so OpenAI's API takes the key as a subprotocol.
     this.socket = new WebSocket(url, ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])]);
     this.socket.onopen = () => this.#send("session.update", { session: sessionOf(transcription) });
     this.socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     this.socket.onclose = ({ reason }) => {
       if (!this.#isReady)
-        this.listener.onError(reason || "The server does not take live audio: it refused the connection.");
-      else if (!this.#isEnding) this.listener.onError(reason || "The connection to the server broke off.");
+        this.listener.onError(reason || "The server refused the connection. Live captions may be turned off.");
+      else if (!this.#isEnding) this.listener.onError(reason || "The connection to the server was lost.");
       this.listener.onClose();
     };
   }
@@ -58,7 +58,7 @@ export class RealtimeSession {
     this.#send("input_audio_buffer.append", { audio: base64(new Uint8Array(samples.buffer)) });
   }
 
-  /** Says that nothing follows; the connection is closed once the last words are here. */
+  /** Ends the input. The connection closes after the last transcription. */
   end() {
     this.#isEnding = true;
     if (this.socket.readyState !== WebSocket.OPEN) {
@@ -66,7 +66,7 @@ export class RealtimeSession {
       return;
     }
     this.#send("input_audio_buffer.commit", {});
-    setTimeout(() => this.socket.close(), 10_000); // the words may never come
+    setTimeout(() => this.socket.close(), 10_000); // in case no transcription arrives
   }
 
   /**
@@ -108,7 +108,7 @@ export class RealtimeSession {
         this.#showPending();
         break;
       case "error":
-        // With nothing left to commit there are no last words to wait for.
+        // The commit failed because the buffer is empty: nothing more will arrive.
         if (this.#isEnding) this.#closeWhenDone();
         else this.listener.onError(event.error.message);
         break;

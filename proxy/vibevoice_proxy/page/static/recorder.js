@@ -1,4 +1,4 @@
-/** Recordings from the microphone, in the format that the browser writes. */
+/** Records from the microphone in the browser's own format. */
 
 import { el } from "./dom.js";
 
@@ -12,7 +12,7 @@ export class Recorder {
     return this.#recorder !== null;
   }
 
-  /** Asks for the microphone and begins. Throws what the user can read when there is none. */
+  /** Opens the microphone and starts recording. Throws an Error with a message for the user. */
   async start() {
     const stream = await openMicrophone();
     this.#parts = [];
@@ -21,7 +21,7 @@ export class Recorder {
     this.#recorder.start(1000);
   }
 
-  /** Ends and closes the microphone. */
+  /** Stops recording, closes the microphone and returns the file. */
   async stop() {
     const recorder = this.#recorder;
     if (!recorder) throw new Error("Nothing is being recorded.");
@@ -38,12 +38,12 @@ export class Recorder {
 }
 
 /**
- * The microphone. Throws what the user can read when it cannot be used.
+ * Opens the microphone. Throws an Error with a message for the user.
  * @returns {Promise<MediaStream>}
  */
 export async function openMicrophone() {
   if (!navigator.mediaDevices) {
-    throw new Error("The browser opens the microphone only over https or on localhost.");
+    throw new Error("Browsers allow the microphone only over https or on localhost.");
   }
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
@@ -51,14 +51,14 @@ export async function openMicrophone() {
     const denied = error instanceof DOMException && error.name === "NotAllowedError";
     throw new Error(
       denied
-        ? "The browser was told not to use the microphone. Allow it in the site's settings and try again."
+        ? "Microphone access is blocked. Allow it in your browser's site settings and try again."
         : "No microphone was found. Connect one and try again.",
     );
   }
 }
 
 /**
- * Seconds of a recording as the browser knows them; 0 where it cannot play it.
+ * Duration of a recording in seconds; 0 if the browser cannot play it.
  * @param {HTMLMediaElement} media whose source is set
  * @returns {Promise<number>}
  */
@@ -70,7 +70,7 @@ export async function durationOf(media) {
   }
   if (media.error) return 0;
   if (Number.isFinite(media.duration)) return media.duration;
-  // What MediaRecorder writes has no length: it is known once the end was looked for.
+  // Files by MediaRecorder have no duration until the browser has seeked to their end.
   const probe = el("audio", { src: media.src, preload: "auto" });
   return new Promise((resolve) => {
     probe.ondurationchange = () => {

@@ -1,13 +1,13 @@
-/** Scripts: which speakers a text names at the beginnings of its lines. The server decides what is read as a label. */
+/** Finds the speakers of a script. Only a preview: the server decides what it reads as a label. */
 
-/** As many as the API takes. */
+/** Limit of the API. */
 const MAX_SPEAKERS = 4;
 const NUMBERED = /^\s*\[?((?:speaker|s)[ _]?\d{1,2})\]?\s*[:：]/i;
 const NAMED = /^\s*(\p{Lu}[\p{L}\p{M}\p{N}.'’-]*(?: \p{Lu}[\p{L}\p{M}\p{N}.'’-]*){0,2})\s*[:：]/u;
 
 /**
- * The speakers of a script in order of appearance; none where the text is no script. A name counts where two lines have
- * it or another speaker's name stands at a line as well, since one alone may be a sentence.
+ * The speakers of a script in order of appearance; empty if the text is not a script. Names count if at least two
+ * lines begin with one, because a single `Note:` may be part of a sentence.
  * @param {string} text
  * @returns {string[]}
  */

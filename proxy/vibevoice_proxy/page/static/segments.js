@@ -1,4 +1,4 @@
-/** The segments of a transcript as a list: to read, play, correct and search, with the mouse or the keyboard. */
+/** The list of segments: play, edit and search with the mouse or the keyboard. */
 
 import { button, el } from "./dom.js";
 import { clock } from "./transcript.js";
@@ -12,7 +12,7 @@ const FOUND = "found";
 export class SegmentList {
   /** @type {Row[]} */
   #rows = [];
-  /** Row that the keyboard is on: the only one that Tab stops at. */
+  /** Index of the row with the keyboard focus; Tab stops only there. */
   #current = 0;
   #playing = -1;
 
@@ -30,7 +30,7 @@ export class SegmentList {
     this.element.addEventListener("focusin", (event) => this.#moveTo(this.#indexOf(event.target)));
   }
 
-  /** Adds rows for the segments that came since the last call. */
+  /** Adds rows for new segments. */
   add() {
     const fresh = this.transcript.segments.slice(this.#rows.length).map((segment) => this.#row(segment));
     this.#rows.push(...fresh);
@@ -39,13 +39,13 @@ export class SegmentList {
     this.#moveTo(this.#current);
   }
 
-  /** Writes the names anew. */
+  /** Updates the names of all rows. */
   rename() {
     this.#label(0);
   }
 
   /**
-   * Marks the segment that is being played.
+   * Marks the segment that is playing.
    * @param {number} seconds
    * @param {boolean} follow whether to scroll to it
    */
@@ -60,7 +60,7 @@ export class SegmentList {
   }
 
   /**
-   * Marks a text wherever it stands, without a change to the rows; returns how many segments have it.
+   * Highlights a text without changing the rows. Returns the indexes of the segments that contain it.
    * @param {string} text
    */
   highlight(text) {
@@ -72,7 +72,7 @@ export class SegmentList {
   }
 
   /**
-   * Brings a segment into view and the keyboard to it.
+   * Scrolls to a segment and makes it the current row.
    * @param {number} index
    */
   show(index) {
@@ -180,7 +180,7 @@ export class SegmentList {
 }
 
 /**
- * Lets the user correct a segment: Enter keeps what is there, Escape what was.
+ * Makes a segment editable. Enter keeps the changes, Escape discards them.
  * @param {Segment} segment
  * @param {HTMLElement} text
  * @param {() => void} onEnd

@@ -1,4 +1,4 @@
-/** The view Speak: a text or a script in, speech out, heard while it is made. */
+/** The Speak view: turns a text or a script into speech and plays it while it is generated. */
 
 import { Cloning } from "./cloning.js";
 import { button, el, field, save } from "./dom.js";
@@ -7,15 +7,15 @@ import { SpeechPlayer } from "./speech-player.js";
 import { clock } from "./transcript.js";
 import { Voices } from "./voices.js";
 
-const EXAMPLE = "Hello! This is speech made on this server. Write any text here and press Speak.";
-const PREVIEW = "This is how I sound. Shall I read something for you?";
+const EXAMPLE = "Hello! This speech was generated on this server. Type any text and press Speak.";
+const PREVIEW = "This is a preview of my voice.";
 const FORMATS = ["wav", "mp3", "opus", "aac", "flac"];
 
 export class SpeakView {
   title = "Speak";
   #player = new SpeechPlayer();
   #making = new AbortController();
-  /** @type {Record<string, unknown>} the request whose speech is here */
+  /** @type {Record<string, unknown>} the request of the current result */
   #made = {};
   #text = el("textarea", { rows: 8, dir: "auto", spellcheck: "true" }, EXAMPLE);
   #count = el("span");
@@ -110,7 +110,7 @@ export class SpeakView {
   }
 
   /**
-   * Makes and plays speech; whether it went well.
+   * Generates and plays speech. Returns whether it succeeded.
    * @param {Record<string, unknown>} body
    */
   async #play(body) {
@@ -119,14 +119,14 @@ export class SpeakView {
     const { signal } = this.#making;
     this.#alert.hidden = true;
     this.#stop.hidden = false;
-    this.#status.textContent = "Waiting for the first sound…";
+    this.#status.textContent = "Waiting for audio…";
     const started = performance.now();
     let first = 0;
     try {
       const response = await this.api.post("v1/audio/speech", { ...body, response_format: "pcm" }, signal);
       await this.#player.play(response, () => {
         first ||= (performance.now() - started) / 1000;
-        this.#status.textContent = `Speaking, ${clock(this.#player.seconds)} so far…`;
+        this.#status.textContent = `Playing, ${clock(this.#player.seconds)} so far…`;
       });
       const model = response.headers.get("x-vibevoice-model") ?? "";
       this.#status.textContent = `${clock(this.#player.seconds)} by ${model}; first sound after ${first.toFixed(1)} s.`;
@@ -156,7 +156,7 @@ export class SpeakView {
     this.#alert.hidden = !text;
   }
 
-  /** WAV is here already; for another format the server speaks again. */
+  /** WAV is in memory. Other formats are requested from the server. */
   async #download() {
     const format = this.#format.value;
     try {

@@ -1,4 +1,4 @@
-/** Who speaks: a row of names to change, and of speakers to merge. */
+/** The speakers of a transcript: rename and merge them. */
 
 import { el } from "./dom.js";
 
@@ -7,7 +7,7 @@ import { el } from "./dom.js";
 export class SpeakerBar {
   /**
    * @param {Transcript} transcript
-   * @param {(isMerged: boolean) => void} onChange called when a name changed, or two speakers became one
+   * @param {(isMerged: boolean) => void} onChange called after a rename or a merge
    */
   constructor(transcript, onChange) {
     this.transcript = transcript;
@@ -15,7 +15,7 @@ export class SpeakerBar {
     this.element = el("div", { class: "speakers", role: "group", "aria-label": "Speakers" });
   }
 
-  /** Shows the speakers there are now, but for a name that is just being typed. */
+  /** Updates the list, unless the user is typing in it. */
   update() {
     if (this.element.contains(document.activeElement)) return;
     const { speakers } = this.transcript;
@@ -28,7 +28,7 @@ export class SpeakerBar {
 
   /**
    * @param {import("./transcript.js").Speaker} speaker
-   * @param {number} share percent of the time spoken
+   * @param {number} share percent of the speaking time
    */
   #chip(speaker, share) {
     const name = el("input", {

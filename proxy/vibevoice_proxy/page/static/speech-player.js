@@ -1,7 +1,7 @@
-/** Speech that plays while it is made, and is kept as a WAV file. The API's pcm is 16-bit mono at 24 kHz. */
+/** Plays streamed speech and keeps it as a WAV file. The API's pcm is 16-bit mono at 24 kHz. */
 
 export const RATE = 24_000;
-/** Seconds between the first samples and their sound, so that a short pause of the server is not heard. */
+/** Seconds of buffer before playback starts, to hide short stalls. */
 const LEAD = 0.15;
 
 export class SpeechPlayer {
@@ -18,7 +18,7 @@ export class SpeechPlayer {
   }
 
   /**
-   * Plays an answer while it comes. Resolves once all of it is here, which may be before all of it was heard.
+   * Plays a response while it streams. Resolves when all of it is received; playback may still continue.
    * @param {Response} response
    * @param {() => void} onChunk
    */
@@ -44,19 +44,19 @@ export class SpeechPlayer {
     }
   }
 
-  /** Resolves when all that was received was heard. */
+  /** Resolves when playback has finished. */
   async silence() {
     const left = this.#context ? this.#end - this.#context.currentTime : 0;
     await new Promise((resolve) => setTimeout(resolve, 1000 * left));
   }
 
-  /** Ends the sound. */
+  /** Stops playback. */
   stop() {
     void this.#context?.close();
     this.#context = null;
   }
 
-  /** What was received, as a WAV file. */
+  /** The received speech as a WAV file. */
   get file() {
     const header = new DataView(new ArrayBuffer(44));
     const text = (/** @type {number} */ at, /** @type {string} */ value) => {

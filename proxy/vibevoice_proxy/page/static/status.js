@@ -1,4 +1,4 @@
-/** The view Status: whether each part works, what is served, and the last minutes. */
+/** The Status view: health of each part, models, and plots of recent load. */
 
 import { ApiError } from "./api.js";
 import { el } from "./dom.js";
@@ -6,10 +6,10 @@ import { between, parseMetrics, reading } from "./metrics.js";
 import { plot } from "./plot.js";
 
 const EVERY = 3000;
-/** Milliseconds that the plots show; nothing is kept longer. */
+/** Time range of the plots in milliseconds. */
 const SHOWN = 10 * 60_000;
 
-/** What the parts of `/health` are. */
+/** Display names of the parts in `/health`. */
 const PARTS = /** @type {Record<string, string>} */ ({
   proxy: "This server",
   asr: "VibeVoice engine",
@@ -35,7 +35,7 @@ export class StatusView {
       "div",
       { class: "status stack" },
       el("section", { class: "panel stack" }, el("h2", {}, "Parts"), this.#parts),
-      el("section", { class: "panel stack" }, el("h2", {}, "The last ten minutes"), this.#plots),
+      el("section", { class: "panel stack" }, el("h2", {}, "Last ten minutes"), this.#plots),
       el("section", { class: "panel stack" }, el("h2", {}, "Models"), this.#models),
       el(
         "p",
@@ -70,13 +70,13 @@ export class StatusView {
 
   async #showHealth() {
     try {
-      const response = await fetch(new URL("health", this.api.base)); // 503 has the same body
+      const response = await fetch(new URL("health", this.api.base)); // a 503 response has the same body
       const { parts } = await response.json();
       this.#parts.replaceChildren(
         ...Object.entries(parts).map(([name, state]) => part(PARTS[name] ?? name, String(state))),
       );
     } catch {
-      this.#parts.replaceChildren(part("This server", "It cannot be reached."));
+      this.#parts.replaceChildren(part("This server", "The server cannot be reached."));
     }
   }
 

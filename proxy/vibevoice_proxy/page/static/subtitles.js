@@ -1,6 +1,6 @@
 /**
- * Segments as subtitles, cut as the server cuts them (core/vibevoice_core/subtitles.py; a test compares the two):
- * at the ends of sentences, else at commas, else between words, with the time shared out by the length of the text.
+ * Writes segments as subtitles, with the server's rules (core/vibevoice_core/subtitles.py; a test compares both): cut
+ * at the ends of sentences, else at commas, else between words, with time in proportion to the length of the text.
  */
 
 /** @typedef {{ start: number, end: number, speaker: string | null, text: string }} Cue times in seconds */
@@ -97,7 +97,7 @@ function partsOf(text, limits, prefix, most) {
 }
 
 /**
- * How much of the text fits into one cue, up to the end of a word where one fits.
+ * Length of the text that fits into one cue, up to the end of a word if possible.
  * @param {string} text
  * @param {Limits} limits
  * @param {string} prefix
@@ -120,7 +120,7 @@ function fitting(text, limits, prefix, most) {
   const firstWord = ends[0] ?? text.length;
   const room = limits.lineWidth ? limits.lineWidth - width(prefix) : text.length;
   const word = text.slice(0, firstWord);
-  if (!WIDE.test([...word][0] ?? "") && width(word) <= room) return firstWord; // what fits into a line is never cut
+  if (!WIDE.test([...word][0] ?? "") && width(word) <= room) return firstWord; // never cut a word that fits into a line
   const characters = [...word];
   let position = 0;
   const positions = characters.map((character) => (position += character.length));
@@ -128,7 +128,7 @@ function fitting(text, limits, prefix, most) {
 }
 
 /**
- * The last of some ends that fits; those before it fit as well.
+ * Binary search for the last end that fits.
  * @param {number[]} ends
  * @param {(end: number) => boolean} fits
  */
@@ -157,7 +157,7 @@ function bestEnd(text, end) {
 }
 
 /**
- * Lines of at most `most` columns, between words or wide characters; a longer word is cut.
+ * Wraps to lines of at most `most` columns, between words or wide characters. Longer words are cut.
  * @param {string} text
  * @param {number} most 0 for one line
  */
@@ -191,7 +191,7 @@ function wrapped(text, most) {
 }
 
 /**
- * Each cue with a length, and ended by the next one where that leaves it any.
+ * Gives each cue a minimum length and ends it where the next one starts, if possible.
  * @param {Cue[]} cues
  */
 function inTime(cues) {

@@ -1,4 +1,4 @@
-/** The view Transcribe: recordings in, transcripts out. */
+/** The Transcribe view: a list of recordings and the transcript of one of them. */
 
 import { button, el, icon } from "./dom.js";
 import { Editor } from "./editor.js";
@@ -6,7 +6,7 @@ import { Job } from "./job.js";
 import { Options } from "./options.js";
 import { Recorder } from "./recorder.js";
 
-/** Recordings sent at the same time; the others wait here, so that one page does not fill the server's queue. */
+/** Recordings uploaded at the same time. The others wait, so that one page does not fill the server's queue. */
 const AT_ONCE = 2;
 const SAMPLE_CREDIT =
   "The sample alternates Asterisk's core sounds, by Allison Smith (CC BY-SA 3.0), and a LibriVox recording of Sense and " +
@@ -41,7 +41,7 @@ export class TranscribeView {
       { class: "drop" },
       icon("upload"),
       el("h2", {}, "Drop recordings here"),
-      el("p", {}, "Audio or video, as many as you like. They are transcribed on this server and not stored."),
+      el("p", {}, "Audio or video, one or many. They are transcribed on this server and not stored."),
       el(
         "div",
         { class: "actions" },
@@ -62,7 +62,7 @@ export class TranscribeView {
     );
     this.#acceptDrops();
     window.addEventListener("beforeunload", (event) => {
-      if (this.#jobs.length > 0) event.preventDefault(); // the browser asks: transcripts are kept nowhere else
+      if (this.#jobs.length > 0) event.preventDefault(); // ask before closing: transcripts are only in this tab
     });
   }
 
@@ -109,12 +109,12 @@ export class TranscribeView {
 
   /** @param {Job} job */
   async #run(job) {
-    job.state = "running"; // before anything is awaited, so that it is not started twice
+    job.state = "running"; // set before the first await, so that the job is not started twice
     await job.run(this.api, await this.#options.fields());
     this.#start();
   }
 
-  /** Draws once a frame, however many segments come. */
+  /** Schedules one update per frame. */
   #change() {
     if (this.#isDrawing) return;
     this.#isDrawing = true;

@@ -1,10 +1,10 @@
-/** A transcript as the user makes it: what the server heard, with names given, speakers merged and words corrected. */
+/** A transcript with the user's changes: names, merged speakers and corrected words. */
 
 /** @typedef {{ id: string, start: number, end: number, speaker: string | null, text: string }} Segment times in seconds */
 /** @typedef {{ start: number, end: number, reason: string }} Missing */
 /** @typedef {{ label: string, name: string, color: number, seconds: number }} Speaker */
 
-/** The server's word for nobody. */
+/** The API's label for no speaker. */
 const UNKNOWN = "unknown";
 /** Classes `speaker-0`, … of style.css. */
 const COLORS = 8;
@@ -24,7 +24,7 @@ export class Transcript {
   #colors = new Map();
 
   /**
-   * Takes a segment of the API.
+   * Adds a segment from the API.
    * @param {{ id: string, start: number, end: number, speaker: string | null, text: string }} segment
    * @returns {Segment}
    */
@@ -57,7 +57,7 @@ export class Transcript {
   }
 
   /**
-   * What to call the speaker of a segment; null for nobody.
+   * Display name of a segment's speaker; null if there is none.
    * @param {Segment} segment
    */
   nameOf({ speaker }) {
@@ -65,7 +65,7 @@ export class Transcript {
   }
 
   /**
-   * Gives a speaker a name; an empty one takes it back.
+   * Renames a speaker. An empty name restores the label.
    * @param {string} label
    * @param {string} name
    */
@@ -74,7 +74,7 @@ export class Transcript {
   }
 
   /**
-   * Everything that `from` said was said by `into`.
+   * Assigns all segments of `from` to `into`.
    * @param {string} from
    * @param {string} into
    */
@@ -82,13 +82,13 @@ export class Transcript {
     for (const segment of this.segments) if (segment.speaker === from) segment.speaker = into;
   }
 
-  /** The segments with the names given, for the formats. */
+  /** The segments with display names. */
   get named() {
     return this.segments.map((segment) => ({ ...segment, speaker: this.nameOf(segment) }));
   }
 
   /**
-   * Number of the segment at a time, or of the last before it; -1 before the first.
+   * Index of the last segment that starts at or before a time; -1 if there is none.
    * @param {number} seconds
    */
   indexAt(seconds) {
@@ -103,7 +103,7 @@ export class Transcript {
   }
 
   /**
-   * Numbers of the segments that hold a text, in any case.
+   * Indexes of the segments that contain a text, ignoring case.
    * @param {string} text
    */
   find(text) {

@@ -1,4 +1,4 @@
-/** The models that speak and their voices, as controls to choose from. */
+/** Controls to choose a speech model and its voices. */
 
 import { button, el, field } from "./dom.js";
 
@@ -28,7 +28,7 @@ export class Voices {
     this.castElement = this.#cast;
   }
 
-  /** Asks the server what there is. */
+  /** Loads models and voices from the server. */
   async load() {
     const [models, voices] = await Promise.all([this.api.json("v1/audio/models"), this.api.json("v1/audio/voices")]);
     this.#voices = voices.data;
@@ -41,7 +41,7 @@ export class Voices {
   }
 
   /**
-   * Shows a voice to choose for each speaker of a script.
+   * Shows a voice menu for each speaker of a script.
    * @param {string[]} speakers
    */
   setSpeakers(speakers) {
@@ -50,7 +50,7 @@ export class Voices {
     this.#update();
   }
 
-  /** The fields of the API. */
+  /** The chosen model and voices as fields of the API. */
   get fields() {
     const chosen = [...this.#cast.querySelectorAll("select")].map((select) => select.value);
     const speakers = Object.fromEntries(this.#names.map((name, index) => [name, chosen[index] ?? ""]));
@@ -83,7 +83,7 @@ export class Voices {
 
   async #delete() {
     const voice = this.#voices.find(({ name }) => name === this.voice.value);
-    if (!voice || !window.confirm(`Delete the stored voice ${voice.name} for everybody?`)) return;
+    if (!voice || !window.confirm(`Delete the stored voice ${voice.name} for everyone?`)) return;
     try {
       await this.api.request(`v1/audio/voices/${encodeURIComponent(voice.id)}`, { method: "DELETE" });
       await this.load();
@@ -94,7 +94,7 @@ export class Voices {
 }
 
 /**
- * A voice in the language of the browser, where the names tell.
+ * A voice in the browser's language, if a name begins with its code.
  * @param {{ value: string, label: string }[]} options
  */
 function ownLanguage(options) {
@@ -106,10 +106,10 @@ function ownLanguage(options) {
 }
 
 /**
- * Fills a list and keeps what was chosen where it is still there.
+ * Fills a menu and keeps the current choice if it is still available.
  * @param {HTMLSelectElement} select
  * @param {{ value: string, label: string }[]} options
- * @param {string} [first] chosen otherwise
+ * @param {string} [first] default choice
  */
 function choose(select, options, first) {
   const chosen = select.value;

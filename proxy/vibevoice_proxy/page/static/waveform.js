@@ -1,8 +1,8 @@
-/** The waveform above a transcript: wavesurfer.js with a region for each segment, in its speaker's color. */
+/** The waveform: wavesurfer.js with a region for each segment in its speaker's color. */
 
-/** Pixels. The hash of the style in ../files.py is that of this height. */
+/** Pixels. Changing it changes the hash of the style sheet in ../files.py. */
 const HEIGHT = 72;
-/** Pixels of a second, when an hour is looked at closely. */
+/** Pixels per second when zoomed in. */
 const CLOSE = 20;
 
 /** @typedef {import("./transcript.js").Transcript} Transcript */
@@ -27,7 +27,7 @@ export class Waveform {
   }
 
   /**
-   * Draws the peaks. The library is loaded here, so that a first visit does without it.
+   * Draws the peaks. Loads the library on first use, to keep the first visit small.
    * @param {Float32Array} peaks
    * @param {number} duration seconds
    */
@@ -57,7 +57,7 @@ export class Waveform {
   }
 
   /**
-   * Adds regions for the segments that came since the last call.
+   * Adds regions for new segments.
    * @param {Transcript} transcript
    */
   add(transcript) {
@@ -70,7 +70,7 @@ export class Waveform {
   }
 
   /**
-   * Draws all regions anew, since speakers were merged.
+   * Redraws all regions after a merge.
    * @param {Transcript} transcript
    */
   redraw(transcript) {
@@ -79,7 +79,7 @@ export class Waveform {
     this.add(transcript);
   }
 
-  /** Closer, or the whole recording again; returns whether it is close now. */
+  /** Toggles the zoom. Returns whether the waveform is zoomed in. */
   toggleZoom() {
     this.#isClose = !this.#isClose;
     this.#surfer?.zoom(this.#isClose ? CLOSE : 0);
