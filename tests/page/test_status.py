@@ -12,9 +12,9 @@ pytest_plugins = ("tests.support.page_fixtures",)
 
 def test_parts_models_and_links(open_page: OpenPage) -> None:
     """The view lists parts, models and links."""
-    page = open_page("#status")
-    expect(page.locator(".parts li.ok")).to_have_count(4)
-    expect(page.locator(".parts")).to_contain_text("Light recognizer")
+    page = open_page("#status", light="off", tts_model_type="espeak")
+    expect(page.locator(".parts li.ok")).to_have_count(3)
+    expect(page.locator(".parts")).to_contain_text("VibeVoice engine")
     expect(page.locator(".models")).to_contain_text("whisper-1")
     for name, path in (("API documentation", "docs"), ("Metrics", "metrics"), ("Health", "health")):
         assert page.get_by_role("link", name=name).get_attribute("href") == path

@@ -157,6 +157,7 @@ def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
 def test_keyboard_alone(open_page: OpenPage) -> None:
     """Every step of the view works without a mouse."""
     page = open_page()
+    page.on("filechooser", lambda _: None)  # intercepted from now on, not only after the key press
     press = page.keyboard.press
     tab_to(page, "Choose files")
     with page.expect_file_chooser() as chooser:
