@@ -11,7 +11,7 @@ import soundfile
 from playwright.sync_api import BrowserContext, Page, expect
 from tests.support.fakes import FakeEngine
 from tests.support.pages import OpenPage, choose, rows, tab_to, talk
-from tests.support.recordings import encoded
+from tests.support.recordings import encoded, wav
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
@@ -65,12 +65,26 @@ def with_sample(page: Page) -> Page:
     return page
 
 
+def reader() -> bytes:
+    """The second speaker of the sample alone."""
+    samples, rate = soundfile.read(ROOT / "samples" / "conversation.flac", dtype="float32")
+    return wav(samples[round(17.3 * rate) : round(22.9 * rate)], rate)
+
+
 def test_a_sample_is_transcribed(open_page: OpenPage) -> None:
-    """The real recognizer's six segments have names, colors and regions in the waveform."""
-    sample = with_sample(open_page())
+    """The real recognizer's six segments have names, one of them known, colors and regions in the
+    waveform."""
+    page = open_page()
+    page.get_by_text("Options").click()
+    page.get_by_role("button", name="Add a known speaker").click()
+    page.get_by_label("Name of the known speaker").fill("Jane")
+    page.get_by_label("Recording of the known speaker").set_input_files(
+        {"name": "jane.wav", "mimeType": "audio/wav", "buffer": reader()}
+    )
+    sample = with_sample(page)
     expect(rows(sample)).to_have_count(6)
     expect(rows(sample).first).to_contain_text("The person you are calling is not at their desk.")
-    expect(rows(sample).nth(1).locator(".name")).to_have_text("B")
+    expect(rows(sample).nth(1).locator(".name")).to_have_text("Jane")
     colors = sample.locator(".segment .name").evaluate_all(
         "names => names.map(name => getComputedStyle(name).color)"
     )

@@ -65,6 +65,19 @@ export class Api {
   }
 
   /**
+   * Asks for a key if the server needs one, before a request whose response cannot tell. Other errors are ignored:
+   * a reverse proxy may hide the metrics.
+   * @param {AbortSignal} [signal]
+   */
+  async ensureKey(signal) {
+    const response = await this.#fetch("metrics", signal ? { signal } : {});
+    if (response.status !== 401) return;
+    const error = errorOf(response.status, await response.text());
+    if (!(await this.#newKey(error.message))) throw error;
+    await this.ensureKey(signal);
+  }
+
+  /**
    * Uploads a form and reports the events of the response. Uses XMLHttpRequest because fetch reports no upload progress.
    * @param {string} path
    * @param {FormData} form
@@ -72,8 +85,8 @@ export class Api {
    * @returns {Promise<void>}
    */
   async upload(path, form, options) {
-    // Ask for the key first: on a refused upload, the connection may close before the browser reads the response.
-    await this.request("metrics", { signal: options.signal });
+    // A refused upload may lose its connection before the browser reads the response.
+    await this.ensureKey(options.signal);
     await this.#send(path, form, options);
   }
 

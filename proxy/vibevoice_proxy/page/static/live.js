@@ -59,7 +59,7 @@ export class LiveView {
     this.#start.disabled = true;
     this.#say("Connecting…");
     try {
-      await this.api.request("metrics"); // asks for a key if the server needs one
+      await this.api.ensureKey();
       await this.#microphone.open((samples, level) => {
         this.#level.value = level;
         this.#session?.append(samples);
