@@ -31,6 +31,7 @@ export class Editor {
   #follow = el("input", { type: "checkbox", checked: true });
   #toolbar = el("div", { class: "toolbar" });
   #hit = -1;
+  #url = "";
 
   /**
    * @param {Job} job
@@ -56,8 +57,6 @@ export class Editor {
     this.update();
     void this.#draw();
   }
-
-  #url = "";
 
   /** Updates the view from the job. */
   update() {

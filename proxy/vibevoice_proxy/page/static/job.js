@@ -3,7 +3,6 @@
 import { Transcript } from "./transcript.js";
 
 /** @typedef {"waiting" | "running" | "done" | "failed" | "canceled"} State */
-/** @typedef {{ fields: [string, string][] }} Options */
 
 export class Job {
   /** @type {State} */
@@ -45,19 +44,19 @@ export class Job {
   /**
    * Uploads the recording and collects its segments. Never throws: failures are stored in `error`.
    * @param {import("./api.js").Api} api
-   * @param {[string, string][]} fields of the form
+   * @param {() => Promise<[string, string][]>} readFields gives the form fields of the options
    */
-  async run(api, fields) {
+  async run(api, readFields) {
     this.state = "running";
     this.onChange();
-    const form = new FormData();
-    for (const [name, value] of fields) form.append(name, value);
-    form.append("response_format", "diarized_json");
-    form.append("stream", "true");
-    form.append("file", this.file);
     const { signal } = this.#canceling;
     let isWhole = false;
     try {
+      const form = new FormData();
+      for (const [name, value] of await readFields()) form.append(name, value);
+      form.append("response_format", "diarized_json");
+      form.append("stream", "true");
+      form.append("file", this.file);
       await api.upload("v1/audio/transcriptions", form, {
         signal,
         onProgress: (share) => {

@@ -65,7 +65,14 @@ export class LiveView {
         this.#session?.append(samples);
       });
     } catch (error) {
+      this.#microphone.close();
       this.#fail(/** @type {Error} */ (error).message);
+      this.#start.disabled = false;
+      return;
+    }
+    if (!this.element.isConnected) {
+      // the user went to another view meanwhile
+      this.#closed();
       this.#start.disabled = false;
       return;
     }

@@ -89,7 +89,7 @@ export class SegmentList {
     const time = button(clock(segment.start), play, { class: "time", tabindex: -1 });
     const name = el("bdi", { class: "name" });
     const text = el("p", { class: "text", dir: "auto", onclick: () => text.isContentEditable || play() }, segment.text);
-    const startEdit = () => edit_(segment, text, () => time.focus());
+    const startEdit = () => makeEditable(segment, text, () => time.focus());
     text.addEventListener("dblclick", startEdit);
     const edit = button("Edit", startEdit, { icon: "edit", iconOnly: true, class: "quiet edit", tabindex: -1 });
     const row = el("li", { class: "segment" }, time, el("div", {}, name, text), edit);
@@ -185,7 +185,7 @@ export class SegmentList {
  * @param {HTMLElement} text
  * @param {() => void} onEnd
  */
-function edit_(segment, text, onEnd) {
+function makeEditable(segment, text, onEnd) {
   if (text.isContentEditable) return;
   const editing = new AbortController();
   /** @param {boolean} isKept */

@@ -109,8 +109,7 @@ export class TranscribeView {
 
   /** @param {Job} job */
   async #run(job) {
-    job.state = "running"; // set before the first await, so that the job is not started twice
-    await job.run(this.api, await this.#options.fields());
+    await job.run(this.api, () => this.#options.fields());
     this.#start();
   }
 

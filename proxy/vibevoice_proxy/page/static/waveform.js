@@ -14,6 +14,7 @@ export class Waveform {
   #regions = null;
   #drawn = 0;
   #isClose = false;
+  #isDestroyed = false;
   #isDark = matchMedia("(prefers-color-scheme: dark)");
   #recolor = () => this.#surfer?.setOptions(this.#colors());
 
@@ -36,6 +37,7 @@ export class Waveform {
       import("./vendor/wavesurfer/wavesurfer.esm.js"),
       import("./vendor/wavesurfer/regions.esm.js"),
     ]);
+    if (this.#isDestroyed) return;
     this.#regions = Regions.create();
     this.#surfer = WaveSurfer.create({
       container: this.container,
@@ -87,6 +89,7 @@ export class Waveform {
   }
 
   destroy() {
+    this.#isDestroyed = true;
     this.#isDark.removeEventListener("change", this.#recolor);
     this.#surfer?.destroy();
   }
