@@ -308,6 +308,12 @@ def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: Fa
     assert isolated in ("isolate", "plaintext")
 
 
+def test_an_unknown_view(open_page: OpenPage) -> None:
+    """An address with an unknown fragment opens Transcribe, also if objects have such a property."""
+    page = open_page("#constructor", light="off")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Transcribe")
+
+
 def test_no_engine(open_page: OpenPage) -> None:
     """The page shows the API's message and offers another try."""
     page = open_page(light="off", asr_base_url="http://127.0.0.1:9")

@@ -3,7 +3,7 @@
 import { button, el } from "./dom.js";
 import { exportControls } from "./export.js";
 import { Microphone } from "./microphone.js";
-import { RealtimeSession } from "./realtime.js";
+import { clientSecret, RealtimeSession } from "./realtime.js";
 import { SpeakerBar } from "./speakers.js";
 import { clock, Transcript } from "./transcript.js";
 
@@ -58,8 +58,9 @@ export class LiveView {
     this.#alert.hidden = true;
     this.#start.disabled = true;
     this.#say("Connecting…");
+    let secret = "";
     try {
-      await this.api.ensureKey();
+      secret = await clientSecret(this.api);
       await this.#microphone.open((samples, level) => {
         this.#level.value = level;
         this.#session?.append(samples);
@@ -77,25 +78,20 @@ export class LiveView {
       return;
     }
     this.#clear();
-    this.#session = new RealtimeSession(
-      this.api.base,
-      this.api.key,
-      {},
-      {
-        onReady: () => {
-          this.#say("Listening…");
-          this.#setRunning(true);
-        },
-        onSegment: (segment) => this.#add(segment),
-        onPending: (text) => {
-          this.#pending.textContent = text;
-          this.#follow();
-        },
-        onSpeech: (isSpeaking) => this.#say(isSpeaking ? "Speech detected…" : "Listening…"),
-        onError: (message) => this.#fail(message),
-        onClose: () => this.#closed(),
+    this.#session = new RealtimeSession(this.api.base, secret, {
+      onReady: () => {
+        this.#say("Listening…");
+        this.#setRunning(true);
       },
-    );
+      onSegment: (segment) => this.#add(segment),
+      onPending: (text) => {
+        this.#pending.textContent = text;
+        this.#follow();
+      },
+      onSpeech: (isSpeaking) => this.#say(isSpeaking ? "Speech detected…" : "Listening…"),
+      onError: (message) => this.#fail(message),
+      onClose: () => this.#closed(),
+    });
     this.#start.disabled = false;
   }
 

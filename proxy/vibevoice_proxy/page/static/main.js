@@ -44,7 +44,8 @@ function router(api) {
   /** @type {View | undefined} */
   let current;
   return async () => {
-    const name = location.hash.slice(1) in VIEWS ? location.hash.slice(1) : DEFAULT;
+    const asked = location.hash.slice(1);
+    const name = Object.hasOwn(VIEWS, asked) ? asked : DEFAULT;
     const make = /** @type {(api: Api) => Promise<View>} */ (VIEWS[name]);
     current?.hide();
     alert.hidden = true;

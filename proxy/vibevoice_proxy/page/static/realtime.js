@@ -4,6 +4,12 @@
 const MAX_WAITING = 10 * 24_000 * 2 * (4 / 3);
 
 const TRANSCRIPTION = "conversation.item.input_audio_transcription";
+const SESSION = {
+  type: "transcription",
+  audio: {
+    input: { format: { type: "audio/pcm", rate: 24_000 }, transcription: {}, turn_detection: { type: "server_vad" } },
+  },
+};
 
 /** @typedef {{ id: string, start: number, end: number, speaker: string | null, text: string }} Segment times in seconds */
 /**
@@ -16,6 +22,16 @@ const TRANSCRIPTION = "conversation.item.input_audio_transcription";
  * @property {() => void} onClose
  */
 
+/**
+ * A short-lived key for one session. API keys may have characters that a WebSocket's subprotocol must not have.
+ * @param {import("./api.js").Api} api
+ * @returns {Promise<string>}
+ */
+export async function clientSecret(api) {
+  const response = await api.post("v1/realtime/client_secrets", { session: SESSION });
+  return (await response.json()).value;
+}
+
 export class RealtimeSession {
   /** @type {Map<string, { text: string, told: number, start: number, end: number }>} by item id */
   #items = new Map();
@@ -24,17 +40,15 @@ export class RealtimeSession {
 
   /**
    * @param {URL} base folder of the page
-   * @param {string} key
-   * @param {Record<string, string>} transcription fields of the API: model, language, prompt
+   * @param {string} secret a client secret
    * @param {Listener} listener
    */
-  constructor(base, key, transcription, listener) {
+  constructor(base, secret, listener) {
     this.listener = listener;
     const url = new URL("v1/realtime?intent=transcription", base);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
-    // Browsers cannot set headers on a WebSocket, so OpenAI's API takes the key as a subprotocol.
-    this.socket = new WebSocket(url, ["realtime", ...(key ? [`openai-insecure-api-key.${key}`] : [])]);
-    this.socket.onopen = () => this.#send("session.update", { session: sessionOf(transcription) });
+    // Browsers cannot set headers on a WebSocket, so OpenAI's API takes the secret as a subprotocol.
+    this.socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${secret}`]);
     this.socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
     this.socket.onclose = ({ reason }) => {
       if (!this.#isReady)
@@ -80,7 +94,7 @@ export class RealtimeSession {
   /** @param {any} event of the API */
   #take(event) {
     switch (event.type) {
-      case "session.updated":
+      case "session.created":
         this.#isReady = true;
         this.listener.onReady();
         break;
@@ -156,16 +170,6 @@ export class RealtimeSession {
     const pending = [...this.#items.values()].map(({ text, told }) => text.slice(told).trim());
     this.listener.onPending(pending.filter(Boolean).join(" "));
   }
-}
-
-/** @param {Record<string, string>} transcription */
-function sessionOf(transcription) {
-  const given = Object.fromEntries(Object.entries(transcription).filter(([, value]) => value));
-  const format = { type: "audio/pcm", rate: 24_000 };
-  return {
-    type: "transcription",
-    audio: { input: { format, transcription: given, turn_detection: { type: "server_vad" } } },
-  };
 }
 
 /** @param {Uint8Array} bytes */
