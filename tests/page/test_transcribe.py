@@ -309,7 +309,7 @@ def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: Fa
 
 
 def test_an_unknown_view(open_page: OpenPage) -> None:
-    """An address with an unknown fragment opens Transcribe, also if objects have such a property."""
+    """An address with an unknown fragment opens Transcribe, even a property of objects."""
     page = open_page("#constructor", light="off")
     expect(page.get_by_role("heading", level=1)).to_have_text("Transcribe")
 
