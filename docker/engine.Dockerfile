@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The ASR engine: vLLM's image and our plugin. Build from the repository's root:
 #   docker build -f docker/engine.Dockerfile -t vibevoice-engine .
 # The base is for amd64 and arm64. To pin it for good, give its digest: --build-arg VLLM_IMAGE=vllm/vllm-openai@sha256:…

@@ -36,10 +36,10 @@ USE = re.compile(r"^#   (.*docker compose --env-file (\S+) -f (\S+) .*)$", re.M)
 
 
 @cache
-def config(compose: str, env: str = "") -> dict[str, Any]:
-    """Services by name, as Docker Compose reads the file."""
+def config(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
+    """Services by name, as Docker Compose reads the file with the shell's variables."""
     options = ["--env-file", str(DOCKER / "env" / env)] if env else []
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **SECRETS}
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **SECRETS, **shell}
     command = [BIN / "docker-compose", *options, "-f", DOCKER / compose, "config", "--format=json"]
     found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
@@ -236,6 +236,24 @@ def test_the_engine_leaves_the_speech_models_their_part() -> None:
         for engine in engines:
             reserved = float(engine["environment"].get("VIBEVOICE_GPU_MEMORY_RESERVED") or 0)
             assert (reserved > 0) == speaks, compose
+
+
+@pytest.mark.parametrize("env", ["gpu-4gb.env", "gpu-6gb.env", "gpu-8gb.env"])
+def test_small_cards_need_the_proxy_alone(env: str) -> None:
+    """It transcribes with its light recognizer; no engine and no other server is started."""
+    compose = USE.search((DOCKER / "env" / env).read_text())
+    assert compose
+    services = config(Path(compose[3]).name, env)
+    assert list(services) == ["proxy"]
+    environ = services["proxy"]["environment"]
+    assert (environ["ASR_API"], environ["VIBEVOICE_LIGHT"]) == ("off", "on")
+
+
+def test_small_cards_may_use_another_server() -> None:
+    """The variables that docs/docker.md names reach the proxy."""
+    chosen = {"VIBEVOICE_LIGHT": "off", "ASR_API": "transcriptions", "ASR_BASE_URL": "http://h:1"}
+    (proxy,) = config("docker-compose.light-stt.yml", "gpu-6gb.env", **chosen).values()
+    assert chosen.items() <= proxy["environment"].items()
 
 
 def test_open_webui_is_set_up_as_documented() -> None:
