@@ -3,7 +3,8 @@
 # usage: docker/install.sh engine|proxy|speech|litellm PYTHON
 set -eu
 part=$1 python=$2
-uv() { command uv pip install --python "$python" "$@"; }
+# Compiled here: the root of a container is read-only, so each start would compile again what it imports.
+uv() { command uv pip install --compile-bytecode --python "$python" "$@"; }
 
 case $part in
 engine)

@@ -26,7 +26,7 @@ WORKDIR /cache
 EXPOSE 8899
 # Whether it lives; /health also tells whether engine and speech models are ready.
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=30s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8899/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"API_PORT\"]}/health/live', timeout=4)"]
 ENTRYPOINT ["python", "-m", "vibevoice_proxy"]
 
 FROM base AS proxy

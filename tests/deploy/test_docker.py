@@ -35,16 +35,26 @@ USE = re.compile(r"^#   (.*docker compose --env-file (\S+) -f (\S+) .*)$", re.M)
 """How an env file says that it is used."""
 
 
-@cache
 def config(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
     """Services by name, as Docker Compose reads the file with the shell's variables."""
+    return read(compose, env, **shell)["services"]
+
+
+def project(compose: str) -> str:
+    """The project's name: containers, volumes and networks of the same one are shared."""
+    return read(compose)["name"]
+
+
+@cache
+def read(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
+    """A file as Docker Compose reads it."""
     options = ["--env-file", str(DOCKER / "env" / env)] if env else []
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **SECRETS, **shell}
     command = [BIN / "docker-compose", *options, "-f", DOCKER / compose, "config", "--format=json"]
     found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert not found.stderr, found.stderr
-    return json.loads(found.stdout)["services"]
+    return json.loads(found.stdout)
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
@@ -78,6 +88,28 @@ def test_containers_may_do_little(compose: str) -> None:
         assert not service.get("privileged"), name
         models = [v for v in service.get("volumes", []) if v["target"] == "/models"]
         assert all(volume["read_only"] for volume in models), name
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_logs_are_bounded(compose: str) -> None:
+    """No container that runs on writes its log without a limit."""
+    for name, service in config(compose).items():
+        assert service["logging"]["options"]["max-size"] == "10m", name
+
+
+@pytest.mark.parametrize("added", ["monitoring", "with-openwebui"])
+def test_what_is_added_to_the_default_is_the_same_project(added: str) -> None:
+    """It uses the engine and the volumes that are there; a second engine would want the card."""
+    assert project(f"docker-compose.{added}.yml") == project("docker-compose.yml") == "vibevoice"
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_containers_are_given_time_to_stop(compose: str) -> None:
+    """More than the launcher and the proxy allow themselves."""
+    for name, service in config(compose).items():
+        if OURS.match(service["image"]) and not service["image"].startswith("vibevoice-litellm"):
+            seconds = int(service["stop_grace_period"].removesuffix("s"))
+            assert seconds >= (40 if name.startswith("engine") else 45), name
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
