@@ -61,6 +61,14 @@ speaks() { # format, first bytes in hexadecimal
 }
 not_root() { [ "$("${compose[@]}" exec -T "$1" id -u)" = 10001 ]; }
 cannot_write() { ! "${compose[@]}" exec -T "$1" touch /opt/x; }
+no_zombies() { ! "${compose[@]}" exec -T "$1" sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status'; }
+stops_by_itself() { # service, seconds; what is killed has another exit code
+    local container code
+    container=$("${compose[@]}" ps --quiet "$1")
+    "${compose[@]}" stop --timeout "$2" "$1"
+    code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
+    [ "$code" = 0 ] || { echo "exit code $code"; return 1; }
+}
 
 "${compose[@]}" build
 "${compose[@]}" up --detach --wait --wait-timeout 1800 || {
@@ -79,6 +87,7 @@ check "transcription by the light recognizer" contains 'person you are calling' 
     get -F file=@samples/conversation.flac -F model=light -F response_format=diarized_json "$url/v1/audio/transcriptions"
 check "the proxy is not root" not_root proxy
 check "the proxy's files are read-only" cannot_write proxy
+check "no zombies beside the proxy" no_zombies proxy
 if [ $engine = yes ]; then
     for format in json text srt vtt verbose_json diarized_json; do
         check "transcription as $format" contains 'eight' \
@@ -89,8 +98,11 @@ if [ $engine = yes ]; then
     check "what is no recording is a 400" status 400 -F file=@README.md "$url/v1/audio/transcriptions"
     check "the engine is not root" not_root engine
     check "the engine's files are read-only" cannot_write engine
+    check "no zombies beside the engine" no_zombies engine
 else
     check "no engine is a 404" status 404 -F file=@samples/two-speakers.wav -F model=vibevoice "$url/v1/audio/transcriptions"
 fi
+check "the proxy stops within 4 s" stops_by_itself proxy 4
+[ $engine = no ] || check "the engine stops within 4 s" stops_by_itself engine 4
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

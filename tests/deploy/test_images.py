@@ -175,6 +175,8 @@ def test_run_test_reports(proxy_python: Path, tmp_path: Path) -> None:
         f"        curl -sf 127.0.0.1:{port}/health >/dev/null && exit; sleep 0.2\n"
         "    done; exit 1;;\n"
         "*' exec '*id*) echo 10001;;\n"
+        "*' exec '*' sh -c '*) exit 1;;\n"
+        "*' inspect '*) echo 0;;\n"
         "*' exec '*touch*) exit 1;;\n"
         f"*' down '*) kill $(cat {tmp_path}/pid);;\n"
         "esac\n"
@@ -188,4 +190,4 @@ def test_run_test_reports(proxy_python: Path, tmp_path: Path) -> None:
     command = [DOCKER / "run-test.sh", "--no-gpu"]
     found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert found.stdout.splitlines()[-1] == "11 passed, 0 failed"
+    assert found.stdout.splitlines()[-1] == "13 passed, 0 failed"
