@@ -3,8 +3,7 @@
 # usage: docker/install.sh engine|proxy|speech|litellm PYTHON
 set -eu
 part=$1 python=$2
-# Compiled here: the root of a container is read-only, so each start would compile again what it imports.
-uv() { command uv pip install --compile-bytecode --python "$python" "$@"; }
+uv() { command uv pip install --python "$python" "$@"; }
 
 case $part in
 engine)
@@ -22,11 +21,13 @@ END
 proxy | speech)
     uv --require-hashes --requirement "docker/requirements/$part.txt"
     uv --no-deps .
-    "$python" -c 'import vibevoice_proxy.app'
+    # This also writes the bytecode of what is imported: a read-only root cannot keep it, and each start would compile.
+    "$python" -c 'import vibevoice_proxy.app, vibevoice_light.worker, hibari'
+    [ "$part" = proxy ] || "$python" -c 'import vibevoice_tts.engines.realtime, vibevoice_tts.engines.longform'
     "$python" -m vibevoice_light.fetch
     ;;
 litellm)
-    uv --require-hashes --requirement docker/requirements/litellm.txt
+    uv --compile-bytecode --require-hashes --requirement docker/requirements/litellm.txt
     ;;
 *)
     echo "install.sh: unknown part $part" >&2
