@@ -1,10 +1,10 @@
-"""Containers killed and stopped in the middle of work: what a client sees, and when it is served again.
+"""Containers whose processes are killed or stopped while they work: what clients see.
 
-    python -m bench.containers            # needs Docker, root, and the images of docker-compose.cpu.yml
+    python -m bench.containers      # needs Docker, root, and the images of docker-compose.cpu.yml
 
-Each row is one fault. A client asks again and again, one request at a time; another request is being served when
-the fault happens. Processes are killed from the host, as the kernel would: `docker kill` counts as a stop by hand, after
-which Docker starts nothing again.
+Each row is one fault, in the middle of a long request; another client asks again and again, one
+short request at a time. Processes are killed from the host, as the kernel does when memory runs
+out: `docker kill` counts as a stop by hand, after which Docker starts nothing again.
 """
 
 import argparse
@@ -17,8 +17,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import httpx2
+import numpy as np
 import soundfile
 from scripts.stack import ROOT, free_port
 
@@ -41,7 +43,7 @@ def audio(name: str, seconds: float) -> bytes:
     samples, rate = soundfile.read(ROOT / "samples" / name, dtype="int16")
     times = max(1, round(seconds * rate / len(samples)))
     file = io.BytesIO()
-    soundfile.write(file, [*samples.tolist()] * times, rate, format="WAV", subtype="PCM_16")
+    soundfile.write(file, np.tile(samples, times), rate, format="WAV", subtype="PCM_16")
     return file.getvalue()
 
 
@@ -52,8 +54,8 @@ class Work:
     url: str
     part: str
     """Its name in /health."""
-    short: dict[str, object]
-    long: dict[str, object]
+    short: dict[str, Any]
+    long: dict[str, Any]
     path: str
 
     def ask(self, *, long: bool = False) -> str:
@@ -96,7 +98,7 @@ class Watch:
 def transcription(url: str, model: str, sample: str, seconds: float) -> Work:
     """A recording for a recognizer."""
 
-    def form(length: float) -> dict[str, object]:
+    def form(length: float) -> dict[str, Any]:
         files = {"file": ("a.wav", audio(sample, length))}
         return {"files": files, "data": {"model": model}}
 
@@ -107,7 +109,7 @@ def transcription(url: str, model: str, sample: str, seconds: float) -> Work:
 def speech(url: str) -> Work:
     """A text for the light voice."""
 
-    def body(text: str) -> dict[str, object]:
+    def body(text: str) -> dict[str, Any]:
         return {"json": {"model": "tts-1", "input": text, "voice": "alloy"}}
 
     return Work(url, "hibari", body("One."), body(SENTENCE * 60), "/v1/audio/speech")

@@ -176,7 +176,7 @@ def test_run_test_reports(proxy_python: Path, tmp_path: Path) -> None:
         "    done; exit 1;;\n"
         "*' exec '*id*) echo 10001;;\n"
         "*' exec '*' sh -c '*) exit 1;;\n"
-        "*' inspect '*) echo 0;;\n"
+        "inspect*) echo 0;;\n"
         "*' exec '*touch*) exit 1;;\n"
         f"*' down '*) kill $(cat {tmp_path}/pid);;\n"
         "esac\n"
