@@ -5,10 +5,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-engine=yes
+engine=yes start_seconds=300
 export API_PORT=${API_PORT:-18999} MODEL_DIR=$PWD/models/tiny-asr TTS_MODEL_TYPE=espeak VIBEVOICE_LIGHT=on
 case ${1:-} in
-'') file=docker-compose.yml ASR_DTYPE=float16 ;;
+'') file=docker-compose.yml ASR_DTYPE=float16 start_seconds=1800 ;;
 --cpu) file=docker-compose.cpu.yml ASR_DTYPE=float32 ;;
 --no-gpu) file=docker-compose.proxy-only.yml engine=no ASR_API=off ;;
 *)
@@ -71,7 +71,7 @@ stops_by_itself() { # service, seconds; what is killed has another exit code
 }
 
 "${compose[@]}" build
-"${compose[@]}" up --detach --wait --wait-timeout 1800 || {
+"${compose[@]}" up --detach --wait --wait-timeout $start_seconds || {
     "${compose[@]}" logs --tail 100
     exit 1
 }

@@ -98,7 +98,7 @@ def test_settings_arrive(proxy: tuple[str, str]) -> None:
         timeout=60,
     )
     assert answer.status_code == 400
-    assert "5 characters" in answer.json()["error"]["message"]
+    assert "at most 5" in answer.json()["error"]["message"]
 
 
 def test_the_image_holds_the_light_recognizers_models(docker: Docker) -> None:

@@ -26,7 +26,8 @@ VERSION = "test"
 CACHE = Path(
     os.environ.get("VIBEVOICE_CONTAINER_CACHE") or Path.home() / ".cache" / "vibevoice-containers"
 )
-PACKAGES = "ca-certificates,netbase,tzdata,python3,python3-pip"
+PACKAGES = "ca-certificates,libnuma1,netbase,tzdata,python3,python3-pip"
+"""Of Debian; libnuma1 is for vLLM on CPUs."""
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 UNUSED = ("torchaudio", "torchvision", "torchcodec", "triton")
 """What vLLM's CPU build requires and does not use; the first three do not load beside this torch
@@ -175,7 +176,10 @@ def _unpack_base(folder: Path) -> Path:
         made.replace(tar)
     root = folder / "root"
     root.mkdir()
-    subprocess.run(["tar", "-C", root, "-xf", tar, "--exclude=./dev/*"], check=True)
+    subprocess.run(
+        ["tar", "-C", root, "-xf", tar, "--exclude=./dev/*", "--exclude=./var/lib/apt/lists/*"],
+        check=True,
+    )
     (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink()
     for name, target in (("python", "python3"), ("python3", "python3"), ("pip", "pip3")):
         (root / "usr/local/bin" / name).symlink_to(f"/usr/bin/{target}")
