@@ -126,13 +126,12 @@ def kill(service: str, what: str) -> Callable[[], None]:
     return fault
 
 
-def stop(service: str, how: str) -> Callable[[], None]:
-    """docker compose stop or restart."""
+def stop(service: str) -> Callable[[], None]:
+    """docker compose stop, then start."""
 
     def fault() -> None:
-        docker("compose", how, service)
-        if how == "stop":
-            docker("compose", "start", service)
+        docker("compose", "stop", service)
+        docker("compose", "start", service)
 
     return fault
 
@@ -155,33 +154,44 @@ def row(name: str, work: Work, fault: Callable[[], None]) -> str:
     return f"| {name} | {running} | {told} | {watch.served_after:.1f} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.containers", description=__doc__)
-    parser.parse_args()
-    port = free_port()
-    os.environ |= {"API_PORT": str(port), "VIBEVOICE_LIGHT": "on"}
-    url = f"http://127.0.0.1:{port}"
+def faults(url: str) -> dict[str, list[tuple[str, Work, Callable[[], None]]]]:
+    """What is tried of each service."""
     engine = transcription(url, "vibevoice", "two-speakers.wav", 50)
     light = transcription(url, "light", "conversation.flac", 600)
     voice = speech(url)
+    return {
+        "proxy": [
+            ("proxy (PID 1), kill -9", light, kill("proxy", "-m vibevoice_proxy")),
+            ("proxy, stopped and started", light, stop("proxy")),
+            ("light recognizer's worker, kill -9", light, kill("proxy", "vibevoice_light.worker")),
+            ("speech worker, kill -9", voice, kill("proxy", "vibevoice_tts.worker")),
+        ],
+        "engine": [
+            ("launcher (PID 1), kill -9", engine, kill("engine", "vibevoice_vllm.launch")),
+            ("vLLM's server, kill -9", engine, kill("engine", "vibevoice_vllm.engine")),
+            ("vLLM's EngineCore, kill -9", engine, kill("engine", "EngineCore")),
+            ("vLLM's worker, kill -9", engine, kill("engine", "Worker")),
+            ("engine, stopped and started", engine, stop("engine")),
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.containers", description=__doc__)
+    parser.add_argument("services", nargs="*", default=["proxy", "engine"])
+    services: list[str] = parser.parse_args().services
+    port = free_port()
+    os.environ |= {"API_PORT": str(port), "VIBEVOICE_LIGHT": "on"}
+    tried = faults(f"http://127.0.0.1:{port}")
     try:
         began = time.monotonic()
         docker("compose", "up", "--detach", "--wait")
         print(f"started in {time.monotonic() - began:.1f} s", flush=True)
         print("| fault | the request being served | those after it | served again after s |")
         print("| --- | --- | --- | --- |", flush=True)
-        for name, work, fault in (
-            ("engine's launcher (PID 1), kill -9", engine, kill("engine", "vibevoice_vllm.launch")),
-            ("vLLM's server, kill -9", engine, kill("engine", "vibevoice_vllm.engine")),
-            ("vLLM's EngineCore, kill -9", engine, kill("engine", "EngineCore")),
-            ("vLLM's worker, kill -9", engine, kill("engine", "Worker")),
-            ("engine, stopped and started", engine, stop("engine", "stop")),
-            ("proxy (PID 1), kill -9", light, kill("proxy", "-m vibevoice_proxy")),
-            ("proxy, stopped and started", light, stop("proxy", "stop")),
-            ("light recognizer's worker, kill -9", light, kill("proxy", "vibevoice_light.worker")),
-            ("speech worker, kill -9", voice, kill("proxy", "vibevoice_tts.worker")),
-        ):
-            print(row(name, work, fault), flush=True)
+        for service in services:
+            for name, work, fault in tried[service]:
+                print(row(name, work, fault), flush=True)
         for service in ("proxy", "engine"):
             began = time.monotonic()
             container = docker("compose", "ps", "-q", service)
