@@ -5,6 +5,7 @@ image's files, and the data of a daemon that the tests start.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,8 @@ class Docker:
 def docker_daemon(config: Path) -> Iterator[Docker]:
     """The daemon that answers, or one of its own until the block ends. Raises NoDocker."""
     docker = Docker(config)
+    if not shutil.which("docker"):
+        raise NoDocker("docker is not installed")
     if docker.run("info").returncode == 0:
         yield docker
         return
