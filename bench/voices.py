@@ -1,6 +1,6 @@
-"""Real people out of Debian's packages, for recordings of which one knows who speaks when.
+"""Extracts speech of real people from Debian packages, for recordings with known speakers.
 
-Where no words are known, or they are not English, only speakers and times are scored.
+If words are not known or not English, only speakers and times are scored.
 """
 
 import re
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from av.error import InvalidDataError
 from tests.support.real_voices import (
     RATE,
     Samples,
@@ -25,14 +26,20 @@ CARDS = Path("/usr/share/pocketsphinx/test/data/cards")
 BRUCE = Path("/usr/share/codec2/raw/ve9qrp.raw")
 """A radio amateur who speaks freely for 112 s, 8 kHz (codec2-examples, LGPL-2.1)."""
 MIN_SECONDS = 1.0
-"""Prompts of a word or two are no part of a conversation."""
+"""Prompts of a word or two are not used in conversations."""
 PAUSE_SECONDS = 0.3
+GAME = Path("/usr/share/games/fillets-ng/sound")
+"""Dialogues of two fish, a woman (m) and a man (v), in Czech and in Dutch (fillets-ng-data-cs, -nl,
+GPL-2)."""
+PROMPTS = Path("/usr/share/asterisk/sounds")
+ENOUGH_SECONDS = 420.0
+"""Of each person are read."""
 FOREIGN = {"June": "fr_CA_f_June", "Carlo": "it_IT_m_Carlo", "Ivrvoice": "ru_RU_f_IvrvoiceRU"}
 """Readers of telephone prompts (asterisk-core-sounds-fr, -it, -ru)."""
 
 
 def load_voices() -> Mapping[str, Sequence[Utterance]]:
-    """What each person says, by name; the text is empty where words are not scored."""
+    """The utterances of each person, by name; the text is empty if words are not scored."""
     return {
         "Allison": [one for one in prompts() if one.seconds >= MIN_SECONDS],
         "LibriVox": librivox(),
@@ -42,9 +49,59 @@ def load_voices() -> Mapping[str, Sequence[Utterance]]:
     }
 
 
+def more_voices() -> Mapping[str, Sequence[Utterance]]:
+    """Seven further people, of whom no words are known, and Allison in Spanish."""
+    install(
+        *("asterisk-prompt-es-co", "asterisk-prompt-fr-armelle", "asterisk-prompt-it-menardi-alaw"),
+        *("fillets-ng-data-cs", "fillets-ng-data-nl"),
+    )
+    fish = {
+        f"{land} {person}": sorted(GAME.glob(f"*/{code}/*-{letter}-*.ogg"))
+        for land, code in (("Czech", "cs"), ("Dutch", "nl"))
+        for person, letter in (("woman", "m"), ("man", "v"))
+    }
+    readers = {
+        "Armelle": sorted((PROMPTS / "fr").rglob("*.gsm")),
+        "Menardi": sorted((PROMPTS / "it_IT_f_Menardi").rglob("*.alaw")),
+        "Colombian": sorted((PROMPTS / "es").rglob("*.gsm")),
+    }
+    found = {name: _utterances(files) for name, files in {**readers, **fish}.items()}
+    return {**found, "Allison in Spanish": foreign("es_MX_f_Allison")}
+
+
+def _utterances(files: Sequence[Path]) -> Sequence[Utterance]:
+    """Recordings of MIN_SECONDS and more, ENOUGH_SECONDS of them."""
+    found: list[Utterance] = []
+    seconds = 0.0
+    for file in files:
+        if seconds > ENOUGH_SECONDS:
+            break
+        samples = _read_prompt(file)
+        if len(samples) >= MIN_SECONDS * RATE:
+            found.append(Utterance(str(file), samples, ""))
+            seconds += len(samples) / RATE
+    return found
+
+
+def _read_prompt(file: Path) -> Samples:
+    """A recording; one without a header is A-law at 8 kHz. Two files are broken."""
+    if file.suffix != ".alaw":
+        try:
+            return read(file)
+        except InvalidDataError:
+            return np.zeros(0, np.float32)
+    code = np.frombuffer(file.read_bytes(), np.uint8) ^ 0x55
+    exponent, mantissa = (code >> 4) & 7, (code & 15).astype(np.float32)
+    magnitude = np.where(
+        exponent == 0, mantissa * 2 + 1, (mantissa * 2 + 33) * 2.0 ** (exponent - 1.0)
+    )
+    narrow = np.where(code & 0x80, magnitude, -magnitude) / 4096
+    return soxr.resample(narrow.astype(np.float32), 8000, RATE)
+
+
 @cache
 def cards() -> Sequence[Utterance]:
-    """Five hands of cards (pocketsphinx-testdata)."""
+    """Five hands of cards, read aloud (pocketsphinx-testdata)."""
     install("pocketsphinx-testdata")
     lines = (CARDS / "cards.transcription").read_text().splitlines()
     found = [match for line in lines if (match := re.fullmatch(r"<s> (.*?) +</s> \((.*)\)", line))]
@@ -53,7 +110,7 @@ def cards() -> Sequence[Utterance]:
 
 @cache
 def bruce() -> Sequence[Utterance]:
-    """The radio amateur's sentences, cut at his pauses."""
+    """The radio amateur's sentences, split at his pauses."""
     install("codec2-examples")
     narrow = np.fromfile(BRUCE, np.int16).astype(np.float32) / 32768
     parts = _phrases(soxr.resample(narrow, 8000, RATE))
@@ -66,14 +123,14 @@ def bruce() -> Sequence[Utterance]:
 
 @cache
 def foreign(folder: str) -> Sequence[Utterance]:
-    """The prompts of another language that are words in English: others are beeps and monkeys."""
+    """The prompts of another language that are words in English; others are beeps and monkeys."""
     install(f"asterisk-core-sounds-{folder[:2]}-g722")
     spoken = {one.name for one in prompts()}
     return [one for one in prompts(folder) if one.name in spoken and one.seconds >= MIN_SECONDS]
 
 
 def _phrases(samples: Samples) -> list[Samples]:
-    """`samples` cut at pauses: PAUSE_SECONDS of 30 dB less than the loudest 20 ms."""
+    """`samples` split at pauses: PAUSE_SECONDS with 30 dB less energy than the loudest 20 ms."""
     hop = RATE // 50
     loud = np.square(samples[: len(samples) // hop * hop]).reshape(-1, hop).mean(axis=1)
     speech = np.flatnonzero(loud > loud.max() * 1e-3)

@@ -1,7 +1,6 @@
-"""The light recognizer: samples in as they come, segments out as their turns end."""
+"""The light recognizer: takes samples as they arrive and returns segments as turns end."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +11,24 @@ from vibevoice_light.buffer import AudioBuffer
 from vibevoice_light.diarizer import Diarizer
 from vibevoice_light.embeddings import SpeakerEmbedder
 from vibevoice_light.islands import Island, Islands
+from vibevoice_light.live import LiveListener
 from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL
-from vibevoice_light.moonshine import Moonshine, Token
+from vibevoice_light.moonshine import Moonshine
+from vibevoice_light.segments import Segment, recognize_turn
 from vibevoice_light.sessions import Session, open_session
 from vibevoice_light.turns import Turn, Turns
+from vibevoice_light.utterances import Detection, Utterances
 from vibevoice_light.voice_activity import FRAME, VoiceActivity
+from vibevoice_light.voiceprints import Voiceprints
 
 LOOKAHEAD_SECONDS = 120.0
-"""Of a recording that is there as a whole: who speaks is decided with what is said in the next two
-minutes."""
-MIN_LOG_PROBABILITY = -0.8
-"""Words below this mean are not kept as text. Turns of real speech had -0.74 and more, in noise and
-rooms too; most of babble is below."""
-MIN_SPEECH = 0.8
-"""Where somebody speaks with at least this probability, such words are unclear, such as those of
-another language; else it was noise."""
+"""Look-ahead for complete recordings: speakers are decided using the next two minutes as well."""
 BLOCK_SECONDS = 10.0
-"""In which `transcribe` feeds a recording."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A turn and its words."""
-
-    start: float
-    """Seconds from the beginning of the recording."""
-    end: float
-    """Seconds."""
-    speaker: int
-    """0, 1, … in the order of appearance; never changed later."""
-    text: str
-    tokens: tuple[Token, ...]
-    """What the text is made of, and how sure the model is of it."""
-    is_cut: bool
-    """Whether the model was stopped in the middle: it repeated itself."""
-    speech_probability: float
-    """How likely it is that somebody speaks there, as the voice activity has it."""
-    is_unclear: bool = False
-    """Whether the words are guessed: somebody speaks, but the model hardly knows what."""
-
-    @property
-    def mean_log_probability(self) -> float:
-        """Of its tokens; 0 is certain."""
-        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
+"""Block size in which `transcribe` feeds a recording."""
 
 
 class LightRecognizer:
-    """The three models, loaded once; each recording has a `Listener`."""
+    """The three models, loaded once; each recording gets its own `Listener`."""
 
     def __init__(self, voice_activity: Session, embedder: SpeakerEmbedder, words: Moonshine):
         self._voice_activity = voice_activity
@@ -67,21 +37,26 @@ class LightRecognizer:
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> "LightRecognizer":
-        """`folder` holds Moonshine's files (`models.find_moonshine`)."""
+        """`folder`: contains Moonshine's files (`models.find_moonshine`)."""
         return cls(
             open_session(VOICE_ACTIVITY_MODEL.path, threads),
             SpeakerEmbedder(open_session(SPEAKER_MODEL.path, threads)),
             Moonshine.load(folder, threads),
         )
 
+    @property
+    def voiceprints(self) -> Voiceprints:
+        """What finds the voices in pieces of recordings, with this recognizer's models."""
+        return Voiceprints(self._voice_activity, self._embedder)
+
     def listen(self, lookahead: float = 0.0) -> "Listener":
-        """A recording that begins now. Speakers are labeled when `lookahead` more seconds are
-        known: 0 for a live one."""
+        """Start a new recording. Speakers are labeled once `lookahead` more seconds have arrived;
+        use 0 for live audio."""
         return Listener(self._voice_activity, self._embedder, self._words, lookahead)
 
     def transcribe(self, samples: NDArray[np.float32]) -> list[Segment]:
-        """The segments of a whole recording, shape (samples,): mono, 16 kHz, of full scale 1.0;
-        without the unclear ones."""
+        """The segments of a whole recording, shape (samples,): mono, 16 kHz, full scale 1.0.
+        Unclear segments are left out."""
         listener = self.listen(LOOKAHEAD_SECONDS)
         block = round(BLOCK_SECONDS * SAMPLE_RATE)
         blocks = (samples[at : at + block] for at in range(0, len(samples), block))
@@ -89,10 +64,23 @@ class LightRecognizer:
         segments += listener.finish()
         return [segment for segment in segments if not segment.is_unclear]
 
+    def listen_live(
+        self, detection: Detection | None, first_speaker: int, interval: float
+    ) -> LiveListener:
+        """A conversation that begins now; see `LiveListener`."""
+        return LiveListener(
+            VoiceActivity(self._voice_activity),
+            Diarizer(self._embedder, 0.0),
+            self._words,
+            Utterances(detection),
+            first_speaker=first_speaker,
+            interval=interval,
+        )
+
 
 class Listener:
-    """One recording on its way. It holds the audio of the look-ahead and of one turn, and a few
-    hundred bytes for each speaker."""
+    """Recognizes one recording incrementally. It keeps the audio of the look-ahead and of one turn,
+    and a few hundred bytes per speaker."""
 
     def __init__(
         self,
@@ -103,7 +91,7 @@ class Listener:
     ) -> None:
         self._audio = AudioBuffer()
         self._likely = AudioBuffer()
-        """Probabilities of speech of the frames, kept as long as the audio."""
+        """Speech probabilities of the frames, kept as long as the audio."""
         self._voice_activity = VoiceActivity(voice_activity)
         self._islands = Islands()
         self._diarizer = Diarizer(embedder, lookahead)
@@ -111,8 +99,8 @@ class Listener:
         self._words = words
 
     def feed(self, samples: NDArray[np.float32]) -> Iterator[Segment]:
-        """The segments whose turns are whole with `samples`, shape (samples,), each as soon as its
-        words are known. Read to the end before the next call."""
+        """Add `samples`, shape (samples,), and yield the segments of the turns that they complete,
+        each as soon as it is recognized. Exhaust the iterator before the next call."""
         self._audio.add(samples)
         islands = self._hear(self._voice_activity.feed(samples))
         yield from self._recognize(self._label(islands))
@@ -122,7 +110,7 @@ class Listener:
         self._likely.forget(round(needed * SAMPLE_RATE / FRAME))
 
     def finish(self) -> Iterator[Segment]:
-        """The segments that the end of the recording makes whole."""
+        """Yield the segments completed by the end of the recording."""
         islands = self._hear(self._voice_activity.finish()) + self._islands.finish()
         yield from self._recognize(self._label(islands))
         yield from self._recognize(self._turns.feed(self._diarizer.finish()))
@@ -138,28 +126,16 @@ class Listener:
             yield from self._turns.feed(self._diarizer.feed(island, samples))
 
     def _quiet_until(self) -> float:
-        """Seconds to which every turn is known."""
+        """Time in seconds before which no new speech can be added to a turn."""
         heard = self._islands.settled * FRAME / SAMPLE_RATE
         return heard if self._diarizer.start is None else min(heard, self._diarizer.start)
 
     def _needed(self) -> float:
-        """Seconds from which on the audio is still needed."""
+        """Time in seconds from which audio is still needed."""
         start = self._turns.start
         return self._quiet_until() if start is None else min(start, self._quiet_until())
 
     def _recognize(self, turns: Iterable[Turn]) -> Iterator[Segment]:
         for turn in turns:
-            first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
-            words = self._words.recognize(self._audio.read(first, last))
-            if not words.text:
-                continue
-            frames = (round(at * SAMPLE_RATE / FRAME) for at in (turn.start, turn.end))
-            speech = float(self._likely.read(*frames).mean())
-            is_unclear = words.mean_log_probability < MIN_LOG_PROBABILITY
-            if is_unclear and speech < MIN_SPEECH:
-                continue
-            end = min(turn.end, self._audio.end / SAMPLE_RATE)
-            yield Segment(
-                *(round(turn.start, 3), round(end, 3), turn.speaker),
-                *(words.text, words.tokens, words.is_cut, round(speech, 4), is_unclear),
-            )
+            if segment := recognize_turn(turn, self._words, self._audio, self._likely):
+                yield segment

@@ -1,12 +1,15 @@
-"""The process that recognizes: python -m vibevoice_light.worker FOLDER, Moonshine's files.
+"""The process that recognizes: python -m vibevoice_light.worker FOLDER, Moonshine's files. With an
+empty FOLDER it embeds voices and does nothing else.
 
 It is started by `vibevoice_light.pool` and ends when its input does. Requests take turns: after a
 segment, or a block of audio without one, it is the next request's turn.
 
-To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish` (id), `cancel`
-(id). From the worker: `ready`, `segment` (id and a Segment's fields), `heard` (id: a block of audio
-is done), `beat` (a sign of life), `end` (id), `failure` (id, message), `broken` (message: the
-worker ends).
+To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish` (id), `embed` (id;
+16 kHz samples of at most some seconds), `cancel` (id). From the worker: `ready`, `segment` (id and
+a Segment's fields), `heard` (id: a block of audio is done), `beat` (a sign of life), `end` (id;
+after `embed` also `starts`, `ends` and the vectors in the place of samples), `failure` (id,
+message), `broken` (message: the worker ends). `live_request` has the messages of live
+conversations.
 """
 
 import logging
@@ -18,10 +21,15 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 from vibevoice_core.messages import Message, write_message
 from vibevoice_core.worker_pipe import open_pipe, read_commands
+from vibevoice_light.live_request import LiveRequest
 from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL, ModelFilesMissing
 from vibevoice_light.recognizer import LightRecognizer, Listener
+from vibevoice_light.voiceprints import Voiceprints
 
 BEAT_SECONDS = 5.0
 """Between two signs of life while the requests in flight have no work: clients may be slow."""
@@ -36,7 +44,9 @@ def main() -> None:
         for file in (VOICE_ACTIVITY_MODEL, SPEAKER_MODEL):
             if wrong := file.check():
                 raise ModelFilesMissing(f"The package is damaged: {wrong}.")
-        Worker(LightRecognizer.load(Path(sys.argv[1])), pipe).run()
+        recognizer = LightRecognizer.load(Path(sys.argv[1])) if sys.argv[1] else None
+        voiceprints = recognizer.voiceprints if recognizer else Voiceprints.load()
+        Worker(recognizer, voiceprints, pipe).run()
     except BrokenPipeError:
         return
     except Exception as error:
@@ -49,11 +59,15 @@ def main() -> None:
 class Worker:
     """Shares one recognizer among the requests in flight."""
 
-    def __init__(self, recognizer: LightRecognizer, pipe: BinaryIO) -> None:
+    def __init__(
+        self, recognizer: LightRecognizer | None, voiceprints: Voiceprints, pipe: BinaryIO
+    ) -> None:
+        """`recognizer` is None where voices are embedded and nothing else."""
         self._recognizer = recognizer
+        self._voiceprints = voiceprints
         self._pipe = pipe
         self._commands: SimpleQueue[Message] = SimpleQueue()
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, _Request | _Piece | LiveRequest] = {}
 
     def run(self) -> None:
         """Serve for ever."""
@@ -65,10 +79,13 @@ class Worker:
             for number, request in list(self._requests.items()):
                 if request.has_work:
                     self._step(number, request)
+            self._preview()
 
     def _wait(self) -> list[Message]:
         """The commands that have come; waits for one while there is nothing to do."""
-        is_busy = any(request.has_work for request in self._requests.values())
+        is_busy = any(
+            request.has_work or request.wants_preview for request in self._requests.values()
+        )
         commands: list[Message] = []
         while not commands and not is_busy:
             try:
@@ -87,13 +104,31 @@ class Worker:
         if command.kind == "cancel":
             self._requests.pop(number, None)
             return
-        if "lookahead" in command.fields:
+        if command.kind == "embed":
+            self._requests[number] = _Piece(self._voiceprints, command.samples)
+            return
+        if command.kind == "listen" and self._recognizer:
+            self._requests[number] = LiveRequest.open(self._recognizer, command.fields)
+            return
+        if "lookahead" in command.fields and self._recognizer:
             listener = self._recognizer.listen(command.fields["lookahead"])
             self._requests[number] = _Request(listener)
-        if request := self._requests.get(number):  # else it has failed meanwhile
+        request = self._requests.get(number)
+        if isinstance(request, _Request | LiveRequest):  # else it has failed meanwhile
             request.add(command)
 
-    def _step(self, number: int, request: "_Request") -> None:
+    def _preview(self) -> None:
+        """Decode one turn that goes on, if there is nothing else to do: when the worker is behind,
+        words come late but ends of turns do not."""
+        if any(request.has_work for request in self._requests.values()):
+            return
+        for number, request in list(self._requests.items()):
+            if isinstance(request, LiveRequest) and request.wants_preview:
+                request.preview()
+                self._requests[number] = self._requests.pop(number)  # the others come first now
+                return
+
+    def _step(self, number: int, request: "_Request | _Piece | LiveRequest") -> None:
         """Do the next part of a request's work and report it."""
         try:
             message = request.step()
@@ -102,7 +137,8 @@ class Worker:
             message = Message("failure", {"message": "an internal error"})
         if message.kind in ("end", "failure"):
             del self._requests[number]
-        write_message(self._pipe, Message(message.kind, {"id": number, **message.fields}))
+        fields = {"id": number, **message.fields}
+        write_message(self._pipe, Message(message.kind, fields, message.samples))
 
 
 class _Request:
@@ -113,6 +149,8 @@ class _Request:
         self._commands: deque[Message] = deque()
         self._results: Iterator[Message] = iter(())
         self.has_work = False
+        self.wants_preview = False
+        """Never: its audio is there already."""
 
     def add(self, command: Message) -> None:
         """Put `audio` or `finish` behind what is there already."""
@@ -134,6 +172,27 @@ class _Request:
         for segment in segments:
             yield Message("segment", asdict(segment))
         yield Message(last)
+
+
+class _Piece:
+    """A piece of a recording whose voices are wanted."""
+
+    has_work = True
+    wants_preview = False
+
+    def __init__(self, voiceprints: Voiceprints, samples: NDArray[np.float32]) -> None:
+        self._voiceprints = voiceprints
+        self._samples = samples
+
+    def step(self) -> Message:
+        """The voices."""
+        windows = self._voiceprints.find(self._samples)
+        fields = {
+            "starts": [window.start for window in windows],
+            "ends": [window.end for window in windows],
+        }
+        vectors = [window.vector for window in windows]
+        return Message("end", fields, np.concatenate([np.zeros(0, np.float32), *vectors]))
 
 
 if __name__ == "__main__":

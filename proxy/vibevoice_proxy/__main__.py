@@ -11,14 +11,15 @@ from vibevoice_proxy.allocator import return_large_blocks
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.logs import configure_logging
 from vibevoice_proxy.server import serve
-from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_proxy.startup import check_folders, describe_errors
 
 logger = logging.getLogger("vibevoice_proxy")
 
 
 def main() -> None:
-    """Serve until told to stop. Settings come from the environment, then from `.env`."""
+    """Run the server until it is stopped. Settings come from the environment, then from `.env`."""
     argparse.ArgumentParser(
         prog="python -m vibevoice_proxy",
         description="Serve the OpenAI audio API.",

@@ -70,6 +70,8 @@ class Settings(BaseSettings):
         "gpt-4o-transcribe",
         "gpt-4o-mini-transcribe",
         "gpt-4o-transcribe-diarize",
+        "gpt-live-transcribe",
+        "gpt-realtime-whisper",
     )
     """Other model names that clients may use, separated by commas."""
     strict_model_names: bool = False
@@ -86,6 +88,21 @@ class Settings(BaseSettings):
     max_section_seconds: float = Field(default=3600.0, ge=2)
     """Longest section in seconds that the model transcribes in one pass; longer recordings are cut
     into sections."""
+    speaker_linking: bool = True
+    """Whether voices are compared: one label for each person through the sections of a recording,
+    and known speakers by name (docs/speakers.md). Without it labels carry the section's number."""
+    speaker_threshold: float = Field(default=0.5, gt=0, lt=1, allow_inf_nan=False)
+    """How much alike two voices must be to be one person's: lower joins more, higher keeps more
+    apart."""
+    max_known_speakers: int = Field(default=4, ge=1)
+    """Most known_speaker_references in one request; 400 above. A form holds 12 MiB of them."""
+    speaker_enrollment: bool = False
+    """Whether clients may enroll speakers, in `VIBEVOICE_SPEAKER_DIR`: what tells a voice is
+    personal data."""
+    speaker_dir: str = ""
+    """Folder that keeps enrolled speakers; needed with `VIBEVOICE_SPEAKER_ENROLLMENT`."""
+    max_enrolled_speakers: int = Field(default=100, ge=1)
+    """Most speakers that are enrolled, each of 2 kB."""
     section_concurrency: int = Field(default=4, ge=1)
     """Sections of one long recording transcribed at the same time."""
     max_line_width: int = Field(default=42, ge=0, le=1000)
@@ -181,6 +198,18 @@ class Settings(BaseSettings):
     """Most voices that are stored, each of at most 15 seconds (0.7 MB)."""
     tts_send_timeout: float = Field(default=60.0, gt=0)
     """Seconds after which speech ends whose client takes nothing of it."""
+    realtime_max_sessions: int = Field(default=32, ge=0)
+    """Realtime sessions at the same time; 429 above."""
+    realtime_max_session_seconds: float = Field(default=3600.0, gt=0)
+    """Longest realtime session in seconds."""
+    realtime_idle_timeout: float = Field(default=300.0, gt=0)
+    """Seconds without an event of its client after which a realtime session ends."""
+    realtime_send_timeout: float = Field(default=60.0, gt=0)
+    """Seconds after which a realtime session ends whose client takes none of its events."""
+    realtime_max_buffer_seconds: float = Field(default=600.0, gt=0)
+    """Most seconds of audio that a realtime session holds for a client that commits its turns."""
+    realtime_max_message_bytes: int = Field(default=21 * MIB, ge=1024)
+    """Largest message of a WebSocket; 21 MiB hold the 15 MiB of audio that OpenAI takes in one."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
     log_format: Literal["text", "json"] = "text"
@@ -218,6 +247,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _check_speakers(self) -> Self:
+        if self.speaker_enrollment and not (self.speaker_dir and self.speaker_linking):
+            raise ValueError(
+                "VIBEVOICE_SPEAKER_ENROLLMENT needs VIBEVOICE_SPEAKER_DIR and "
+                "VIBEVOICE_SPEAKER_LINKING"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_light(self) -> Self:
         if self.light == "on":
             find_moonshine(self.light_models)
@@ -243,31 +281,3 @@ class Settings(BaseSettings):
     def asr_url(self) -> str:
         """Base URL of the engine without `/v1` and without a final slash."""
         return self.asr_base_url or f"http://127.0.0.1:{self.asr_port}"
-
-
-def environment_name(name: str) -> str:
-    """The environment variable of a setting, told by its field or by its alias."""
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return name.upper()
-    if isinstance(alias := field.validation_alias, AliasChoices):
-        return str(alias.choices[0])
-    return f"{Settings.model_config.get('env_prefix', '')}{name}".upper()
-
-
-def describe_settings() -> list[tuple[str, str, str]]:
-    """(environment variable, default as one would write it, description) of every setting."""
-    return [
-        (environment_name(name), _written(field.default), field.description or "")
-        for name, field in Settings.model_fields.items()
-    ]
-
-
-def _written(default: Any) -> str:
-    if isinstance(default, tuple):
-        return ",".join(default)
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, SecretStr):
-        return default.get_secret_value()
-    return f"{default:g}" if isinstance(default, float) else str(default)

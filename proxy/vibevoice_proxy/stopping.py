@@ -1,4 +1,4 @@
-"""Answers of a process that was told to stop."""
+"""Rejects requests while the process is shutting down."""
 
 import asyncio
 from uuid import uuid4
@@ -11,22 +11,26 @@ from vibevoice_proxy.errors import RETRY_AFTER_SECONDS, error_body
 from vibevoice_proxy.streaming import EVENTS, encode_event
 
 REST_SECONDS = 1.0
-"""How long the rest of a refused upload is read: the answer of a connection that is closed while
-data is on the way can be lost."""
+"""How long the rest of a rejected upload is read: if a connection is closed while data is still
+arriving, the response can be lost."""
 
 _ERROR = error_body(
     "The server is stopping. Try again soon.", type="server_error", code="server_stopping"
 )
+_RETRY = {"retry-after": str(RETRY_AFTER_SECONDS)}
 
 
 class Stopping:
-    """ASGI middleware. Once `begin` was called, whoever comes gets a 503, and answers close their
-    connections; `cut` does the same to those who are still there."""
+    """ASGI middleware. After `begin`, new requests get a 503, responses close their connections,
+    and open WebSockets are notified; `cut` ends the requests that are still in flight in the same
+    way."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._has_begun = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told = asyncio.Event()
+        """In the state of every WebSocket, which ends its session itself then."""
 
     @property
     def in_flight(self) -> int:
@@ -34,21 +38,37 @@ class Stopping:
         return len(self._tasks)
 
     def begin(self) -> None:
-        """From now on nobody else is served."""
+        """Reject new requests from now on."""
         self._has_begun = True
+        self._told.set()
 
     def cut(self) -> None:
-        """Ends what is in flight."""
+        """Cancel all requests in flight."""
         for task in self._tasks:
             task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._hold(scope, receive, send)
         elif self._has_begun:
             await _refuse(scope, receive, send)
         else:
             await self._serve(scope, receive, send)
+
+    async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._has_begun:
+            await JSONResponse(_ERROR, 503, _RETRY)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["stopping"] = self._told
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._tasks.discard(task)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started: Message | None = None
@@ -74,7 +94,7 @@ class Stopping:
                 await _refuse(scope, receive, send)
             elif (b"content-type", EVENTS.encode()) in started["headers"]:
                 await send({"type": "http.response.body", "body": encode_event(_ERROR)})
-            # else the server cuts the connection, which tells the client
+            # else the server closes the connection, which signals the error
         finally:
             self._tasks.discard(task)
 
@@ -86,7 +106,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         503,
         {
             "connection": "close",
-            "retry-after": str(RETRY_AFTER_SECONDS),
+            **_RETRY,
             "x-request-id": request_id,
         },
     )

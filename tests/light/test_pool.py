@@ -1,10 +1,10 @@
-"""The worker processes of the light recognizer: answers, cancellation, crashes and hangs."""
+"""The worker processes of the light recognizer: results, cancellation, crashes and hangs."""
 
 import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from tests.support.real_voices import RATE, conversation, librivox
 
 from vibevoice_core.worker_process import WorkerLost
-from vibevoice_light import LightPool, LightRecognizer, Segment, open_pool
+from vibevoice_light import LightPool, LightRecognizer, Segment, open_pool, open_voices
+from vibevoice_light.pool import CAPACITY
 
 Samples = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
 def reading() -> Samples:
-    """Half a minute of LibriVox."""
+    """Half a minute from LibriVox."""
     samples, _ = conversation([("reader", one) for one in librivox()], 1.0)
     return samples
 
@@ -46,7 +47,7 @@ async def recognized(pool: LightPool, samples: Samples, lookahead: float = 120.0
 async def test_processes_answer_as_the_recognizer_does(
     recognizer: LightRecognizer, model_folder: Path, reading: Samples
 ) -> None:
-    """Several recordings at once in one process, each as if it were alone."""
+    """Several concurrent recordings in one process give the same results as each one alone."""
     parts = [reading, reading[: 20 * RATE], reading[: RATE // 100], np.zeros(0, np.float32)]
     async with open_pool(model_folder, 1) as pool:
         await ready(pool)
@@ -58,7 +59,7 @@ async def test_processes_answer_as_the_recognizer_does(
 async def test_a_short_recording_does_not_wait_for_a_long_one(
     model_folder: Path, reading: Samples
 ) -> None:
-    """They take turns, and a recording whose client leaves is dropped."""
+    """They take turns, and a recording is dropped when its client disconnects."""
     async with open_pool(model_folder, 1) as pool:
         await ready(pool)
         async with aclosing(pool.recognize(blocks(np.tile(reading, 20)), 0.0)) as long:
@@ -74,8 +75,8 @@ async def test_a_short_recording_does_not_wait_for_a_long_one(
 async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
     model_folder: Path, reading: Samples, sent: signal.Signals
 ) -> None:
-    """The one in it fails with a message, the one in the other process goes on, and both processes
-    serve again."""
+    """Its request fails with a message, the request in the other process continues, and then both
+    processes serve again."""
     async with open_pool(model_folder, 2, hang_timeout=10.0) as pool:
         await ready(pool)
         first = asyncio.create_task(recognized(pool, np.tile(reading, 4)))
@@ -85,7 +86,7 @@ async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
         assert [worker.in_flight for worker in pool.workers] == [1, 1]
         assert pool.workers[0].pid
         os.kill(pool.workers[0].pid, sent)
-        with pytest.raises(WorkerLost, match="The light worker .* in the middle of its work"):
+        with pytest.raises(WorkerLost, match="The light worker .* while processing the request"):
             await first
         assert await second
         await ready(pool)
@@ -94,14 +95,14 @@ async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
 
 
 async def test_a_pool_without_a_model_is_not_ready(tmp_path: Path) -> None:
-    """The process ends, and the message says that there is none."""
+    """The process exits, and the message says that the model is missing."""
     async with open_pool(tmp_path, 1) as pool:
         with pytest.raises(WorkerLost, match="The model light is still loading"):
             await recognized(pool, np.zeros(RATE, np.float32))
 
 
 async def test_a_slow_client_is_no_hang(model_folder: Path, reading: Samples) -> None:
-    """A worker that waits for a client to take its segments says that it lives."""
+    """A worker that waits for a client to read its segments keeps sending heartbeats."""
     async with open_pool(model_folder, 1, hang_timeout=8) as pool:
         await ready(pool)
         async with aclosing(pool.recognize(blocks(reading), 0.0)) as segments:
@@ -112,7 +113,7 @@ async def test_a_slow_client_is_no_hang(model_folder: Path, reading: Samples) ->
 
 
 async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samples) -> None:
-    """Over all workers, also while every slot is taken."""
+    """They are spread over all workers, even while all slots are in use."""
     async with open_pool(model_folder, 2) as pool:
         await ready(pool)
         short = reading[: 2 * RATE]
@@ -121,3 +122,35 @@ async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samp
         assert [worker.wanted for worker in pool.workers] == [20, 20]
         await asyncio.gather(*tasks)
         assert [worker.wanted for worker in pool.workers] == [0, 0]
+
+
+async def test_voices_are_embedded_while_every_slot_is_taken(
+    recognizer: LightRecognizer, model_folder: Path, reading: Samples
+) -> None:
+    """Recordings that wait for a client may be waiting for their voices."""
+    async with open_pool(model_folder, 1) as pool, AsyncExitStack() as stack:
+        await ready(pool)
+        for _ in range(CAPACITY):
+            segments = pool.recognize(blocks(reading), 0.0)
+            assert (await anext(await stack.enter_async_context(aclosing(segments)))).text
+        assert pool.workers[0].in_flight == CAPACITY
+        windows = await pool.embed(reading[: 8 * RATE])
+    expected = recognizer.voiceprints.find(reading[: 8 * RATE])
+    assert [(one.start, one.end) for one in windows] == [(one.start, one.end) for one in expected]
+    assert len(windows) > 5
+    for window, other in zip(windows, expected, strict=True):
+        assert window.vector.tolist() == other.vector.tolist()
+
+
+async def test_voices_without_a_recognizer(reading: Samples) -> None:
+    """The process starts when a voice is to be embedded, and is there again after a crash."""
+    async with open_voices() as pool:
+        assert pool.workers[0].pid is None
+        several = await asyncio.gather(*(pool.embed(reading[: 4 * RATE]) for _ in range(4)))
+        assert all(len(windows) > 3 for windows in several)
+        assert await pool.embed(np.zeros(RATE, np.float32)) == []
+        assert pool.workers[0].pid
+        os.kill(pool.workers[0].pid, signal.SIGKILL)
+        with pytest.raises(WorkerLost):
+            await pool.embed(reading[: 4 * RATE])
+        assert await pool.embed(reading[: 4 * RATE])

@@ -6,9 +6,7 @@ file is written at once or not at all, and what a client calls a voice never bec
 
 import io
 import logging
-import os
 import re
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import soundfile
 
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_proxy.errors import InvalidRequest, storage_errors
+from vibevoice_proxy.whole_files import write_whole
 from vibevoice_tts import Samples
 
 MAX_NAME = 100
@@ -93,7 +92,7 @@ class VoiceStore:
             created = int(time())
             path = self._folder / f"voice_{token_hex(16)}.flac"
             with storage_errors():
-                _write(path, _encode(samples, name, created, consent))
+                write_whole(path, _encode(samples, name, created, consent))
         return StoredVoice(path.stem, name, created, consent, len(samples) / SAMPLE_RATE, path)
 
     def remove(self, voice_id: str) -> bool:
@@ -115,19 +114,6 @@ def _encode(samples: Samples, name: str, created: int, consent: str) -> bytes:
             file.comment = consent
         file.write(samples)
     return content.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of `content` under its name, also after a loss of power, or nothing."""
-    descriptor, unfinished = tempfile.mkstemp(prefix=".", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
 
 
 def _read_tags(path: Path) -> StoredVoice | None:

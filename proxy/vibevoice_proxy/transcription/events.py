@@ -12,6 +12,7 @@ from vibevoice_proxy.transcription.formats import (
     diarized_segment,
     logprobs,
     segment_id,
+    speakers,
     token_usage,
     truncation,
 )
@@ -92,6 +93,7 @@ async def transcription_events(
                         "text": result.text,
                         **(logprobs(result.segments) if with_logprobs else {}),
                         "usage": token_usage(result),
+                        **speakers(result),
                         **truncation(result),
                     }
                 )

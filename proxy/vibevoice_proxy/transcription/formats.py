@@ -76,6 +76,23 @@ def segment_id(number: int) -> str:
     return f"seg_{number:03d}"
 
 
+def speakers(transcript: Transcript) -> dict[str, Any]:
+    """Who speaks, and how sure that is; nothing where voices were not compared."""
+    if not transcript.people:
+        return {}
+    found = [
+        {
+            "speaker": person.label,
+            "known": person.is_known,
+            "confidence": person.confidence,
+            "seconds": person.seconds,
+            **({"similar_to": person.similar} if person.similar else {}),
+        }
+        for person in transcript.people
+    ]
+    return {"speakers": found}
+
+
 def truncation(transcript: Transcript) -> dict[str, Any]:
     """Why a transcript is incomplete and which parts are missing; nothing of a complete one."""
     if not transcript.missing:
@@ -156,6 +173,7 @@ def _verbose_json(transcript: Transcript, _: Limits) -> str:
                 for number, segment in enumerate(transcript.segments)
             ],
             "usage": duration_usage(transcript),
+            **speakers(transcript),
             **truncation(transcript),
         }
     )
@@ -191,6 +209,7 @@ def _diarized_json(transcript: Transcript, _: Limits) -> str:
                 for number, segment in enumerate(transcript.segments, 1)
             ],
             "usage": _usage(transcript),
+            **speakers(transcript),
             **truncation(transcript),
         }
     )

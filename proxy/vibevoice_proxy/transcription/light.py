@@ -2,23 +2,13 @@
 their turns are recognized, by worker processes of this proxy."""
 
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from time import monotonic
-from typing import Any
 
-import numpy as np
-import soundfile
-from anyio import to_thread
-from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
-from numpy.typing import NDArray
-
-from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.speakers import label
 from vibevoice_core.worker_process import WorkerLost
 from vibevoice_light import LOOKAHEAD_SECONDS, LightFailed, LightPool
-from vibevoice_light import SAMPLE_RATE as LIGHT_RATE
 from vibevoice_light import Segment as LightSegment
 from vibevoice_proxy.errors import (
     InvalidRequest,
@@ -26,11 +16,10 @@ from vibevoice_proxy.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from vibevoice_proxy.transcription.section_audio import read_blocks
 from vibevoice_proxy.transcription.sections import Section
 from vibevoice_proxy.transcription.transcript import Missing, Segment, Token, Transcript
 
-BLOCK_SECONDS = 10
-"""Of audio on its way to the worker."""
 ENGLISH = "english"
 
 
@@ -43,7 +32,7 @@ class LightRecognizer:
     def __init__(self, pool: LightPool, *, timeout: float, is_english: bool) -> None:
         """`timeout`: seconds that a section may take. `is_english`: whether the model knows English
         alone, as that of the default folder does."""
-        self._pool = pool
+        self.pool = pool
         self._timeout = timeout
         self._language = ENGLISH if is_english else None
 
@@ -71,8 +60,8 @@ class LightRecognizer:
 
         missing: list[Missing] = []
         try:
-            async with aclosing(_blocks(section, check)) as blocks:
-                found = self._pool.recognize(blocks, LOOKAHEAD_SECONDS)
+            async with aclosing(read_blocks(section, check)) as blocks:
+                found = self.pool.recognize(blocks, LOOKAHEAD_SECONDS)
                 async with aclosing(found) as segments:
                     async for segment in segments:
                         check()
@@ -89,8 +78,8 @@ class LightRecognizer:
 
     async def check_health(self) -> None:
         """Raises an UpstreamError when no worker is ready."""
-        if not self._pool.is_ready:
-            raise UpstreamUnavailable(self._pool.unready_message)
+        if not self.pool.is_ready:
+            raise UpstreamUnavailable(self.pool.unready_message)
 
 
 def _is_english(language: str) -> bool:
@@ -107,32 +96,3 @@ def _segment(segment: LightSegment, duration: float) -> Segment:
         round(1 - segment.speech_probability, 4),
         tuple(Token(*token) for token in segment.tokens if token.text),
     )
-
-
-async def _blocks(
-    section: Section, check: Callable[[], None]
-) -> AsyncGenerator[NDArray[np.float32]]:
-    """The section at 16 kHz in blocks of shape (samples,), read and resampled in a thread. `check`
-    is called before each and may raise."""
-    section.file.seek(0)
-    resampler = AudioResampler(format="flt", layout="mono", rate=LIGHT_RATE)
-    with soundfile.SoundFile(section.file) as source:
-
-        def read() -> tuple[NDArray[np.float32], bool]:
-            block: Any = source.read(BLOCK_SECONDS * SAMPLE_RATE, dtype="float32")
-            if not len(block):
-                return _joined(resampler.resample(None)), True
-            frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
-            frame.sample_rate = SAMPLE_RATE
-            return _joined(resampler.resample(frame)), False
-
-        is_last = False
-        while not is_last:
-            check()
-            samples, is_last = await to_thread.run_sync(read)
-            yield samples
-
-
-def _joined(frames: list[AudioFrame]) -> NDArray[np.float32]:
-    parts = [frame.to_ndarray()[0] for frame in frames]
-    return np.concatenate([*parts, np.zeros(0, np.float32)])

@@ -1,6 +1,6 @@
 """What a client asks for: the text fields of a transcription form, checked."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +22,6 @@ from vibevoice_proxy.values import (
 
 TRANSLATION_FORMATS = tuple(name for name in RESPONSE_FORMATS if name != "diarized_json")
 STREAMED_FORMATS = ("json", "text", "diarized_json")
-MAX_KNOWN_SPEAKERS = 4
 _LISTS = (
     "languages",
     "keywords",
@@ -41,9 +40,12 @@ _WORDS = (
     *("known_speaker_names", "known_speaker_references"),
 )
 """Fields whose text is taken as it is."""
-_IS_GIVEN = {
+_IS_GIVEN: dict[str, Callable[[str], bool]] = {
     "language": is_language_given,
     "languages": is_language_given,
+    # Which of them is empty is told where they are put together.
+    "known_speaker_names": lambda _: True,
+    "known_speaker_references": lambda _: True,
     **dict.fromkeys(
         ("temperature", "max_line_width", "max_line_count", "max_cue_seconds"), is_number_given
     ),
@@ -113,6 +115,7 @@ class RecordingOptions(BaseModel):
     prompt: str = ""
     hotwords: list[str] = []
     keywords: list[str] = []
+    response_format: str = "json"
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
     """Checked only: decoding is pinned to temperature 0."""
     max_line_width: int | None = Field(None, ge=0, le=1000)
@@ -125,6 +128,10 @@ class RecordingOptions(BaseModel):
         values: dict[str, Any] = {}
         for key, value in form.multi_items():
             name = field_name(key)
+            if name.startswith("known_speaker_") and not isinstance(value, str):
+                raise InvalidRequest(
+                    f"{name} is a file; expected text: a name, or a data URL.", param=name
+                )
             for text in _texts(name, value) if isinstance(value, str) else ():
                 if name in _LISTS:
                     values.setdefault(name, []).append(text)
@@ -144,6 +151,21 @@ class RecordingOptions(BaseModel):
     @property
     def with_logprobs(self) -> bool:
         """Whether the client asked for log probabilities of tokens."""
+        return False
+
+    @property
+    def known(self) -> tuple[list[str], list[str]]:
+        """Names of known speakers, and the references to their voices."""
+        return [], []
+
+    @property
+    def tells_speakers(self) -> bool:
+        """Whether the answer says who speaks."""
+        return self.response_format not in ("json", "text")
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether segments leave as they come."""
         return False
 
     @property
@@ -181,21 +203,31 @@ class RecordingOptions(BaseModel):
 class TranscriptionOptions(RecordingOptions):
     """The form of OpenAI's transcription API (openai 3.52) and vLLM's `hotwords`.
 
-    Fields that have no meaning here (word times, named speakers, chunking; for VibeVoice a language
-    switch and log probabilities too) are taken and change nothing, so that clients that send them
+    Fields that have no meaning here (word times, chunking; for VibeVoice a language switch and log
+    probabilities too) are taken and change nothing, so that clients that send them
     work.
     """
 
     response_format: Literal[RESPONSE_FORMATS] = "json"  # type: ignore[valid-type]
     timestamp_granularities: list[Literal["segment", "word"]] = []
     include: list[Literal["logprobs"]] = []
-    known_speaker_names: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
-    known_speaker_references: list[str] = Field([], max_length=MAX_KNOWN_SPEAKERS)
+    known_speaker_names: list[str] = []
+    """Names of speakers whose voices are known; without references, of enrolled ones."""
+    known_speaker_references: list[str] = []
+    """Their voices, in the same order: data URLs of recordings of 2 to 10 s."""
     stream: bool = False
 
     @property
     def with_logprobs(self) -> bool:
         return "logprobs" in self.include
+
+    @property
+    def known(self) -> tuple[list[str], list[str]]:
+        return self.known_speaker_names, self.known_speaker_references
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.stream
 
     @classmethod
     def from_form(cls, form: FormData, settings: Settings) -> Self:

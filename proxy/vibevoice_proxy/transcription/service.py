@@ -7,16 +7,14 @@ from contextlib import ExitStack, aclosing, asynccontextmanager
 from time import monotonic
 from typing import BinaryIO, cast
 
-import httpx2
 import numpy as np
 from anyio import to_thread
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
 from vibevoice_core.errors import AudioTooLong
-from vibevoice_light import is_tiny_english, open_pool
+from vibevoice_light import LightPool
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.errors import (
@@ -25,19 +23,20 @@ from vibevoice_proxy.errors import (
     UpstreamError,
     storage_errors,
 )
+from vibevoice_proxy.live import LiveOptions
 from vibevoice_proxy.settings import Settings
-from vibevoice_proxy.transcription.assembly import Recognizer, assemble
-from vibevoice_proxy.transcription.light import LightRecognizer
+from vibevoice_proxy.transcription.assembly import assemble
+from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
+from vibevoice_proxy.transcription.linking import link_stream, link_whole, number_speakers
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
-from vibevoice_proxy.transcription.openai_server import OpenAIRecognizer
 from vibevoice_proxy.transcription.options import RecordingOptions
-from vibevoice_proxy.transcription.routing import Routing, build_routing, choose_light
+from vibevoice_proxy.transcription.routing import Route, Routing
 from vibevoice_proxy.transcription.sections import Recording
 from vibevoice_proxy.transcription.transcode import transcode
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
-from vibevoice_proxy.transcription.translator import Translator, open_translator
-from vibevoice_proxy.transcription.upstream import Upstream, open_client
-from vibevoice_proxy.transcription.vibevoice import VibeVoiceRecognizer
+from vibevoice_proxy.transcription.translator import Translator
+from vibevoice_proxy.transcription.voice_finder import VoiceFinder
+from vibevoice_proxy.transcription.voices import KnownSpeaker
 from vibevoice_proxy.upload import receive_form
 
 logger = logging.getLogger(__name__)
@@ -53,11 +52,15 @@ class TranscriptionService:
         routing: Routing,
         translator: Translator | None,
         decoder: AudioDecoder,
+        voices: LightPool | None,
+        known_speakers: KnownSpeakers,
         metrics: TranscriptionMetrics,
     ) -> None:
         """`routing` has no routes where nothing recognizes (`ASR_API=off`), `translator` is None
-        without a translating model."""
+        without a translating model, and `voices` where voices are not compared."""
         self.settings = settings
+        self.known_speakers = known_speakers
+        self._voices = voices
         self._routing = routing
         self._translator = translator
         self._decoder = decoder
@@ -84,11 +87,12 @@ class TranscriptionService:
                 parts[route.part] = "ok"
         return parts
 
-    def check(self, options: RecordingOptions) -> None:
-        """Raises ModelNotFound for a model that is not served, and InvalidRequest for a language
-        that it does not know."""
+    def check(self, options: RecordingOptions | LiveOptions) -> Route:
+        """The route of a request. Raises ModelNotFound for a model that is not served, and
+        InvalidRequest for a language that it does not know."""
         route = self._routing.find(options.model)
         route.recognizer.check_language(options.spoken_language)
+        return route
 
     def check_translation(self) -> None:
         """Raises InvalidRequest when no translating model is configured."""
@@ -124,6 +128,7 @@ class TranscriptionService:
         transcript at the end. Close the iterator to stop all work."""
         route = self._routing.find(options.model)
         metrics = self._metrics
+        known = await self.known_speakers.collect(*options.known)
         with ExitStack() as files:
             started = monotonic()
             seconds = route.recognizer.max_section_seconds
@@ -137,29 +142,80 @@ class TranscriptionService:
                 recording.size,
                 decoded - started,
             )
-            results = assemble(
-                route.recognizer,
-                recording,
-                options.info,
-                options.spoken_language,
-                request_id,
-                concurrency=self.settings.section_concurrency,
-            )
-            has_begun = False
-            try:
+            results = self._recognize(route, recording, options, request_id, known)
+            async with aclosing(results):
+                async for result in results:
+                    yield result
+
+    async def transcribe_turn(
+        self, samples: NDArray[np.int16], options: LiveOptions, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """The same for a turn of a live conversation: `samples` at 24 kHz, shape (samples,). It
+        takes a place among the requests in flight."""
+        route = self._routing.find(options.model)
+        async with self._admission.place():
+            with ExitStack() as files:
+                recording = await to_thread.run_sync(
+                    self._encode, files, iter([samples]), route.recognizer.max_section_seconds
+                )
+                results = self._recognize(route, recording, options, request_id)
                 async with aclosing(results):
                     async for result in results:
-                        if isinstance(result, Transcript):
-                            metrics.transcribed(result.duration, monotonic() - decoded)
-                            for part in result.missing:
-                                metrics.missing(part.reason, part.end - part.start)
-                        elif not has_begun:
-                            has_begun = True
-                            metrics.first_segment(monotonic() - decoded)
                         yield result
-            except UpstreamError as error:
-                metrics.upstream_error(route.part, error.code)
-                raise
+
+    async def _recognize(
+        self,
+        route: Route,
+        recording: Recording,
+        options: RecordingOptions | LiveOptions,
+        request_id: str,
+        known: Sequence[KnownSpeaker] = (),
+    ) -> AsyncGenerator[Segment | Transcript]:
+        metrics = self._metrics
+        started = monotonic()
+        results = assemble(
+            route.recognizer,
+            recording,
+            options.info,
+            options.spoken_language,
+            request_id,
+            concurrency=self.settings.section_concurrency,
+        )
+        if isinstance(options, RecordingOptions):
+            results = self._labeled(results, recording, options, known)
+        has_begun = False
+        try:
+            async with aclosing(results):
+                async for result in results:
+                    if isinstance(result, Transcript):
+                        metrics.transcribed(result.duration, monotonic() - started)
+                        for part in result.missing:
+                            metrics.missing(part.reason, part.end - part.start)
+                    elif not has_begun:
+                        has_begun = True
+                        metrics.first_segment(monotonic() - started)
+                    yield result
+        except UpstreamError as error:
+            metrics.upstream_error(route.part, error.code)
+            raise
+
+    def _labeled(
+        self,
+        results: AsyncGenerator[Segment | Transcript],
+        recording: Recording,
+        options: RecordingOptions,
+        known: Sequence[KnownSpeaker],
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """`results` with the speakers of several sections, and known ones, labeled as the settings
+        and `options` want it."""
+        is_one = len(recording.sections) == 1
+        if not options.tells_speakers or (is_one and not known):
+            return results
+        if self._voices is None:
+            return number_speakers(results)
+        link = link_stream if options.is_streamed else link_whole
+        finder = VoiceFinder(self._voices, self._metrics)
+        return link(results, recording, finder, known, self.settings.speaker_threshold)
 
     async def translate(
         self, upload: UploadFile, options: RecordingOptions, request_id: str
@@ -177,6 +233,24 @@ class TranscriptionService:
         self, upload: UploadFile, files: ExitStack, max_section_seconds: float
     ) -> Recording:
         """The recording in `upload`, in temporary files that are closed with `files`."""
+        seconds = self.settings.max_audio_seconds
+
+        def consume(blocks: Iterator[NDArray[np.int16]]) -> Recording:
+            try:
+                return self._encode(files, blocks, max_section_seconds)
+            except AudioTooLong as error:
+                raise InvalidAudio(
+                    f"The recording is longer than {seconds / 60:g} minutes, "
+                    "the most that one request can hold. Send it in shorter parts.",
+                    code=error.code,
+                ) from error
+
+        return await self._decoder.run(upload.file, seconds, consume)
+
+    def _encode(
+        self, files: ExitStack, blocks: Iterator[NDArray[np.int16]], max_section_seconds: float
+    ) -> Recording:
+        """`blocks` as a recording whose files are closed with `files`."""
         settings = self.settings
 
         def new_file() -> BinaryIO:
@@ -185,22 +259,12 @@ class TranscriptionService:
                 file = tempfile.TemporaryFile(buffering=0, dir=settings.spool_dir or None)
             return cast(BinaryIO, files.enter_context(file))
 
-        def consume(blocks: Iterator[NDArray[np.int16]]) -> Recording:
-            try:
-                return transcode(
-                    blocks,
-                    new_file,
-                    encoding=settings.upstream_audio_format,
-                    max_section_seconds=min(max_section_seconds, settings.max_audio_seconds),
-                )
-            except AudioTooLong as error:
-                raise InvalidAudio(
-                    f"The recording is longer than {settings.max_audio_seconds / 60:g} minutes, "
-                    "the most that one request can hold. Send it in shorter parts.",
-                    code=error.code,
-                ) from error
-
-        return await self._decoder.run(upload.file, settings.max_audio_seconds, consume)
+        return transcode(
+            blocks,
+            new_file,
+            encoding=settings.upstream_audio_format,
+            max_section_seconds=min(max_section_seconds, settings.max_audio_seconds),
+        )
 
 
 async def final(results: AsyncGenerator[Segment | Transcript]) -> Transcript:
@@ -210,54 +274,6 @@ async def final(results: AsyncGenerator[Segment | Transcript]) -> Transcript:
             if isinstance(result, Transcript):
                 return result
     raise RuntimeError("a transcription ended without its transcript")
-
-
-@asynccontextmanager
-async def open_transcription(
-    settings: Settings, decoder: AudioDecoder, registry: CollectorRegistry
-) -> AsyncIterator[TranscriptionService]:
-    """The service with its HTTP clients open until the block ends; it counts in `registry`."""
-    metrics = TranscriptionMetrics(registry)
-    async with (
-        open_client(settings) as client,
-        open_translator(settings) as translator,
-        _open_light(settings) as light,
-    ):
-        yield TranscriptionService(
-            settings,
-            routing=build_routing(settings, _engine(client, settings, metrics), light),
-            translator=translator,
-            decoder=decoder,
-            metrics=metrics,
-        )
-
-
-@asynccontextmanager
-async def _open_light(settings: Settings) -> AsyncIterator[LightRecognizer | None]:
-    """The light recognizer where the settings want it; its processes run until the block ends."""
-    folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
-    if folder is None:
-        yield None
-        return
-    async with open_pool(folder, settings.light_workers) as pool:
-        yield LightRecognizer(
-            pool,
-            timeout=settings.transcription_timeout,
-            is_english=is_tiny_english(folder),
-        )
-
-
-def _engine(
-    client: httpx2.AsyncClient, settings: Settings, metrics: TranscriptionMetrics
-) -> Recognizer | None:
-    match settings.asr_api:
-        case "chat":
-            upstream = Upstream(client, settings)
-            return VibeVoiceRecognizer(upstream, metrics, settings.max_section_seconds)
-        case "transcriptions":
-            return OpenAIRecognizer(client, settings)
-        case "off":
-            return None
 
 
 def transcription_of(request: Request) -> TranscriptionService:

@@ -34,6 +34,9 @@ class Segment:
     """How likely it is that nobody speaks; None where that is not known."""
     tokens: tuple[Token, ...] = ()
     """What the text is made of, where the model tells."""
+    section: int = 1
+    """Number of the section that it is in; as a recognizer names them, equal speakers of two
+    sections are not known to be one person."""
 
     @property
     def is_speech(self) -> bool:
@@ -48,6 +51,23 @@ class Usage:
     input_tokens: int
     output_tokens: int
     audio_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who speaks in a recording, found by their voice."""
+
+    label: str
+    """Their name where they are known, else "A", "B", …."""
+    is_known: bool
+    """Whether the label is the name of a known speaker."""
+    confidence: float | None
+    """How likely it is that all segments with this label are one person's and no other label's are;
+    None where too little is heard to tell."""
+    seconds: float
+    """Of their segments."""
+    similar: str | None = None
+    """Label of the other person who this may be as well, where that is not unlikely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,8 @@ class Transcript:
     tell."""
     missing: tuple[Missing, ...] = ()
     """The parts that the segments do not cover, in order; empty when the transcript is complete."""
+    people: tuple[Person, ...] = ()
+    """Who speaks, in the order of appearance; empty where voices were not compared."""
     is_translation: bool = False
     """Whether the segments are in English, whatever was spoken."""
 

@@ -1,0 +1,56 @@
+"""A recognizer that knows the truth, but for its labels, which begin anew in each section."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+import numpy as np
+from tests.support.real_voices import Spoken
+
+from vibevoice_core.speakers import label
+from vibevoice_proxy.transcription.sections import Section
+from vibevoice_proxy.transcription.transcript import Segment, Transcript
+
+JITTER = 0.2
+"""Seconds that its times are off, at most."""
+MIN_SECONDS = 0.4
+"""Less than this of an utterance at the end of a section is not heard."""
+
+
+class Truthful:
+    """In the place of any recognizer, to measure what comes after it."""
+
+    max_section_seconds = np.inf
+
+    def __init__(self, spoken: Sequence[Spoken]) -> None:
+        """`spoken`: the truth of the whole recording."""
+        self._spoken = spoken
+
+    def check_language(self, language: str | None) -> None:
+        """Any."""
+
+    async def check_health(self) -> None:
+        """Always well."""
+
+    async def recognize(
+        self, section: Section, info: str, language: str | None, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """The utterances in `section`."""
+        rng = np.random.default_rng(section.first)
+        labels: dict[str, str] = {}
+        end = section.start + section.duration
+        last = 0.0
+        for one in self._spoken:
+            first, until = max(one.start, section.start), min(one.end, end)
+            if until - first < MIN_SECONDS:
+                continue
+            begin, finish = (
+                float(
+                    np.clip(
+                        at - section.start + rng.uniform(-JITTER, JITTER), last, section.duration
+                    )
+                )
+                for at in (first, until)
+            )
+            last = finish
+            name = labels.setdefault(one.speaker, label(len(labels)))
+            yield Segment(begin, finish, name, one.text or "…")
+        yield Transcript((), section.duration)

@@ -1,0 +1,99 @@
+"""What the transcription service is made of, as the settings want it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx2
+from anyio import to_thread
+from prometheus_client import CollectorRegistry
+
+from vibevoice_light import LightPool, is_tiny_english, open_pool, open_voices
+from vibevoice_proxy.decoder import AudioDecoder
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.transcription.assembly import Recognizer
+from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
+from vibevoice_proxy.transcription.light import LightRecognizer
+from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
+from vibevoice_proxy.transcription.openai_server import OpenAIRecognizer
+from vibevoice_proxy.transcription.references import VoiceReader
+from vibevoice_proxy.transcription.routing import build_routing, choose_light
+from vibevoice_proxy.transcription.service import TranscriptionService
+from vibevoice_proxy.transcription.speaker_store import SpeakerStore
+from vibevoice_proxy.transcription.translator import open_translator
+from vibevoice_proxy.transcription.upstream import Upstream, open_client
+from vibevoice_proxy.transcription.vibevoice import VibeVoiceRecognizer
+
+
+@asynccontextmanager
+async def open_transcription(
+    settings: Settings, decoder: AudioDecoder, registry: CollectorRegistry
+) -> AsyncIterator[TranscriptionService]:
+    """The service with its HTTP clients open until the block ends; it counts in `registry`."""
+    metrics = TranscriptionMetrics(registry)
+    async with (
+        open_client(settings) as client,
+        open_translator(settings) as translator,
+        _open_light(settings) as pool,
+        _open_voices(settings, pool and pool[0]) as voices,
+    ):
+        light = pool and LightRecognizer(
+            pool[0], timeout=settings.transcription_timeout, is_english=pool[1]
+        )
+        yield TranscriptionService(
+            settings,
+            routing=build_routing(settings, _engine(client, settings, metrics), light),
+            translator=translator,
+            decoder=decoder,
+            voices=voices,
+            known_speakers=KnownSpeakers(
+                VoiceReader(decoder, voices) if voices else None,
+                _store(settings),
+                settings.max_known_speakers,
+            ),
+            metrics=metrics,
+        )
+
+
+@asynccontextmanager
+async def _open_light(settings: Settings) -> AsyncIterator[tuple[LightPool, bool] | None]:
+    """The processes of the light recognizer where the settings want it, which run until the block
+    ends, and whether they know English alone."""
+    folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
+    if folder is None:
+        yield None
+        return
+    async with open_pool(folder, settings.light_workers) as pool:
+        yield pool, is_tiny_english(folder)
+
+
+@asynccontextmanager
+async def _open_voices(
+    settings: Settings, light: LightPool | None
+) -> AsyncIterator[LightPool | None]:
+    """What compares voices where the settings want it: the light recognizer's processes, or one
+    that does nothing else and is started when it is first needed."""
+    if light or not settings.speaker_linking:
+        yield light if settings.speaker_linking else None
+        return
+    async with open_voices() as pool:
+        yield pool
+
+
+def _store(settings: Settings) -> SpeakerStore | None:
+    if not settings.speaker_enrollment:
+        return None
+    return SpeakerStore(Path(settings.speaker_dir), settings.max_enrolled_speakers)
+
+
+def _engine(
+    client: httpx2.AsyncClient, settings: Settings, metrics: TranscriptionMetrics
+) -> Recognizer | None:
+    match settings.asr_api:
+        case "chat":
+            upstream = Upstream(client, settings)
+            return VibeVoiceRecognizer(upstream, metrics, settings.max_section_seconds)
+        case "transcriptions":
+            return OpenAIRecognizer(client, settings)
+        case "off":
+            return None
