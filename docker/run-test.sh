@@ -102,7 +102,7 @@ if [ $engine = yes ]; then
 else
     check "no engine is a 404" status 404 -F file=@samples/two-speakers.wav -F model=vibevoice "$url/v1/audio/transcriptions"
 fi
-check "the proxy stops within 4 s" stops_by_itself proxy 4
-[ $engine = no ] || check "the engine stops within 4 s" stops_by_itself engine 4
+check "the proxy stops within 5 s" stops_by_itself proxy 5
+[ $engine = no ] || check "the engine stops within 5 s" stops_by_itself engine 5
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
