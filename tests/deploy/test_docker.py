@@ -31,7 +31,7 @@ COMPOSE = sorted(path.name for path in DOCKER.glob("docker-compose*.yml"))
 ENV = sorted(path.name for path in (DOCKER / "env").glob("*.env"))
 SECRETS = {"GRAFANA_PASSWORD": "x", "LITELLM_MASTER_KEY": "sk-x"}
 """What a compose file demands before it starts."""
-OURS = re.compile(r"vibevoice-(engine|proxy|speech|litellm):")
+OURS = re.compile(r"vibevoice-(engine|engine-cpu|proxy|speech|litellm):")
 USE = re.compile(r"^#   (.*docker compose --env-file (\S+) -f (\S+) .*)$", re.M)
 """How an env file says that it is used."""
 
@@ -351,3 +351,5 @@ def test_dockerfiles_and_compose_name_the_same_vllm() -> None:
     assert version
     for file in ("engine.Dockerfile", "services.yml"):
         assert f"vllm/vllm-openai:v{version[1]}" in (DOCKER / file).read_text()
+    cpu = (DOCKER / "docker-compose.cpu.yml").read_text()
+    assert f"vllm/vllm-openai-cpu:v{version[1]}" in cpu
