@@ -237,7 +237,7 @@ def ann(seconds: float) -> Samples:
 
 def two_people() -> Samples:
     """Some seconds of one and then of the other."""
-    return np.concatenate([people()[name][0].samples[: 4 * RATE] for name in ("Ann", "June")])
+    return np.concatenate([people()[name][0].samples[: 5 * RATE] for name in ("Ann", "Eve")])
 
 
 NAMES, REFERENCES = "known_speaker_names", "known_speaker_references"
