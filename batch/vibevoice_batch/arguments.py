@@ -100,6 +100,12 @@ def parser(command: str) -> argparse.ArgumentParser:
             help=f"of the server (VIBEVOICE_BASE_URL, else {DEFAULT_URL})",
         )
         add(
+            "--speakers",
+            type=_path,
+            metavar="FOLDER",
+            help="2 to 10 s of each person who may be heard, in files named after them",
+        )
+        add(
             "--ca-file",
             type=_path,
             metavar="FILE",

@@ -18,6 +18,7 @@ from vibevoice_batch.errors import Busy, ConnectionLost, Failure, Refused
 from vibevoice_batch.outputs import Transcript
 from vibevoice_batch.recordings import Recording
 from vibevoice_batch.server import authorization, endpoint, proxy, shown, trust
+from vibevoice_batch.speakers import FIELD, KnownSpeakers
 from vibevoice_core import headers
 
 TRUNCATED = (headers.TRUNCATED, f"llm_provider-{headers.TRUNCATED}")
@@ -40,11 +41,14 @@ class Client:
         model: str,
         timeout: float,
         ca_file: Path | None = None,
+        known: KnownSpeakers | None = None,
     ) -> None:
         """`timeout`: seconds that one answer may take; `ca_file`: certificates to trust beside the
-        system's. Raises InputError: one of them, or a proxy in the environment, cannot be used."""
+        system's; `known`: speakers who may be heard in every recording. Raises InputError: one of
+        them, or a proxy in the environment, cannot be used."""
         self._url = endpoint(base_url)
         self._model = model
+        self._known = known or KnownSpeakers()
         self._has_key = api_key is not None
         context = trust(ca_file)
         way = proxy(self._url, urllib.request.getproxies(), context)
@@ -86,8 +90,10 @@ class Client:
         fields = {
             ("keywords[]" if key == "keywords" else key): value
             for key, value in recording.fields.items()
+            if key != FIELD
         }
         data = {"model": self._model, "response_format": "diarized_json", **fields}
+        data |= self._known.form
         filename = os.fsencode(recording.path.name).decode(errors="replace")
         try:
             with await asyncio.to_thread(recording.path.open, "rb") as file:
@@ -156,6 +162,8 @@ class Client:
             hint = "is it https://?" if wants_tls else self._hint(answer)
             said = f"{shown(answer.url)} answers {status}: {message}"
             raise Refused(f"{said} ({hint})" if hint else said)
+        if status == 400 and (_param(answer) or "").startswith("known_speaker_"):
+            raise Refused(f"the server refuses the speakers: {message}")
         raise Failure(message, status, code)
 
     def _hint(self, answer: httpx2.Response) -> str:
@@ -225,6 +233,14 @@ def _error(answer: httpx2.Response) -> tuple[str, str | None]:
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         return error["message"], error.get("code")
     return " ".join(answer.text.split())[:200] or answer.reason_phrase, None
+
+
+def _param(answer: httpx2.Response) -> str | None:
+    """The field that OpenAI's error body names."""
+    body = _json(answer)
+    error = body.get("error") if isinstance(body, dict) else None
+    param = error.get("param") if isinstance(error, dict) else None
+    return param if isinstance(param, str) else None
 
 
 def _retry_after(answer: httpx2.Response) -> float | None:

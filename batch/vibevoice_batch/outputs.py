@@ -1,11 +1,11 @@
-"""A transcript as a file: JSON, subtitles or text, written as a whole or not at all."""
+"""A transcript as a file: JSON, subtitles, text or RTTM, written as a whole or not at all."""
 
 import hashlib
 import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vibevoice_core.speakers import UNKNOWN
@@ -24,7 +24,7 @@ TEMPORARY = ".vibevoice.part"
 def write(output: Path, name: str, transcript: Transcript, formats: Iterable[str]) -> None:
     """`transcript` of the recording `name` in each of FORMATS, below the folder `output`."""
     for format in formats:
-        replace(path(output, name, format), FORMATS[format](transcript))
+        replace(path(output, name, format), FORMATS[format](name, transcript))
 
 
 def path(output: Path, name: str, format: str) -> Path:
@@ -66,11 +66,11 @@ def replace(target: Path, text: str) -> None:
         raise
 
 
-def _json(transcript: Transcript) -> str:
+def _json(_: str, transcript: Transcript) -> str:
     return json.dumps(transcript, ensure_ascii=False) + "\n"
 
 
-def _txt(transcript: Transcript) -> str:
+def _txt(_: str, transcript: Transcript) -> str:
     """A line for each segment, with its speaker where there are several."""
     cues = _cues(transcript)
     several = len({cue.speaker for cue in cues} - {None}) > 1
@@ -79,6 +79,23 @@ def _txt(transcript: Transcript) -> str:
         for cue in cues
         for text in [" ".join(cue.text.split())]
     )
+
+
+def _rttm(name: str, transcript: Transcript) -> str:
+    """Who speaks when, as NIST's rich transcription has it: a line for each segment with a speaker.
+    Its fields have no spaces; the recording is called as its file is, without folders and
+    extension."""
+    recording = _word(PurePosixPath(name).stem)
+    return "".join(
+        f"SPEAKER {recording} 1 {cue.start:.3f} {max(0.0, cue.end - cue.start):.3f} <NA> <NA> "
+        f"{_word(cue.speaker)} <NA> <NA>\n"
+        for cue in _cues(transcript)
+        if cue.speaker
+    )
+
+
+def _word(text: str) -> str:
+    return "_".join(text.split()) or "_"
 
 
 def _cues(transcript: Transcript) -> list[Cue]:
@@ -92,9 +109,10 @@ def _named(speaker: str) -> str | None:
     return None if speaker == UNKNOWN else speaker
 
 
-FORMATS: dict[str, Callable[[Transcript], str]] = {
+FORMATS: dict[str, Callable[[str, Transcript], str]] = {
     "json": _json,
-    "srt": lambda transcript: srt(_cues(transcript), Limits()),
-    "vtt": lambda transcript: vtt(_cues(transcript), Limits()),
+    "srt": lambda _, transcript: srt(_cues(transcript), Limits()),
+    "vtt": lambda _, transcript: vtt(_cues(transcript), Limits()),
     "txt": _txt,
+    "rttm": _rttm,
 }
