@@ -195,6 +195,20 @@ def test_subtitles_and_verbose_json_have_names_too(
     assert verbose.segments[0].speaker == verbose.speakers[0]["speaker"] == "Ann"
 
 
+def test_another_server_that_tells_speakers(
+    start_proxy: StartProxy, fake_engine: FakeEngine
+) -> None:
+    """In the engine's place; here it is a proxy like ours."""
+    audio, spoken = talk()
+    script(fake_engine, spoken, sections_of(audio, SECTION))
+    url = start_proxy(
+        asr_api="transcriptions", asr_base_url=start_proxy(), max_section_seconds=SECTION
+    )
+    found = post(url, audio, **known("June")).json()
+    names = {"Ann": "A", "Eve": "B", "June": "June"}
+    assert said(found["segments"]) == [(one.speaker, names[one.speaker]) for one in spoken]
+
+
 def test_references_cut_from_earlier_chunks(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:

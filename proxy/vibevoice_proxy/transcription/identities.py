@@ -99,20 +99,17 @@ def _judge(
     if mean is None:
         return Judgment(None, None)
     own = 1.0
-    for index, voice in enumerate(parts[number]):
-        if others := [other for at, other in enumerate(parts[number]) if at != index]:
-            own = min(own, probability(_likeness(voice, mix(others))))
+    total = np.sum([voice.vector * voice.seconds for voice in parts[number]], axis=0)
+    for voice in parts[number] if len(parts[number]) > 1 else ():
+        others = total - voice.vector * voice.seconds
+        own = min(own, probability(float(voice.vector @ others / np.linalg.norm(others))))
     similar, doubt = None, 0.0
     for other, voice in enumerate(means):
         # Two speakers of one section are two people because the recognizer says so.
         is_apart = sections[number] & sections[other] or (is_given[number] and is_given[other])
         if other == number or voice is None or is_apart:
             continue
-        if (maybe := probability(_likeness(mean, voice))) > doubt:
+        if (maybe := probability(float(mean.vector @ voice.vector))) > doubt:
             similar, doubt = other, maybe
     is_doubtful = doubt >= DOUBTFUL
     return Judgment(round(min(own, 1 - doubt), 3), similar if is_doubtful else None)
-
-
-def _likeness(one: Voice, other: Voice) -> float:
-    return float(one.vector @ other.vector)

@@ -11,6 +11,8 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
 
+from anyio import to_thread
+
 from vibevoice_core.speakers import label
 from vibevoice_proxy.transcription.identities import Speaker, identify, judge, probability
 from vibevoice_proxy.transcription.sections import Recording
@@ -65,11 +67,8 @@ async def link_whole(
             if isinstance(result, Segment):
                 held.append(result)
                 continue
-            voices = [one.voice for one in known]
-            found = identify(list(speakers.values()), voices, threshold)
-            keys = list(speakers)
-            people = [[keys[index] for index in members] for members in found]
-            yield _labeled(result, people, speakers, known)
+            people = await to_thread.run_sync(_identify, speakers, known, threshold)
+            yield await to_thread.run_sync(_labeled, result, people, speakers, known)
 
 
 async def link_stream(
@@ -89,7 +88,7 @@ async def link_stream(
                 continue
             for segment in await stream.finish_section():
                 yield segment
-            yield _labeled(result, stream.people, stream.speakers, known)
+            yield await to_thread.run_sync(_labeled, result, stream.people, stream.speakers, known)
 
 
 class _Stream:
@@ -204,6 +203,15 @@ async def _hear(
     voices = await finder.finish(recording.sections[number - 1], segments)
     keys = dict.fromkeys(key for segment in segments if (key := _key(segment)))
     return {key: Speaker(number, voices.get(key[1])) for key in keys}
+
+
+def _identify(
+    speakers: Mapping[Key, Speaker], known: Sequence[KnownSpeaker], threshold: float
+) -> list[list[Key]]:
+    """The speakers who are each person, first those of each known one."""
+    found = identify(list(speakers.values()), [one.voice for one in known], threshold)
+    keys = list(speakers)
+    return [[keys[index] for index in members] for members in found]
 
 
 def _key(segment: Segment) -> Key | None:
