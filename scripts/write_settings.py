@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 
 from scripts.stack import ROOT
-from vibevoice_proxy.settings import describe_settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_settings
 
 REFERENCE = ROOT / "docs" / "settings.md"

@@ -38,8 +38,8 @@ FORBIDDEN = {
     "vibevoice_batch": {"vllm", "torch", "transformers", "fastapi", "av", "numpy"},
 }
 """Libraries that a package runs without."""
-WINGS = {"transcription", "speech"}
-"""Halves of the proxy that never import each other."""
+WINGS = {"transcription", "speech", "realtime"}
+"""Parts of the proxy that never import each other."""
 COMPOSERS = {"vibevoice_proxy.app"}
 """Modules of the proxy's ground floor that put the wings together."""
 NEEDS_TORCH = ("vibevoice_vllm", "vibevoice_tts.engines")
@@ -97,7 +97,7 @@ def test_packages_do_not_import_what_is_not_theirs(package: str) -> None:
 
 @pytest.mark.parametrize("wing", sorted(WINGS))
 def test_wings_do_not_import_each_other(wing: str) -> None:
-    """Transcription and speech share the ground floor only."""
+    """They share the ground floor only."""
     wrong = {f"vibevoice_proxy.{other}" for other in WINGS - {wing}}
     own = [module for module in modules() if module.startswith(f"vibevoice_proxy.{wing}.")]
     assert own

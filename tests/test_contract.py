@@ -28,7 +28,8 @@ from vibevoice_core.penalties import (
 )
 from vibevoice_core.prompt import KEYS, SYSTEM, clean_words, user_text
 from vibevoice_core.speakers import UNKNOWN, label
-from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_proxy.transcription.chat import Attempt, chat_request, pinned_decoding
 from vibevoice_proxy.transcription.formats import render
 from vibevoice_proxy.transcription.options import TranscriptionOptions

@@ -127,7 +127,8 @@ class WorkerProcess:
     @asynccontextmanager
     async def exchange(self, *, waits: bool = True) -> AsyncIterator[Exchange]:
         """A request that is cancelled if it has not ended with the block. It waits for a free slot,
-        unless `waits` is False: for a short request that others in their slots may depend on.
+        unless `waits` is False: for a short request that others in their slots may depend on, and
+        for one that would keep a slot for hours.
 
         Raises WorkerLost when the worker is not ready.
         """

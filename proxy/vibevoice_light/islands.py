@@ -35,6 +35,9 @@ class Islands:
     """Finds the islands of one recording as its frames come in."""
 
     def __init__(self) -> None:
+        self._onset, self._offset = ONSET, OFFSET
+        self._last_end = 0
+        """Of the island before."""
         self._frame = 0
         self._start: int | None = None
         self._silent = 0
@@ -46,13 +49,38 @@ class Islands:
         """Frames before this one are in no island that is still to come."""
         return self._frame if self._start is None else self._start
 
+    @property
+    def frames(self) -> int:
+        """Frames that came in."""
+        return self._frame
+
+    @property
+    def start(self) -> int | None:
+        """The first frame of the island that is being heard; None in a pause."""
+        return self._start
+
+    @property
+    def speech_end(self) -> int:
+        """The frame after the last one with speech."""
+        return self._last_end if self._start is None else self._frame - self._silent
+
     def feed(self, probabilities: NDArray[np.float32]) -> list[Island]:
         """The islands that are whole with these frames."""
         found: list[Island] = []
         for probability in probabilities.tolist():
-            found += self._step(probability)
-            self._frame += 1
+            found += self.step(probability)
         return found
+
+    def step(self, probability: float) -> list[Island]:
+        """The same for one frame."""
+        found = self._step(probability)
+        self._frame += 1
+        return found
+
+    def listen_from(self, onset: float) -> None:
+        """From now on speech begins at the probability `onset`, and ends as far below it as OFFSET
+        is below ONSET."""
+        self._onset, self._offset = onset, max(0.01, onset - (ONSET - OFFSET))
 
     def finish(self) -> list[Island]:
         """The island that the end of the recording ends."""
@@ -60,11 +88,11 @@ class Islands:
 
     def _step(self, probability: float) -> list[Island]:
         if self._start is None:
-            if probability >= ONSET:
+            if probability >= self._onset:
                 self._start, self._silent, self._held = self._frame, 0, [probability]
             return []
         self._held.append(probability)
-        self._silent = self._silent + 1 if probability < OFFSET else 0
+        self._silent = self._silent + 1 if probability < self._offset else 0
         if self._silent == PAUSE_FRAMES:
             return self._close(self._frame + 1 - self._silent)
         return self._cut() if len(self._held) >= MAX_FRAMES else []
@@ -77,6 +105,7 @@ class Islands:
         length = first + 1 + int(tail.argmin())
         island = Island(self._start, self._start + length)
         self._start += length
+        self._last_end = self._start
         self._held = self._held[length:]
         return [island]
 
@@ -84,4 +113,5 @@ class Islands:
         start, self._start = self._start, None
         if start is None or end - start < MIN_FRAMES:
             return []
+        self._last_end = end
         return [Island(start, end)]

@@ -4,7 +4,9 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,10 @@ from numpy.typing import NDArray
 from vibevoice_core.messages import Message
 from vibevoice_core.worker_process import Exchange, WorkerLost, WorkerProcess, running
 from vibevoice_light.embeddings import Window
+from vibevoice_light.live_events import LiveEvent, from_fields
 from vibevoice_light.moonshine import Token
-from vibevoice_light.recognizer import Segment
+from vibevoice_light.segments import Segment
+from vibevoice_light.utterances import Detection
 
 CAPACITY = 16
 """Recordings in one worker at the same time, each with up to about 20 MB."""
@@ -76,11 +80,7 @@ class LightPool:
         Raises WorkerLost when no worker is ready or the one at work is lost, LightFailed when it
         fails.
         """
-        ready = [worker for worker in self.workers if worker.is_ready]
-        if not ready:
-            raise WorkerLost(self.unready_message)
-        worker = min(ready, key=lambda worker: worker.wanted)
-        async with worker.exchange() as exchange:
+        async with self._least_busy().exchange() as exchange:
             first = {"lookahead": lookahead}
             async for block in blocks:
                 exchange.send(Message("audio", first, block))
@@ -104,11 +104,7 @@ class LightPool:
                 await start()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._one_ready(), self._start_timeout)
-            ready = [worker for worker in self.workers if worker.is_ready]
-            if not ready:
-                raise WorkerLost(self.unready_message)
-            worker = min(ready, key=lambda worker: worker.wanted)
-            async with worker.exchange(waits=False) as exchange:
+            async with self._least_busy().exchange(waits=False) as exchange:
                 exchange.send(Message("embed", samples=samples))
                 message = await exchange.receive()
         if message.kind == "failure":
@@ -120,6 +116,71 @@ class LightPool:
     async def _one_ready(self) -> None:
         while not any(worker.is_ready for worker in self.workers):
             await asyncio.sleep(READY_SECONDS)
+
+    @asynccontextmanager
+    async def listen(
+        self, detection: Detection | None, first_speaker: int, interval: float
+    ) -> AsyncGenerator["Conversation"]:
+        """A live conversation in one of the processes, until the block ends; see `LiveListener`. It
+        takes no place of a recording.
+
+        Raises WorkerLost when no worker is ready.
+        """
+        async with self._least_busy().exchange(waits=False) as exchange:
+            options = {"first_speaker": first_speaker, "interval": interval}
+            exchange.send(Message("listen", {**_fields(detection), **options}))
+            yield Conversation(exchange)
+
+    def _least_busy(self) -> WorkerProcess:
+        ready = [worker for worker in self.workers if worker.is_ready]
+        if not ready:
+            raise WorkerLost(self.unready_message)
+        return min(ready, key=lambda worker: worker.wanted)
+
+
+class Heard(NamedTuple):
+    """A command of a conversation is done, and all its events have come."""
+
+    command: str
+    """`audio`, `detect`, `commit`, `clear`; `preview` comes by itself."""
+
+
+class Conversation:
+    """A live conversation in a worker."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def feed(self, samples: NDArray[np.float32]) -> None:
+        """Go on with `samples`, shape (samples,), mono, 16 kHz, of full scale 1.0. Whoever calls
+        sees to it that not too much is on the way."""
+        self._exchange.send(Message("audio", samples=samples))
+
+    def detect(self, detection: Detection | None) -> None:
+        """Find the ends of utterances otherwise from now on."""
+        self._exchange.send(Message("detect", _fields(detection)))
+
+    def commit(self) -> None:
+        """End the open utterance."""
+        self._exchange.send(Message("commit"))
+
+    def clear(self) -> None:
+        """Forget the open utterance."""
+        self._exchange.send(Message("clear"))
+
+    async def receive(self) -> LiveEvent | Heard:
+        """What happens next. Raises WorkerLost when the process is lost, LightFailed when it cannot
+        go on with this conversation."""
+        message = await self._exchange.receive()
+        if message.kind == "failure":
+            raise LightFailed(f"The recognizer failed: {message.fields['message']}.")
+        if message.kind == "heard":
+            return Heard(message.fields["of"])
+        return from_fields(message.fields)
+
+
+def _fields(detection: Detection | None) -> dict[str, Any]:
+    return {"detection": asdict(detection) if detection else None}
 
 
 async def _segments(exchange: Exchange, last: str) -> AsyncIterator[Segment]:

@@ -1,7 +1,6 @@
 """The light recognizer: samples in as they come, segments out as their turns end."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,50 +11,21 @@ from vibevoice_light.buffer import AudioBuffer
 from vibevoice_light.diarizer import Diarizer
 from vibevoice_light.embeddings import SpeakerEmbedder
 from vibevoice_light.islands import Island, Islands
+from vibevoice_light.live import LiveListener
 from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL
-from vibevoice_light.moonshine import Moonshine, Token
+from vibevoice_light.moonshine import Moonshine
+from vibevoice_light.segments import Segment, recognize_turn
 from vibevoice_light.sessions import Session, open_session
 from vibevoice_light.turns import Turn, Turns
+from vibevoice_light.utterances import Detection, Utterances
 from vibevoice_light.voice_activity import FRAME, VoiceActivity
 from vibevoice_light.voiceprints import Voiceprints
 
 LOOKAHEAD_SECONDS = 120.0
 """Of a recording that is there as a whole: who speaks is decided with what is said in the next two
 minutes."""
-MIN_LOG_PROBABILITY = -0.8
-"""Words below this mean are not kept as text. Turns of real speech had -0.74 and more, in noise and
-rooms too; most of babble is below."""
-MIN_SPEECH = 0.8
-"""Where somebody speaks with at least this probability, such words are unclear, such as those of
-another language; else it was noise."""
 BLOCK_SECONDS = 10.0
 """In which `transcribe` feeds a recording."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A turn and its words."""
-
-    start: float
-    """Seconds from the beginning of the recording."""
-    end: float
-    """Seconds."""
-    speaker: int
-    """0, 1, … in the order of appearance; never changed later."""
-    text: str
-    tokens: tuple[Token, ...]
-    """What the text is made of, and how sure the model is of it."""
-    is_cut: bool
-    """Whether the model was stopped in the middle: it repeated itself."""
-    speech_probability: float
-    """How likely it is that somebody speaks there, as the voice activity has it."""
-    is_unclear: bool = False
-    """Whether the words are guessed: somebody speaks, but the model hardly knows what."""
-
-    @property
-    def mean_log_probability(self) -> float:
-        """Of its tokens; 0 is certain."""
-        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
 
 
 class LightRecognizer:
@@ -94,6 +64,19 @@ class LightRecognizer:
         segments = [segment for part in blocks for segment in listener.feed(part)]
         segments += listener.finish()
         return [segment for segment in segments if not segment.is_unclear]
+
+    def listen_live(
+        self, detection: Detection | None, first_speaker: int, interval: float
+    ) -> LiveListener:
+        """A conversation that begins now; see `LiveListener`."""
+        return LiveListener(
+            VoiceActivity(self._voice_activity),
+            Diarizer(self._embedder, 0.0),
+            self._words,
+            Utterances(detection),
+            first_speaker=first_speaker,
+            interval=interval,
+        )
 
 
 class Listener:
@@ -155,17 +138,5 @@ class Listener:
 
     def _recognize(self, turns: Iterable[Turn]) -> Iterator[Segment]:
         for turn in turns:
-            first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
-            words = self._words.recognize(self._audio.read(first, last))
-            if not words.text:
-                continue
-            frames = (round(at * SAMPLE_RATE / FRAME) for at in (turn.start, turn.end))
-            speech = float(self._likely.read(*frames).mean())
-            is_unclear = words.mean_log_probability < MIN_LOG_PROBABILITY
-            if is_unclear and speech < MIN_SPEECH:
-                continue
-            end = min(turn.end, self._audio.end / SAMPLE_RATE)
-            yield Segment(
-                *(round(turn.start, 3), round(end, 3), turn.speaker),
-                *(words.text, words.tokens, words.is_cut, round(speech, 4), is_unclear),
-            )
+            if segment := recognize_turn(turn, self._words, self._audio, self._likely):
+                yield segment

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibevoice_light.audio import silence
-from vibevoice_light.sessions import Session
+from vibevoice_light.models import VOICE_ACTIVITY_MODEL
+from vibevoice_light.sessions import Session, open_session
 
 FRAME = 512
 """Samples of a frame at 16 kHz."""
@@ -14,6 +15,11 @@ STATE = 128
 """Numbers of each of the two states that go from frame to frame."""
 BLOCK = 512
 """Frames computed in one go, 16 s."""
+
+
+def open_voice_activity() -> Session:
+    """The model, for any number of recordings."""
+    return open_session(VOICE_ACTIVITY_MODEL.path)
 
 
 class VoiceActivity:

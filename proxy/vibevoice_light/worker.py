@@ -8,7 +8,8 @@ To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish
 16 kHz samples of at most some seconds), `cancel` (id). From the worker: `ready`, `segment` (id and
 a Segment's fields), `heard` (id: a block of audio is done), `beat` (a sign of life), `end` (id;
 after `embed` also `starts`, `ends` and the vectors in the place of samples), `failure` (id,
-message), `broken` (message: the worker ends).
+message), `broken` (message: the worker ends). `live_request` has the messages of live
+conversations.
 """
 
 import logging
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from vibevoice_core.messages import Message, write_message
 from vibevoice_core.worker_pipe import open_pipe, read_commands
+from vibevoice_light.live_request import LiveRequest
 from vibevoice_light.models import SPEAKER_MODEL, VOICE_ACTIVITY_MODEL, ModelFilesMissing
 from vibevoice_light.recognizer import LightRecognizer, Listener
 from vibevoice_light.voiceprints import Voiceprints
@@ -65,7 +67,7 @@ class Worker:
         self._voiceprints = voiceprints
         self._pipe = pipe
         self._commands: SimpleQueue[Message] = SimpleQueue()
-        self._requests: dict[int, _Request | _Piece] = {}
+        self._requests: dict[int, _Request | _Piece | LiveRequest] = {}
 
     def run(self) -> None:
         """Serve for ever."""
@@ -77,10 +79,13 @@ class Worker:
             for number, request in list(self._requests.items()):
                 if request.has_work:
                     self._step(number, request)
+            self._preview()
 
     def _wait(self) -> list[Message]:
         """The commands that have come; waits for one while there is nothing to do."""
-        is_busy = any(request.has_work for request in self._requests.values())
+        is_busy = any(
+            request.has_work or request.wants_preview for request in self._requests.values()
+        )
         commands: list[Message] = []
         while not commands and not is_busy:
             try:
@@ -102,14 +107,28 @@ class Worker:
         if command.kind == "embed":
             self._requests[number] = _Piece(self._voiceprints, command.samples)
             return
+        if command.kind == "listen" and self._recognizer:
+            self._requests[number] = LiveRequest.open(self._recognizer, command.fields)
+            return
         if "lookahead" in command.fields and self._recognizer:
             listener = self._recognizer.listen(command.fields["lookahead"])
             self._requests[number] = _Request(listener)
         request = self._requests.get(number)
-        if isinstance(request, _Request):  # else it has failed meanwhile
+        if isinstance(request, _Request | LiveRequest):  # else it has failed meanwhile
             request.add(command)
 
-    def _step(self, number: int, request: "_Request | _Piece") -> None:
+    def _preview(self) -> None:
+        """Decode one turn that goes on, if there is nothing else to do: when the worker is behind,
+        words come late but ends of turns do not."""
+        if any(request.has_work for request in self._requests.values()):
+            return
+        for number, request in list(self._requests.items()):
+            if isinstance(request, LiveRequest) and request.wants_preview:
+                request.preview()
+                self._requests[number] = self._requests.pop(number)  # the others come first now
+                return
+
+    def _step(self, number: int, request: "_Request | _Piece | LiveRequest") -> None:
         """Do the next part of a request's work and report it."""
         try:
             message = request.step()
@@ -130,6 +149,8 @@ class _Request:
         self._commands: deque[Message] = deque()
         self._results: Iterator[Message] = iter(())
         self.has_work = False
+        self.wants_preview = False
+        """Never: its audio is there already."""
 
     def add(self, command: Message) -> None:
         """Put `audio` or `finish` behind what is there already."""
@@ -157,6 +178,7 @@ class _Piece:
     """A piece of a recording whose voices are wanted."""
 
     has_work = True
+    wants_preview = False
 
     def __init__(self, voiceprints: Voiceprints, samples: NDArray[np.float32]) -> None:
         self._voiceprints = voiceprints

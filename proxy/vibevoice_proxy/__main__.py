@@ -11,7 +11,8 @@ from vibevoice_proxy.allocator import return_large_blocks
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.logs import configure_logging
 from vibevoice_proxy.server import serve
-from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_proxy.startup import check_folders, describe_errors
 
 logger = logging.getLogger("vibevoice_proxy")

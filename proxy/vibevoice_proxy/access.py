@@ -11,11 +11,16 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from vibevoice_proxy.client_secrets import PREFIX, ClientSecrets
 from vibevoice_proxy.errors import error_body
 from vibevoice_proxy.setting_checks import check_client_key
 from vibevoice_proxy.settings import Settings
 
 ALWAYS_OPEN = frozenset({"/health", "/health/live"})
+REALTIME = "/v1/realtime"
+"""The one path that a client secret opens."""
+KEY_PROTOCOL = "openai-insecure-api-key."
+"""Begins the WebSocket subprotocol in which a browser sends its key: it cannot set headers."""
 LISTING = re.compile(
     r"/|/docs|/redoc|/openapi\.json|(/v1)?/models(/.*)?|(/v1)?/audio/(models|voices)"
 )
@@ -52,10 +57,15 @@ def _read_file(file: Path) -> list[str]:
 
 class ApiKeys:
     """ASGI middleware: 401 for whoever has none of `keys`, before the body is read. Everything but
-    health and, unless closed, the listings needs a key."""
+    health and, unless closed, the listings needs a key. A client secret is one for a realtime
+    session, whose configuration is in `state.client_secret` then."""
 
-    def __init__(self, app: ASGIApp, keys: Iterable[str], open_listings: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Iterable[str], open_listings: bool, secrets: ClientSecrets
+    ) -> None:
+        """Without `keys` anybody may do anything."""
         self._app = app
+        self._secrets = secrets
         self._digests = [sha256(key.encode()).digest() for key in keys]
         self._open_listings = open_listings
 
@@ -63,13 +73,20 @@ class ApiKeys:
         if scope["type"] == "lifespan" or self._is_open(scope):
             await self._app(scope, receive, send)
             return
-        scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-        key = key.strip(" \t") if scheme.lower() == "bearer" else ""
-        if self._is_known(key):
+        key = _key_of(scope)
+        if scope["type"] == "websocket" and key.startswith(PREFIX):
+            session = self._secrets.read(key) if scope["path"] == REALTIME else None
+            if session is not None:
+                scope.setdefault("state", {})["client_secret"] = session
+                await self._app(scope, receive, send)
+                return
+        elif not self._digests or self._is_known(key):
             await self._app(scope, receive, send)
             return
         message = (
-            "Incorrect API key provided."
+            "The client secret is not valid for this path, or has expired."
+            if key.startswith(PREFIX)
+            else "Incorrect API key provided."
             if key
             else "No API key provided; expected the header Authorization: Bearer KEY."
         )
@@ -88,3 +105,14 @@ class ApiKeys:
         digest = sha256(key.encode("latin-1")).digest()  # the bytes of the header
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         return any(matches)
+
+
+def _key_of(scope: Scope) -> str:
+    """The key that a request brings; empty for none."""
+    headers = Headers(scope=scope)
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip(" \t")
+    offered: list[str] = scope.get("subprotocols", [])
+    keys = [name for name in offered if name.startswith(KEY_PROTOCOL)]
+    return keys[0].removeprefix(KEY_PROTOCOL) if keys else ""

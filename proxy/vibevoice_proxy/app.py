@@ -18,10 +18,13 @@ from starlette.responses import Response
 from vibevoice_core import headers
 from vibevoice_proxy import health, listings, metrics
 from vibevoice_proxy.access import ApiKeys, read_api_keys
+from vibevoice_proxy.client_secrets import ClientSecrets
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.normalize import NormalizeRequest
+from vibevoice_proxy.realtime import routes as realtime_routes
+from vibevoice_proxy.realtime.service import RealtimeService
 from vibevoice_proxy.service import Service
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.speech import routes as speech_routes
@@ -31,6 +34,7 @@ from vibevoice_proxy.speech.service import SpeechService, open_speech
 from vibevoice_proxy.transcription import routes as transcription_routes
 from vibevoice_proxy.transcription import speaker_routes
 from vibevoice_proxy.transcription.composition import open_transcription
+from vibevoice_proxy.transcription.live_recognition import LiveTranscription
 from vibevoice_proxy.transcription.service import TranscriptionService
 
 logger = logging.getLogger(__name__)
@@ -44,6 +48,7 @@ class State(TypedDict):
 
     transcription: TranscriptionService
     speech: SpeechService
+    realtime: RealtimeService
     services: tuple[Service, ...]
     registry: CollectorRegistry
     started: int
@@ -57,6 +62,8 @@ def create_app(settings: Settings) -> FastAPI:
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
+    keys = read_api_keys(settings)
+    secrets = ClientSecrets(keys)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
@@ -65,9 +72,17 @@ def create_app(settings: Settings) -> FastAPI:
             open_transcription(settings, decoder, registry) as transcription,
             open_speech(settings, decoder, registry) as speech,
         ):
+            realtime = RealtimeService(
+                settings,
+                LiveTranscription(transcription),
+                secrets,
+                registry,
+                needs_key=bool(keys),
+            )
             yield {
                 "transcription": transcription,
                 "speech": speech,
+                "realtime": realtime,
                 "services": (transcription, speech),
                 "registry": registry,
                 "started": int(time()),
@@ -86,9 +101,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(speaker_routes.router)
     app.include_router(speech_routes.router)
     app.include_router(voice_routes.router)
+    app.include_router(realtime_routes.router)
     # The one added last is the first to see a request.
-    if keys := read_api_keys(settings):
-        app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings)
+    app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings, secrets=secrets)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

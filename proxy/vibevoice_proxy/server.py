@@ -30,6 +30,9 @@ def serve(app: ASGIApp, settings: Settings) -> None:
     config = uvicorn.Config(
         stopping,
         http=HttpProtocol,
+        ws="websockets-sansio",
+        ws_max_size=settings.realtime_max_message_bytes,
+        ws_per_message_deflate=False,  # audio does not get smaller, and costs time
         log_config=None,
         access_log=False,
         backlog=BACKLOG,

@@ -70,6 +70,8 @@ class Settings(BaseSettings):
         "gpt-4o-transcribe",
         "gpt-4o-mini-transcribe",
         "gpt-4o-transcribe-diarize",
+        "gpt-live-transcribe",
+        "gpt-realtime-whisper",
     )
     """Other model names that clients may use, separated by commas."""
     strict_model_names: bool = False
@@ -196,6 +198,18 @@ class Settings(BaseSettings):
     """Most voices that are stored, each of at most 15 seconds (0.7 MB)."""
     tts_send_timeout: float = Field(default=60.0, gt=0)
     """Seconds after which speech ends whose client takes nothing of it."""
+    realtime_max_sessions: int = Field(default=32, ge=0)
+    """Realtime sessions at the same time; 429 above."""
+    realtime_max_session_seconds: float = Field(default=3600.0, gt=0)
+    """Longest realtime session in seconds."""
+    realtime_idle_timeout: float = Field(default=300.0, gt=0)
+    """Seconds without an event of its client after which a realtime session ends."""
+    realtime_send_timeout: float = Field(default=60.0, gt=0)
+    """Seconds after which a realtime session ends whose client takes none of its events."""
+    realtime_max_buffer_seconds: float = Field(default=600.0, gt=0)
+    """Most seconds of audio that a realtime session holds for a client that commits its turns."""
+    realtime_max_message_bytes: int = Field(default=21 * MIB, ge=1024)
+    """Largest message of a WebSocket; 21 MiB hold the 15 MiB of audio that OpenAI takes in one."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Least severe log lines that are written."""
     log_format: Literal["text", "json"] = "text"
@@ -267,31 +281,3 @@ class Settings(BaseSettings):
     def asr_url(self) -> str:
         """Base URL of the engine without `/v1` and without a final slash."""
         return self.asr_base_url or f"http://127.0.0.1:{self.asr_port}"
-
-
-def environment_name(name: str) -> str:
-    """The environment variable of a setting, told by its field or by its alias."""
-    field = Settings.model_fields.get(name)
-    if field is None:
-        return name.upper()
-    if isinstance(alias := field.validation_alias, AliasChoices):
-        return str(alias.choices[0])
-    return f"{Settings.model_config.get('env_prefix', '')}{name}".upper()
-
-
-def describe_settings() -> list[tuple[str, str, str]]:
-    """(environment variable, default as one would write it, description) of every setting."""
-    return [
-        (environment_name(name), _written(field.default), field.description or "")
-        for name, field in Settings.model_fields.items()
-    ]
-
-
-def _written(default: Any) -> str:
-    if isinstance(default, tuple):
-        return ",".join(default)
-    if isinstance(default, bool):
-        return str(default).lower()
-    if isinstance(default, SecretStr):
-        return default.get_secret_value()
-    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vibevoice_proxy.settings import Settings, environment_name
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import environment_name
 
 
 def describe_errors(error: ValidationError) -> str:

@@ -17,16 +17,19 @@ data is on the way can be lost."""
 _ERROR = error_body(
     "The server is stopping. Try again soon.", type="server_error", code="server_stopping"
 )
+_RETRY = {"retry-after": str(RETRY_AFTER_SECONDS)}
 
 
 class Stopping:
-    """ASGI middleware. Once `begin` was called, whoever comes gets a 503, and answers close their
-    connections; `cut` does the same to those who are still there."""
+    """ASGI middleware. Once `begin` was called, whoever comes gets a 503, answers close their
+    connections, and WebSockets are told; `cut` does the same to those who are still there."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._has_begun = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told = asyncio.Event()
+        """In the state of every WebSocket, which ends its session itself then."""
 
     @property
     def in_flight(self) -> int:
@@ -36,6 +39,7 @@ class Stopping:
     def begin(self) -> None:
         """From now on nobody else is served."""
         self._has_begun = True
+        self._told.set()
 
     def cut(self) -> None:
         """Ends what is in flight."""
@@ -43,12 +47,27 @@ class Stopping:
             task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._hold(scope, receive, send)
         elif self._has_begun:
             await _refuse(scope, receive, send)
         else:
             await self._serve(scope, receive, send)
+
+    async def _hold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._has_begun:
+            await JSONResponse(_ERROR, 503, _RETRY)(scope, receive, send)
+            return
+        scope.setdefault("state", {})["stopping"] = self._told
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._tasks.discard(task)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         started: Message | None = None
@@ -86,7 +105,7 @@ async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
         503,
         {
             "connection": "close",
-            "retry-after": str(RETRY_AFTER_SECONDS),
+            **_RETRY,
             "x-request-id": request_id,
         },
     )

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from scripts.stack import ROOT
 
-from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_vllm.memory_plan import GIB, Card
 from vibevoice_vllm.model_sizes import PUBLISHED, model_sizes
 from vibevoice_vllm.planner import Planner

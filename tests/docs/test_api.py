@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from vibevoice_proxy.settings import describe_settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_proxy.transcription.options import TranscriptionOptions
 
 pytest_plugins = ("tests.support.proxy_fixtures",)

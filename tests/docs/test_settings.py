@@ -9,7 +9,8 @@ import pytest
 from scripts.write_settings import EXAMPLE, REFERENCE, example, reference
 
 from vibevoice_proxy.app import create_app
-from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_vllm.settings import LaunchSettings, PluginSettings
 
 ROOT = Path(__file__).parents[2]

@@ -21,7 +21,8 @@ from tests.support.fakes import serve
 from tests.support.processes import wait_for
 
 from vibevoice_proxy.app import create_app
-from vibevoice_proxy.settings import Settings, describe_settings
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_settings
 
 ROOT = Path(__file__).parents[2]

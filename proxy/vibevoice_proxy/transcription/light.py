@@ -32,7 +32,7 @@ class LightRecognizer:
     def __init__(self, pool: LightPool, *, timeout: float, is_english: bool) -> None:
         """`timeout`: seconds that a section may take. `is_english`: whether the model knows English
         alone, as that of the default folder does."""
-        self._pool = pool
+        self.pool = pool
         self._timeout = timeout
         self._language = ENGLISH if is_english else None
 
@@ -61,7 +61,7 @@ class LightRecognizer:
         missing: list[Missing] = []
         try:
             async with aclosing(read_blocks(section, check)) as blocks:
-                found = self._pool.recognize(blocks, LOOKAHEAD_SECONDS)
+                found = self.pool.recognize(blocks, LOOKAHEAD_SECONDS)
                 async with aclosing(found) as segments:
                     async for segment in segments:
                         check()
@@ -78,8 +78,8 @@ class LightRecognizer:
 
     async def check_health(self) -> None:
         """Raises an UpstreamError when no worker is ready."""
-        if not self._pool.is_ready:
-            raise UpstreamUnavailable(self._pool.unready_message)
+        if not self.pool.is_ready:
+            raise UpstreamUnavailable(self.pool.unready_message)
 
 
 def _is_english(language: str) -> bool:

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import BinaryIO, cast
 
 import numpy as np
+from anyio import to_thread
 from numpy.typing import NDArray
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
@@ -22,13 +23,14 @@ from vibevoice_proxy.errors import (
     UpstreamError,
     storage_errors,
 )
+from vibevoice_proxy.live import LiveOptions
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import assemble
 from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
 from vibevoice_proxy.transcription.linking import link_stream, link_whole, number_speakers
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.options import RecordingOptions
-from vibevoice_proxy.transcription.routing import Routing
+from vibevoice_proxy.transcription.routing import Route, Routing
 from vibevoice_proxy.transcription.sections import Recording
 from vibevoice_proxy.transcription.transcode import transcode
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
@@ -85,11 +87,12 @@ class TranscriptionService:
                 parts[route.part] = "ok"
         return parts
 
-    def check(self, options: RecordingOptions) -> None:
-        """Raises ModelNotFound for a model that is not served, and InvalidRequest for a language
-        that it does not know."""
+    def check(self, options: RecordingOptions | LiveOptions) -> Route:
+        """The route of a request. Raises ModelNotFound for a model that is not served, and
+        InvalidRequest for a language that it does not know."""
         route = self._routing.find(options.model)
         route.recognizer.check_language(options.spoken_language)
+        return route
 
     def check_translation(self) -> None:
         """Raises InvalidRequest when no translating model is configured."""
@@ -139,30 +142,62 @@ class TranscriptionService:
                 recording.size,
                 decoded - started,
             )
-            results = assemble(
-                route.recognizer,
-                recording,
-                options.info,
-                options.spoken_language,
-                request_id,
-                concurrency=self.settings.section_concurrency,
-            )
-            results = self._labeled(results, recording, options, known)
-            has_begun = False
-            try:
+            results = self._recognize(route, recording, options, request_id, known)
+            async with aclosing(results):
+                async for result in results:
+                    yield result
+
+    async def transcribe_turn(
+        self, samples: NDArray[np.int16], options: LiveOptions, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """The same for a turn of a live conversation: `samples` at 24 kHz, shape (samples,). It
+        takes a place among the requests in flight."""
+        route = self._routing.find(options.model)
+        async with self._admission.place():
+            with ExitStack() as files:
+                recording = await to_thread.run_sync(
+                    self._encode, files, iter([samples]), route.recognizer.max_section_seconds
+                )
+                results = self._recognize(route, recording, options, request_id)
                 async with aclosing(results):
                     async for result in results:
-                        if isinstance(result, Transcript):
-                            metrics.transcribed(result.duration, monotonic() - decoded)
-                            for part in result.missing:
-                                metrics.missing(part.reason, part.end - part.start)
-                        elif not has_begun:
-                            has_begun = True
-                            metrics.first_segment(monotonic() - decoded)
                         yield result
-            except UpstreamError as error:
-                metrics.upstream_error(route.part, error.code)
-                raise
+
+    async def _recognize(
+        self,
+        route: Route,
+        recording: Recording,
+        options: RecordingOptions | LiveOptions,
+        request_id: str,
+        known: Sequence[KnownSpeaker] = (),
+    ) -> AsyncGenerator[Segment | Transcript]:
+        metrics = self._metrics
+        started = monotonic()
+        results = assemble(
+            route.recognizer,
+            recording,
+            options.info,
+            options.spoken_language,
+            request_id,
+            concurrency=self.settings.section_concurrency,
+        )
+        if isinstance(options, RecordingOptions):
+            results = self._labeled(results, recording, options, known)
+        has_begun = False
+        try:
+            async with aclosing(results):
+                async for result in results:
+                    if isinstance(result, Transcript):
+                        metrics.transcribed(result.duration, monotonic() - started)
+                        for part in result.missing:
+                            metrics.missing(part.reason, part.end - part.start)
+                    elif not has_begun:
+                        has_begun = True
+                        metrics.first_segment(monotonic() - started)
+                    yield result
+        except UpstreamError as error:
+            metrics.upstream_error(route.part, error.code)
+            raise
 
     def _labeled(
         self,
@@ -198,6 +233,24 @@ class TranscriptionService:
         self, upload: UploadFile, files: ExitStack, max_section_seconds: float
     ) -> Recording:
         """The recording in `upload`, in temporary files that are closed with `files`."""
+        seconds = self.settings.max_audio_seconds
+
+        def consume(blocks: Iterator[NDArray[np.int16]]) -> Recording:
+            try:
+                return self._encode(files, blocks, max_section_seconds)
+            except AudioTooLong as error:
+                raise InvalidAudio(
+                    f"The recording is longer than {seconds / 60:g} minutes, "
+                    "the most that one request can hold. Send it in shorter parts.",
+                    code=error.code,
+                ) from error
+
+        return await self._decoder.run(upload.file, seconds, consume)
+
+    def _encode(
+        self, files: ExitStack, blocks: Iterator[NDArray[np.int16]], max_section_seconds: float
+    ) -> Recording:
+        """`blocks` as a recording whose files are closed with `files`."""
         settings = self.settings
 
         def new_file() -> BinaryIO:
@@ -206,22 +259,12 @@ class TranscriptionService:
                 file = tempfile.TemporaryFile(buffering=0, dir=settings.spool_dir or None)
             return cast(BinaryIO, files.enter_context(file))
 
-        def consume(blocks: Iterator[NDArray[np.int16]]) -> Recording:
-            try:
-                return transcode(
-                    blocks,
-                    new_file,
-                    encoding=settings.upstream_audio_format,
-                    max_section_seconds=min(max_section_seconds, settings.max_audio_seconds),
-                )
-            except AudioTooLong as error:
-                raise InvalidAudio(
-                    f"The recording is longer than {settings.max_audio_seconds / 60:g} minutes, "
-                    "the most that one request can hold. Send it in shorter parts.",
-                    code=error.code,
-                ) from error
-
-        return await self._decoder.run(upload.file, settings.max_audio_seconds, consume)
+        return transcode(
+            blocks,
+            new_file,
+            encoding=settings.upstream_audio_format,
+            max_section_seconds=min(max_section_seconds, settings.max_audio_seconds),
+        )
 
 
 async def final(results: AsyncGenerator[Segment | Transcript]) -> Transcript:

@@ -1,0 +1,183 @@
+"""A conversation as it happens: samples in, words out while people speak."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibevoice_light.agreement import Agreement
+from vibevoice_light.audio import SAMPLE_RATE
+from vibevoice_light.buffer import AudioBuffer
+from vibevoice_light.diarizer import Diarizer
+from vibevoice_light.islands import Island
+from vibevoice_light.live_events import Ended, LiveEvent, NewWords, Said, Started, Stopped
+from vibevoice_light.moonshine import Moonshine
+from vibevoice_light.segments import MIN_LOG_PROBABILITY, Segment, recognize_turn
+from vibevoice_light.turns import MARGIN_SECONDS, Turn, Turns
+from vibevoice_light.utterances import Detection, Span, Utterances
+from vibevoice_light.voice_activity import FRAME, VoiceActivity
+
+MAX_PREVIEW_SECONDS = 25.0
+"""Of the open turn are decoded before it is whole: within what the model was trained on."""
+MARGIN = round(1.0 * SAMPLE_RATE)
+"""Samples kept before what is needed."""
+
+
+class LiveListener:
+    """One conversation. Who speaks is decided at each pause, and labels never change.
+
+    With a `Detection` the audio itself tells where utterances begin and end. Without, `commit`
+    does, and what is heard is held back until then.
+    """
+
+    def __init__(
+        self,
+        voice_activity: VoiceActivity,
+        diarizer: Diarizer,
+        words: Moonshine,
+        utterances: Utterances,
+        *,
+        first_speaker: int,
+        interval: float,
+    ) -> None:
+        """`first_speaker` is the number of the first one heard here; `interval` the seconds of new
+        speech after which the open turn is decoded again."""
+        self._audio = AudioBuffer()
+        self._likely = AudioBuffer()
+        self._voice_activity = voice_activity
+        self._diarizer = diarizer
+        self._words = words
+        self._utterances = utterances
+        self._turns = Turns()
+        self._agreement = Agreement()
+        self._first_speaker = first_speaker
+        self._interval = interval
+        self._is_detecting = utterances.start is None
+        self._number = 0
+        """Of the open utterance, or of the one before."""
+        self._held: list[LiveEvent] = []
+        self._preview_end = 0.0
+        """Seconds to which the open turn was decoded last."""
+
+    @property
+    def wants_preview(self) -> bool:
+        """Whether enough speech is new for `preview`."""
+        if not self._is_detecting or self._utterances.start is None:
+            return False
+        is_speaking = self._utterances.speech_start is not None
+        return is_speaking and self._utterances.seconds - self._preview_end >= self._interval
+
+    def detect(self, detection: Detection | None) -> Iterator[LiveEvent]:
+        """Go on with other parameters. Where the client decides from now on, the open utterance
+        ends; where it decided until now, what it did not commit is forgotten."""
+        if self._is_detecting and detection is None and self._utterances.start is not None:
+            yield from self.commit()
+        if not self._is_detecting and detection:
+            self.clear()
+        self._is_detecting = detection is not None
+        self._utterances.detect(detection)
+
+    def feed(self, samples: NDArray[np.float32]) -> Iterator[LiveEvent]:
+        """What `samples` bring, shape (samples,), mono, 16 kHz, of full scale 1.0. Read to the end
+        before the next call."""
+        self._audio.add(samples)
+        probabilities = self._voice_activity.feed(samples)
+        self._likely.add(probabilities)
+        for probability in probabilities.tolist():
+            step = self._utterances.step(probability)
+            if step.started is not None:
+                self._number += 1
+                yield Started(self._number, round(step.started, 3))
+            if step.ended:
+                # before its last words are known, which take a moment
+                yield Stopped(self._number, *_rounded(step.ended), True)
+            yield from self._pass_on(self._say(self._label(step.islands)))
+            if step.ended:
+                yield from self._pass_on(self._finish(step.ended))
+            else:
+                yield from self._pass_on(self._say(self._turns.settle(self._utterances.settled)))
+        self._forget()
+
+    def preview(self) -> Iterator[LiveEvent]:
+        """The words that are sure by now of the turn that goes on."""
+        end = self._preview_end = self._utterances.seconds
+        start = self._turns.start
+        if start is None:
+            speech = self._utterances.speech_start
+            start = end if speech is None else max(0.0, speech - MARGIN_SECONDS)
+        if end - start > MAX_PREVIEW_SECONDS:
+            return
+        samples = self._audio.read(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
+        heard = self._words.recognize(samples)
+        if heard.is_cut or heard.mean_log_probability < MIN_LOG_PROBABILITY:
+            return
+        if text := self._agreement.agree(heard.text):
+            yield NewWords(self._number, text)
+
+    def commit(self) -> Iterator[LiveEvent]:
+        """End the open utterance, or one of everything since the one before."""
+        if self._utterances.start is None or not self._is_detecting:
+            self._number += 1
+        step = self._utterances.commit()
+        assert step.ended is not None
+        yield Stopped(self._number, *_rounded(step.ended), False)
+        held, self._held = self._held, []
+        yield from (_numbered(event, self._number) for event in held)
+        yield from self._say(self._label(step.islands))
+        yield from self._finish(step.ended)
+        self._forget()
+
+    def clear(self) -> None:
+        """Forget the open utterance, and what came since the one before."""
+        self._utterances.clear()
+        self._held.clear()
+        self._turns.finish(self._utterances.seconds)
+        self._agreement = Agreement()
+        self._forget()
+
+    def _label(self, islands: Iterable[Island]) -> Iterator[Turn]:
+        for island in islands:
+            samples = self._audio.read(island.start * FRAME, island.end * FRAME)
+            yield from self._turns.feed(self._diarizer.feed(island, samples))
+
+    def _say(self, turns: Iterable[Turn]) -> Iterator[LiveEvent]:
+        for turn in turns:
+            segment = recognize_turn(turn, self._words, self._audio, self._likely)
+            # Given out before it was unclear or noise: the words stay the next segment's.
+            if segment is None:
+                continue
+            if not segment.is_unclear and (text := self._agreement.settle(segment.text)):
+                yield NewWords(self._number, text)
+            yield Said(self._number, self._labeled(segment))
+
+    def _finish(self, span: Span) -> Iterator[LiveEvent]:
+        """What the end of an utterance makes whole."""
+        yield from self._say(self._turns.finish(span.end))
+        self._agreement = Agreement()
+        yield Ended(self._number)
+
+    def _pass_on(self, events: Iterable[LiveEvent]) -> Iterator[LiveEvent]:
+        """`events`, unless they wait for `commit`."""
+        if self._is_detecting:
+            yield from events
+        else:
+            self._held += events
+
+    def _labeled(self, segment: Segment) -> Segment:
+        return replace(segment, speaker=segment.speaker + self._first_speaker)
+
+    def _forget(self) -> None:
+        turn = self._turns.start
+        needed = self._utterances.settled if turn is None else min(turn, self._utterances.settled)
+        first = max(0, round(needed * SAMPLE_RATE) - MARGIN)
+        self._audio.forget(first)
+        self._likely.forget(first // FRAME)
+
+
+def _rounded(span: Span) -> tuple[float, float]:
+    return round(span.start, 3), round(span.end, 3)
+
+
+def _numbered(event: LiveEvent, number: int) -> LiveEvent:
+    return replace(event, utterance=number)

@@ -1,0 +1,80 @@
+"""A live conversation in a worker.
+
+To the worker: `listen` (id, detection or null, first_speaker, interval), then `audio` (id; 16 kHz
+samples), `detect` (id, detection or null), `commit` (id), `clear` (id). From the worker:
+`event` (id, event, fields), `heard` (id, of: the command that is done).
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+from vibevoice_core.messages import Message
+from vibevoice_light.live import LiveListener
+from vibevoice_light.live_events import LiveEvent, to_fields
+from vibevoice_light.recognizer import LightRecognizer
+from vibevoice_light.utterances import Detection
+
+
+class LiveRequest:
+    """The conversation and what is still to be done with it."""
+
+    def __init__(self, listener: LiveListener) -> None:
+        self._listener = listener
+        self._commands: deque[Message] = deque()
+        self._results: Iterator[Message] = iter(())
+        self.has_work = False
+
+    @classmethod
+    def open(cls, recognizer: LightRecognizer, fields: Mapping[str, Any]) -> "LiveRequest":
+        """The request of a `listen`."""
+        detection = _detection(fields)
+        return cls(recognizer.listen_live(detection, fields["first_speaker"], fields["interval"]))
+
+    @property
+    def wants_preview(self) -> bool:
+        """Whether words of the open turn may be sure by now."""
+        return not self.has_work and self._listener.wants_preview
+
+    def add(self, command: Message) -> None:
+        """Put a command behind what is there already."""
+        self._commands.append(command)
+        self.has_work = True
+
+    def preview(self) -> None:
+        """Decode the open turn as the next step."""
+        done = Message("heard", {"of": "preview"})
+        self._results = chain(map(_message, self._listener.preview()), [done])
+        self.has_work = True
+
+    def step(self) -> Message:
+        """The next message of its work."""
+        while (message := next(self._results, None)) is None:
+            self._results = self._work(self._commands.popleft())
+        self.has_work = message.kind == "event" or bool(self._commands)
+        return message
+
+    def _work(self, command: Message) -> Iterator[Message]:
+        listener = self._listener
+        match command.kind:
+            case "audio":
+                yield from map(_message, listener.feed(command.samples))
+            case "detect":
+                yield from map(_message, listener.detect(_detection(command.fields)))
+            case "commit":
+                yield from map(_message, listener.commit())
+            case "clear":
+                listener.clear()
+            case kind:
+                raise ValueError(f"unknown command {kind}")
+        yield Message("heard", {"of": command.kind})
+
+
+def _detection(fields: Mapping[str, Any]) -> Detection | None:
+    found = fields["detection"]
+    return None if found is None else Detection(**found)
+
+
+def _message(event: LiveEvent) -> Message:
+    return Message("event", to_fields(event))

@@ -1,0 +1,63 @@
+"""The segments of a transcript: a turn and its words."""
+
+from dataclasses import dataclass
+
+from vibevoice_light.audio import SAMPLE_RATE
+from vibevoice_light.buffer import AudioBuffer
+from vibevoice_light.moonshine import Moonshine, Token
+from vibevoice_light.turns import Turn
+from vibevoice_light.voice_activity import FRAME
+
+MIN_LOG_PROBABILITY = -0.8
+"""Words below this mean are not kept as text. Turns of real speech had -0.74 and more, in noise and
+rooms too; most of babble is below."""
+MIN_SPEECH = 0.8
+"""Where somebody speaks with at least this probability, such words are unclear, such as those of
+another language; else it was noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A turn and its words."""
+
+    start: float
+    """Seconds from the beginning of the recording."""
+    end: float
+    """Seconds."""
+    speaker: int
+    """0, 1, … in the order of appearance; never changed later."""
+    text: str
+    tokens: tuple[Token, ...]
+    """What the text is made of, and how sure the model is of it."""
+    is_cut: bool
+    """Whether the model was stopped in the middle: it repeated itself."""
+    speech_probability: float
+    """How likely it is that somebody speaks there, as the voice activity has it."""
+    is_unclear: bool = False
+    """Whether the words are guessed: somebody speaks, but the model hardly knows what."""
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Of its tokens; 0 is certain."""
+        return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
+
+
+def recognize_turn(
+    turn: Turn, words: Moonshine, audio: AudioBuffer, likely: AudioBuffer
+) -> Segment | None:
+    """What `words` hears in a turn of the recording in `audio`; None for noise. `likely` has the
+    probabilities of speech of its frames."""
+    first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
+    heard = words.recognize(audio.read(first, last))
+    if not heard.text:
+        return None
+    frames = (round(at * SAMPLE_RATE / FRAME) for at in (turn.start, turn.end))
+    speech = float(likely.read(*frames).mean())
+    is_unclear = heard.mean_log_probability < MIN_LOG_PROBABILITY
+    if is_unclear and speech < MIN_SPEECH:
+        return None
+    end = min(turn.end, audio.end / SAMPLE_RATE)
+    return Segment(
+        *(round(turn.start, 3), round(end, 3), turn.speaker),
+        *(heard.text, heard.tokens, heard.is_cut, round(speech, 4), is_unclear),
+    )

@@ -1,0 +1,47 @@
+"""Short-lived keys that a browser can be given: they open realtime sessions and nothing else."""
+
+import base64
+import hmac
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from time import time
+from typing import Any
+
+PREFIX = "ek_"
+_PURPOSE = b"vibevoice client secret"
+
+
+class ClientSecrets:
+    """Signs secrets instead of keeping them: every process with the same API keys knows them, and
+    they end with those keys."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        """`keys` are the API keys; without any, secrets are valid in this process alone."""
+        known = "\n".join(sorted(keys)).encode()
+        self._key = hmac.digest(known, _PURPOSE, sha256) if known else secrets.token_bytes(32)
+
+    def issue(self, session: Mapping[str, Any], expires_at: int) -> str:
+        """A secret for sessions that begin with the configuration `session`, until `expires_at`, in
+        Unix seconds."""
+        payload = {"session": session, "expires_at": expires_at, "nonce": secrets.token_hex(8)}
+        text = _encode(json.dumps(payload, separators=(",", ":")).encode())
+        return f"{PREFIX}{text}.{_encode(self._sign(text))}"
+
+    def read(self, value: str) -> Mapping[str, Any] | None:
+        """The configuration of a secret; None where it is not ours or has expired."""
+        text, _, signature = value.removeprefix(PREFIX).partition(".")
+        expected = _encode(self._sign(text))
+        if not hmac.compare_digest(signature.encode(), expected.encode()):
+            return None
+        payload = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return payload["session"] if payload["expires_at"] > time() else None
+
+    def _sign(self, text: str) -> bytes:
+        return hmac.digest(self._key, text.encode(), sha256)
+
+
+def _encode(data: bytes) -> str:
+    """Base64 as a WebSocket's subprotocol may have it."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,1 @@
+"""OpenAI's realtime API: sessions over a WebSocket."""

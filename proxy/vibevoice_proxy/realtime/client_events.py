@@ -1,0 +1,153 @@
+"""The events that clients send (openai 3.57, `types/realtime`), checked."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from vibevoice_proxy.errors import InvalidRequest
+
+MAX_ID = 512
+"""Characters of an event's id."""
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    event_id: Annotated[str, Field(max_length=MAX_ID)] | None = None
+
+
+class SessionUpdate(_Event):
+    """Changes the fields of the session that it has."""
+
+    type: Literal["session.update"]
+    session: dict[str, Any]
+
+
+class AudioAppend(_Event):
+    """More audio."""
+
+    type: Literal["input_audio_buffer.append"]
+    audio: str
+
+
+class AudioCommit(_Event):
+    """The end of a turn."""
+
+    type: Literal["input_audio_buffer.commit"]
+
+
+class AudioClear(_Event):
+    """Drops the audio that is in no turn yet."""
+
+    type: Literal["input_audio_buffer.clear"]
+
+
+ClientEvent = SessionUpdate | AudioAppend | AudioCommit | AudioClear
+UNSUPPORTED = frozenset(
+    {
+        *("conversation.item.create", "conversation.item.delete", "conversation.item.retrieve"),
+        *("conversation.item.truncate", "output_audio_buffer.clear"),
+        *("response.cancel", "response.create"),
+        "transcription_session.update",
+    }
+)
+"""Events of the API that a transcription session does not have."""
+_TYPES = (
+    "session.update",
+    *(f"input_audio_buffer.{name}" for name in ("append", "commit", "clear")),
+)
+_ADAPTER: TypeAdapter[ClientEvent] = TypeAdapter(
+    Annotated[ClientEvent, Field(discriminator="type")]
+)
+_BETA = "transcription_session.update"
+
+
+class InvalidEvent(InvalidRequest):
+    """An event that cannot be followed."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        event_id: str | None = None,
+    ) -> None:
+        """`event_id` is that of the event, where it has one."""
+        super().__init__(message, param=param, code=code)
+        self.event_id = event_id
+
+
+def parse_event(text: str) -> ClientEvent:
+    """The event in a message. Raises InvalidEvent."""
+    try:
+        event = _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        raise _explain(text, error) from None
+    return event
+
+
+def _explain(text: str, error: ValidationError) -> InvalidEvent:
+    first = error.errors(include_input=False, include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return InvalidEvent(
+            f"The message is not valid JSON: {first['msg']}. Expected one event as a JSON object.",
+            code="invalid_json",
+        )
+    head = _head(text)
+    event_id = head.event_id if head else None
+    if head is None or head.type is None:
+        return InvalidEvent(
+            "The message is not an event; expected a JSON object with a `type`.",
+            param="type",
+            code="invalid_event",
+            event_id=event_id,
+        )
+    if head.type in UNSUPPORTED:
+        hint = " Send session.update." if head.type == _BETA else ""
+        return InvalidEvent(
+            f"A transcription session does not support the event {head.type!r}.{hint}",
+            param="type",
+            code="unsupported_event",
+            event_id=event_id,
+        )
+    if head.type not in _TYPES:
+        return InvalidEvent(
+            f"The event type {head.type[:80]!r} is unknown; expected one of {', '.join(_TYPES)}.",
+            param="type",
+            code="unknown_event",
+            event_id=event_id,
+        )
+    return invalid_field(first["loc"][1:], first["type"], first["msg"], event_id=event_id)
+
+
+def invalid_field(
+    location: tuple[int | str, ...], kind: str, message: str, *, event_id: str | None
+) -> InvalidEvent:
+    """The error of a field as pydantic tells it."""
+    param = ".".join(str(part) for part in location)
+    if kind == "extra_forbidden":
+        text, code = f"Unknown parameter: {param!r}.", "unknown_parameter"
+    elif kind == "missing":
+        text, code = f"Missing required parameter: {param!r}.", "missing_required_parameter"
+    else:
+        text, code = f"Invalid value for {param!r}: {message}.", "invalid_value"
+    return InvalidEvent(text, param=param, code=code, event_id=event_id)
+
+
+class _Head(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    type: str | None = None
+    event_id: str | None = None
+
+
+def _head(text: str) -> _Head | None:
+    """What can be read of a message that is no valid event."""
+    for kept in ({"type", "event_id"}, {"type"}, {"event_id"}):
+        try:
+            values = TypeAdapter(dict[str, Any]).validate_json(text)
+            return _Head.model_validate({key: values[key] for key in kept & values.keys()})
+        except ValidationError:
+            continue
+    return None

@@ -1,0 +1,152 @@
+"""How a session hears: its client's audio in, turns as items of the conversation out."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from time import monotonic
+
+from anyio import to_thread
+
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_proxy import live
+from vibevoice_proxy.live import LiveEvent, LiveOptions, LiveRecognition, LiveStream
+from vibevoice_proxy.realtime.client_events import (
+    AudioAppend,
+    AudioClear,
+    AudioCommit,
+    InvalidEvent,
+)
+from vibevoice_proxy.realtime.input_audio import InputAudio
+from vibevoice_proxy.realtime.items import Items
+from vibevoice_proxy.realtime.metrics import RealtimeMetrics
+
+MIN_COMMIT_SECONDS = 0.1
+"""Less is not a turn (OpenAI's own limit)."""
+
+OnEvent = Callable[[LiveEvent, str], Awaitable[None]]
+"""Called with every event of a turn and the id of its item, after the client was told."""
+
+
+class Hearing:
+    """The input side of one session. `append`, `commit`, `clear` and `configure` are called by one
+    task, and `run` by another."""
+
+    def __init__(
+        self,
+        recognition: LiveRecognition,
+        items: Items,
+        metrics: RealtimeMetrics,
+        *,
+        session_id: str,
+        max_buffer_seconds: float,
+    ) -> None:
+        """`max_buffer_seconds`: the most audio that waits for a commit of the client."""
+        self._recognition = recognition
+        self._items = items
+        self._metrics = metrics
+        self._session_id = session_id
+        self._max_buffer_seconds = max_buffer_seconds
+        self._audio = InputAudio()
+        self._media_type = "audio/pcm"
+        self._options = LiveOptions()
+        self._has_begun = asyncio.Event()
+        """Set by the first audio: until then the model can be chosen."""
+        self._stream: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
+        self._fed = self._taken = 0.0
+        """Seconds of audio received, and of those the ones in turns or cleared."""
+        self._arrivals: deque[tuple[float, float]] = deque()
+        """(seconds received, when) of audio whose turn has not ended."""
+
+    async def configure(
+        self, options: LiveOptions, media_type: str, *, with_logprobs: bool, event_id: str | None
+    ) -> None:
+        """Hear so from now on. Raises InvalidEvent, ModelNotFound or InvalidRequest, and changes
+        nothing then."""
+        self._recognition.check(options)
+        if self._has_begun.is_set() and options.model != self._options.model:
+            raise InvalidEvent(
+                "The transcription model cannot change once audio was received.",
+                param="session.audio.input.transcription.model",
+                code="model_cannot_change",
+                event_id=event_id,
+            )
+        self._options = options
+        self._media_type = media_type
+        self._items.with_logprobs = with_logprobs
+        if self._has_begun.is_set():
+            await (await self._stream).update(options)
+
+    async def append(self, event: AudioAppend) -> None:
+        """Hear more audio; waits while the recognizer is far behind. Raises InvalidEvent."""
+        samples = await to_thread.run_sync(
+            self._audio.decode, event.audio, self._media_type, event.event_id
+        )
+        if not len(samples):
+            return
+        seconds = len(samples) / SAMPLE_RATE
+        if self._options.detection is None:
+            waiting = self._fed - self._taken + seconds
+            if waiting > self._max_buffer_seconds:
+                raise InvalidEvent(
+                    f"The input audio buffer holds at most {self._max_buffer_seconds:g} seconds; "
+                    "commit or clear it.",
+                    param="audio",
+                    code="input_audio_buffer_full",
+                    event_id=event.event_id,
+                )
+        self._fed += seconds
+        self._metrics.received(seconds)
+        self._arrivals.append((self._fed, monotonic()))
+        await (await self._open()).feed(samples)
+
+    async def commit(self, event: AudioCommit) -> None:
+        """End the turn now. Raises InvalidEvent when there is no audio for one."""
+        waiting = self._fed - self._taken
+        if waiting < MIN_COMMIT_SECONDS:
+            raise InvalidEvent(
+                f"The input audio buffer is too small to commit: it holds {1000 * waiting:.0f} ms, "
+                f"expected at least {1000 * MIN_COMMIT_SECONDS:.0f} ms.",
+                code="input_audio_buffer_commit_empty",
+                event_id=event.event_id,
+            )
+        self._taken = self._fed
+        await (await self._open()).commit()
+
+    async def clear(self, _: AudioClear) -> None:
+        """Forget the audio that is in no turn yet."""
+        self._taken = self._fed
+        await (await self._open()).clear()
+
+    async def run(self, on_event: OnEvent | None = None) -> None:
+        """Tell the client what is heard, until cancelled."""
+        await self._has_begun.wait()
+        async with self._recognition.open(self._options, self._session_id) as stream:
+            self._stream.set_result(stream)
+            async with aclosing(stream.events()) as events:
+                async for event in events:
+                    item_id = await self._items.tell(event)
+                    self._count(event)
+                    if on_event:
+                        await on_event(event, item_id)
+
+    async def _open(self) -> LiveStream:
+        self._has_begun.set()
+        return await self._stream
+
+    def _count(self, event: LiveEvent) -> None:
+        match event:
+            case live.TurnCommitted(end=end):
+                self._taken = max(self._taken, end)
+            case live.TurnEnded(heard_until=until):
+                self._metrics.completed(monotonic() - self._arrival(until))
+            case live.TurnFailed():
+                self._metrics.failed()
+            case _:
+                pass
+
+    def _arrival(self, seconds: float) -> float:
+        """When so much audio had arrived; what came before is forgotten."""
+        while len(self._arrivals) > 1 and self._arrivals[0][0] < seconds:
+            self._arrivals.popleft()
+        return self._arrivals[0][1]

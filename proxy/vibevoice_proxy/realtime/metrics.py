@@ -1,0 +1,66 @@
+"""What the process counts of its realtime sessions, for Prometheus."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from vibevoice_proxy.metrics import SECONDS
+
+
+class RealtimeMetrics:
+    """Counters, gauges and histograms of realtime sessions in one registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._open = Gauge(
+            "vibevoice_realtime_sessions_open", "Realtime sessions now.", registry=registry
+        )
+        self._sessions = Counter(
+            "vibevoice_realtime_sessions",
+            "Realtime sessions that ended, by what ended them.",
+            ("end",),
+            registry=registry,
+        )
+        self._turns = Counter(
+            "vibevoice_realtime_turns",
+            "Turns of realtime sessions, by what became of them.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._delay_seconds = Histogram(
+            "vibevoice_realtime_delay_seconds",
+            "Seconds from the arrival of the last speech of a turn to its whole transcript; the "
+            "silence that ends it is one part.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._audio_seconds = Counter(
+            "vibevoice_realtime_audio_seconds",
+            "Seconds of audio that realtime sessions received.",
+            registry=registry,
+        )
+        for outcome in ("completed", "failed"):
+            self._turns.labels(outcome)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Counts a session as open until the block ends."""
+        with self._open.track_inprogress():
+            yield
+
+    def ended(self, end: str) -> None:
+        """Count the end of a session: `client`, `idle`, `expired`, `slow`, `stopping`, `error`."""
+        self._sessions.labels(end).inc()
+
+    def received(self, seconds: float) -> None:
+        """Count audio."""
+        self._audio_seconds.inc(seconds)
+
+    def completed(self, delay: float) -> None:
+        """Count a turn whose transcript came after `delay` seconds."""
+        self._turns.labels("completed").inc()
+        self._delay_seconds.observe(delay)
+
+    def failed(self) -> None:
+        """Count a turn without a transcript."""
+        self._turns.labels("failed").inc()

@@ -1,0 +1,113 @@
+"""WS /v1/realtime and POST /v1/realtime/client_secrets."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request, WebSocket
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.responses import JSONResponse
+
+from vibevoice_proxy.errors import Forbidden, InvalidRequest, ProxyError, error_body
+from vibevoice_proxy.logs import REQUEST_ID
+from vibevoice_proxy.realtime.client_events import invalid_field
+from vibevoice_proxy.realtime.outbox import new_id
+from vibevoice_proxy.realtime.service import RealtimeService, realtime_of
+from vibevoice_proxy.realtime.transcription_config import TranscriptionConfig
+from vibevoice_proxy.upload import receive_body
+
+PROTOCOL = "realtime"
+"""The WebSocket subprotocol of OpenAI's API."""
+MAX_SECRET_BYTES = 64 * 1024
+"""Of a request for a client secret."""
+
+router = APIRouter()
+
+
+class ExpiresAfter(BaseModel):
+    """How long a client secret is valid."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"] = "created_at"
+    seconds: Annotated[int, Field(ge=10, le=7200)] = 600
+
+
+class SecretRequest(BaseModel):
+    """The body of POST /v1/realtime/client_secrets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    expires_after: ExpiresAfter = ExpiresAfter()
+    session: dict[str, Any] | None = None
+
+
+@router.post(
+    "/v1/realtime/client_secrets",
+    openapi_extra={
+        "requestBody": {
+            "content": {"application/json": {"schema": SecretRequest.model_json_schema()}}
+        }
+    },
+)
+async def create_client_secret(request: Request) -> JSONResponse:
+    """A short-lived key for a browser, and the session that it opens."""
+    service = realtime_of(request)
+    body = await receive_body(request, MAX_SECRET_BYTES, timeout=service.settings.upload_timeout)
+    try:
+        wanted = SecretRequest.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise invalid_field(first["loc"], first["type"], first["msg"], event_id=None) from None
+    config = service.configure(wanted.session)
+    return JSONResponse(service.issue_secret(config, wanted.expires_after.seconds))
+
+
+@router.websocket("/v1/realtime")
+async def hold_session(socket: WebSocket) -> None:
+    """A realtime session."""
+    service = realtime_of(socket)
+    session_id = new_id("sess")
+    token = REQUEST_ID.set(session_id)
+    try:
+        try:
+            _check_origin(socket, service)
+            config = _configure(socket, service)
+            with service.place():
+                offered: list[str] = socket.scope["subprotocols"]
+                await socket.accept(PROTOCOL if PROTOCOL in offered else None)
+                await service.serve(socket, config, session_id)
+        except ProxyError as error:  # before it was accepted
+            body = error_body(str(error), type=error.type, param=error.param, code=error.code)
+            answer = JSONResponse(body, error.status, dict(error.headers))
+            await socket.send_denial_response(answer)
+    finally:
+        REQUEST_ID.reset(token)
+
+
+def _configure(socket: WebSocket, service: RealtimeService) -> TranscriptionConfig:
+    """The configuration that the client secret carries, or the query asks for."""
+    if secret := socket.scope["state"].get("client_secret"):
+        return service.configure(secret)
+    query = socket.query_params
+    if query.get("intent") != "transcription":
+        raise InvalidRequest(
+            "This server has realtime sessions of the type 'transcription' alone; expected "
+            "?intent=transcription.",
+            param="intent",
+            code="unsupported",
+        )
+    session: dict[str, Any] = {"type": "transcription"}
+    if model := query.get("model"):
+        session["audio"] = {"input": {"transcription": {"model": model}}}
+    return service.configure(session)
+
+
+def _check_origin(socket: WebSocket, service: RealtimeService) -> None:
+    """Raises Forbidden for a page of another site where no key is needed: browsers let any page
+    open any WebSocket, such as one of a server on the visitor's own machine."""
+    origin = socket.headers.get("origin")
+    allowed = service.settings.cors_origins
+    if not origin or service.needs_key or "*" in allowed or origin in allowed:
+        return
+    if urlsplit(origin).netloc != socket.headers.get("host"):
+        raise Forbidden(f"Pages of {origin[:200]} may not connect: see VIBEVOICE_CORS_ORIGINS.")

@@ -1,0 +1,121 @@
+"""A session of type `transcription`: audio in, transcripts of its turns out."""
+
+from typing import Any
+
+from anyio import to_thread
+
+from vibevoice_proxy.errors import InvalidRequest
+from vibevoice_proxy.realtime.client_events import (
+    AudioAppend,
+    AudioClear,
+    AudioCommit,
+    InvalidEvent,
+    SessionUpdate,
+    parse_event,
+)
+from vibevoice_proxy.realtime.hearing import Hearing
+from vibevoice_proxy.realtime.outbox import Outbox
+from vibevoice_proxy.realtime.transcription_config import TranscriptionConfig
+
+LONG_MESSAGE = 64 * 1024
+"""Characters above which a message is read in a thread."""
+
+
+class TranscriptionSession:
+    """One session; see `Session`."""
+
+    def __init__(
+        self,
+        session_id: str,
+        config: TranscriptionConfig,
+        hearing: Hearing,
+        outbox: Outbox,
+        *,
+        expires_at: int,
+        max_prompt_chars: int,
+    ) -> None:
+        """`expires_at`: Unix seconds."""
+        self._id = session_id
+        self._config = config
+        self._hearing = hearing
+        self._outbox = outbox
+        self._expires_at = expires_at
+        self._max_prompt_chars = max_prompt_chars
+
+    async def begin(self) -> None:
+        """As `Session.begin`. Raises ModelNotFound or InvalidRequest for its configuration."""
+        await self._configure(self._config, None)
+        await self._outbox.put("session.created", session=self._described())
+
+    async def handle(self, message: str) -> None:
+        """As `Session.handle`."""
+        if len(message) > LONG_MESSAGE:
+            event = await to_thread.run_sync(parse_event, message)
+        else:
+            event = parse_event(message)
+        match event:
+            case SessionUpdate():
+                await self._update(event)
+            case AudioAppend():
+                await self._hearing.append(event)
+            case AudioCommit():
+                await self._hearing.commit(event)
+            case AudioClear():
+                await self._hearing.clear(event)
+
+    async def run(self) -> None:
+        """As `Session.run`."""
+        await self._hearing.run()
+
+    async def _update(self, event: SessionUpdate) -> None:
+        kind = event.session.get("type")
+        if kind != "transcription":
+            raise InvalidEvent(
+                "This is a transcription session; expected a session of the type 'transcription', "
+                f"not {str(kind)[:80]!r}.",
+                param="session.type",
+                event_id=event.event_id,
+            )
+        config = self._config.updated(event.session, event.event_id)
+        try:
+            await self._configure(config, event.event_id)
+        except InvalidEvent:
+            raise
+        except InvalidRequest as error:
+            param = f"session.audio.input.transcription.{error.param}" if error.param else None
+            raise InvalidEvent(
+                str(error), param=param, code=error.code, event_id=event.event_id
+            ) from error
+        self._config = config
+        await self._outbox.put("session.updated", session=self._described())
+
+    async def _configure(self, config: TranscriptionConfig, event_id: str | None) -> None:
+        heard = config.audio.input
+        found = heard.transcription
+        length = sum(map(len, found.info_texts)) if found else 0
+        if length > self._max_prompt_chars:
+            raise InvalidEvent(
+                f"prompt and keywords have {length} characters together; expected at most "
+                f"{self._max_prompt_chars}.",
+                param="session.audio.input.transcription.prompt",
+                event_id=event_id,
+            )
+        await self._hearing.configure(
+            heard.live_options,
+            heard.format.type,
+            with_logprobs=config.with_logprobs,
+            event_id=event_id,
+        )
+
+    def _described(self) -> dict[str, Any]:
+        return describe_session(self._config, self._id, self._expires_at)
+
+
+def describe_session(config: TranscriptionConfig, session_id: str, until: int) -> dict[str, Any]:
+    """The session as clients see it."""
+    return {
+        "id": session_id,
+        "object": "realtime.transcription_session",
+        "expires_at": until,
+        **config.model_dump(),
+    }

@@ -1,0 +1,189 @@
+"""A live conversation with a recognizer that takes whole recordings: turn by turn."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import numpy as np
+from anyio import to_thread
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from numpy.typing import NDArray
+
+from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.speakers import UNKNOWN
+from vibevoice_light import SAMPLE_RATE as LIGHT_RATE
+from vibevoice_light import Utterances, VoiceActivity
+from vibevoice_proxy.errors import InvalidAudio, ProxyError
+from vibevoice_proxy.live import (
+    Cleared,
+    LiveEvent,
+    LiveOptions,
+    LiveSegment,
+    LiveToken,
+    MissingPart,
+    NewWords,
+    SpeechStarted,
+    TokenUsage,
+    TurnCommitted,
+    TurnEnded,
+    TurnFailed,
+)
+from vibevoice_proxy.transcription.transcript import Segment, Transcript, speech_delta
+
+MAX_WAITING = 4
+"""Turns that wait for the recognizer: with more, the client waits."""
+
+Transcribe = Callable[[NDArray[np.int16], LiveOptions, str], AsyncGenerator[Segment | Transcript]]
+"""The segments and then the transcript of a turn: samples at 24 kHz, shape (samples,), how, and the
+id of the request. Raises ProxyError."""
+
+
+class TurnStream:
+    """One conversation; see `LiveStream`."""
+
+    def __init__(
+        self,
+        transcribe: Transcribe,
+        voice_activity: VoiceActivity,
+        options: LiveOptions,
+        session_id: str,
+    ) -> None:
+        self._transcribe = transcribe
+        self._voice_activity = voice_activity
+        self._options = options
+        self._session_id = session_id
+        self._resampler = AudioResampler(format="flt", layout="mono", rate=LIGHT_RATE)
+        self._utterances = Utterances(options.detection)
+        self._audio = _Audio()
+        self._turn = 0
+        self._events: asyncio.Queue[LiveEvent] = asyncio.Queue()
+        self._whole: asyncio.Queue[tuple[TurnCommitted, NDArray[np.int16]]] = asyncio.Queue(
+            MAX_WAITING
+        )
+
+    async def feed(self, samples: NDArray[np.int16]) -> None:
+        """As `LiveStream.feed`."""
+        self._audio.add(samples)
+        for probability in (await to_thread.run_sync(self._hear, samples)).tolist():
+            step = self._utterances.step(probability)
+            if step.started is not None:
+                self._turn += 1
+                await self._events.put(SpeechStarted(self._turn, round(step.started, 3)))
+            if step.ended:
+                await self._end(*step.ended, is_detected=True)
+        self._audio.forget(self._utterances.needed)
+
+    async def commit(self) -> None:
+        """As `LiveStream.commit`."""
+        if self._utterances.start is None or self._options.detection is None:
+            self._turn += 1
+        step = self._utterances.commit()
+        assert step.ended is not None
+        await self._end(*step.ended, is_detected=False)
+
+    async def clear(self) -> None:
+        """As `LiveStream.clear`."""
+        self._utterances.clear()
+        await self._events.put(Cleared())
+
+    async def update(self, options: LiveOptions) -> None:
+        """As `LiveStream.update`."""
+        before, self._options = self._options, options
+        if before.detection and not options.detection and self._utterances.start is not None:
+            self._options = before
+            await self.commit()
+            self._options = options
+        if not before.detection and options.detection:
+            self._utterances.clear()
+        self._utterances.detect(options.detection)
+
+    async def events(self) -> AsyncGenerator[LiveEvent]:
+        """As `LiveStream.events`."""
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(self._work())
+            try:
+                while True:
+                    yield await self._events.get()
+            finally:
+                work.cancel()
+
+    async def _end(self, start: float, end: float, *, is_detected: bool) -> None:
+        turn = TurnCommitted(self._turn, round(start, 3), round(end, 3), is_detected)
+        await self._events.put(turn)
+        await self._whole.put((turn, self._audio.read(start, end)))
+
+    async def _work(self) -> None:
+        while True:
+            turn, samples = await self._whole.get()
+            try:
+                await self._recognize(turn, samples)
+            except ProxyError as error:
+                await self._events.put(TurnFailed(turn.turn, error))
+
+    async def _recognize(self, turn: TurnCommitted, samples: NDArray[np.int16]) -> None:
+        request_id = f"{self._session_id}-t{turn.turn}"
+        text, until = "", turn.end
+        usage: TokenUsage | None = None
+        missing: list[MissingPart] = []
+        try:
+            async with aclosing(self._transcribe(samples, self._options, request_id)) as results:
+                async for result in results:
+                    if isinstance(result, Segment):
+                        delta = speech_delta(text, result)
+                        text += delta
+                        if delta:
+                            await self._events.put(NewWords(turn.turn, delta))
+                            segment = _segment(turn, result)
+                            until = segment.end
+                            await self._events.put(segment)
+                        continue
+                    if result.usage:
+                        count = result.usage
+                        usage = TokenUsage(
+                            count.input_tokens, count.output_tokens, count.audio_tokens
+                        )
+                    missing = [
+                        MissingPart(turn.start + part.start, turn.start + part.end, part.reason)
+                        for part in result.missing
+                    ]
+        except InvalidAudio as error:
+            if error.code != "audio_too_short":
+                raise
+        seconds = round(len(samples) / SAMPLE_RATE, 3)
+        await self._events.put(TurnEnded(turn.turn, text, seconds, until, usage, missing))
+
+    def _hear(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
+        frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame.sample_rate = SAMPLE_RATE
+        parts = [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
+        return self._voice_activity.feed(np.concatenate([*parts, np.zeros(0, np.float32)]))
+
+
+class _Audio:
+    """The audio that may still belong to a turn, at 24 kHz."""
+
+    def __init__(self) -> None:
+        self._blocks: list[NDArray[np.int16]] = []
+        self._first = 0
+
+    def add(self, samples: NDArray[np.int16]) -> None:
+        self._blocks.append(samples)
+
+    def read(self, start: float, end: float) -> NDArray[np.int16]:
+        """From `start` to `end`, in seconds from the beginning."""
+        self._blocks = [np.concatenate([*self._blocks, np.zeros(0, np.int16)])]
+        first, last = (max(0, round(at * SAMPLE_RATE) - self._first) for at in (start, end))
+        return self._blocks[0][first:last].copy()
+
+    def forget(self, before: float) -> None:
+        """Whole blocks before so many seconds."""
+        sample = round(before * SAMPLE_RATE)
+        while self._blocks and self._first + len(self._blocks[0]) <= sample:
+            self._first += len(self._blocks.pop(0))
+
+
+def _segment(turn: TurnCommitted, found: Segment) -> LiveSegment:
+    start, end = (round(turn.start + at, 3) for at in (found.start, found.end))
+    tokens = [LiveToken(*token) for token in found.tokens]
+    return LiveSegment(turn.turn, start, end, found.speaker or UNKNOWN, found.text, tokens)

@@ -1,0 +1,60 @@
+"""A proxy with the light recognizer, ready, and real voices."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from tests.support.fakes import serve
+from tests.support.processes import wait_for
+from tests.support.real_voices import Spoken, conversation, librivox, prompts
+from tests.support.realtime import pcm
+
+from vibevoice_light import ModelFilesMissing, find_moonshine
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.http_protocol import HttpProtocol
+from vibevoice_proxy.settings import Settings
+
+FOLDER = os.environ.get("VIBEVOICE_LIGHT_MODELS", "")
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Path:
+    """Moonshine's files, which set-up has fetched or the setting names."""
+    try:
+        return find_moonshine(FOLDER)
+    except ModelFilesMissing as error:
+        pytest.skip(str(error))
+
+
+@contextmanager
+def light_proxy(**settings: Any) -> Iterator[str]:
+    """The base URL of a proxy that recognizes with the light recognizer alone, ready."""
+    chosen = {"light": "on", "light_models": FOLDER, "light_workers": 1, "asr_api": "off"}
+    app = create_app(Settings(tts_model_type="off", **{**chosen, **settings}))
+    with serve(app, protocol=HttpProtocol) as url:
+        wait_for(lambda: httpx2.get(f"{url}/health").status_code == 200, 60)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def base(model_folder: Path) -> Iterator[str]:
+    """A proxy with default settings."""
+    with light_proxy() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def talk() -> tuple[bytes, list[Spoken]]:
+    """Four turns of two real women as `audio/pcm`, and what they say."""
+    long = [prompt for prompt in prompts() if 3 < prompt.seconds < 6]
+    turns = [
+        turn
+        for number, sentence in enumerate(librivox()[:2])
+        for turn in (("librivox", sentence), ("prompts", long[number]))
+    ]
+    samples, spoken = conversation(turns, 0.9)
+    return pcm(samples), spoken

@@ -1,0 +1,129 @@
+"""Who may hold a session: keys by header and subprotocol, client secrets, other sites' pages."""
+
+from collections.abc import Iterator
+from time import time
+
+import httpx2
+import openai
+import pytest
+from tests.realtime.conftest import light_proxy
+from tests.support.realtime import TRANSCRIPTION, session
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+
+from vibevoice_proxy.client_secrets import ClientSecrets
+
+KEY = "sk-only"
+
+
+@pytest.fixture(scope="module")
+def closed(model_folder: object) -> Iterator[str]:
+    """A proxy that wants a key."""
+    with light_proxy(api_keys=KEY, realtime_max_sessions=2) as url:
+        yield url
+
+
+def address(base: str, query: str = "?intent=transcription") -> str:
+    return f"{base.replace('http', 'ws', 1)}/v1/realtime{query}"
+
+
+async def status_of(url: str, *protocols: str, origin: str | None = None) -> int:
+    """The HTTP status of a handshake; 101 for a session."""
+    offered = [Subprotocol(name) for name in protocols] or None
+    try:
+        async with connect(url, subprotocols=offered, origin=origin):  # type: ignore[arg-type]
+            return 101
+    except InvalidStatus as error:
+        return error.response.status_code
+
+
+async def test_keys(closed: str) -> None:
+    """By header, and by the subprotocol that browsers have; none and wrong ones are refused."""
+    async with session(closed, KEY):
+        pass
+    url = address(closed)
+    assert await status_of(url, "realtime", f"openai-insecure-api-key.{KEY}") == 101
+    assert await status_of(url, "realtime", "openai-insecure-api-key.sk-other") == 401
+    assert await status_of(url) == 401
+    async with connect(
+        url, subprotocols=[Subprotocol("realtime"), Subprotocol(f"openai-insecure-api-key.{KEY}")]
+    ) as held:
+        assert held.subprotocol == "realtime"
+
+
+async def test_client_secrets(closed: str) -> None:
+    """A secret opens a session with its configuration, whatever the query, and nothing else."""
+    with openai.OpenAI(base_url=f"{closed}/v1", api_key=KEY) as client:
+        audio = {"input": {"turn_detection": None, "transcription": {"language": "en"}}}
+        secret = client.realtime.client_secrets.create(
+            expires_after={"anchor": "created_at", "seconds": 60},
+            session={"type": "transcription", "audio": audio},  # type: ignore[typeddict-item]
+        )
+    assert secret.value.startswith("ek_")
+    assert secret.session.type == "transcription"
+    assert secret.expires_at == pytest.approx(time() + 60, abs=5)
+    url = address(closed, "")
+    assert await status_of(url, "realtime", f"openai-insecure-api-key.{secret.value}") == 101
+    async with session(closed, secret.value) as held:
+        heard = held.events[0]["session"]["audio"]["input"]
+        assert heard["turn_detection"] is None
+        assert heard["transcription"]["language"] == "en"
+    other = {"authorization": f"Bearer {secret.value}"}
+    assert httpx2.get(f"{closed}/metrics", headers=other).status_code == 401
+    assert httpx2.post(f"{closed}/v1/realtime/client_secrets", headers=other).status_code == 401
+    altered = secret.value[:-2] + ("AA" if secret.value[-2:] != "AA" else "BB")
+    assert await status_of(url, "realtime", f"openai-insecure-api-key.{altered}") == 401
+    expired = ClientSecrets([KEY]).issue({"type": "transcription"}, int(time()) - 1)
+    assert await status_of(url, "realtime", f"openai-insecure-api-key.{expired}") == 401
+
+
+@pytest.mark.parametrize("value", ["ek_", "ek_.", "ek_x.y", "ek_é.é", "ek_" + "A" * 1000])
+def test_what_is_no_secret(value: str) -> None:
+    """It is refused without an exception."""
+    assert ClientSecrets([KEY]).read(value) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"expires_after": {"seconds": 5}}, "expires_after.seconds"),
+        ({"session": {"type": "realtime"}}, "session.type"),
+        ({"session": {"type": "transcription", "audio": {"output": {}}}}, "session.audio.output"),
+        ({"expires": 5}, "expires"),
+    ],
+)
+def test_requests_for_secrets_are_checked(base: str, body: object, param: str) -> None:
+    """The answer names what is wrong."""
+    answer = httpx2.post(f"{base}/v1/realtime/client_secrets", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+
+
+async def test_pages_of_other_sites(base: str) -> None:
+    """Without keys only pages of this server may connect."""
+    url = address(base)
+    assert await status_of(url, origin="https://evil.example") == 403
+    assert await status_of(url, origin=base) == 101
+
+
+async def test_too_many_sessions(closed: str) -> None:
+    """One above the limit gets a 429, and a place is free again when a session is over."""
+    async with session(closed, KEY), session(closed, KEY) as second:
+        with pytest.raises(InvalidStatus) as refused:
+            async with session(closed, KEY):
+                pass
+        assert refused.value.response.status_code == 429
+        await second.connection.close()
+        async with session(closed, KEY):
+            pass
+
+
+async def test_the_query(base: str) -> None:
+    """The kind of a session is transcription, and a language that nobody knows is refused later."""
+    assert await status_of(address(base, "?model=gpt-realtime")) == 400
+    async with session(base) as client:
+        answer = await client.update(transcription={"language": "fr"})
+        assert answer["error"]["code"] == "unsupported_language"
+        assert answer["error"]["param"] == "session.audio.input.transcription.language"
+        assert not [event for event in client.events if event["type"].startswith(TRANSCRIPTION)]

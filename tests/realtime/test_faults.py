@@ -1,0 +1,175 @@
+"""Garbage, random events, lost workers, clients that leave: the session or the server goes on."""
+
+import asyncio
+import json
+import random
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+from tests.realtime.conftest import light_proxy
+from tests.support.metrics import samples_when
+from tests.support.real_voices import Spoken
+from tests.support.realtime import RATE, TRANSCRIPTION, session
+from websockets.exceptions import ConnectionClosed
+
+Talk = tuple[bytes, list[Spoken]]
+OPEN = ("vibevoice_realtime_sessions_open",)
+
+
+def wait_until_none_is_open(base: str) -> None:
+    with httpx2.Client(base_url=base) as http:
+        samples_when(http, lambda found: found[OPEN] == 0)
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "param"),
+    [
+        ("", "invalid_json", None),
+        ('{"type": "input_audio_buffer.append", "audio": "', "invalid_json", None),
+        ("[" * 5000, "invalid_json", None),
+        ("[]", "invalid_event", "type"),
+        ('{"type": 3}', "invalid_event", "type"),
+        ('{"type": "no.such.event"}', "unknown_event", "type"),
+        ('{"type": "response.create"}', "unsupported_event", "type"),
+        ('{"type": "transcription_session.update", "session": {}}', "unsupported_event", "type"),
+        ('{"type": "input_audio_buffer.append"}', "missing_required_parameter", "audio"),
+        ('{"type": "input_audio_buffer.append", "audio": "é"}', "invalid_audio", "audio"),
+        ('{"type": "input_audio_buffer.append", "audio": "QQ=="}', "invalid_audio", "audio"),
+        ('{"type": "input_audio_buffer.append", "audio": 5}', "invalid_value", "audio"),
+        ('{"type": "input_audio_buffer.clear", "now": 1}', "unknown_parameter", "now"),
+        (
+            '{"type": "session.update", "session": {"type": "realtime"}}',
+            "invalid_value",
+            "session.type",
+        ),
+        (
+            '{"type": "session.update", "session": {"type": "transcription", "audio": {"input": '
+            '{"turn_detection": {"type": "server_vad", "threshold": 2}}}}}',
+            "invalid_value",
+            "session.audio.input.turn_detection.threshold",
+        ),
+        (b"\x00\xff", "invalid_event", None),
+    ],
+)
+async def test_what_cannot_be_followed(
+    base: str, message: str | bytes, code: str, param: str | None
+) -> None:
+    """It gets an error that names the reason, and the session goes on."""
+    async with session(base) as client:
+        await client.connection.send_raw(message)
+        error = (await client.receive())["error"]
+        assert (error["code"], error["param"]) == (code, param)
+        assert error["type"] == "invalid_request_error"
+        assert (await client.update(turn_detection=None))["type"] == "session.updated"
+
+
+async def test_errors_name_the_event(base: str) -> None:
+    """By the id that the client gave it."""
+    async with session(base) as client:
+        await client.connection.send_raw('{"type": "response.cancel", "event_id": "mine"}')
+        assert (await client.receive())["error"]["event_id"] == "mine"
+
+
+def random_message(source: random.Random) -> str:
+    """An event that may make sense where it comes, or not at all."""
+    audio = "AAAA" * source.choice([0, 1, 1000, 8000])
+    detection = source.choice([None, {"type": "server_vad"}, {"type": "semantic_vad"}])
+    heard: dict[str, Any] = {"turn_detection": detection}
+    if source.random() < 0.3:
+        heard["format"] = {"type": source.choice(["audio/pcm", "audio/pcmu", "audio/pcma", "x"])}
+    events: list[Any] = [
+        {"type": "input_audio_buffer.append", "audio": audio},
+        {"type": "input_audio_buffer.append", "audio": audio},
+        {"type": "input_audio_buffer.commit"},
+        {"type": "input_audio_buffer.clear"},
+        {"type": "session.update", "session": {"type": "transcription", "audio": {"input": heard}}},
+        {"type": source.choice(["response.create", "nothing", ""])},
+        source.choice([None, 5, [], "text"]),
+    ]
+    text = json.dumps(source.choice(events))
+    return text if source.random() < 0.9 else text[: source.randrange(1 + len(text))]
+
+
+async def test_random_events(base: str) -> None:
+    """None ends a session or leaves one behind."""
+
+    async def play(seed: int) -> None:
+        source = random.Random(seed)
+        async with session(base) as client:
+            for _ in range(25):
+                await client.connection.send_raw(random_message(source))
+            await client.connection.send_raw('{"type": "last"}')
+            while True:
+                event = await client.receive()
+                if "'last'" in str(event.get("error")):
+                    break
+
+    await asyncio.gather(*map(play, range(20)))
+    wait_until_none_is_open(base)
+
+
+def newest_worker() -> psutil.Process:
+    workers = [
+        child
+        for child in psutil.Process().children()
+        if "vibevoice_light.worker" in child.cmdline()
+    ]
+    return max(workers, key=lambda worker: worker.create_time())
+
+
+async def test_a_lost_worker_costs_the_turn(model_folder: object, talk: Talk) -> None:
+    """The turn that it was at fails, and the session goes on with the next worker."""
+    data, turns = talk
+    cut = round(turns[1].start * RATE) * 2 + 2 * RATE
+    with light_proxy() as base:
+        async with session(base) as client:
+            await client.append(data[:cut])
+            await client.until("input_audio_buffer.speech_started", count=2)
+            newest_worker().kill()  # of this test's own proxy
+            failed = (await client.until(f"{TRANSCRIPTION}.failed"))[-1]
+            assert failed["error"]["code"] == "upstream_unavailable"
+            await client.append(data[cut:])
+            completed = (await client.until(f"{TRANSCRIPTION}.completed", count=2))[-1]
+            assert completed["transcript"]
+
+
+async def test_a_client_that_hangs_up(base: str, talk: Talk) -> None:
+    """In the middle of a message; nothing of its session is left."""
+    async with session(base) as client:
+        await client.append(talk[0][: 4 * RATE])
+        await client.until("input_audio_buffer.speech_started")
+        client.connection._connection.transport.abort()  # type: ignore[attr-defined]
+    wait_until_none_is_open(base)
+
+
+async def test_limits(model_folder: object) -> None:
+    """Each ends the session with its reason, or refuses the audio."""
+    limits = {
+        "realtime_idle_timeout": 1.0,
+        "realtime_max_session_seconds": 3.0,
+        "realtime_max_buffer_seconds": 2.0,
+    }
+    with light_proxy(**limits) as base:
+        async with session(base) as client:
+            await client.update(turn_detection=None)
+            await client.append(bytes(2 * 3 * RATE), 2 * RATE)
+            assert (await client.until("error"))[-1]["error"]["code"] == "input_audio_buffer_full"
+            await client.connection.input_audio_buffer.commit()
+            assert (await client.until(f"{TRANSCRIPTION}.completed"))[-1]["transcript"] == ""
+            assert (await client.until("error"))[-1]["error"]["code"] == "session_idle"
+            with pytest.raises(ConnectionClosed) as closed:
+                await client.receive()
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+        async with session(base) as client:
+
+            async def stay() -> None:
+                while True:
+                    await client.connection.input_audio_buffer.clear()
+                    await asyncio.sleep(0.5)
+
+            staying = asyncio.create_task(stay())
+            assert (await client.until("error"))[-1]["error"]["code"] == "session_expired"
+            staying.cancel()
+        wait_until_none_is_open(base)

@@ -1,0 +1,79 @@
+"""Realtime sessions as the tests hold them: audio, events, and their types."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import openai
+from numpy.typing import NDArray
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
+from tests.support.real_voices import resampled
+
+RATE = 24_000
+INTENT = {"intent": "transcription"}
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+Event = dict[str, Any]
+
+_TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+
+
+def pcm(samples: NDArray[np.float32]) -> bytes:
+    """Samples at 16 kHz as `audio/pcm`."""
+    louder = resampled(samples, RATE).clip(-1, 1) * 32767
+    return louder.astype("<i2").tobytes()
+
+
+def base64_blocks(data: bytes, size: int = 24_000) -> Sequence[str]:
+    """`data` as events carry it, half a second of `audio/pcm` in each."""
+    return [base64.b64encode(data[at : at + size]).decode() for at in range(0, len(data), size)]
+
+
+class Client:
+    """A session held with the real client; every event is checked against its types."""
+
+    def __init__(self, connection: AsyncRealtimeConnection) -> None:
+        self.connection = connection
+        self.events: list[Event] = []
+        """All that came."""
+
+    async def receive(self) -> Event:
+        """The next event."""
+        data = await self.connection.recv_bytes()
+        _TYPES.validate_json(data)
+        event: Event = json.loads(data)
+        self.events.append(event)
+        return event
+
+    async def until(self, *types: str, count: int = 1) -> list[Event]:
+        """The events until `count` of `types` have come."""
+        found: list[Event] = []
+        while sum(event["type"] in types for event in found) < count:
+            found.append(await self.receive())
+        return found
+
+    async def update(self, **audio_input: Any) -> Event:
+        """Change `audio.input` of the session; the answer."""
+        session: Any = {"type": "transcription", "audio": {"input": audio_input}}
+        await self.connection.session.update(session=session)
+        return (await self.until("session.updated", "error"))[-1]
+
+    async def append(self, data: bytes, size: int = 24_000) -> None:
+        """Send audio, faster than people speak."""
+        for block in base64_blocks(data, size):
+            await self.connection.input_audio_buffer.append(audio=block)
+
+
+@asynccontextmanager
+async def session(base: str, key: str = "none", **query: str) -> AsyncIterator[Client]:
+    """A transcription session at the proxy `base`, after its `session.created`."""
+    async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key=key, max_retries=0) as client:
+        async with client.realtime.connect(extra_query={**INTENT, **query}) as connection:
+            held = Client(connection)
+            assert (await held.receive())["type"] == "session.created"
+            yield held
