@@ -13,6 +13,8 @@ from tests.support.real_voices import RATE, Samples, Utterance, conversation, li
 from tests.support.recordings import wav
 from tests.support.scripted import script, sections_of, upload
 
+from vibevoice_proxy.settings import Settings
+
 pytest_plugins = ("tests.support.proxy_fixtures",)
 
 SPEAKERS = "/v1/audio/speakers"
@@ -125,3 +127,20 @@ def test_enrolling_is_off_unless_allowed(http: httpx2.Client) -> None:
         assert answer.status_code == 403
         assert answer.json()["error"]["code"] == "speaker_enrollment_off"
         assert "VIBEVOICE_SPEAKER_ENROLLMENT" in answer.json()["error"]["message"]
+
+
+def test_the_list_of_speakers_needs_a_key(start_proxy: StartProxy, tmp_path: Path) -> None:
+    """Unlike those of models and voices: it tells who is known."""
+    url = start_proxy(
+        api_keys="a-key", speaker_enrollment=True, speaker_dir=str(tmp_path / "speakers")
+    )
+    assert httpx2.get(url + SPEAKERS).status_code == 401
+    headers = {"authorization": "Bearer a-key"}
+    assert httpx2.get(url + SPEAKERS, headers=headers).json()["data"] == []
+
+
+def test_settings_that_do_not_fit_are_told() -> None:
+    """Before the server starts."""
+    for wrong in ({"speaker_enrollment": True}, {"speaker_threshold": 1.5}):
+        with pytest.raises(ValueError, match="VIBEVOICE_SPEAKER_DIR|speaker_threshold"):
+            Settings(**wrong)  # type: ignore[arg-type]

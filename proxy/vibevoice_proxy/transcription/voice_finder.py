@@ -14,8 +14,6 @@ from vibevoice_proxy.transcription.sections import Section
 from vibevoice_proxy.transcription.transcript import Segment
 from vibevoice_proxy.transcription.voices import Span, Voice, clean_spans, voices_of
 
-ATTEMPTS = 2
-"""At a piece: a process that was lost is there again soon."""
 PART = "speakers"
 """Its name in the metrics."""
 
@@ -67,14 +65,13 @@ class VoiceFinder:
     async def _embed(self, samples: Samples, start: float) -> list[Window]:
         """The windows at their times in the recording. None when that fails: the speaker is then
         nobody else, which is told, and the transcript is not lost."""
-        for attempt in range(1, ATTEMPTS + 1):
+        try:
             try:
                 windows = await self._pool.embed(samples)
-            except (WorkerLost, LightFailed) as error:
-                logger.warning("a voice could not be compared: %s", error)
-                if attempt == ATTEMPTS or isinstance(error, LightFailed):
-                    self._metrics.upstream_error(PART, "upstream_unavailable")
-                    return []
-            else:
-                return [Window(start + w.start, start + w.end, w.vector) for w in windows]
-        raise AssertionError
+            except WorkerLost:  # there is another one, or will be soon
+                windows = await self._pool.embed(samples)
+        except (WorkerLost, LightFailed) as error:
+            logger.warning("a voice could not be compared: %s", error)
+            self._metrics.upstream_error(PART, "upstream_unavailable")
+            return []
+        return [Window(start + one.start, start + one.end, one.vector) for one in windows]
