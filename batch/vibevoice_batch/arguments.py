@@ -103,7 +103,7 @@ def parser(command: str) -> argparse.ArgumentParser:
             "--speakers",
             type=_path,
             metavar="FOLDER",
-            help="2 to 10 s of each person who may be heard, in files named after them",
+            help="recordings of known speakers, 2 to 10 s each, named after them",
         )
         add(
             "--ca-file",

@@ -1,4 +1,4 @@
-"""Known speakers: a folder of short recordings, each named after the person who speaks in it."""
+"""Reads known speakers from a folder of short recordings that are named after the speakers."""
 
 import base64
 import hashlib
@@ -11,23 +11,23 @@ from vibevoice_batch.errors import InputError
 from vibevoice_batch.recordings import EXTENSIONS
 
 MAX_BYTES = 9 * 1024 * 1024
-"""Of all references together: the proxy takes 12 MiB of text fields, and base64 adds a third."""
+"""Maximum size of all references: the proxy accepts 12 MiB of text, and base64 adds a third."""
 FIELD = "speakers"
-"""Stands for the references among the fields of a recording in the journal."""
+"""Name of the references among the fields of a recording in the journal."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSpeakers:
-    """Who may be heard in the recordings."""
+    """Known speakers, who are sent with every recording."""
 
     references: Mapping[str, str] = field(default_factory=dict)
-    """Name → data URL of a recording of 2 to 10 s."""
+    """Name → data URL with 2 to 10 s of the voice."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Name → SHA-256 of the recording: with another one, recordings are transcribed again."""
+    """Name → SHA-256 of the reference. If it changes, recordings are transcribed again."""
 
     @property
     def form(self) -> dict[str, list[str]]:
-        """The fields of OpenAI's API; none where nobody is known."""
+        """The fields of OpenAI's API; empty without known speakers."""
         if not self.references:
             return {}
         return {
@@ -37,9 +37,10 @@ class KnownSpeakers:
 
 
 def read_speakers(folder: Path) -> KnownSpeakers:
-    """The recordings directly in `folder`; `Ann Lee.wav` is Ann Lee's.
+    """Read the recordings directly in `folder`; `Ann Lee.wav` is the voice of Ann Lee.
 
-    Raises InputError: it is no folder, holds no recording, two of one name, or too much.
+    Raises InputError if it is not a folder, has no recordings, has two recordings with the same
+    name, or is too large.
     """
     if not folder.is_dir():
         raise InputError(f"--speakers {folder} is not a folder")
@@ -50,7 +51,7 @@ def read_speakers(folder: Path) -> KnownSpeakers:
     )
     if not files:
         raise InputError(
-            f"--speakers {folder} holds no recordings; expected one for each person, such as "
+            f"--speakers {folder} contains no recordings; expected one per person, such as "
             "Ann.wav"
         )
     references: dict[str, str] = {}
@@ -59,12 +60,12 @@ def read_speakers(folder: Path) -> KnownSpeakers:
     for file in files:
         name = file.stem.strip()
         if name.casefold() in (other.casefold() for other in references):
-            raise InputError(f"--speakers {folder} holds two recordings of {name}")
+            raise InputError(f"--speakers {folder} contains two recordings of {name}")
         try:
             size += file.stat().st_size
             if size > MAX_BYTES:
                 raise InputError(
-                    f"--speakers {folder} holds more than {MAX_BYTES // 2**20} MiB; expected 2 to "
+                    f"--speakers {folder} contains more than {MAX_BYTES // 2**20} MiB; expected 2 to "
                     "10 seconds of each person"
                 )
             data = file.read_bytes()

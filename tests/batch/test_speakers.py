@@ -78,7 +78,7 @@ def test_references_that_the_server_refuses_end_the_run(
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "holds no recordings"),
+        ([], "contains no recordings"),
         (["Ann.wav", "ann.mp3"], "two recordings of ann"),
         (None, "is not a folder"),
     ],

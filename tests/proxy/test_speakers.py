@@ -266,21 +266,21 @@ WRONG: dict[str, tuple[Any, Any, str, str]] = {
     "control characters": (["A\tn\u0007n"], [voice], NAMES, "printable"),
     "a line break": (["Ann\nBob"], [voice], NAMES, "printable"),
     "a long name": (["x" * 101], [voice], NAMES, "at most 100"),
-    "a name twice": (["Ann", "Ann"], [voice] * 2, NAMES, "name 2 .* twice"),
-    "a name in two cases": (["Ann", "ANN"], [voice] * 2, NAMES, "twice"),
-    "the word for nobody": (["unknown"], [voice], NAMES, "not known"),
-    "a URL": (["Ann"], ["https://a.example/b.wav"], REFERENCES, "none is fetched"),
-    "a file's URL": (["Ann"], ["file:///etc/passwd"], REFERENCES, "none is fetched"),
+    "a name twice": (["Ann", "Ann"], [voice] * 2, NAMES, "name 2 .* duplicate"),
+    "a name in two cases": (["Ann", "ANN"], [voice] * 2, NAMES, "duplicate"),
+    "the word for nobody": (["unknown"], [voice], NAMES, "unknown speakers"),
+    "a URL": (["Ann"], ["https://a.example/b.wav"], REFERENCES, "not fetched"),
+    "a file's URL": (["Ann"], ["file:///etc/passwd"], REFERENCES, "not fetched"),
     "base64 alone": (["Ann"], [TEXT], REFERENCES, "not a data URL"),
     "a name of a file": (["Ann"], ["ann.wav"], REFERENCES, "not a data URL"),
-    "no base64": (["Ann"], ["data:audio/wav,RIFF"], REFERENCES, "without base64"),
+    "no base64": (["Ann"], ["data:audio/wav,RIFF"], REFERENCES, "not base64"),
     "bad base64": (
         ["Ann"], ["data:audio/wav;base64,UklG*R"], REFERENCES, "valid base64"
     ),
     "half of base64": (
         ["Ann"], ["data:audio/wav;base64,UklGR"], REFERENCES, "valid base64"
     ),
-    "nothing in it": (["Ann"], ["data:audio/wav;base64,"], REFERENCES, "no data"),
+    "nothing in it": (["Ann"], ["data:audio/wav;base64,"], REFERENCES, "is empty"),
     "text in it": (
         ["Ann"], [f"data:audio/wav;base64,{TEXT}"], REFERENCES, "could not be decoded"
     ),

@@ -1,4 +1,4 @@
-"""Speakers of several sections → people, and how sure that is."""
+"""Match the speakers of several sections to people, with a confidence."""
 
 import math
 from collections.abc import Sequence
@@ -11,46 +11,52 @@ from vibevoice_light import cluster
 from vibevoice_proxy.transcription.voices import Voice, mix
 
 SLOPE = 20.0
-"""How fast a likeness becomes certainty: 0.15 above or below EVEN is a probability of 0.95 or 0.05,
-about where one person's likenesses end and those of two people begin (docs/speakers.md)."""
+"""How steeply the probability rises: a dot product 0.15 above or below EVEN gives 0.95 or 0.05
+(measured in docs/speakers.md)."""
 EVEN = 0.50
-"""The likeness that one person has with themselves as often as two people have with each other."""
+"""The dot product at which one person and two people are equally likely."""
 DOUBTFUL = 0.1
-"""With at least this probability that two people are one, it is told."""
+"""Report another person as similar from this probability on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Somebody in a section, as its recognizer tells them apart."""
+    """A speaker of one section, as labeled by the recognizer."""
 
     section: int
     voice: Voice | None
-    """None where too little of them is heard to be compared."""
+    """None if there is too little speech to compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """How sure it is that a person's speakers are this person, and are all of them."""
+    """How certain it is that a person has exactly these speakers."""
 
     confidence: float | None
-    """A probability; None where a voice is not known."""
+    """A probability; None without a voice."""
     similar: int | None
-    """The other person who this may be, by their index; None where there is none."""
+    """Index of another person who could be the same; None if there is none."""
 
 
 def probability(likeness: float) -> float:
-    """That two voices with this dot product are one person's."""
+    """The probability that two voices with this dot product belong to one person."""
     return 1 / (1 + math.exp(-SLOPE * (likeness - EVEN)))
 
 
 def identify(
     speakers: Sequence[Speaker], people: Sequence[Voice | None], threshold: float
 ) -> list[list[int]]:
-    """The speakers who are each of `people`, then those of each new person in the order of
-    appearance; as indices into `speakers`.
+    """Assign each of `speakers` to one of `people` or to a new person.
 
-    Two people are never joined, nor two speakers of one section. A speaker without a voice is a
-    person of their own. `threshold`: the least dot product of two voices that are joined.
+    Two of `people` are never joined, nor are two speakers of the same section. A speaker without a
+    voice becomes a new person.
+
+    Args:
+        threshold: the smallest dot product at which two voices are joined.
+
+    Returns:
+        For each of `people`, then for each new person in order of appearance: indices into
+        `speakers`.
     """
     voices = [*people, *(speaker.voice for speaker in speakers)]
     known = [index for index, voice in enumerate(voices) if voice is not None]
@@ -74,7 +80,7 @@ def identify(
 def judge(
     found: Sequence[Sequence[int]], speakers: Sequence[Speaker], people: Sequence[Voice | None]
 ) -> list[Judgment]:
-    """What is to be thought of `found`, which `identify` or somebody else has decided on."""
+    """Judge an assignment `found`, as `identify` returns it."""
     given = [*people, *[None] * (len(found) - len(people))]
     parts = [
         [voice for voice in (known, *(speakers[index].voice for index in members)) if voice]
@@ -105,7 +111,7 @@ def _judge(
         own = min(own, probability(float(voice.vector @ others / np.linalg.norm(others))))
     similar, doubt = None, 0.0
     for other, voice in enumerate(means):
-        # Two speakers of one section are two people because the recognizer says so.
+        # The recognizer says that two speakers of one section are two people.
         is_apart = sections[number] & sections[other] or (is_given[number] and is_given[other])
         if other == number or voice is None or is_apart:
             continue
