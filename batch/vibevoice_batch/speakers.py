@@ -65,8 +65,8 @@ def read_speakers(folder: Path) -> KnownSpeakers:
             size += file.stat().st_size
             if size > MAX_BYTES:
                 raise InputError(
-                    f"--speakers {folder} contains more than {MAX_BYTES // 2**20} MiB; expected 2 to "
-                    "10 seconds of each person"
+                    f"--speakers {folder} contains more than {MAX_BYTES // 2**20} MiB; expected 2 "
+                    "to 10 seconds of each person"
                 )
             data = file.read_bytes()
         except OSError as error:
