@@ -51,8 +51,7 @@ def read_speakers(folder: Path) -> KnownSpeakers:
     )
     if not files:
         raise InputError(
-            f"--speakers {folder} contains no recordings; expected one per person, such as "
-            "Ann.wav"
+            f"--speakers {folder} contains no recordings; expected one per person, such as Ann.wav"
         )
     references: dict[str, str] = {}
     digests: dict[str, str] = {}
