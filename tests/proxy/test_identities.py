@@ -144,6 +144,42 @@ def test_pieces_are_read_beside_each_other(tmp_path: Path) -> None:
             assert len(read_piece(section, end + 1, end + 2)) == 0
 
 
+async def test_a_segment_is_not_held_for_long(tmp_path: Path) -> None:
+    """A speaker who says too little is decided when the recording is 30 s further on, not at the
+    end of the section."""
+    speakers_at = ((0, "A"), (31, "A"), (65, "A"), (66, "B"), (100, "A"), (110, "A"))
+    segments = [Segment(at, at + 1, who, "x", section=1 + (at > 30)) for at, who in speakers_at]
+    read: list[float] = []
+
+    async def results() -> AsyncGenerator[Segment | Transcript]:
+        for segment in segments:
+            read.append(segment.start)
+            yield segment
+        yield Transcript(tuple(segments), 120)
+
+    sent: list[tuple[str | None, float, float]] = []
+    async with open_voices() as pool:
+        finder = VoiceFinder(dead(pool), TranscriptionMetrics(CollectorRegistry()))
+        with ExitStack() as files:
+            made = recording(files, tmp_path, 120)
+            async for one in link_stream(results(), made, finder, [], SAME):
+                if isinstance(one, Segment):
+                    sent.append((one.speaker, one.start, read[-1]))
+    assert sent == [
+        ("A", 0, 0), ("B", 31, 65), ("B", 65, 65),
+        ("C", 66, 100), ("B", 100, 100), ("B", 110, 110),
+    ]  # fmt: skip
+
+
+def dead(pool: LightPool) -> LightPool:
+    """A pool whose worker never starts."""
+
+    async def start() -> None:
+        """Does nothing."""
+
+    return LightPool(pool.workers, start_timeout=0.1, start=start)
+
+
 @pytest.mark.parametrize("link", [link_whole, link_stream])
 async def test_without_a_worker_nobody_is_joined_and_nothing_is_lost(
     link: type, tmp_path: Path
@@ -156,13 +192,9 @@ async def test_without_a_worker_nobody_is_joined_and_nothing_is_lost(
             yield segment
         yield Transcript(tuple(segments), 60)
 
-    async def start() -> None:
-        """Nothing: a worker that does not come."""
-
     async with open_voices() as pool:
-        dead = LightPool(pool.workers, start_timeout=0.1, start=start)
         metrics = CollectorRegistry()
-        finder = VoiceFinder(dead, TranscriptionMetrics(metrics))
+        finder = VoiceFinder(dead(pool), TranscriptionMetrics(metrics))
         with ExitStack() as files:
             made = recording(files, tmp_path, 60)
             *sent, last = [r async for r in link(results(), made, finder, [], SAME)]

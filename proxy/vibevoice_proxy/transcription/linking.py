@@ -123,8 +123,9 @@ class _Stream:
         self._waiting.append(segment)
         if (key := _key(segment)) and key not in self._person:
             await self._consider(key)
-        while (first := self._waiting[0]).start < segment.start - HOLD_SECONDS:
-            if (late := _key(first)) and late not in self._person:
+        while self._waiting and self._waiting[0].start < segment.start - HOLD_SECONDS:
+            late = _key(self._waiting[0])
+            if late and late not in self._person:
                 await self._consider(late, is_last=True)
             passed += self._pass_on()
         return passed + self._pass_on()
