@@ -19,7 +19,7 @@ from vibevoice_proxy.transcription.sections import Recording
 from vibevoice_proxy.transcription.transcode import transcode
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
 from vibevoice_proxy.transcription.voice_finder import VoiceFinder
-from vibevoice_proxy.transcription.voices import Voice, clean_spans, voices_of
+from vibevoice_proxy.transcription.voices import KnownSpeaker, Voice, clean_spans, voices_of
 
 SAME = 0.5
 
@@ -157,16 +157,17 @@ async def test_a_segment_is_not_held_for_long(tmp_path: Path) -> None:
             yield segment
         yield Transcript(tuple(segments), 120)
 
+    known = [KnownSpeaker("Ann", voice(0))]
     sent: list[tuple[str | None, float, float]] = []
     async with open_voices() as pool:
         finder = VoiceFinder(dead(pool), TranscriptionMetrics(CollectorRegistry()))
         with ExitStack() as files:
             made = recording(files, tmp_path, 120)
-            async for one in link_stream(results(), made, finder, [], SAME):
+            async for one in link_stream(results(), made, finder, known, SAME):
                 if isinstance(one, Segment):
                     sent.append((one.speaker, one.start, read[-1]))
     assert sent == [
-        ("A", 0, 0), ("B", 31, 65), ("B", 65, 65),
+        ("A", 0, 31), ("B", 31, 65), ("B", 65, 65),
         ("C", 66, 100), ("B", 100, 100), ("B", 110, 110),
     ]  # fmt: skip
 
