@@ -27,7 +27,7 @@ from bench.conversations import Conversation, converse
 from bench.hearing import Heard
 from bench.scoring import Rate, name_speakers
 from bench.truthful import Truthful
-from bench.voice_likeness import CHOSEN, HELD_OUT, speech_of, voice_of
+from bench.voice_likeness import CHOSEN, HELD_OUT, reference
 from bench.voices import load_voices, more_voices
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_light import LightPool, find_moonshine, open_pool
@@ -184,10 +184,7 @@ async def known_rows(
                 named = stranger = Rate(0, 0)
                 for number in range(3):
                     names = people[number::3]
-                    found = [
-                        voice_of(prints, speech_of(kept[name], rng, seconds, exact=True))
-                        for name in names
-                    ]
+                    found = [reference(prints, kept[name], rng, seconds) for name in names]
                     known = identify([one for _, one in speakers], found, THRESHOLD)
                     for person, members in enumerate(known[: len(names)]):
                         keys = {speakers[index][0] for index in members}

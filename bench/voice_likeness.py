@@ -18,6 +18,7 @@ from bench.light_accuracy import table
 from bench.voices import load_voices, more_voices
 from vibevoice_light import Window
 from vibevoice_light.voiceprints import Voiceprints
+from vibevoice_proxy.transcription.references import MIN_SPEECH
 from vibevoice_proxy.transcription.voices import Voice, voices_of
 
 CHOSEN = ("Allison", "June", "Carlo", "Czech woman", "Czech man", "Armelle")
@@ -57,6 +58,16 @@ def voice_of(prints: Voiceprints, samples: Samples) -> Voice | None:
             for one in prints.find(samples[at : at + 8 * RATE])
         ]
     return next(iter(voices_of(windows)), None)
+
+
+def reference(
+    prints: Voiceprints, voice: Sequence[Utterance], rng: np.random.Generator, seconds: float
+) -> Voice:
+    """A reference of so many seconds that the proxy would accept."""
+    while True:
+        found = voice_of(prints, speech_of(voice, rng, seconds, exact=True))
+        if found and found.seconds >= MIN_SPEECH:
+            return found
 
 
 @dataclass(frozen=True, slots=True)
