@@ -31,7 +31,7 @@ MIN_SECONDS, MAX_SECONDS = 2.0, 10.0
 """Length of a reference, as in OpenAI's API (openai 3.52, TranscriptionCreateParams)."""
 TOLERANCE = 0.25
 """Seconds by which a reference may be too short or too long: MP3 and AAC change the length."""
-MIN_SPEECH = 1.0
+MIN_SPEECH = 1.5
 """Least seconds of speech in a reference, without pauses."""
 SECOND_VOICE = 1.5
 """Seconds of other voices from which on a reference has more than one speaker."""
