@@ -79,6 +79,14 @@ def test_who_may_be_an_absent_known_person_is_told() -> None:
     assert judge(found, heard, [voice(0)])[1].similar == 0
 
 
+def test_a_short_reference_needs_less() -> None:
+    """Its dot products are lower; those of speakers of the recording need the whole threshold."""
+    heard = speakers((1, 64))  # a cosine of 0.44
+    assert identify(heard, [voice(0, seconds=2)], SAME) == [[0]]
+    assert identify(heard, [voice(0, seconds=9)], SAME) == [[], [0]]
+    assert identify([*heard, Speaker(2, voice(0, seconds=2))], [], SAME) == [[0], [1]]
+
+
 def test_nobody_else_speaks_in_clean_spans() -> None:
     """Overlaps, noises and what is too short are left out; the longest parts come first and are cut
     into pieces; there is an end to it."""

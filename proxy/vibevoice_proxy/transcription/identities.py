@@ -15,11 +15,11 @@ SLOPE = 20.0
 (measured in docs/speakers.md)."""
 EVEN = 0.50
 """The dot product at which one person and two people are equally likely."""
-SHORT_SECONDS = 4.0
+SHORT_SECONDS = 5.0
 """A known voice with less speech than this gets a lower threshold."""
-SHORT_ALLOWANCE = 0.05
-"""How much lower: with 2 s of speech, one person has a dot product of 0.71 with a longer sample, with
-3.5 s 0.81; that of two people does not change."""
+SHORT_ALLOWANCE = 0.10
+"""How much lower: one person's voice with 2 s of speech has a dot product of 0.71 with a longer one,
+with 3.5 s 0.81; that of two people does not change."""
 DOUBTFUL = 0.1
 """Report another person as similar from this probability on."""
 
