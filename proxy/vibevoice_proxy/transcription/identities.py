@@ -18,8 +18,8 @@ EVEN = 0.50
 SHORT_SECONDS = 5.0
 """A known voice with less speech than this gets a lower threshold."""
 SHORT_ALLOWANCE = 0.10
-"""How much lower: one person's voice with 2 s of speech has a dot product of 0.71 with a longer one,
-with 3.5 s 0.81; that of two people does not change."""
+"""How much lower. With a longer sample of the same person, 2 s of speech have a dot product of 0.71
+and 3.5 s one of 0.81; with other people it does not depend on the length."""
 DOUBTFUL = 0.1
 """Report another person as similar from this probability on."""
 
