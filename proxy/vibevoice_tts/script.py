@@ -28,6 +28,8 @@ class Script:
     seed: int | None = None
     samples: Mapping[str, Samples] = field(default_factory=dict)
     """Recordings to clone, by the names of voices that mean them."""
+    passage_chars: int | None = None
+    """Longest passage as `text.weight` counts, where it is shorter than the server's."""
 
 
 def read_script(

@@ -60,6 +60,8 @@ class Delivery:
         self._words = sum(words_in(passage) for passage in plan.passages)
         self._seconds = 0.0
         """Of audio as the model made it, before a change of speed."""
+        self.passages_spoken = 0
+        """How many are made to their end."""
         self._voices: Prepared | None = None
         """What the voices of the first passage took."""
 
@@ -136,6 +138,7 @@ class Delivery:
                     elif isinstance(event, End):
                         self._metrics.passage(model, passage_seconds, event.seconds)
                         passage_seconds = 0.0
+                        self.passages_spoken += 1
                     else:
                         seconds = len(event) / rate
                         self._seconds += seconds
