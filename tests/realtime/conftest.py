@@ -34,7 +34,7 @@ def model_folder() -> Path:
 def light_proxy(**settings: Any) -> Iterator[str]:
     """The base URL of a proxy that recognizes with the light recognizer alone, ready."""
     chosen = {"light": "on", "light_models": FOLDER, "light_workers": 1, "asr_api": "off"}
-    app = create_app(Settings(tts_model_type="off", **{**chosen, **settings}))
+    app = create_app(Settings(**{"tts_model_type": "off", **chosen, **settings}))
     with serve(app, protocol=HttpProtocol) as url:
         wait_for(lambda: httpx2.get(f"{url}/health").status_code == 200, 60)
         yield url

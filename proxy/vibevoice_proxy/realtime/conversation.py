@@ -111,12 +111,10 @@ class Conversation:
 
     def commit(self, item_id: str, *, is_detected: bool) -> None:
         """The audio of a turn is whole."""
-        if not is_detected:
-            self._expect(-1)
         content = [{"type": "input_audio", "transcript": None}]
         body = {**_body(item_id), "type": "message", "role": "user", "content": content}
         self._items[item_id] = Item(body, is_awaited=True)
-        self._note()
+        self._expect(0 if is_detected else -1)
 
     def hear(self, item_id: str, text: str) -> None:
         """The transcript of a turn; empty where there is none."""

@@ -1,0 +1,313 @@
+"""Voice calls with the real client over a real socket: real voices ask, the test plays the tool."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from tests.realtime.conftest import light_proxy
+from tests.support.calls import SILENCE, TOOL, Call, call, question, sound
+from tests.support.metrics import samples_when
+from tests.support.processes import wait_until_it_speaks
+from tests.support.real_voices import Spoken
+from tests.support.realtime import RATE, TRANSCRIPTION, Event
+from tests.support.wording import errors, words
+
+Talk = tuple[bytes, list[Spoken]]
+COMPLETED = f"{TRANSCRIPTION}.completed"
+LONG = "This answer goes on for a while, so that somebody can interrupt it. " * 12
+
+
+@pytest.fixture(scope="module")
+def base(model_folder: object) -> Iterator[str]:
+    """A proxy that hears and speaks."""
+    with light_proxy(tts_model_type="espeak", tts_max_input_chars=2000) as url:
+        wait_until_it_speaks(url, "espeak")
+        yield url
+
+
+def turn_of(talk: Talk, number: int) -> bytes:
+    """One turn and a second of silence."""
+    data, turns = talk
+    turn = turns[number]
+    return data[round(turn.start * RATE) * 2 : round(turn.end * RATE) * 2] + SILENCE
+
+
+def types_of(events: list[Event]) -> list[str]:
+    """Their types, each once where it comes several times in a row."""
+    return [name for name, _ in groupby(event["type"] for event in events)]
+
+
+async def ask(client: Call, talk: Talk, number: int) -> Event:
+    """Say a turn and ask for a response as Open WebUI does: the call of the tool."""
+    await client.append(turn_of(talk, number))
+    item_id = (await client.until(COMPLETED))[-1]["item_id"]
+    return (await client.respond(metadata={"input_item_id": item_id}))[-1]
+
+
+async def test_a_conversation(base: str, talk: Talk) -> None:
+    """What the user says goes to the tool, and what the tool answers is spoken."""
+    async with call(base, model="tts-1") as client:
+        await client.offer_tool()
+        await client.append(turn_of(talk, 0))
+        heard = (await client.until(COMPLETED))[-1]
+        asked = await client.respond(metadata={"input_item_id": heard["item_id"]})
+        assert types_of(asked) == [
+            "response.created",
+            "response.output_item.added",
+            "conversation.item.added",
+            "response.function_call_arguments.delta",
+            "response.function_call_arguments.done",
+            "conversation.item.done",
+            "response.output_item.done",
+            "response.done",
+        ]
+        assert question(asked[-1]) == heard["transcript"]
+        assert errors(words(talk[1][0].text), words(heard["transcript"])) <= 3
+        assert asked[-1]["response"]["metadata"] == {"input_item_id": heard["item_id"]}
+        assert asked[2]["previous_item_id"] == heard["item_id"]
+        await client.answer(asked[-1], "Good **morning**. It is ten o'clock.")
+        spoken = await client.respond(tool_choice="none")
+    assert types_of(spoken) == [
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_audio_transcript.delta",
+        "response.output_audio.delta",
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+    ]
+    assert spoken[-1]["response"]["status"] == "completed"
+    [item] = spoken[-1]["response"]["output"]
+    assert item["content"][0]["transcript"] == "Good morning. It is ten o'clock."
+    audio = np.frombuffer(sound(spoken), "<i2")
+    assert 1 < len(audio) / RATE < 6
+    assert np.abs(audio).max() > 1000
+
+
+async def test_turns_are_answered_by_themselves(base: str, talk: Talk) -> None:
+    """Where the session says so; a second one is a new question."""
+    async with call(base) as client:
+        await client.offer_tool(create_response=True)
+        for number in (0, 1):
+            await client.append(turn_of(talk, number))
+            events = await client.until("response.done")
+            transcript = next(event for event in events if event["type"] == COMPLETED)
+            assert question(events[-1]) == transcript["transcript"]
+
+
+async def test_barge_in(base: str, talk: Talk) -> None:
+    """Speech of the user ends the answer, and is answered itself."""
+    async with call(base) as client:
+        await client.offer_tool(create_response=True, interrupt_response=True)
+        await client.append(turn_of(talk, 0))
+        await client.answer((await client.until("response.done"))[-1], LONG)
+        await client.send("response.create")
+        await client.until("response.output_audio.delta")
+        await client.append(turn_of(talk, 1))
+        await client.until("input_audio_buffer.speech_started")
+        events = await client.until("response.done")
+        rest = await client.until("response.done")
+    done = events[-1]["response"]
+    assert done["status"] == "cancelled"
+    assert done["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+    assert done["output"][0]["status"] == "incomplete"
+    assert len(done["output"][0]["content"][0]["transcript"]) < len(LONG)
+    assert len(sound(events)) <= 2 * RATE
+    assert errors(words(talk[1][1].text), words(question(rest[-1]))) <= 3
+    assert sound(rest) == b""
+
+
+async def test_the_client_interrupts(base: str, talk: Talk) -> None:
+    """It cancels, and tells what was heard of the answer."""
+    async with call(base) as client:
+        await client.offer_tool()
+        await client.answer(await ask(client, talk, 0), LONG)
+        await client.send("response.create")
+        begun = await client.until("response.output_audio.delta")
+        response_id, item_id = begun[-1]["response_id"], begun[-1]["item_id"]
+        busy = await client.refused("response.create")
+        assert busy["code"] == "conversation_already_has_active_response"
+        other = await client.refused("response.cancel", response_id="resp_other")
+        assert other["code"] == "response_cancel_not_active"
+        await client.send("response.cancel", response_id=response_id)
+        done = (await client.until("response.done"))[-1]["response"]
+        assert done["status_details"] == {"type": "cancelled", "reason": "client_cancelled"}
+        late = await client.refused("response.cancel", response_id=response_id)
+        assert late["code"] == "response_cancel_not_active"
+        heard = {"item_id": item_id, "content_index": 0}
+        error = await client.refused("conversation.item.truncate", **heard, audio_end_ms=10**6)
+        assert error["param"] == "audio_end_ms"
+        await client.send("conversation.item.truncate", **heard, audio_end_ms=200)
+        assert (await client.receive())["audio_end_ms"] == 200
+        await client.send("conversation.item.retrieve", item_id=item_id)
+        kept = (await client.receive())["item"]
+        assert kept["content"] == [{"type": "output_audio", "transcript": None}]
+        await client.send("conversation.item.delete", item_id=item_id)
+        assert (await client.receive())["type"] == "conversation.item.deleted"
+        gone = await client.refused("conversation.item.retrieve", item_id=item_id)
+        assert gone["code"] == "item_not_found"
+
+
+async def test_push_to_talk(base: str, talk: Talk) -> None:
+    """A response that is asked for right after the commit waits for the words."""
+    async with call(base) as client:
+        await client.configure(tools=[TOOL], audio={"input": {"turn_detection": None}})
+        await client.append(turn_of(talk, 1))
+        await client.send("input_audio_buffer.commit")
+        events = await client.respond()
+        assert errors(words(talk[1][1].text), words(question(events[-1]))) <= 3
+        nothing = await client.refused("response.create")
+        assert nothing["code"] == "nothing_to_answer"
+
+
+async def test_written_questions(base: str) -> None:
+    """A text of the user is a question too, and the tool is the one that the session names."""
+    other = {**TOOL, "name": "ask"}
+    message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+    async with call(base) as client:
+        choice = {"type": "function", "name": "ask"}
+        await client.configure(tools=[TOOL, other], tool_choice=choice)
+        await client.send("conversation.item.create", item={"id": "mine", **message})
+        assert (await client.until("conversation.item.done"))[-1]["item"]["id"] == "mine"
+        done = (await client.respond())[-1]
+        assert (question(done), done["response"]["output"][0]["name"]) == ("Hi", "ask")
+
+
+async def test_reading_aloud(base: str) -> None:
+    """A response that brings a text speaks it where no tool may be called, in the voice and the
+    format of the session, and leaves the conversation alone."""
+    message = {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_text", "text": "Seven two nine four."}],
+    }
+    output = {"voice": "espeak-en-us-man", "format": {"type": "audio/pcmu"}}
+    async with call(base) as client:
+        heard = {"turn_detection": None, "transcription": None}
+        updated = await client.configure(audio={"input": heard, "output": output})
+        assert updated["session"]["audio"]["output"]["voice"] == "espeak-en-us-man"
+        aloud: dict[str, Any] = {"conversation": "none", "tools": [], "tool_choice": "none"}
+        events = await client.respond(**aloud, input=[message])
+        assert not [event for event in events if event["type"].startswith("conversation")]
+        assert 8000 < len(sound(events)) < 5 * 8000
+        asked = {"instructions": "Say this briefly in the user's language: One moment."}
+        events = await client.respond(**aloud, input=[], **asked)
+        assert events[-1]["response"]["output"][0]["content"][0]["transcript"] == "One moment."
+        refused = await client.respond(**aloud, input=[], instructions="Be brief.")
+        assert refused[-1]["error"]["code"] == "nothing_to_answer"
+
+
+async def test_an_answer_that_cannot_be_spoken(base: str, talk: Talk) -> None:
+    """It fails, and the call goes on."""
+    async with call(base) as client:
+        await client.offer_tool()
+        await client.answer(await ask(client, talk, 0), "word " * 1000)
+        failed = (await client.respond())[-1]["response"]
+        assert failed["status"] == "failed"
+        assert failed["status_details"]["error"]["code"] == "string_above_max_length"
+        assert question(await ask(client, talk, 1))
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "param"),
+    [
+        ({"type": "output_audio_buffer.clear"}, "unsupported_event", "type"),
+        ({"type": "response.create"}, "nothing_to_answer", None),
+        (
+            {"type": "response.create", "response": {"output_modalities": ["text"]}},
+            "invalid_value",
+            "response.output_modalities.0",
+        ),
+        (
+            {
+                "type": "conversation.item.create",
+                "item": {
+                    "type": "message",
+                    "role": "user",
+                    "content": [{"type": "input_audio", "audio": "AAAA"}],
+                },
+            },
+            "invalid_value",
+            "item.content.0.type",
+        ),
+        (
+            {
+                "type": "conversation.item.create",
+                "previous_item_id": "none",
+                "item": {"type": "function_call_output", "call_id": "c", "output": ""},
+            },
+            "item_not_found",
+            "previous_item_id",
+        ),
+        ({"type": "conversation.item.delete", "item_id": "x"}, "item_not_found", "item_id"),
+        (
+            {"type": "session.update", "session": {"type": "transcription"}},
+            "invalid_value",
+            "session.type",
+        ),
+        (
+            {
+                "type": "session.update",
+                "session": {"type": "realtime", "tools": [{"type": "mcp", "server_label": "x"}]},
+            },
+            "invalid_value",
+            "session.tools.0.type",
+        ),
+        (
+            {
+                "type": "session.update",
+                "session": {"type": "realtime", "audio": {"output": {"voice": "nobody at all"}}},
+            },
+            "invalid_value",
+            "session.audio.output.voice",
+        ),
+    ],
+)
+async def test_what_is_not_supported(base: str, event: Event, code: str, param: str | None) -> None:
+    """It gets an error that names it, with the id of the client's event."""
+    async with call(base) as client:
+        error = await client.refused(**event, event_id="mine")
+        assert (error["code"], error["param"], error["event_id"]) == (code, param, "mine")
+
+
+async def test_a_session_without_a_tool(base: str, talk: Talk) -> None:
+    """It is told what would answer, and hears on."""
+    async with call(base) as client:
+        for number in (0, 1):
+            await client.append(turn_of(talk, number))
+            error = (await client.until("error"))[-1]["error"]
+            assert error["code"] == "no_answering_tool"
+            assert "generate_chat_completion" in error["message"]
+
+
+async def test_metrics(base: str, talk: Talk) -> None:
+    """Responses are counted, and the delay of answers is observed."""
+    async with call(base) as client:
+        await client.offer_tool()
+        await client.answer(await ask(client, talk, 0), "Yes, of course it does.")
+        await client.respond()
+    with httpx2.Client(base_url=base) as http:
+        found = samples_when(http, lambda found: found[("vibevoice_realtime_sessions_open",)] == 0)
+    assert found[("vibevoice_realtime_responses_total", "completed")] >= 2
+    assert found[("vibevoice_realtime_answer_seconds_count",)] >= 1
+
+
+async def test_a_client_that_leaves_in_the_middle_of_an_answer(base: str, talk: Talk) -> None:
+    """Nothing of its session is left."""
+    async with call(base) as client:
+        await client.offer_tool()
+        await client.answer(await ask(client, talk, 0), LONG)
+        await client.send("response.create")
+        await client.until("response.output_audio.delta")
+        client.connection._connection.transport.abort()  # type: ignore[attr-defined]
+    with httpx2.Client(base_url=base) as http:
+        samples_when(http, lambda found: found[("vibevoice_realtime_sessions_open",)] == 0)
+        samples_when(http, lambda found: found[("vibevoice_speech_in_flight", "espeak")] == 0)
