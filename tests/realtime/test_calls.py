@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import openai
 import pytest
 from tests.realtime.conftest import light_proxy
 from tests.support.calls import SILENCE, TOOL, Call, call, question, sound
@@ -286,6 +287,23 @@ async def test_a_session_without_a_tool(base: str, talk: Talk) -> None:
             error = (await client.until("error"))[-1]["error"]
             assert error["code"] == "no_answering_tool"
             assert "generate_chat_completion" in error["message"]
+
+
+async def test_client_secrets(base: str) -> None:
+    """A secret opens a call with its configuration; one that no header can carry is refused."""
+    async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="none") as client:
+        create = client.realtime.client_secrets.create
+        wanted: Any = {"type": "realtime", "tools": [TOOL], "instructions": "Be kind. " * 300}
+        secret = await create(session=wanted)
+        assert secret.session.type == "realtime"
+        large = {**wanted, "instructions": "Be kind. " * 800}
+        with pytest.raises(openai.BadRequestError) as refused:
+            await create(session=large)
+    assert refused.value.code == "session_too_large"
+    async with call(base, secret.value) as held:
+        session = held.events[0]["session"]
+        assert session["tools"][0]["name"] == TOOL["name"]
+        assert session["instructions"] == wanted["instructions"]
 
 
 async def test_metrics(base: str, talk: Talk) -> None:

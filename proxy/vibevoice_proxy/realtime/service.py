@@ -27,8 +27,9 @@ from vibevoice_proxy.realtime.transcription_session import TranscriptionSession,
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.voice import Voice
 
-MAX_SECRET_CHARS = 16 * 1024
-"""Of a client secret, which is sent in a header of the handshake."""
+MAX_SECRET_CHARS = 8000
+"""Of a client secret, which is sent in a header of the handshake: the library websockets reads
+lines of 8 KiB."""
 
 SessionConfig = TranscriptionConfig | CallConfig
 
