@@ -1,1 +1,1 @@
-"""Measurements, side by side where that can be: each is run as `python -m bench.NAME`."""
+"""Benchmarks, comparative where possible. Run one with `python -m bench.NAME`."""

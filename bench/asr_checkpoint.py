@@ -1,9 +1,9 @@
-"""VibeVoice-ASR at its published size with random weights, in either of its published layouts.
+"""Creates a VibeVoice-ASR of the published size with random weights, in either published layout.
 
     python -m bench.asr_checkpoint FOLDER --layout hf
 
-The weights are the same for a seed, in both layouts. They are written as they are made, so that
-17 GB take no more memory than the noise that they are cut from.
+For the same seed, both layouts have the same weights. They are written as they are generated, so
+17 GB take no more memory than the block of noise that they are cut from.
 """
 
 import argparse
@@ -32,21 +32,22 @@ from vibevoice_vllm.checkpoint import HF, TOKEN_IDS
 from vibevoice_vllm.layout import VARIANTS, hf_config
 
 SHARDS = 8
-"""Files of the original layout."""
+"""File names in the original layout."""
 _BLOCK = 16_777_259
-"""Values of the noise: a prime, so that no two rows of a matrix are the same."""
+"""Number of noise values: a prime, so that no two rows of a matrix are equal."""
 _LAYER_SCALE = 0.2
-"""Trained ones are unknown here; at the initial 1e-6 the encoders' layers would do nothing."""
+"""Trained values are unknown here; at the initial 1e-6, the encoders' layers would do nothing."""
 _BIAS = 0.05
 _SHARPENED = 1.7
-"""Of queries and keys: at 1 attention would be about even, and the audio would count for little."""
+"""For queries and keys: at 1, attention would be nearly uniform and the audio would hardly
+matter."""
 _DECODER = (
     (r"\.stem\.conv\.conv\.", ".upsample_layers.0.0.conv.conv."),
     (r"\.stem\.stage\.", ".stages.0."),
     (r"\.mixer\.conv\.", ".mixer.conv.conv.conv."),
     (r"\.head\.conv\.", ".head.conv.conv."),
 )
-"""Inside the name of a tensor of the acoustic decoder: transformers' → original."""
+"""Parts of the acoustic decoder's tensor names: transformers' → original."""
 _NUMBERED = re.compile(r"\.conv_layers\.(\d+)\.(convtr\.convtr|stage)\.")
 
 
@@ -54,9 +55,9 @@ class Tensor(NamedTuple):
     """A tensor of a checkpoint."""
 
     name: str
-    """As the layout has it."""
+    """Name in the layout."""
     key: str
-    """The same in both layouts: chooses the values."""
+    """Equal in both layouts; selects the values."""
     shape: tuple[int, ...]
 
     @property
@@ -66,8 +67,8 @@ class Tensor(NamedTuple):
 
 
 def tensors(layout: Layout, layers: int = 0) -> list[Tensor]:
-    """The tensors of a layout: 901 in transformers', 1177 in the original one, which has the
-    acoustic decoder too."""
+    """The tensors of a layout: 901 in transformers', 1177 in the original one, which also contains
+    the acoustic decoder."""
     with torch.device("meta"):
         model: Any = VibeVoiceAsrForConditionalGeneration(_hf_config(layers))
         decoder: Any = VibeVoiceAcousticTokenizerModel(VibeVoiceAcousticTokenizerConfig())
@@ -86,9 +87,10 @@ def tensors(layout: Layout, layers: int = 0) -> list[Tensor]:
 
 
 def build(folder: Path, layout: Layout, layers: int = 0, seed: int = 0) -> int:
-    """Write a checkpoint to `folder`, as it is published, and return the bytes of its weights.
+    """Write a checkpoint in its published form to `folder`; return the size of its weights in
+    bytes.
 
-    transformers' layout has a tokenizer, the original one has none.
+    transformers' layout has a tokenizer, the original one does not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = size(layers)
@@ -102,7 +104,7 @@ def build(folder: Path, layout: Layout, layers: int = 0, seed: int = 0) -> int:
 
 
 def write_weights(folder: Path, found: Sequence[Tensor], seed: int) -> int:
-    """Write these tensors and their index to `folder`, and return their bytes."""
+    """Write these tensors and their index to `folder`; return their size in bytes."""
     noise = Noise(seed)
     weight_map = {}
     shards = list(_shards(found))
@@ -117,9 +119,9 @@ def write_weights(folder: Path, found: Sequence[Tensor], seed: int) -> int:
 
 
 class Noise:
-    """Weights cut out of one block of normal noise, each tensor beginning at a place of its own.
+    """Weights cut from one block of normal noise; each tensor has its own offset.
 
-    Scaled so that values keep their size from layer to layer, as in a trained model.
+    They are scaled so that activations keep their size from layer to layer, as in a trained model.
     """
 
     def __init__(self, seed: int) -> None:
@@ -127,7 +129,7 @@ class Noise:
         self._scaled = lru_cache(8)(self._scale)
 
     def parts(self, key: str, shape: tuple[int, ...]) -> Iterator[torch.Tensor]:
-        """The values of a tensor, flat, in bfloat16, one part after the other."""
+        """The values of a tensor, flat, in bfloat16, part by part."""
         left = math.prod(shape)
         constant = 1.0 if key.endswith("norm.weight") else None
         constant = _LAYER_SCALE if key.endswith("gamma") else constant
@@ -160,7 +162,7 @@ def _hf_config(layers: int) -> VibeVoiceAsrConfig:
 
 
 def _published(name: str) -> str:
-    """The published name of a tensor that transformers 5 calls `name` in the model."""
+    """The published name of the tensor that transformers 5 calls `name` in the model."""
     name = name.replace("model.language_model.", "language_model.model.", 1)
     name = re.sub(r"^lm_head\.", "language_model.lm_head.", name)
     for variant, published in VARIANTS.items():
@@ -184,7 +186,7 @@ def _numbered(match: re.Match[str]) -> str:
 
 
 def _shards(found: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """The tensors in at most `SHARDS` parts of about equal size."""
+    """Divide the tensors into at most `SHARDS` parts of about equal size."""
     limit = sum(tensor.nbytes for tensor in found) / SHARDS
     shards: dict[int, list[Tensor]] = {}
     done = 0
@@ -195,7 +197,7 @@ def _shards(found: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _write_shard(path: Path, shard: list[Tensor], noise: Noise) -> None:
-    """A file of the safetensors format: length of the header, header, values."""
+    """Write a safetensors file: length of the header, header, values."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for tensor in shard:
@@ -219,7 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="VibeVoice-ASR with random weights.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layout", choices=LAYOUTS, default="original")
-    parser.add_argument("--layers", type=int, default=0, help="of the language model; 0 = all")
+    parser.add_argument("--layers", type=int, default=0, help="language model layers; 0 = all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     written = build(options.folder, options.layout, options.layers, options.seed)

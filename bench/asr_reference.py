@@ -1,11 +1,12 @@
-"""What transformers' own VibeVoice-ASR says about the tokens that an engine chose.
+"""Compares the tokens that an engine chose with transformers' own VibeVoice-ASR.
 
     python -m bench.asr_reference ASKED.json
 
-reads the checkpoint's folder (transformers' layout), precision and cases: WAV file, ids of prompt
-and answer, and the engine's log-probabilities. Every answer is read in one pass (teacher forcing),
-so that one near tie does not make all that follows incomparable. Prints a `Comparison` for each as
-JSON; `bench.true_size` starts it when the engine is gone, since both do not fit into memory.
+ASKED.json contains the checkpoint's folder (transformers' layout), the precision, and the cases:
+WAV file, ids of prompt and answer, and the engine's log-probabilities. Every answer is evaluated in
+one pass (teacher forcing), so one near tie does not affect the tokens after it. Prints a
+`Comparison` per case as JSON. `bench.true_size` runs it after the engine has exited: both do not
+fit in memory.
 """
 
 import json
@@ -29,7 +30,7 @@ from vibevoice_core.audio import SAMPLE_RATE
 
 
 class Reference:
-    """transformers' model, without the noise that it adds to acoustic latents."""
+    """transformers' model, without noise on the acoustic latents."""
 
     def __init__(self, folder: str, dtype: str) -> None:
         config: Any = VibeVoiceAsrConfig.from_pretrained(folder)
@@ -44,7 +45,7 @@ class Reference:
     def log_probabilities(
         self, samples: np.ndarray, prompt: list[int], answer: list[int]
     ) -> torch.Tensor:
-        """Of every token of the vocabulary at each place of `answer`: (tokens, vocabulary) float32.
+        """For every vocabulary token at each position of `answer`: (tokens, vocabulary) float32.
 
         Args:
             samples: (samples,) float32 at 24 kHz.
@@ -62,7 +63,7 @@ class Reference:
 
 
 def compare(reference: Reference, case: dict[str, Any]) -> Comparison:
-    """An engine's answer to one recording against the reference's."""
+    """Compare an engine's answer to one recording with the reference."""
     started = time.monotonic()
     samples, rate = soundfile.read(case["audio"], dtype="float32")
     assert rate == SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""The published size of VibeVoice-ASR, and its layouts."""
+"""The published sizes of VibeVoice-ASR, in both layouts."""
 
 from typing import Any, Literal
 
@@ -47,12 +47,12 @@ SIZE: dict[str, Any] = {
         "use_sliding_window": False,
     },
 }
-"""The values of the config.json of microsoft/VibeVoice-ASR; its weights are bfloat16, whatever its
+"""The values in the config.json of microsoft/VibeVoice-ASR; its weights are bfloat16, whatever
 `dtype` says."""
 
 
 def size(layers: int = 0) -> dict[str, Any]:
-    """The original config.json with `layers` layers of the language model; 0 leaves all."""
+    """The original config.json with `layers` language model layers; 0 keeps all."""
     text = SIZE["decoder_config"]
     text = {**text, "num_hidden_layers": layers or text["num_hidden_layers"]}
     return {**SIZE, "decoder_config": text}

@@ -1,7 +1,7 @@
-"""A stand-in for Qwen2.5's tokenizer, which VibeVoice-ASR's original layout lacks.
+"""Creates a stand-in for Qwen2.5's tokenizer, which VibeVoice-ASR's original layout lacks.
 
-It is as large as Qwen2.5's and has its special tokens under their ids. Its words are made up, but
-the prompt's own words are among them, so that a prompt has about as many tokens as with Qwen2.5's.
+It has the size of Qwen2.5's and the same special tokens with the same ids. Its words are invented,
+but include those of the prompt, so a prompt has about as many tokens as with Qwen2.5's.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from tokenizers import (
 from vibevoice_core.prompt import SYSTEM, user_text
 
 WORDS = 151643
-"""Tokens of Qwen2.5 before its special ones."""
+"""Number of Qwen2.5's tokens before its special tokens."""
 SPECIAL = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
     *("<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>"),
@@ -33,16 +33,16 @@ SPECIAL = (
     *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>"),
     *("<|repo_name|>", "<|file_sep|>"),
 )
-"""Qwen2.5's special tokens in the order of their ids, from `WORDS` on."""
+"""Qwen2.5's special tokens in order of their ids, starting at `WORDS`."""
 _PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Qwen2.5 cuts text into words."""
+"""Qwen2.5's pattern for splitting text into words."""
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json to `folder`, as Qwen2.5 has them."""
+    """Write tokenizer.json and tokenizer_config.json to `folder`, in Qwen2.5's form."""
     pieces = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_PIECES), "isolated"),
@@ -54,7 +54,7 @@ def write_tokenizer(folder: Path) -> None:
     tokenizer.pre_tokenizer = pieces  # pyright: ignore[reportAttributeAccessIssue]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=WORDS, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([prompt], trainer)  # until every word of it is a token
+    tokenizer.train_from_iterator([prompt], trainer)  # until each of its words is a token
     trained = json.loads(tokenizer.to_str())["model"]
     vocabulary = dict(trained["vocab"])
     for word in itertools.islice(_made_up(), WORDS - len(vocabulary)):
@@ -76,7 +76,7 @@ def write_tokenizer(folder: Path) -> None:
 
 
 def _made_up() -> Iterator[str]:
-    """Words of four letters, each after a space (`Ġ` in the alphabet of bytes), in capitals: none
-    is a word of the prompt."""
+    """Words of four capital letters, each after a space (`Ġ` in the byte alphabet); none is a word
+    of the prompt."""
     for letters in itertools.product(string.ascii_uppercase, repeat=4):
         yield "Ġ" + "".join(letters)

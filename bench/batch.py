@@ -1,12 +1,12 @@
-"""The batch client against a plain loop of curl: `find | xargs -P | curl`, side by side.
+"""Compares the batch client with a plain curl loop: `find | xargs -P | curl`.
 
     python -m bench.batch --files 40 --processes 1 8
     python -m bench.batch --files 1000 --engine-seconds 0.2 --processes 8 32
 
-Each way transcribes as many clips, in turn first and second; the ratio is that of audio per second.
-The engine is the real one on the embedded checkpoint, or, with `--engine-seconds`, one that takes
-so long for each answer and no processor time. Every clip is new (noise is added), since the engine
-keeps what it has encoded.
+Both transcribe the same number of clips, alternating which goes first; the ratio is that of audio
+per second. The engine is the real one on the embedded checkpoint or, with `--engine-seconds`, a
+fake that takes that long per answer and no processor time. Noise makes every clip new, because the
+engine caches what it has encoded.
 """
 
 import argparse
@@ -28,7 +28,7 @@ CLIP_SECONDS = 6.8
 
 
 def curl(folder: Path, url: str, processes: int) -> str:
-    """The loop that one would type."""
+    """Run the loop that a user would type."""
     subprocess.run(
         f"find {folder} -name '*.wav' -print0 | xargs -0 -P {processes} -I '{{}}' curl -sf "
         f"-F file=@'{{}}' -F response_format=srt -o '{{}}.srt' {url}/v1/audio/transcriptions",
@@ -39,7 +39,7 @@ def curl(folder: Path, url: str, processes: int) -> str:
 
 
 def batch(folder: Path, url: str) -> str:
-    """The client, with the concurrency that it finds."""
+    """Run the client with its automatic concurrency."""
     command = [sys.executable, "-m", "vibevoice_batch", folder, "-o", folder / "transcripts"]
     ran = subprocess.run(
         [*map(str, command), "--format", "srt"],
@@ -50,15 +50,15 @@ def batch(folder: Path, url: str) -> str:
         text=True,
     )
     at_once = re.findall(r"(\d+) at once", ran.stderr)
-    return "vibevoice-transcribe" + (f" (at last {at_once[-1]} at once)" if at_once else "")
+    return "vibevoice-transcribe" + (f" ({at_once[-1]} at once in the end)" if at_once else "")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The batch client against a loop of curl.")
+    parser = argparse.ArgumentParser(description="Compare the batch client with a curl loop.")
     parser.add_argument("--files", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--processes", type=int, nargs="+", default=[8], help="of xargs")
-    parser.add_argument("--engine-seconds", type=float, help="fake engine, seconds for an answer")
+    parser.add_argument("--engine-seconds", type=float, help="fake engine: seconds per answer")
     parser.add_argument("--log", type=Path, default=log_file("batch"))
     options = parser.parse_args()
     numbers = itertools.count(int(time.time()))
@@ -81,7 +81,7 @@ def main() -> None:
                 rates[processes] = audio / seconds
                 print(
                     f"round {turn}: {way}: {options.files} files in {seconds:.1f} s = "
-                    f"{rates[processes]:.1f} h of audio an hour",
+                    f"{rates[processes]:.1f} h of audio per hour",
                     flush=True,
                 )
             for processes in options.processes:

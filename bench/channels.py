@@ -1,4 +1,4 @@
-"""What lies between a speaker and a recording: noise, codecs, rooms. Times stay as they are."""
+"""Simulates the path from speaker to recording: noise, codecs, rooms. Times do not change."""
 
 import io
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ from tests.support.real_voices import RATE
 Samples = NDArray[np.float32]
 """Mono, 16 kHz, shape (samples,)."""
 REVERBERATION_SECONDS = 0.4
-"""In which sound dies away by 60 dB: a furnished room."""
+"""Time in which sound decays by 60 dB: a furnished room."""
 DIRECT_TO_REVERBERANT = 3.0
-"""dB: somebody two steps from the microphone."""
+"""Direct-to-reverberant ratio in dB: a person two steps from the microphone."""
 
 
 def pink(count: int, rng: np.random.Generator) -> Samples:
-    """`count` samples of noise with 3 dB less an octave, of mean square 1."""
+    """`count` samples of noise that falls by 3 dB per octave, with mean square 1."""
     spectrum = np.fft.rfft(rng.standard_normal(count))
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))
     spectrum[0] = 0
@@ -30,7 +30,7 @@ def pink(count: int, rng: np.random.Generator) -> Samples:
 
 
 def noisy(samples: Samples, snr: float) -> Samples:
-    """With pink noise `snr` dB below the speech, whose level is that of its louder half."""
+    """Add pink noise `snr` dB below the speech, whose level is that of its louder half."""
     power = np.square(samples[: len(samples) // RATE * RATE]).reshape(-1, RATE // 50).mean(axis=1)
     speech = np.sqrt(np.mean(np.sort(power)[len(power) // 2 :]))
     noise = pink(len(samples), np.random.default_rng(5))
@@ -38,7 +38,7 @@ def noisy(samples: Samples, snr: float) -> Samples:
 
 
 def room(samples: Samples) -> Samples:
-    """In a room, by a made-up impulse response: the direct sound, then noise that dies away."""
+    """Add a room with a synthetic impulse response: the direct sound, then decaying noise."""
     rng = np.random.default_rng(6)
     time = np.arange(round(REVERBERATION_SECONDS * RATE)) / RATE
     tail = rng.standard_normal(len(time)) * 10 ** (-3 * time / REVERBERATION_SECONDS)
@@ -51,7 +51,7 @@ def room(samples: Samples) -> Samples:
 
 
 def coded(samples: Samples, container: str, codec: str, rate: int, bit_rate: int) -> Samples:
-    """Encoded and decoded again."""
+    """Encode and decode."""
     data = io.BytesIO()
     with av.open(data, "w", format=container) as output:
         stream = cast(AudioStream, output.add_stream(codec, rate=rate, layout="mono"))

@@ -1,10 +1,10 @@
-"""Many clients at once against one at a time, through proxy and engine: the gain of batching.
+"""Measures the gain of batching: many clients at once compared with one at a time.
 
     python -m bench.concurrency --clients 32
 
-starts both on the embedded checkpoint, sends as many clips in both ways, turn about, and prints the
-ratio of throughputs and what the engine's metrics saw. Clips are new recordings each time, since
-the engine keeps the encoded audio of a clip that it has heard.
+Starts the proxy and the engine on the embedded checkpoint, sends the same number of clips in both
+ways, alternately, and prints the ratio of throughputs and the engine's metrics. Clips are new
+recordings each time, because the engine caches encoded audio.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from bench.transcription import measure, transcribe
 
 
 class RunningRequests:
-    """Highest `vllm:num_requests_running` of the engine while entered, looked at every 50 ms."""
+    """Samples the engine's maximum `vllm:num_requests_running` every 50 ms while entered."""
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
@@ -41,7 +41,7 @@ class RunningRequests:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Many clients at once against one at a time.")
+    parser = argparse.ArgumentParser(description="Compare many clients with one at a time.")
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=12.0, help="length of a clip")
     parser.add_argument("--rounds", type=int, default=2)

@@ -1,4 +1,4 @@
-"""Conversations of real people, put together so that one knows who says what when."""
+"""Builds conversations from recordings of real people, with a known transcript."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from tests.support.real_voices import RATE, Spoken, Utterance, leveled, trimmed
 
 TURN_SECONDS = (1.5, 12.0)
-"""Shortest and longest; short turns are the most frequent."""
+"""Minimum and maximum length of a turn; short turns are the most frequent."""
 INNER_PAUSE = (0.15, 0.5)
 """Seconds between two utterances of a turn."""
 GAP = (0.2, 1.2)
 """Seconds between two turns."""
 QUICK_GAP = (0.0, 0.15)
 LOUDNESS = 4.0
-"""dB that a speaker may be louder or softer than -20 dBFS."""
+"""Range in dB by which a speaker may be louder or softer than -20 dBFS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A recording and its truth."""
+    """A recording and its reference."""
 
     samples: NDArray[np.float32]
     """Mono, 16 kHz, shape (samples,)."""
@@ -34,8 +34,8 @@ def converse(
     gap: tuple[float, float] = GAP,
     seed: int = 1,
 ) -> Conversation:
-    """About so many seconds of the people in `voices`, who take turns in no order. Nobody speaks
-    while another does. Each says all that there is of them before they repeat themselves."""
+    """About `seconds` of the people in `voices`, who take turns in random order without overlap.
+    Nobody repeats an utterance before using all of theirs."""
     rng = np.random.default_rng(seed)
     gains = {name: 10 ** (rng.uniform(-LOUDNESS, LOUDNESS) / 20) for name in voices}
     decks: dict[str, list[Utterance]] = {name: [] for name in voices}
@@ -61,7 +61,7 @@ def converse(
 
 
 def _draw(deck: list[Utterance], voice: Sequence[Utterance], rng: np.random.Generator) -> Utterance:
-    """The next utterance; shuffles all where none is left in the deck."""
+    """The next utterance; shuffles all of them when the deck is empty."""
     if not deck:
         deck += [voice[index] for index in rng.permutation(len(voice))]
     return deck.pop()

@@ -1,12 +1,12 @@
-"""The audio encoders at their published size: this project's computation beside transformers'.
+"""Compares this project's computation of the audio encoders, at published size, with transformers'.
 
-    python -m bench.encoder                  # operations and bytes, counted: no GPU, a few seconds
-    python -m bench.encoder --seconds 4      # and times on this machine: 2 GB of memory
+    python -m bench.encoder                  # count operations and bytes: no GPU, a few seconds
+    python -m bench.encoder --seconds 4      # also measure times on this machine: 2 GB of memory
     python -m bench.encoder --seconds 37.73 --device cuda --dtype bfloat16
 
-Counts are of one encoder and one call, a whole window with its context. Times are of pairs of runs
-in turn, with random weights; then of the depthwise convolutions alone, with channels last as here
-and time last as in transformers, which is for the library behind them to decide.
+Counts are for one encoder and one call: a whole window with its context. Times are for alternating
+pairs of runs with random weights, then for the depthwise convolutions alone, with channels last as
+here and time last as in transformers, which depends on the underlying library.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from vibevoice_vllm.encoder import arranged, context_tokens, encode
 from vibevoice_vllm.settings import PluginSettings
 
 PUBLISHED = VibeVoiceAcousticTokenizerEncoderConfig()
-"""The acoustic encoder's; the semantic one has a wider last layer."""
+"""Of the acoustic encoder; the semantic one has a wider last layer."""
 
 
 def reference(encoder: Any, audio: torch.Tensor) -> torch.Tensor:
@@ -37,13 +37,13 @@ def reference(encoder: Any, audio: torch.Tensor) -> torch.Tensor:
 
 
 def build(device: str, dtype: torch.dtype) -> Any:
-    """A true-size encoder."""
+    """Build an encoder of the published size."""
     with torch.device(device):
         return AutoModel.from_config(PUBLISHED, dtype=dtype).eval()
 
 
 def count(rows: int) -> None:
-    """Print what a call costs, by either computation and in either precision."""
+    """Print the cost of a call, for both computations and both precisions."""
     hop = PUBLISHED.hop_length
     tokens = PluginSettings().window_tokens(hop) + context_tokens(hop, PUBLISHED)
     seconds = rows * tokens * hop / SAMPLE_RATE
@@ -59,12 +59,12 @@ def count(rows: int) -> None:
             print(
                 f"{str(dtype)[6:]:9} {compute.__name__:10} {operations.number:4} operations, "
                 f"{operations.number / seconds:5.1f} and {operations.bytes / seconds / 1e9:.2f} GB "
-                f"a second of audio, at most {operations.peak / 2**30:.2f} GiB at a time"
+                f"per second of audio, at most {operations.peak / 2**30:.2f} GiB at a time"
             )
 
 
 def timed(compute: Callable[..., torch.Tensor], *given: Any) -> float:
-    """Seconds that it takes."""
+    """Time a call, in seconds."""
     started = time.perf_counter()
     if compute(*given).device.type != "cpu":
         torch.accelerator.synchronize()
@@ -72,7 +72,7 @@ def timed(compute: Callable[..., torch.Tensor], *given: Any) -> float:
 
 
 def measure(audio: torch.Tensor, pairs: int) -> None:
-    """Print how long either computation takes on this machine, run in turn."""
+    """Print how long both computations take on this machine, run alternately."""
     encoder = build(audio.device.type, audio.dtype)
     published = {name: weight.data for name, weight in encoder.named_parameters()}
     times = []
@@ -89,7 +89,7 @@ def measure(audio: torch.Tensor, pairs: int) -> None:
 
 
 def compare_layouts(audio: torch.Tensor, pairs: int) -> None:
-    """Print how long the depthwise convolution of each stage takes in either layout."""
+    """Print how long the depthwise convolution of each stage takes in both layouts."""
     channels, length, taps = PUBLISHED.num_filters, audio.shape[1], PUBLISHED.kernel_size
     for ratio in (*PUBLISHED.downsampling_ratios, 1):
         image = torch.randn(len(audio), channels, 1, length).to(audio)
@@ -106,7 +106,7 @@ def compare_layouts(audio: torch.Tensor, pairs: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The audio encoders' cost.")
+    parser = argparse.ArgumentParser(description="Measure the cost of the audio encoders.")
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0, help="length of the timed audio")
     parser.add_argument("--pairs", type=int, default=3)

@@ -1,4 +1,4 @@
-"""Streamed requests straight to an engine, timed, with as little work for the client as may be."""
+"""Sends timed, streamed requests directly to an engine, with as little client work as possible."""
 
 import base64
 import json
@@ -12,19 +12,19 @@ from vibevoice_core.prompt import SYSTEM, user_text
 
 
 class OutOfTime(Exception):
-    """The time given for a bench is up."""
+    """The time limit of a benchmark is reached."""
 
 
 class EngineRefused(Exception):
-    """The engine answered with an error, or in part only."""
+    """The engine returned an error or an incomplete answer."""
 
 
 _DAY = 86_400.0
 
 
 def seconds_left(until: float) -> float:
-    """Until this time of `time.monotonic()`, as a time-out: never none, and a day where there is no
-    limit."""
+    """Seconds until `until` (`time.monotonic()`), for use as a timeout: never zero, and a day if
+    there is no limit."""
     return min(max(until - time.monotonic(), 0.01), _DAY)
 
 
@@ -40,15 +40,15 @@ class Answer(NamedTuple):
 
     @property
     def token_seconds(self) -> float:
-        """Seconds a token, after the first."""
+        """Seconds per token, after the first."""
         return (self.seconds - self.first) / max(self.tokens - 1, 1)
 
 
 def transcription(audio: bytes, seconds: float, tokens: int = 0) -> dict[str, Any]:
-    """The body of a chat completion of a recording of any format.
+    """The body of a chat completion for a recording in any format.
 
     Args:
-        tokens: the answer has exactly so many, whatever the weights; 0 lets the model end it.
+        tokens: exact number of tokens of the answer, whatever the weights; 0 lets the model decide.
     """
     url = "data:audio/wav;base64," + base64.b64encode(audio).decode()
     content = [
@@ -68,11 +68,11 @@ def events(engine: str, body: dict[str, Any], until: float) -> Iterator[bytes]:
 
     Args:
         engine: base URL.
-        until: time of `time.monotonic()` at which to give up.
+        until: `time.monotonic()` at which to give up.
 
     Raises:
-        EngineRefused: with the engine's words.
-        OutOfTime: also while waiting for the next one.
+        EngineRefused: with the engine's message.
+        OutOfTime: also while waiting for the next text.
     """
     options = {"include_usage": True, "continuous_usage_stats": True}
     body = {**body, "stream": True, "stream_options": options}
@@ -98,7 +98,7 @@ def events(engine: str, body: dict[str, Any], until: float) -> Iterator[bytes]:
 
 
 def ask(engine: str, body: dict[str, Any], until: float) -> Answer:
-    """One timed request; raises what `events` raises."""
+    """Time one request; raises the same errors as `events`."""
     started = time.monotonic()
     first, last = 0.0, b"{}"
     for event in events(engine, body, until):

@@ -1,11 +1,11 @@
-"""Hostile inputs against the proxy: damaged audio, broken forms, slow and vanishing clients.
+"""Sends hostile inputs to the proxy: damaged audio, broken forms, slow and vanishing clients.
 
     python -m bench.fuzz --inputs 5000 --seed 1
 
-starts the proxy before an engine that answers everything, so that any 5xx is the proxy's own fault,
-and prints what was answered, how long it took at most, and the proxy's memory before and after.
-Exit code 1 when an input got a 5xx, no answer, or the proxy is not well afterwards. The same seed
-gives the same inputs.
+Starts the proxy with an engine that answers everything, so any 5xx is the proxy's own fault. Prints
+the responses, the longest response time, and the proxy's memory before and after. Exits with 1 if
+an input got a 5xx or no response, or if the proxy is unhealthy afterwards. The same seed gives the
+same inputs.
 """
 
 import argparse
@@ -29,23 +29,23 @@ from bench.hostile import CONTAINERS, damaged_audio, hostile_form
 from bench.servers import fake_engine, log_file
 
 TIMEOUT = 60.0
-"""Seconds after which an input counts as a hang; more than any limit of the proxy here."""
+"""Seconds after which an input counts as a hang; longer than all limits of the proxy here."""
 LIMITS = {"VIBEVOICE_DECODE_TIMEOUT": "20", "VIBEVOICE_UPLOAD_TIMEOUT": "2"}
 
 
 @dataclass
 class Figures:
-    """What became of the inputs."""
+    """The results of the inputs."""
 
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(kind of input, status or what came in its place) → how often."""
+    """(kind of input, status or the error instead of it) → count."""
     longest: float = 0.0
     """Seconds."""
     faults: list[str] = field(default_factory=list)
-    """Inputs that got a 5xx or nothing, so that they can be made again."""
+    """Inputs that got a 5xx or nothing, with what is needed to reproduce them."""
 
     def note(self, kind: str, name: str, status: str, seconds: float) -> None:
-        """One input has been answered."""
+        """Record the response to an input."""
         self.statuses[kind, status] += 1
         self.longest = max(self.longest, seconds)
         if status.startswith("5") or status == "none":
@@ -53,7 +53,7 @@ class Figures:
 
 
 def post(url: str, content_type: str, body: bytes) -> str:
-    """The status of a transcription with this body."""
+    """The status of a transcription request with this body."""
     answer = httpx2.post(
         url + TRANSCRIPTIONS,
         content=body,
@@ -67,7 +67,7 @@ def post(url: str, content_type: str, body: bytes) -> str:
 
 
 def post_audio(url: str, data: bytes, stream: bool) -> str:
-    """The status of a transcription of `data`; `error` for a stream that ended in one."""
+    """The status of a transcription of `data`; `error` for a stream that ended with an error."""
     answer = httpx2.post(
         url + TRANSCRIPTIONS,
         data={"stream": str(stream), "response_format": "json"},
@@ -82,8 +82,8 @@ def post_audio(url: str, data: bytes, stream: bool) -> str:
 
 
 def vanish(url: str, rng: random.Random, recording: bytes) -> str:
-    """A client that is gone in the middle, or stops sending and waits for what comes of it: then
-    the head of its request is whole, since uvicorn waits for that without end."""
+    """A client that disconnects midway, or stops sending and waits for a response. In the latter
+    case the request head is complete, because uvicorn waits for an incomplete one forever."""
     request = httpx2.Request("POST", url + TRANSCRIPTIONS, files={"file": ("a", recording)})
     body = request.read()
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
@@ -100,7 +100,7 @@ def vanish(url: str, rng: random.Random, recording: bytes) -> str:
 
 
 def run_one(kind: str, name: str, send: Callable[[], str], figures: Figures) -> None:
-    """Send one input and note what came of it."""
+    """Send one input and record the result."""
     started = time.monotonic()
     try:
         status = send()
@@ -112,7 +112,7 @@ def run_one(kind: str, name: str, send: Callable[[], str], figures: Figures) -> 
 
 
 def inputs(seed: int, count: int, url: str, figures: Figures) -> Iterator[Callable[[], None]]:
-    """`count` inputs, each as something to be called: three of four damaged audio."""
+    """`count` inputs as callables; three of four are damaged audio."""
     originals = {name: make() for name, make in CONTAINERS.items()}
     for number in range(count):
         rng = random.Random(f"{seed} {number}")
@@ -131,7 +131,7 @@ def inputs(seed: int, count: int, url: str, figures: Figures) -> Iterator[Callab
 
 
 def described_requests(url: str, count: int, figures: Figures) -> None:
-    """Requests that schemathesis makes up from the proxy's own OpenAPI description."""
+    """Send requests that schemathesis generates from the proxy's own OpenAPI description."""
     import hypothesis
     import schemathesis
 
@@ -159,14 +159,14 @@ def described_requests(url: str, count: int, figures: Figures) -> None:
 
 
 def call(url: str, case: Any) -> str:
-    """The status of a request of schemathesis's."""
+    """The status of a request from schemathesis."""
     return str(case.call(base_url=url, timeout=TIMEOUT).status_code)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Hostile inputs against the proxy.")
+    parser = argparse.ArgumentParser(description="Send hostile inputs to the proxy.")
     parser.add_argument("--inputs", type=int, default=5000)
-    parser.add_argument("--described", type=int, default=50, help="requests for each route")
+    parser.add_argument("--described", type=int, default=50, help="requests per route")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=8, help="inputs at once")
     options = parser.parse_args()
@@ -195,7 +195,7 @@ def main() -> int:
     for (kind, status), count in sorted(figures.statuses.items()):
         print(f"  {kind:10} {status:28} {count}")
     print(f"proxy memory {before / 2**20:.0f} → {after / 2**20:.0f} MiB, {open_files} files open")
-    print(f"proxy and engine {'well' if well else 'NOT WELL'}, {len(figures.faults)} faults")
+    print(f"proxy and engine {'healthy' if well else 'NOT HEALTHY'}, {len(figures.faults)} faults")
     for fault in figures.faults[:50]:
         print(f"  {fault}")
     return 0 if well and not figures.faults else 1

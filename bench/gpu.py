@@ -1,15 +1,16 @@
-"""What only a GPU can show, in one command: `make bench-gpu`.
+"""Measures everything that needs a GPU, in one command: `make bench-gpu`.
 
-    python -m bench.gpu --model /srv/models            # else MODEL_DIR, else random weights
-    python -m bench.gpu --minutes 15                   # what can be measured in that time
-    python -m bench.gpu --cpu --layers 2 --short       # a rehearsal where there is no GPU
-    python -m bench.gpu --table                        # docs/gpu.md again from bench/gpu.json
+    python -m bench.gpu --model /srv/models            # or MODEL_DIR, or else random weights
+    python -m bench.gpu --minutes 15                   # only what can be measured in that time
+    python -m bench.gpu --cpu --layers 2 --short       # rehearsal without a GPU
+    python -m bench.gpu --table                        # rewrite docs/gpu.md from bench/gpu.json
 
-Engine and proxy are started for each setting. 1, 8, 32 and 64 clients have clips transcribed, then
-comes one hour alone, then streams of speech, then other settings of the engine at one number of
-clients. Answers straight from the engine all have the same number of tokens, so that random weights
-cost what published ones cost; with published weights the proxy is measured with real answers too.
-Figures are written as they come; what could not be measured is written with the reason.
+Starts the engine and the proxy for each setting. First, 1, 8, 32, and 64 clients transcribe clips;
+then one hour-long recording runs alone, then streams of speech, and finally other engine settings
+with one number of clients. All answers directly from the engine have the same number of tokens, so
+random weights cost as much as published ones. With published weights, the proxy is also measured
+with real answers. Results are written as they arrive; what could not be measured is listed with the
+reason.
 """
 
 import argparse
@@ -35,17 +36,17 @@ from vibevoice_vllm.checkpoint import CheckpointError
 
 
 def write_page(file: Path) -> None:
-    """docs/gpu.md from a file of results, if there is one."""
+    """Write docs/gpu.md from a file of results, if there is one."""
     results = Results.load(file) if file.exists() else None
     PAGE.write_text(page(PAGE.read_text() if PAGE.exists() else "# On a GPU\n", results))
 
 
 def measure(bench: Bench, options: argparse.Namespace, weights: Path, sizes: Sizes) -> None:
-    """Everything, the most important first.
+    """Measure everything, the most important first.
 
     Raises:
-        CheckpointError: the model asked for cannot be served.
-        OutOfTime: before there was a model.
+        CheckpointError: the requested model cannot be served.
+        OutOfTime: time ran out before a model was available.
     """
     with bench.in_time():
         model = find(options.model, weights, options.layers)
@@ -67,26 +68,26 @@ def measure(bench: Bench, options: argparse.Namespace, weights: Path, sizes: Siz
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What only a GPU can show.")
+    parser = argparse.ArgumentParser(description="Measure everything that needs a GPU.")
     model = os.environ.get("MODEL_DIR", "")
     parser.add_argument("--model", default=model, help="folder or hub id (default: MODEL_DIR)")
-    parser.add_argument("--minutes", type=float, default=0.0, help="stop in time; 0 = no limit")
+    parser.add_argument("--minutes", type=float, default=0.0, help="time limit; 0 = none")
     parser.add_argument("--layers", type=int, default=0, help="of random models; 0 = all")
-    parser.add_argument("--short", action="store_true", help="a rehearsal with small sizes")
-    parser.add_argument("--cpu", action="store_true", help="a rehearsal without a GPU")
+    parser.add_argument("--short", action="store_true", help="rehearsal with small sizes")
+    parser.add_argument("--cpu", action="store_true", help="rehearsal without a GPU")
     names = [setting.name for setting in SETTINGS]
     parser.add_argument("--settings", nargs="*", choices=names, help="of the engine; default: all")
     speech = ["realtime", "longform"]
     parser.add_argument("--speech", nargs="*", choices=speech, default=speech)
     parser.add_argument("--microsoft-python", default="", help="environment with its plugin")
-    parser.add_argument("--weights", type=Path, help="folder for random ones; else a temporary one")
+    parser.add_argument("--weights", type=Path, help="folder for random weights, else temporary")
     parser.add_argument("--results", type=Path, help=f"default: {FILE.relative_to(ROOT)}")
-    parser.add_argument("--table", action="store_true", help="write docs/gpu.md and stop")
+    parser.add_argument("--table", action="store_true", help="write docs/gpu.md and exit")
     options = parser.parse_args(arguments)
     if options.settings is None:
         options.settings = names[:1] if options.short else names
     if not options.table and not options.cpu and not gpus():
-        parser.error("nvidia-smi finds no GPU; --cpu --layers 2 --short rehearses without one")
+        parser.error("nvidia-smi finds no GPU; use --cpu --layers 2 --short for a rehearsal")
     return options
 
 
@@ -97,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         write_page(file)
         return 0
-    # SIGTERM ends the same way as Ctrl-C, so that engines are stopped too.
+    # SIGTERM is handled like Ctrl-C, so that engines are stopped too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Stopping an engine takes time too.
+    # Stopping an engine takes time as well.
     seconds = max(60 * options.minutes - STOP_SECONDS, 0) if options.minutes else math.inf
     results = Results(date.today().isoformat(), machine(), "", options.short)
     sizes = SHORT if options.short else Sizes()
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             measure(bench, options, Path(temporary), sizes)
         except (CheckpointError, OutOfTime) as error:
-            print(f"bench.gpu: {error or 'the time was up'}", file=sys.stderr)
+            print(f"bench.gpu: {error or 'time ran out'}", file=sys.stderr)
             return 1
     print(f"results: {file}", flush=True)
     if shown and file == FILE:

@@ -1,4 +1,4 @@
-"""Load on a running stack: many clips by many clients at once, and one long recording alone."""
+"""Puts load on a running stack: many clips from many clients, and one long recording alone."""
 
 import json
 import statistics
@@ -21,17 +21,17 @@ from bench.engine_requests import (
 from bench.gpu_results import Clips, Hour
 
 Ask = Callable[[bytes, float, float], Answer]
-"""Recording, its seconds, time to give up at → how it was answered."""
+"""(recording, its seconds, time at which to give up) → how it was answered."""
 
 
 def to_engine(engine: str, tokens: int) -> Ask:
-    """Asks an engine for answers of exactly so many tokens, which are equally long for any
-    weights."""
+    """Requests answers of exactly `tokens` tokens from an engine, so that weights do not affect the
+    length."""
     return lambda audio, seconds, until: ask(engine, transcription(audio, seconds, tokens), until)
 
 
 def to_proxy(proxy: str) -> Ask:
-    """Asks a proxy for transcripts, whose length is the model's."""
+    """Requests transcripts from a proxy; the model decides their length."""
 
     def transcribe(audio: bytes, _: float, until: float) -> Answer:
         started = time.monotonic()
@@ -57,14 +57,14 @@ def to_proxy(proxy: str) -> Ask:
 def sweep(
     ask_for: Ask, setting: str, clients: int, clips: int, seconds: float, until: float, seed: int
 ) -> Clips:
-    """Have `clips` recordings of so many seconds transcribed by so many clients.
+    """Transcribe `clips` recordings of `seconds` seconds with `clients` clients.
 
     Args:
-        seed: no two sweeps of an engine have the same, since it keeps what it has encoded.
+        seed: different for each sweep of an engine, because it caches what it has encoded.
 
     Raises:
-        OutOfTime: before all were answered.
-        EngineRefused: all were refused.
+        OutOfTime: time ran out before all were answered.
+        EngineRefused: all were rejected.
     """
     recordings = [clip(seed * 100_000 + number, seconds) for number in range(clips)]
     refused: list[EngineRefused] = []
@@ -96,15 +96,15 @@ def sweep(
 
 
 def warm_up(engine: str, clients: int, seconds: float, until: float) -> None:
-    """Let the engine compile what it compiles at its first requests."""
+    """Let the engine compile what it compiles on its first requests."""
     sweep(to_engine(engine, 8), "", clients, clients, seconds, until, 99)
 
 
 def hour(engine: str, setting: str, seconds: float, tokens: int, until: float) -> Hour:
-    """One recording of so many seconds alone, its answer as far as there is time.
+    """One recording of `seconds` seconds alone, and as much of its answer as there is time for.
 
     Raises:
-        OutOfTime: not even the first token came.
+        OutOfTime: not even the first token arrived.
     """
     body = transcription(clip(77, seconds), seconds, tokens)
     first = last = 0.0

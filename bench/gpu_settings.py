@@ -1,4 +1,4 @@
-"""Settings of the engine that `bench.gpu` compares, and where a run finds the model."""
+"""The engine settings that `bench.gpu` compares, and the choice of its model."""
 
 import subprocess
 import sys
@@ -20,16 +20,16 @@ ON_CPU = {
     "BATCH_SIZE": "8",
     "VLLM_CPU_KVCACHE_SPACE": "1",
 }
-"""What a rehearsal sets, so that it needs little memory."""
+"""Settings of a rehearsal, which keep memory use low."""
 
 
 class Unavailable(Exception):
-    """A setting cannot be measured here; the message says why."""
+    """A setting cannot be measured here. The message says why."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How an engine is started, beside its defaults."""
+    """How an engine is started, apart from its defaults."""
 
     name: str
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -37,12 +37,12 @@ class Setting:
     def require(self) -> None:
         """
         Raises:
-            Unavailable: the engine has no such setting.
+            Unavailable: the engine does not have this setting.
         """
         known = {variable for _, variable, _, _ in describe_launch_settings()}
         known |= {variable for variable, _, _ in describe_plugin_settings()}
         if unknown := sorted(self.variables.keys() - known):
-            raise Unavailable(f"the engine has no setting {', '.join(unknown)}")
+            raise Unavailable(f"the engine does not have the setting {', '.join(unknown)}")
 
 
 DEFAULT = Setting("default")
@@ -54,23 +54,23 @@ SETTINGS = (
     Setting("conservative", {"VIBEVOICE_CONSERVATIVE": "true"}),
     Setting("fp8", {"VIBEVOICE_QUANTIZATION": "fp8"}),
 )
-"""One of them may be the default; then both figures tell how much they scatter."""
+"""One of these may be the default; the two results then show how much results vary."""
 
 
 def microsoft(python: str) -> Setting:
-    """Microsoft's plugin in an environment of its own.
+    """Microsoft's plugin, in a separate environment.
 
     Raises:
-        Unavailable: there is none.
+        Unavailable: there is no such environment.
     """
     if not python:
-        raise Unavailable("no environment that has it was given by --microsoft-python")
+        raise Unavailable("--microsoft-python does not name an environment with the plugin")
     variables = {"VIBEVOICE_PLUGIN": "microsoft", "VIBEVOICE_PYTHON": python}
     return Setting("Microsoft's plugin", variables)
 
 
 def chosen(names: list[str]) -> Iterator[Setting]:
-    """Those of `SETTINGS` that are asked for."""
+    """The requested ones of `SETTINGS`."""
     return (setting for setting in SETTINGS if setting.name in names)
 
 
@@ -80,13 +80,13 @@ class Model:
 
     folder: Path
     weights: str
-    """What they are, in words."""
+    """Description of the weights."""
     published: bool
 
 
 def find(model: str, folder: Path, layers: int) -> Model:
-    """The published model that `model` names (a folder or a hub id); with none, one of the same
-    size with random weights, made in `folder` unless it is there.
+    """Find the published model `model` (a folder or a hub id). If it is empty, use a model of the
+    same size with random weights, which is created in `folder` unless it exists.
 
     Raises:
         CheckpointError: `model` cannot be served.
@@ -103,4 +103,4 @@ def find(model: str, folder: Path, layers: int) -> Model:
         subprocess.run([*command, "--layers", str(layers)], cwd=ROOT, check=True)
     prepare(str(source), served, str(base))
     some = f", {layers} of the language model's layers" if layers else ""
-    return Model(served, f"random, of the published size{some}: only speed counts", False)
+    return Model(served, f"random, of the published size{some}: only speed is meaningful", False)

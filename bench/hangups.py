@@ -1,10 +1,11 @@
-"""How soon the engine stops working for clients that hung up.
+"""Measures how soon the engine stops working for clients that disconnected.
 
     python -m bench.hangups --times 20
 
-starts engine and proxy on the embedded checkpoint. Each time some clients upload a recording of
-minutes and vanish, all at once, at a random moment after the engine has begun; then the engine's
-own metrics are read until no request runs or waits there any more, and the seconds are printed.
+Starts the engine and the proxy on the embedded checkpoint. In each round, several clients upload a
+recording of some minutes and then disconnect together, at a random moment after the engine has
+started on it. The engine's metrics are then polled until no request is running or waiting, and the
+seconds are printed.
 """
 
 import argparse
@@ -22,17 +23,17 @@ from bench.servers import log_file, real_engine
 
 
 def until(engine: str, wanted: int) -> float:
-    """Seconds until the engine has `wanted` requests."""
+    """Seconds until the engine has exactly `wanted` requests."""
     started = time.monotonic()
     wait_for(lambda: in_engine(engine) == wanted, 120)
     return time.monotonic() - started
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How soon hang-ups reach the engine.")
+    parser = argparse.ArgumentParser(description="Measure how soon hang-ups reach the engine.")
     parser.add_argument("--times", type=int, default=20)
-    parser.add_argument("--clients", type=int, default=4, help="that hang up together")
-    parser.add_argument("--seconds", type=float, default=180, help="of a recording")
+    parser.add_argument("--clients", type=int, default=4, help="that disconnect together")
+    parser.add_argument("--seconds", type=float, default=180, help="length of a recording")
     parser.add_argument("--log", type=Path, default=log_file("hangups"))
     options = parser.parse_args()
     chance = random.Random(0)

@@ -1,4 +1,4 @@
-"""A recognizer that a bench asks: the light one in this process, or any behind a proxy."""
+"""The recognizers under test: the light one in this process, or any recognizer behind a proxy."""
 
 import hashlib
 import json
@@ -39,14 +39,14 @@ class Recognizer(Protocol):
 
 
 class Light:
-    """The light recognizer with one thread, in this process."""
+    """The light recognizer, single-threaded, in this process."""
 
     def __init__(self, models: Path) -> None:
         self._recognizer = LightRecognizer.load(models)
 
     def hear(self, samples: NDArray[np.float32]) -> Sequence[Heard]:
-        """See Recognizer. Unclear segments, such as those of another language, have no text, but
-        their speakers and times."""
+        """See Recognizer. Unclear segments, such as those in another language, have speakers and
+        times but no text."""
         listener = self._recognizer.listen(LOOKAHEAD_SECONDS)
         segments = [segment for block in _blocks(samples) for segment in listener.feed(block)]
         return [
@@ -61,7 +61,7 @@ def _blocks(samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
 
 
 class Proxy:
-    """What a proxy has for a model name, by diarized_json."""
+    """A proxy's recognizer for a model name, through diarized_json."""
 
     def __init__(self, url: str, model: str) -> None:
         self._model = model
@@ -80,8 +80,8 @@ class Proxy:
 
 
 class Remembering:
-    """Keeps what the light recognizer hears in a folder, for as long as neither its code nor the
-    recording changes: scoring again costs nothing."""
+    """Caches the light recognizer's segments in a folder, for as long as neither its code nor the
+    recording changes, so that scoring can be repeated quickly."""
 
     def __init__(self, recognizer: Recognizer, folder: Path) -> None:
         self._recognizer = recognizer

@@ -1,4 +1,4 @@
-"""Recordings that are damaged and forms that are broken, made up at random for `bench.fuzz`."""
+"""Generates random damaged recordings and broken forms for `bench.fuzz`."""
 
 import random
 from collections.abc import Callable
@@ -18,7 +18,7 @@ CONTAINERS: dict[str, Callable[[], bytes]] = {
     "aiff": lambda: encoded("aiff", "pcm_s16be", 1.0),
 }
 LIES = [0, 1, 2, 0x7F, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]
-"""What lengths, counts and rates in a header are replaced with."""
+"""Replacements for lengths, counts, and rates in a header."""
 HEADER_BYTES = 512
 FIELDS = ["model", "prompt", "language", "response_format", "temperature", "stream", "file"]
 VALUES = [
@@ -28,7 +28,7 @@ VALUES = [
 
 
 def damaged_audio(rng: random.Random, originals: dict[str, bytes]) -> tuple[str, bytes]:
-    """(container and damage, the bytes) of a recording that something is wrong with."""
+    """(container and damage, bytes) of a damaged recording."""
     container = rng.choice(sorted(originals))
     data = bytearray(originals[container])
     damage = rng.choice(["flips", "cut", "lie", "splice", "hole", "repeat", "tail"])
@@ -51,13 +51,13 @@ def damaged_audio(rng: random.Random, originals: dict[str, bytes]) -> tuple[str,
         data[at : at + 1000] = bytes(len(data[at : at + 1000]))
     elif damage == "repeat":
         data[at:at] = data[at : at + 4096] * rng.choice([1, 10])
-    else:  # the index of mp4 is at the end, that of others is not missed
+    else:  # mp4 has its index at the end; other formats do not need theirs
         del data[: at // 2]
     return f"{container} {damage}", bytes(data)
 
 
 def hostile_form(rng: random.Random, recording: bytes) -> tuple[str, bytes]:
-    """(content type, body) of a form that no decent client sends, or only by mistake."""
+    """(content type, body) of a form that correct clients never send."""
     boundary = rng.choice(["x", "-" * 70, "a'b", "%0d"])
     parts = []
     for _ in range(rng.choice([0, 1, 2, 5, 40])):

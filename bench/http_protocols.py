@@ -1,9 +1,9 @@
-"""What the choice of the HTTP implementation costs: uvicorn's httptools against this project's h11.
+"""Compares HTTP implementations: uvicorn's httptools and this project's h11.
 
     python -m bench.http_protocols
 
-Both serve the same application in a process of their own, in turn, with one client on one
-connection: a small request again and again, and uploads of 200 MB that are no recording.
+Both serve the same application in separate processes, alternately, with one client on one
+connection: a small request repeatedly, and uploads of 200 MB that are not a recording.
 """
 
 import argparse
@@ -30,7 +30,7 @@ uvicorn.run(app, port=int(sys.argv[2]), http=http, log_level="error", access_log
 
 
 def measure(protocol: str, requests: int, megabytes: int) -> tuple[float, float, float, float]:
-    """(seconds, processor seconds) of a small request, and of an upload."""
+    """(seconds, processor seconds) of a small request, and the same of an upload."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = subprocess.Popen([sys.executable, "-c", SERVER, protocol, str(port)], cwd=ROOT)
@@ -54,7 +54,7 @@ def measure(protocol: str, requests: int, megabytes: int) -> tuple[float, float,
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the HTTP implementation costs.")
+    parser = argparse.ArgumentParser(description="Compare HTTP implementations.")
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)

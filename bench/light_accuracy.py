@@ -1,12 +1,12 @@
-"""Words, speakers and times of the light recognizer on real people, as Markdown tables.
+"""Scores words, speakers, and times of the light recognizer on real people, as Markdown tables.
 
     python -m bench.light_accuracy --quick                     # about a minute
     python -m bench.light_accuracy --cache runs/light          # about 150 minutes of audio
     python -m bench.light_accuracy --url http://127.0.0.1:8000 # through a proxy
 
-The recordings come out of Debian's packages, which are installed where that is possible (as root).
-Conversations are put together of people who never met: times and speakers are exact, but nobody
-interrupts anybody.
+The recordings come from Debian packages, which are installed if possible (as root). Conversations
+are assembled from people who never met: times and speakers are exact, but nobody interrupts
+anybody.
 """
 
 import argparse
@@ -36,13 +36,13 @@ from bench.voices import cards, load_voices
 from vibevoice_light import find_moonshine
 
 EVERY = 12
-"""Each twelfth prompt in quick mode."""
+"""In quick mode, every twelfth prompt is used."""
 LENGTHS = (0.0, 1.5, 3.0, 8.0, 1e9)
-"""Seconds, of the classes that prompts are counted in."""
+"""Limits in seconds of the length classes for prompts."""
 
 
 class Case(NamedTuple):
-    """A conversation to be built."""
+    """A conversation to build."""
 
     name: str
     people: tuple[str, ...]
@@ -68,7 +68,7 @@ QUICK_CASES = (Case("two women", _TWO, 1.5), Case("woman and man", ("Allison", "
 
 
 def table(head: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
-    """Print a Markdown table row by row, as they come."""
+    """Print a Markdown table row by row as results arrive."""
     for row in (head, ["---"] * len(head)):
         print("|", " | ".join(row), "|")
     for row in rows:
@@ -77,12 +77,12 @@ def table(head: Sequence[str], rows: Iterator[Sequence[object]]) -> None:
 
 
 def text_of(heard: Sequence[Heard]) -> str:
-    """All words."""
+    """All words, joined."""
     return " ".join(segment.text for segment in heard)
 
 
 def prompt_rows(recognizer: Recognizer, chosen: Sequence[Utterance]) -> Iterator[Sequence[object]]:
-    """Word error rates of utterances, each a recording of its own."""
+    """Word error rates of utterances, each as a separate recording."""
     scores = [
         (one.seconds, word_errors(one.text, text_of(recognizer.hear(one.samples))))
         for one in chosen
@@ -95,8 +95,8 @@ def prompt_rows(recognizer: Recognizer, chosen: Sequence[Utterance]) -> Iterator
 
 
 def scored(spoken: Sequence[Spoken], heard: Sequence[Heard]) -> Sequence[Heard]:
-    """The segments whose words are scored: not those in the turns of people whose words are not
-    known."""
+    """The segments whose words are scored: not those in the turns of people whose words are
+    unknown."""
 
     def common(segment: Heard, is_known: bool) -> float:
         return sum(
@@ -134,14 +134,14 @@ def conversation_rows(
 
 
 def build(case: Case, voices: Mapping[str, Sequence[Utterance]]) -> Conversation:
-    """The conversation of a case, through its channel."""
+    """Build the conversation of a case and send it through its channel."""
     people = {name: voices[name] for name in case.people}
     clean = converse(people, case.minutes * 60, case.gap)
     return Conversation(CHANNELS[case.channel](clean.samples), clean.spoken)
 
 
 def invented_rows(recognizer: Recognizer, seconds: float) -> Iterator[Sequence[object]]:
-    """Words where nobody speaks."""
+    """Words recognized where nobody speaks."""
     for name, samples in without_speech(seconds).items():
         heard = recognizer.hear(samples)
         count = len(words(text_of(heard)))
@@ -150,12 +150,12 @@ def invented_rows(recognizer: Recognizer, seconds: float) -> Iterator[Sequence[o
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Words, speakers and times of the light recognizer."
+        description="Score words, speakers, and times of the light recognizer."
     )
-    parser.add_argument("--quick", action="store_true", help="a small part of everything")
-    parser.add_argument("--url", help="ask the proxy at this address")
+    parser.add_argument("--quick", action="store_true", help="use a small part of everything")
+    parser.add_argument("--url", help="use the proxy at this address")
     parser.add_argument("--model", default="light", help="its model name (default: %(default)s)")
-    parser.add_argument("--cache", type=Path, help="folder for what is heard")
+    parser.add_argument("--cache", type=Path, help="folder for recognized segments")
     parser.add_argument(
         "--only", choices=("words", "conversations", "invented"), nargs="*", help="some tables"
     )
@@ -182,9 +182,9 @@ def main() -> None:
         cases = QUICK_CASES if args.quick else CASES
         table(head, conversation_rows(recognizer, cases, load_voices()))
     if "invented" in chosen:
-        head = ("without speech", "minutes", "words a minute", "such as")
+        head = ("without speech", "minutes", "words per minute", "such as")
         table(head, invented_rows(recognizer, 20 if args.quick else 300))
-    print(f"{time.monotonic() - started:.0f} s in all")
+    print(f"{time.monotonic() - started:.0f} s in total")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""An hour of conversation through the light recognizer on one core: time and memory as it goes on.
+"""Runs an hour of conversation through the light recognizer on one core: time and memory over time.
 
     python -m bench.light_hour --minutes 60
     python -m bench.light_hour --minutes 60 --live    # speakers labeled at once, blocks of 0.1 s
 
-The recording is written to a file by a process of its own, so that the memory is the recognizer's.
-Times are processor seconds of this process, which other work on the machine hardly changes.
+Another process writes the recording to a file, so the measured memory is only the recognizer's.
+Times are processor seconds of this process, which other load on the machine hardly affects.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LIVE_SECONDS = 0.1
 
 
 def write(file: Path, minutes: float) -> None:
-    """A conversation of three, as 16-bit WAV."""
+    """Write a conversation of three people as 16-bit WAV."""
     from bench.conversations import converse
     from bench.voices import load_voices
 
@@ -40,7 +40,7 @@ def write(file: Path, minutes: float) -> None:
 
 
 def rows(recognizer: LightRecognizer, file: Path, live: bool) -> Iterator[Sequence[str]]:
-    """What it has taken after each tenth of the recording, and in the end."""
+    """Time and memory used after each tenth of the recording, and at the end."""
     process = psutil.Process()
     total = soundfile.info(file).duration
     listener = recognizer.listen(0.0 if live else LOOKAHEAD_SECONDS)
@@ -71,7 +71,7 @@ def rows(recognizer: LightRecognizer, file: Path, live: bool) -> Iterator[Sequen
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="An hour through the light recognizer.")
+    parser = argparse.ArgumentParser(description="Run an hour through the light recognizer.")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--live", action="store_true")
     args = parser.parse_args()
@@ -90,7 +90,7 @@ def main() -> None:
             find_moonshine(os.environ.get("VIBEVOICE_LIGHT_MODELS", ""))
         )
         print(f"loaded: {psutil.Process().memory_info().rss / MIB:.0f} MiB resident\n")
-        head = ("minutes heard", "resident MiB", "processor s by s heard", "wall s", "segments")
+        head = ("minutes heard", "resident MiB", "processor s per s heard", "wall s", "segments")
         for row in chain((head, ["---"] * len(head)), rows(recognizer, file, args.live)):
             print("|", " | ".join(row), "|", flush=True)
 

@@ -1,12 +1,12 @@
-"""How well, how soon and how fast speech without weights is: the natural voice beside espeak.
+"""Compares speech models that need no VibeVoice weights: the natural voice and espeak.
 
     python -m bench.light_voice
 
-Each model speaks 50 sentences with numbers, dates, money and abbreviations over the proxy's API,
-one at a time. Moonshine tiny-en reads them back; words are compared with those that a person would
-say, numbers as digits on both sides. First sound is the time from the request to the first bytes of
-plain samples; the real-time factors are seconds of the answer, and of the worker's processor time,
-by seconds of speech; memory is that of the worker after all sentences.
+Each model speaks 50 sentences with numbers, dates, money, and abbreviations through the proxy's
+API, one at a time. Moonshine tiny-en transcribes them. The words are compared with those that a
+person would say, with numbers as digits on both sides. First sound is the time from the request to
+the first bytes of raw samples. The real-time factors are the response time, and the worker's
+processor time, per second of speech. Memory is that of the worker after all sentences.
 """
 
 import argparse
@@ -88,18 +88,18 @@ SENTENCES = (
     ("NASA and the FBI declined to comment.", "nasa and the f b i declined to comment"),
     ("Please read Chapter IV again.", "please read chapter four again"),
 )  # fmt: skip
-"""What is written, and what a person says."""
+"""The written sentence, and what a person says."""
 
 
 @dataclass
 class Spoken:
-    """What one model did with the sentences."""
+    """One model's results for the sentences."""
 
     heard: list[str] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
-    """Seconds to the first bytes, of each sentence."""
+    """Seconds to the first bytes, for each sentence."""
     seconds: float = 0.0
-    """Of all answers."""
+    """Total response time in seconds."""
     audio: float = 0.0
     """Seconds of speech."""
 
@@ -108,8 +108,8 @@ _normalizer = EnglishTextNormalizer({})
 
 
 def plain(text: str) -> str:
-    """`text` with what can be written in several ways written in one: lower case, numbers as digits
-    in one group, without ordinals, abbreviations of letters as one word."""
+    """Normalize `text`: lower case, numbers as groups of digits, no ordinals, and spelled-out
+    abbreviations as one word."""
     text = re.sub(r"(?<=[a-z])\.(?=[a-z]\b)", " ", text.lower())
     text = re.sub(r"\b(\d{1,2})-(\d{1,2})\b", r"\1 to \2", text)
     text = re.sub(r"(?<=\d)[-:](?=\d)", "", text)
@@ -136,7 +136,7 @@ def speak(http: httpx2.Client, model: str, text: str, spoken: Spoken) -> np.ndar
 
 
 def worker_of(proxy: int, model: str) -> psutil.Process:
-    """The process that speaks with `model`."""
+    """The worker process of `model`."""
     (found,) = (
         child
         for child in psutil.Process(proxy).children()
@@ -149,10 +149,10 @@ def main() -> None:
     from vibevoice_light import find_moonshine  # pyright: ignore[reportMissingImports]
     from vibevoice_light.moonshine import Moonshine  # pyright: ignore[reportMissingImports]
 
-    parser = argparse.ArgumentParser(description="Speech without weights, read back.")
-    parser.add_argument("--texts", action="store_true", help="print what was heard wrong")
+    parser = argparse.ArgumentParser(description="Compare speech models, transcribed back.")
+    parser.add_argument("--texts", action="store_true", help="print what was heard incorrectly")
     parser.add_argument(
-        "--moonshine", type=Path, help="folder of its files; else where they are put"
+        "--moonshine", type=Path, help="folder with its files (default: where setup puts them)"
     )
     options = parser.parse_args()
     recognizer = Moonshine.load(options.moonshine or find_moonshine())

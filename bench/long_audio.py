@@ -1,9 +1,9 @@
-"""Recordings of 1, 10 and 60 minutes through proxy and engine: time, memory, what is right.
+"""Transcribes recordings of 1, 10, and 60 minutes: time, memory, and accuracy.
 
     python -m bench.long_audio --minutes 1 10 --section-seconds 60
 
-Every process is looked at five times a second while a recording is under way: `peak` is the most
-resident memory of each during that request, `before` what it held just before.
+Every process is sampled five times a second during a request: `peak` is the maximum resident memory
+of each during that request, and `before` is its memory just before.
 """
 
 import argparse
@@ -22,7 +22,7 @@ MIB = 2**20
 
 
 def role(process: psutil.Process) -> str:
-    """What a process of the stack does."""
+    """The role of a process in the stack."""
     line = " ".join(process.cmdline())
     for mark, name in (
         ("vibevoice_proxy", "proxy"),
@@ -69,7 +69,7 @@ class Memory:
 
 
 def by_minute(recording: Recording, heard: list[dict], minutes: list[float]) -> str:
-    """Word error rate of the first so many minutes, for each of `minutes`."""
+    """Word error rate of the first minutes, for each of `minutes`."""
     figures = []
     for limit in minutes:
         if limit * 60 > recording.duration + 30:
@@ -85,7 +85,7 @@ def by_minute(recording: Recording, heard: list[dict], minutes: list[float]) -> 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Long recordings through proxy and engine.")
+    parser = argparse.ArgumentParser(description="Measure long recordings.")
     parser.add_argument("--minutes", type=float, nargs="*", default=[1, 10, 60])
     parser.add_argument(
         "--section-seconds",

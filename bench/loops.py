@@ -1,11 +1,10 @@
-"""Loops of the real engine: what becomes of them, and of the transcript before them.
+"""Checks how the proxy handles loops of the real engine, and the transcript before them.
 
     python -m bench.loops --clips 10
 
-Recordings of two and a half to three minutes are beyond the embedded checkpoint when they come in
-one section, and some of its answers repeat themselves. For every answer that the proxy broke off,
-the engine is asked for the same recording directly: the segments before the loop have to be the
-same.
+Recordings of two and a half to three minutes are too long for the embedded checkpoint in one
+section, so some of its answers repeat themselves. For every answer that the proxy stopped, the same
+recording is sent directly to the engine: the segments before the loop must be identical.
 """
 
 import argparse
@@ -27,13 +26,13 @@ from vibevoice_proxy.transcription.model_text import TranscriptDecoder
 from vibevoice_proxy.transcription.transcript import Segment
 
 TIMEOUT = 1800
-"""Seconds for one answer."""
+"""Seconds allowed for one answer."""
 ENOUGH_TOKENS = 4096
-"""For what comes before a loop."""
+"""Enough for the segments before a loop."""
 
 
 def straight(url: str, recording: Recording) -> list[Segment]:
-    """What the engine writes when nobody stops it."""
+    """The engine's answer if nothing stops it."""
     duration = len(recording.samples) / RATE
     head, tail = chat_request("vibevoice", duration, "", "audio/flac", Attempt(ENOUGH_TOKENS))
     decoder = TranscriptDecoder(duration)
@@ -52,7 +51,7 @@ def _content(message: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Loops of the real engine.")
+    parser = argparse.ArgumentParser(description="Check how loops of the real engine are handled.")
     parser.add_argument("--clips", type=int, default=10)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--log", type=Path, default=log_file("loops"))

@@ -1,4 +1,4 @@
-"""Recordings in which nobody says anything that one could write down."""
+"""Generates recordings without intelligible speech."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +10,14 @@ from bench.channels import pink
 from bench.voices import FOREIGN
 
 HOLD_MUSIC = Path("/usr/share/asterisk/moh")
-"""Five pieces of music on hold (asterisk-moh-opsound-g722, CC-BY-SA)."""
+"""Five pieces of on-hold music (asterisk-moh-opsound-g722, CC-BY-SA)."""
 LEVEL = 0.1
 """-20 dBFS."""
 TALKERS = 8
 
 
 def without_speech(seconds: float) -> Mapping[str, Samples]:
-    """So many seconds of each kind, by name."""
+    """`seconds` seconds of each kind, by name."""
     count = round(seconds * RATE)
     rng = np.random.default_rng(7)
     time = np.arange(count) / RATE
@@ -36,7 +36,8 @@ def without_speech(seconds: float) -> Mapping[str, Samples]:
 
 
 def band(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Chords of three notes with overtones, a bass drum on each beat and a snare on each other."""
+    """Chords of three notes with overtones, a bass drum on each beat, and a snare on every
+    other."""
     beat = RATE // 2
     time = np.arange(beat) / RATE
     scale = 220 * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11]) / 12)
@@ -55,7 +56,7 @@ def band(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def hold_music(count: int) -> Samples:
-    """A part of each piece, one after the other."""
+    """A part of each piece, one after another."""
     install("asterisk-moh-opsound-g722")
     pieces = [read(file) for file in sorted(HOLD_MUSIC.glob("*.g722"))]
     return np.concatenate([np.resize(leveled(piece), count // len(pieces)) for piece in pieces])

@@ -1,10 +1,10 @@
-"""What the pinned penalties do to a long transcript, and what vLLM's plain ones would do.
+"""Shows the effect of the pinned penalties on a long transcript, compared with vLLM's plain ones.
 
     python -m bench.penalties --recordings 3
 
-Recordings of 60 segments or more are decoded in three ways: with ours (on the words of the segment
-being written), without any, and with vLLM's own `frequency_penalty` 0.5 and `repetition_penalty`
-1.1, which count the JSON scaffold as well.
+Recordings of 60 segments or more are decoded with our penalties (on the words of the segment being
+written), without any, and with vLLM's own `frequency_penalty` 0.5 and `repetition_penalty` 1.1,
+which also count the JSON scaffold.
 """
 
 import argparse
@@ -22,8 +22,8 @@ PLAIN = {"frequency_penalty": 0.5, "repetition_penalty": 1.1}
 
 
 def long_recording(least: int, seed: int) -> Recording:
-    """Two held-out speakers, at least so many segments of a word or two (the embedded checkpoint
-    loses its place in recordings of minutes), no noise."""
+    """Two held-out speakers, at least `least` segments of a word or two (the embedded checkpoint
+    loses track in recordings of minutes), no noise."""
     composer = Composer(Synthesizer(), seed, held_out=True)
     seconds = least * 1.2
     while True:
@@ -34,7 +34,7 @@ def long_recording(least: int, seed: int) -> Recording:
 
 
 def whole(answer: str) -> bool:
-    """Whether the answer is JSON from its first bracket to its last."""
+    """Whether the answer is valid JSON from its first bracket to its last."""
     try:
         json.loads(answer)
     except ValueError:
@@ -43,7 +43,7 @@ def whole(answer: str) -> bool:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the pinned penalties do.")
+    parser = argparse.ArgumentParser(description="Show the effect of the pinned penalties.")
     parser.add_argument("--segments", type=int, default=60)
     parser.add_argument("--recordings", type=int, default=3)
     args = parser.parse_args()

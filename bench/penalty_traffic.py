@@ -1,11 +1,11 @@
-"""What a step of the penalties costs: bytes, operations, and time on this machine's CPU.
+"""Measures the cost of a penalty step: bytes, operations, and time on this machine's CPU.
 
     python -m bench.penalty_traffic --rows 64 256
 
-"whole" is the implementation with a count for every token of the vocabulary that the tests compare
-with, "words" the one in `vibevoice_vllm.segment_penalty`. Bytes and operations of the second runner
-are counted on the meta device, which holds no data: an operation reads its arguments and writes its
-result, but of what it indexes only the elements that it takes.
+"whole" is the reference implementation of the tests, with a count for every vocabulary token;
+"words" is `vibevoice_vllm.segment_penalty`. Bytes and operations of the second runner are counted
+on the meta device, which holds no data. An operation is assumed to read its arguments and write its
+result, except that indexing reads only the selected elements.
 """
 
 import argparse
@@ -34,12 +34,12 @@ FIRST = {"whole": WholeVocabulary, "words": SegmentPenalty}
 SECOND = {"whole": WholeVocabularyV2, "words": SegmentPenaltyV2}
 PARAMS = SamplingParams(temperature=0.0, extra_args=PINNED.as_xargs())
 WRITTEN = 60
-"""Words that every row's segment has when the clock starts."""
+"""Number of words that every row's segment has when timing starts."""
 WARM_UP, STEPS = 3, 20
 
 
 class Traffic(TorchDispatchMode):
-    """Counts what the operations inside it move."""
+    """Counts the bytes and operations inside a block."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Traffic(TorchDispatchMode):
         """Bytes read and written."""
         self.operations = 0
         self.largest = 0
-        """Bytes of the largest tensor that an operation made."""
+        """Bytes of the largest tensor produced by an operation."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -76,7 +76,7 @@ def _bytes(value: Any) -> int:
 
 
 def traffic(name: str, config: VllmConfig, rows: int, size: int) -> Traffic:
-    """What a step of the second runner moves."""
+    """Count a step of the second runner."""
     runner = SecondRunner(config, rows, size, SECOND[name], torch.device("meta"))
     for slot in range(rows):
         runner.add(slot, PARAMS, [1])
@@ -91,7 +91,8 @@ def traffic(name: str, config: VllmConfig, rows: int, size: int) -> Traffic:
 def second_runner(
     name: str, config: VllmConfig, rows: int, size: int, answer: list[int]
 ) -> Callable[[int], object]:
-    """The second runner's step of a number, on the CPU, after `answer` in every row."""
+    """A function that runs a given step of the second runner on the CPU, after `answer` in each
+    row."""
     runner = SecondRunner(config, rows, size, SECOND[name])
     for slot in range(rows):
         runner.add(slot, PARAMS, [1], answer)
@@ -107,7 +108,7 @@ def second_runner(
 def first_runner(
     name: str, config: VllmConfig, rows: int, size: int, answer: list[int]
 ) -> Callable[[int], object]:
-    """The same of the first runner."""
+    """The same for the first runner."""
     processor = FIRST[name](config, CPU, False)
     answers = [list(answer) for _ in range(rows)]
     added = [(row, PARAMS, None, tokens) for row, tokens in enumerate(answers)]
@@ -123,7 +124,7 @@ def first_runner(
 
 
 def milliseconds(step: Callable[[int], object]) -> float:
-    """The median of the processor time of `STEPS` steps, in one thread."""
+    """The median processor time of `STEPS` steps, in one thread."""
     times = []
     for number in range(WARM_UP + STEPS):
         start = time.thread_time()
@@ -133,7 +134,7 @@ def milliseconds(step: Callable[[int], object]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a step of the penalties costs.")
+    parser = argparse.ArgumentParser(description="Measure the cost of a penalty step.")
     parser.add_argument("--rows", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--vocabulary", type=int, default=152_064)
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Memory of a process with all that it started."""
+"""Measures the memory of a process and its descendants."""
 
 import re
 import threading
@@ -12,18 +12,18 @@ _LINE = re.compile(r"^(Pss|Pss_Anon):\s+(\d+) kB", re.M)
 
 
 class Held(NamedTuple):
-    """Bytes; what several processes share is counted once (PSS)."""
+    """Bytes; memory shared by several processes is counted once (PSS)."""
 
     all: int = 0
     anonymous: int = 0
-    """Without pages of files, such as weights being read, which the system can drop."""
+    """Without file-backed pages, such as weights being read, which the system can drop."""
 
     def __str__(self) -> str:
         return f"{self.all / GIB:.1f} GiB, of which {self.anonymous / GIB:.1f} GiB anonymous"
 
 
 def held(process: psutil.Process) -> Held:
-    """What the process and its descendants hold now (Linux)."""
+    """Memory of the process and its descendants now (Linux)."""
     found = {"Pss": 0, "Pss_Anon": 0}
     try:
         family = [process, *process.children(recursive=True)]
@@ -32,7 +32,7 @@ def held(process: psutil.Process) -> Held:
     for member in family:
         try:
             rollup = Path(f"/proc/{member.pid}/smaps_rollup").read_text()
-        except OSError:  # it has ended
+        except OSError:  # it has exited
             continue
         for name, kilobytes in _LINE.findall(rollup):
             found[name] += int(kilobytes) * 1024
@@ -40,7 +40,7 @@ def held(process: psutil.Process) -> Held:
 
 
 class PeakMemory:
-    """The most that a process and its descendants held while entered, looked at twice a second."""
+    """Maximum memory of a process and its descendants while entered, sampled twice a second."""
 
     def __init__(self, process: int) -> None:
         self._process = psutil.Process(process)

@@ -1,11 +1,11 @@
-"""How much memory the proxy takes for long recordings, container by container.
+"""Measures the proxy's memory for long recordings, by container.
 
     python -m bench.proxy_memory --minutes 60 --at-once 1 8
 
-starts the proxy anew for each case before an engine that answers at once, uploads the same file so
-many times side by side, and prints the growth of its resident memory at its highest (`VmHWM`,
-Linux), in all and for each upload; and the seconds that a lone request took, beside those of the
-`ffmpeg` program, where there is one, for decoding the same file to mono 24 kHz.
+For each case, starts the proxy with an engine that answers immediately and uploads the same file
+several times in parallel. Prints the peak growth of the proxy's resident memory (`VmHWM`, Linux),
+in total and per upload, and how long a single request takes compared with the `ffmpeg` program, if
+installed, decoding the same file to mono 24 kHz.
 """
 
 import argparse
@@ -36,11 +36,11 @@ CONTAINERS = {
     "webm": ("webm", "libopus"),
     "ogg": ("ogg", "libopus"),
 }
-"""Name → container and codec; the index of m4a is at its end."""
+"""Name → container and codec; m4a has its index at the end."""
 
 
 def write(path: Path, container: str, codec: str, minutes: float, rate: int) -> None:
-    """A recording of tone and noise, made a second at a time."""
+    """Write a recording of tone and noise, one second at a time."""
     rng = np.random.default_rng(0)
     with av.open(str(path), "w", format=container) as output:
         stream = cast(AudioStream, output.add_stream(codec, rate=rate, layout="mono"))
@@ -59,13 +59,13 @@ def write(path: Path, container: str, codec: str, minutes: float, rate: int) -> 
 
 
 def highest(pid: int) -> float:
-    """The most resident memory so far, MiB."""
+    """Peak resident memory so far in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def upload(url: str, path: Path) -> float:
-    """Seconds that one transcription takes; the file is read as it is sent."""
+    """Seconds for one transcription; the file is read while it is sent."""
     head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
 
     def body() -> Iterator[bytes]:
@@ -87,7 +87,7 @@ def upload(url: str, path: Path) -> float:
 
 
 def decoded_by_ffmpeg(path: Path) -> float | None:
-    """Seconds that the `ffmpeg` program takes; None where there is none."""
+    """Seconds that the `ffmpeg` program takes; None if it is not installed."""
     if not (program := shutil.which("ffmpeg")):
         return None
     target = ["-ac", "1", "-ar", "24000", "-f", "s16le", "-y", os.devnull]
@@ -97,7 +97,7 @@ def decoded_by_ffmpeg(path: Path) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Memory of the proxy for long recordings.")
+    parser = argparse.ArgumentParser(description="Measure the proxy's memory for long recordings.")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--rate", type=int, default=48_000, help="Hz")
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 8])

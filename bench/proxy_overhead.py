@@ -1,16 +1,16 @@
-"""What the proxy costs: the same requests straight to the engine and through the proxy.
+"""Measures the proxy's overhead: the same requests directly to the engine and through the proxy.
 
     python -m bench.proxy_overhead --clients 1 --pairs 24
     python -m bench.proxy_overhead --clients 16 64
     python -m bench.proxy_overhead --seconds 6.8
     python -m bench.proxy_overhead --engine-seconds 2
 
-Straight to the engine goes what the proxy would send it: a chat completion with the recording as a
-WAV data: URL, streamed. Runs are paired and in turn first and second; the ratio is the geometric
-mean of proxied by straight throughput; on a machine that is busy otherwise, trust the processor
-time. The engine is the real one on the embedded checkpoint, or, with `--engine-seconds`, one that
-takes so long for each answer and no processor time at all. Every clip is new (noise is added),
-since the engine keeps what it has encoded.
+The engine receives directly what the proxy would send: a streamed chat completion with the
+recording as a WAV data: URL. Runs are paired, alternating which goes first. The ratio is the
+geometric mean of proxied to direct throughput; on a machine with other load, trust the processor
+time instead. The engine is the real one on the embedded checkpoint or, with `--engine-seconds`, a
+fake that takes that long per answer and no processor time. Noise makes every clip new, because the
+engine caches what it has encoded.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from bench.clips import clip
 from bench.servers import fake_engine, log_file, processor_seconds, real_engine
 from vibevoice_proxy.transcription.chat import Attempt, chat_request, max_answer_tokens
 
-# Every request has a connection of its own, so that no way has stale ones to stumble over.
+# Every request has its own connection, so neither path can be delayed by stale ones.
 CONNECTIONS = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 def straight(client: httpx2.Client, engine: str, seconds: float, recording: bytes) -> None:
-    """One transcription by the engine, of a recording of so many seconds."""
+    """One transcription directly by the engine, of a recording of `seconds` seconds."""
     attempt = Attempt(max_answer_tokens(seconds))
     head, tail = chat_request("vibevoice", seconds, "", "audio/wav", attempt)
     answer = client.post(
@@ -53,7 +53,7 @@ def proxied(client: httpx2.Client, proxy: str, recording: bytes) -> None:
 
 
 def throughput(send: Callable[[bytes], None], recordings: list[bytes], clients: int) -> float:
-    """Transcriptions a second."""
+    """Transcriptions per second."""
     with ThreadPoolExecutor(clients) as pool:
         started = time.monotonic()
         list(pool.map(send, recordings))
@@ -61,12 +61,12 @@ def throughput(send: Callable[[bytes], None], recordings: list[bytes], clients: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the proxy costs.")
+    parser = argparse.ArgumentParser(description="Measure the proxy's overhead.")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=30, help="length of a recording, up to 30")
     parser.add_argument("--pairs", type=int, default=4)
-    parser.add_argument("--requests", type=int, default=2, help="of each client in a run")
-    parser.add_argument("--engine-seconds", type=float, help="fake engine, seconds for an answer")
+    parser.add_argument("--requests", type=int, default=2, help="per client in a run")
+    parser.add_argument("--engine-seconds", type=float, help="fake engine: seconds per answer")
     parser.add_argument("--log", type=Path, default=log_file("proxy-overhead"))
     options = parser.parse_args()
     number = 0
@@ -99,8 +99,8 @@ def main() -> None:
             runs = " ".join(f"{ratio:.3f}" for ratio in ratios)
             cost = (processor_seconds(process) - before) / count * 1000
             print(
-                f"{clients:3} clients: proxied / straight = {mean:.3f} ({runs}), "
-                f"up to {fastest:.1f} requests a second, "
+                f"{clients:3} clients: proxied / direct = {mean:.3f} ({runs}), "
+                f"up to {fastest:.1f} requests per second, "
                 f"{cost / options.pairs:.1f} ms of processor time in the proxy for each",
                 flush=True,
             )

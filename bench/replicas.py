@@ -1,16 +1,16 @@
-"""One engine on all cores against one engine on each share of them: the gain of replicas.
+"""Measures the gain of replicas: one engine on all cores, or one on each share of them.
 
     python -m bench.replicas --layouts one replicas
 
-Each layout in turn serves the embedded checkpoint on the same cores and transcribes the same clips
-for the same number of clients, through a proxy:
+The layouts serve the embedded checkpoint on the same cores, one after another, and transcribe the
+same clips for the same number of clients through a proxy:
 
 - `one`: one engine,
 - `replicas`: `--replicas` engines, each on its share of the cores, behind nginx with
   deploy/nginx.conf,
 - `data-parallel`: one engine with vLLM's `--data-parallel-size`.
 
-A layout's engines are new, so that none has heard a clip before.
+The engines of each layout are new, so none has encoded a clip before.
 """
 
 import argparse
@@ -32,11 +32,11 @@ from bench.transcription import measure
 
 LAYOUTS = ("one", "replicas", "data-parallel")
 Engine = contextlib.AbstractContextManager[str]
-"""An engine to be started; its base URL."""
+"""Starts an engine and yields its base URL."""
 
 
 def engines(layout: str, cores: list[int], count: int, folder: Path) -> Sequence[Engine]:
-    """The engines of a layout; logs go to `folder`."""
+    """The engines of a layout; logs are written to `folder`."""
     if layout == "replicas":
         shares = [cores[number::count] for number in range(count)]
     else:
@@ -44,7 +44,7 @@ def engines(layout: str, cores: list[int], count: int, folder: Path) -> Sequence
     bindings = [{"VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, share))} for share in shares]
     options: tuple[str, ...] = ()
     if layout == "data-parallel":
-        # Bound, all parts of one engine would share the same cores.
+        # With pinning, all parts of one engine would share the same cores.
         threads = str(max(1, len(cores) // count))
         bindings = [{"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": threads}]
         options = ("--data-parallel-size", str(count))
@@ -56,7 +56,7 @@ def engines(layout: str, cores: list[int], count: int, folder: Path) -> Sequence
 
 @contextlib.contextmanager
 def serving(layout: str, cores: list[int], count: int, folder: Path) -> Iterator[str]:
-    """A layout and its proxy, ready; yields the proxy's base URL."""
+    """Start a layout and its proxy; yield the proxy's base URL."""
     with contextlib.ExitStack() as parts:
 
         def start(engine: Engine) -> str:
@@ -72,7 +72,7 @@ def serving(layout: str, cores: list[int], count: int, folder: Path) -> Iterator
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Replicas of an engine against one on all cores.")
+    parser = argparse.ArgumentParser(description="Compare replicas with one engine on all cores.")
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--clips", type=int, default=48)

@@ -1,8 +1,8 @@
-"""How well a transcript with speakers and times fits the truth.
+"""Scores a transcript with speakers and times against a reference.
 
-Times are compared in steps of 10 ms, as NIST's md-eval and its successors define the diarization
-error rate: time missed, time heard where nobody speaks, and time given to the wrong speaker, by the
-time spoken. Speakers have no names in a transcript; they get those that fit best.
+Times are compared in steps of 10 ms, as in the diarization error rate of NIST's md-eval and its
+successors: missed time, time heard where nobody speaks, and time of the wrong speaker, divided by
+the time spoken. Speakers have no names in a transcript, so they get those that fit best.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ from tests.support.wording import words
 STEP = 0.01
 """Seconds."""
 BRIDGED_PAUSE = 0.3
-"""Seconds that a speaker may pause without a break, as in NIST's rich transcription; in the truth
-and in what is heard, so that it does not matter which of the two writes such a pause down."""
+"""Maximum pause in seconds that does not split a speaker's turn, as in NIST's rich transcription.
+Applied to both reference and transcript, so it does not matter which of them has a pause."""
 COLLAR = 0.25
-"""Seconds before and after each border of the truth that are left out where a collar is used."""
+"""Seconds before and after each border of the reference that are ignored if a collar is used."""
 NEAR = 0.3
-"""Seconds that a border may be off."""
+"""Tolerance of a border in seconds."""
 
 
 class Span(Protocol):
-    """What somebody says: of the truth or heard."""
+    """What somebody says, in the reference or in a transcript."""
 
     @property
     def start(self) -> float:
@@ -51,7 +51,7 @@ class Span(Protocol):
 
 
 class Rate(NamedTuple):
-    """Some of all."""
+    """A number of cases and their total."""
 
     part: float
     whole: float
@@ -60,7 +60,7 @@ class Rate(NamedTuple):
         return f"{self.part / self.whole:.1%}" if self.whole else "–"
 
     def __add__(self, other: object) -> "Rate":
-        """Both together."""
+        """The sum of both."""
         if not isinstance(other, Rate):
             return NotImplemented
         return Rate(self.part + other.part, self.whole + other.whole)
@@ -82,7 +82,7 @@ class DiarizationErrors:
 
 
 def word_errors(said: str, heard: str) -> Rate:
-    """Words to be changed, added or left out, by the words that were said."""
+    """Words substituted, inserted, or deleted, per word in the reference."""
     reference = words(said)
     if not reference:
         return Rate(len(words(heard)), 0)
@@ -94,7 +94,7 @@ def word_errors(said: str, heard: str) -> Rate:
 def diarization_errors(
     truth: Sequence[Span], heard: Sequence[Span], collar: float = 0.0
 ) -> DiarizationErrors:
-    """The errors of `heard`, without the time within `collar` seconds of a border of the truth."""
+    """The errors of `heard`, ignoring `collar` seconds around each border of the reference."""
     turns = bridged(truth, BRIDGED_PAUSE)
     steps = _steps(max((span.end for span in [*turns, *heard]), default=0.0)) + 1
     said, found = (_activity(spans, steps) for spans in (turns, bridged(heard, BRIDGED_PAUSE)))
@@ -117,7 +117,7 @@ def diarization_errors(
 
 
 def name_speakers(truth: Sequence[Span], heard: Sequence[Span]) -> dict[str, str]:
-    """Label heard → speaker of the truth, one to one, so that the time in common is longest."""
+    """Label heard → speaker in the reference, one to one, maximizing the time in common."""
     steps = _steps(max((span.end for span in [*truth, *heard]), default=0.0)) + 1
     said, found = (_activity(bridged(one, BRIDGED_PAUSE), steps) for one in (truth, heard))
     names, labels = list(said), list(found)
@@ -126,8 +126,8 @@ def name_speakers(truth: Sequence[Span], heard: Sequence[Span]) -> dict[str, str
 
 
 def right_speakers(truth: Sequence[Span], heard: Sequence[Span], named: Mapping[str, str]) -> Rate:
-    """Words with the right speaker, by the words heard that stand for a word of the truth; `named`
-    as `name_speakers` has it."""
+    """Words with the correct speaker, per heard word that matches a word of the reference; `named`
+    as returned by `name_speakers`."""
     said = [(word, span.speaker) for span in truth for word in words(span.text)]
     found = [(word, named.get(span.speaker)) for span in heard for word in words(span.text)]
     if not said or not found:
@@ -144,8 +144,8 @@ def right_speakers(truth: Sequence[Span], heard: Sequence[Span], named: Mapping[
 
 
 def near_borders(truth: Sequence[Span], heard: Sequence[Span]) -> Rate:
-    """Beginnings and ends of the speakers' turns, however long their pauses, that a segment of the
-    same speaker has at most NEAR seconds away."""
+    """Starts and ends of the speakers' turns, whatever pauses they contain, with a start or end of
+    the same speaker's segments within NEAR seconds."""
     named = name_speakers(truth, heard)
     turns = bridged(truth, np.inf)
     near = 0
@@ -158,7 +158,7 @@ def near_borders(truth: Sequence[Span], heard: Sequence[Span]) -> Rate:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a speaker says with pauses."""
+    """A speaker's words, including pauses."""
 
     start: float
     end: float
@@ -167,8 +167,8 @@ class Turn:
 
 
 def bridged(spans: Sequence[Span], pause: float) -> list[Turn]:
-    """`spans` in their order; those of one speaker are joined if at most `pause` seconds and nobody
-    else's words lie between them."""
+    """`spans` in order, with spans of one speaker joined if they are at most `pause` seconds apart
+    and nobody else speaks in between."""
     turns: list[Turn] = []
     for speaker, own in groupby(sorted(spans, key=lambda span: span.start), lambda s: s.speaker):
         first = True
@@ -188,7 +188,7 @@ def _steps(seconds: float) -> int:
 
 
 def _activity(spans: Sequence[Span], steps: int) -> dict[str, NDArray[np.bool_]]:
-    """Who speaks when: for each speaker, shape (steps,)."""
+    """Who speaks when: an array of shape (steps,) per speaker."""
     found: dict[str, NDArray[np.bool_]] = {}
     for span in spans:
         active = found.setdefault(span.speaker, np.zeros(steps, bool))
@@ -197,8 +197,8 @@ def _activity(spans: Sequence[Span], steps: int) -> dict[str, NDArray[np.bool_]]
 
 
 def _assign(common: NDArray[np.int_]) -> list[tuple[int, int]]:
-    """The (row, column) pairs, at most one for each row and column, with the largest sum. Tries
-    every set of columns, of which there are few: rows are the many labels of a bad transcript."""
+    """The (row, column) pairs with the largest sum, at most one per row and column. Tries every set
+    of columns, of which there are few; rows are the many labels of a bad transcript."""
     best: dict[frozenset[int], tuple[int, list[tuple[int, int]]]] = {frozenset(): (0, [])}
     for row, values in enumerate(common):
         for used, (total, pairs) in list(best.items()):

@@ -1,4 +1,4 @@
-"""The proxy and the engine that a bench measures, and what the proxy costs."""
+"""Starts the proxy and the engine for a benchmark, and measures the proxy's processor time."""
 
 import contextlib
 import tempfile
@@ -15,22 +15,22 @@ class Servers(NamedTuple):
     """A proxy and the engine behind it."""
 
     url: str
-    """The proxy's, without /v1."""
+    """The proxy's base URL, without /v1."""
     engine: str
-    """The engine's, without /v1."""
+    """The engine's base URL, without /v1."""
     proxy: psutil.Process
 
 
 def log_file(bench: str) -> Path:
-    """Where the output of a bench's servers goes."""
+    """The log file of a benchmark's servers."""
     return Path(tempfile.gettempdir()) / f"vibevoice-bench-{bench}.log"
 
 
 @contextlib.contextmanager
 def real_engine(log: Path, /, **environ: str) -> Iterator[Servers]:
-    """Both, ready, on the embedded checkpoint; `environ` is set beside what is inherited."""
+    """Both, ready, on the embedded checkpoint; `environ` is added to the inherited environment."""
     port, engine_port = free_port(), free_port()
-    environ = {"VIBEVOICE_LIGHT": "off", **environ}  # it is the engine that is measured
+    environ = {"VIBEVOICE_LIGHT": "off", **environ}  # the benchmark is about the engine
     with stack(EMBEDDED, port, engine_port, log, environ) as parts:
         proxy = psutil.Process(parts.proxy.pid)
         yield Servers(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{engine_port}", proxy)
@@ -38,7 +38,7 @@ def real_engine(log: Path, /, **environ: str) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def fake_engine(log: Path, seconds: float = 0.0, /, **environ: str) -> Iterator[Servers]:
-    """The proxy before an engine that takes so long for each answer, and no processor time."""
+    """The proxy with a fake engine that takes `seconds` per answer and no processor time."""
     environ = {"VIBEVOICE_LOG_LEVEL": "ERROR", **environ}
     with (
         fake_engine_process(log.with_suffix(".engine.log"), seconds, killed=True) as engine,
@@ -48,6 +48,6 @@ def fake_engine(log: Path, seconds: float = 0.0, /, **environ: str) -> Iterator[
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """Processor time taken so far."""
+    """Processor time used so far."""
     times = process.cpu_times()
     return times.user + times.system

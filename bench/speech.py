@@ -1,5 +1,5 @@
-"""How soon and how fast the speech models speak, at their published sizes. The weights are random,
-which take as long as trained ones.
+"""Measures latency and speed of the speech models at their published sizes. Their weights are
+random, which take as long as trained ones.
 
     python -m bench.speech
     python -m bench.speech --models realtime --dtype bfloat16 --streams 1 2 4 8 --steps 5 10
@@ -7,10 +7,10 @@ which take as long as trained ones.
     python -m bench.speech --without all             # the gain of each optimization
     python -m bench.speech --reference-python ENV/bin/python --reference-source VIBEVOICE
 
-A frame is 133 ms of speech; every stream gets one from each step. The real-time factor is the
-seconds of a step divided by those of a frame: below 1 a stream never waits. Processor time is that
-of all threads, the better measure on a machine with other load. The last form measures Microsoft's
-own code, a folder of microsoft/VibeVoice, in an environment with transformers 4.51.3.
+A frame is 133 ms of speech; each step computes one for every stream. The real-time factor is the
+duration of a step divided by that of a frame: below 1, no stream has to wait. Processor time is
+that of all threads, the better measure on a machine with other load. The last form measures
+Microsoft's own code, a folder of microsoft/VibeVoice, in an environment with transformers 4.51.3.
 """
 
 import argparse
@@ -50,15 +50,15 @@ MODELS: dict[str, Callable[..., Realtime | Longform]] = {
     "longform": build_longform,
 }
 STEPS = {Realtime: REALTIME_STEPS, Longform: LONGFORM_STEPS}
-"""Denoising steps unless told otherwise."""
+"""Default number of denoising steps."""
 
 
 @dataclass
 class Timing:
-    """Seconds of one run."""
+    """Timing of one run, in seconds."""
 
     first: float = 0.0
-    """From the request to its first chunk."""
+    """From a request to its first chunk."""
     frames: list[float] = field(default_factory=list)
     processor: float = 0.0
     """Mean processor time of a frame."""
@@ -77,14 +77,14 @@ class Timing:
 
 
 def run(model: Realtime | Longform, streams: int, steps: int, frames: int) -> Timing:
-    """Time requests that join together: their first frame, and `frames` more."""
+    """Time requests that start together: their first frame, and `frames` more."""
     request = SpeechRequest((Turn(TEXT),), steps=steps, seed=1)
     timing = Timing()
     started = time.perf_counter()
     handles = [model.join(request) for _ in range(streams)]
     chunks = [event for event in model.step() if isinstance(event, Chunk)]
     timing.first = time.perf_counter() - started
-    assert len(chunks) == streams, "a request made no chunk"
+    assert len(chunks) == streams, "a request produced no chunk"
     processor = time.process_time()
     for _ in range(frames):
         before = time.perf_counter()
@@ -97,7 +97,7 @@ def run(model: Realtime | Longform, streams: int, steps: int, frames: int) -> Ti
 
 
 def best(timings: Sequence[Timing]) -> Timing:
-    """The minimum of each figure, least affected by other load on the machine."""
+    """The minimum of each value, which is least affected by other load on the machine."""
     fastest = min(timings, key=lambda timing: timing.frame)
     return Timing(
         min(timing.first for timing in timings),
@@ -123,7 +123,7 @@ def compare(model: Realtime | Longform, names: Sequence[str], options: argparse.
                 timings[way].append(run(model, 1, steps, options.frames))
     base = best(timings["with all"][1:])
     for way, found in timings.items():
-        timing = best(found[1:])  # the first run of each is to warm up
+        timing = best(found[1:])  # the first run of each is a warm-up
         print(
             f"  {way:19} {timing}   "
             f"x {timing.frame / base.frame:.2f} (processor x "
@@ -157,11 +157,11 @@ def reference(options: argparse.Namespace, steps: int) -> Timing:
 
 
 def table(model: Realtime | Longform, options: argparse.Namespace) -> None:
-    """Print a line for every number of streams and of denoising steps."""
+    """Print a line for each number of streams and of denoising steps."""
     for steps in options.steps or [STEPS[type(model)]]:
         in_time = [0]
         for streams in options.streams:
-            run(model, streams, steps, 1)  # to warm up
+            run(model, streams, steps, 1)  # warm-up
             timing = best(
                 [run(model, streams, steps, options.frames) for _ in range(options.rounds)]
             )
@@ -181,20 +181,20 @@ def table(model: Realtime | Longform, options: argparse.Namespace) -> None:
 
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser = argparse.ArgumentParser(description="How fast the speech models speak.")
+    parser = argparse.ArgumentParser(description="Measure the speed of the speech models.")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--device", default=device)
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
-    parser.add_argument("--layers", type=int, default=0, help="of the language model; 0 = all")
+    parser.add_argument("--layers", type=int, default=0, help="language model layers; 0 = all")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--steps", type=int, nargs="+", help="denoising steps; else the model's")
-    parser.add_argument("--frames", type=int, default=6, help="measured after the first")
+    parser.add_argument("--steps", type=int, nargs="+", help="denoising steps, else the model's")
+    parser.add_argument("--frames", type=int, default=6, help="number measured after the first")
     parser.add_argument("--rounds", type=int, default=2, help="runs, of which the best counts")
-    parser.add_argument("--threads", type=int, help="of torch; else as many as there are cores")
+    parser.add_argument("--threads", type=int, help="torch threads (default: one per core)")
     parser.add_argument("--without", nargs="+", choices=["all", *WITHOUT], default=[])
-    parser.add_argument("--reference-python", help="of an environment with transformers 4.51.3")
+    parser.add_argument("--reference-python", help="Python with transformers 4.51.3")
     parser.add_argument("--reference-source", type=Path, help="folder of microsoft/VibeVoice")
-    parser.add_argument("--json", type=Path, help="file that takes a line of JSON for each figure")
+    parser.add_argument("--json", type=Path, help="file for results as JSON lines (appended)")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -1,4 +1,4 @@
-"""The optimizations of speech, and how to run without each, for `bench.speech`."""
+"""The optimizations of speech synthesis, and how to disable each one, for `bench.speech`."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from vibevoice_tts.engines.slots import ConvolutionSlots, KeyValueSlots
 
 @contextmanager
 def separate_passes() -> Iterator[None]:
-    """Each branch of the guidance in a forward pass of its own."""
+    """Each branch of the guidance in a separate forward pass."""
 
     def apart(original: Callable[..., torch.Tensor], position: int) -> Callable[..., torch.Tensor]:
         def read(model: Any, inputs: torch.Tensor, *rest: Any) -> torch.Tensor:
@@ -42,7 +42,7 @@ def separate_passes() -> Iterator[None]:
 
 @contextmanager
 def growing_cache() -> Iterator[None]:
-    """Keys and values copied at every layer and step, as transformers' DynamicCache does."""
+    """Keys and values copied at every layer and step, like transformers' DynamicCache."""
     original = KeyValueSlots.update
 
     def update(slots: KeyValueSlots, keys: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
@@ -57,7 +57,7 @@ def growing_cache() -> Iterator[None]:
 
 
 class _Context:
-    """Asks for the left context of the original convolution, which is longer than ours."""
+    """Requests the left context of the original convolution, which is longer than ours."""
 
     def __init__(self, length: int) -> None:
         self.left_pad = length
@@ -65,7 +65,7 @@ class _Context:
 
 @contextmanager
 def library_convolutions() -> Iterator[None]:
-    """The two largest convolutions by the library's routines, over the original's context."""
+    """The two largest convolutions with the library's routines, over the original's context."""
     functional = torch.nn.functional
 
     def up(layer: Any, inputs: torch.Tensor, padding_cache: ConvolutionSlots) -> torch.Tensor:
@@ -89,7 +89,7 @@ def library_convolutions() -> Iterator[None]:
 
 @contextmanager
 def late_chunks() -> Iterator[None]:
-    """A chunk is returned when the model has read it, not when it is made."""
+    """A chunk is returned after the model has read it, not when it is computed."""
     realtime, longform = Realtime.step, Longform.step
 
     def realtime_step(model: Any) -> list[Any]:
@@ -131,6 +131,6 @@ WITHOUT = {
     "early-chunk": late_chunks,
     "few-tokens": whole_vocabulary,
 }
-"""Optimization → how to run without it."""
+"""Optimization → context manager that disables it."""
 LONGFORM_ONLY = "few-tokens"
-"""The one that does not concern the Realtime model."""
+"""The optimization that does not apply to the Realtime model."""

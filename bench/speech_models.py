@@ -1,4 +1,4 @@
-"""The speech models at their published sizes with random weights; they never end by themselves."""
+"""Builds speech models of the published sizes with random weights; their speech never ends."""
 
 import itertools
 from pathlib import Path
@@ -33,8 +33,8 @@ _BLOCK = 2**20
 
 
 def randomize(model: torch.nn.Module, device: torch.device) -> None:
-    """Give a model that was built on the meta device memory and random weights; small numbers, so
-    that nothing overflows in the layers."""
+    """Allocate memory for a model built on the meta device and fill it with small random weights,
+    so that nothing overflows in the layers."""
     model.to_empty(device=device)
     noise = torch.empty(_BLOCK, device=device).uniform_(-0.02, 0.02)
     for name, weight in itertools.chain(model.named_parameters(), model.named_buffers()):
@@ -51,13 +51,13 @@ def realtime_sizes(layers: int = 0) -> dict[str, Any]:
 
 
 def reference_sizes(layers: int = 0) -> dict[str, Any]:
-    """The same for Microsoft's code."""
+    """The same values for Microsoft's code."""
     sizes = realtime_sizes(layers)
     return {**sizes, "decoder_config": {**sizes["decoder_config"], "model_type": "qwen2"}}
 
 
 def _cut(sizes: dict[str, Any], layers: int) -> dict[str, Any]:
-    """The sizes with `layers` layers of the language model; 0 leaves all."""
+    """The sizes with `layers` language model layers; 0 keeps all."""
     if not layers:
         return sizes
     return {
@@ -70,7 +70,7 @@ def _cut(sizes: dict[str, Any], layers: int) -> dict[str, Any]:
 def build_realtime(
     folder: Path, device: torch.device, dtype: torch.dtype, layers: int, capacity: int
 ) -> Realtime:
-    """A Realtime model with one voice, which is written to `folder`."""
+    """A Realtime model with one voice, written to `folder`."""
     config = RealtimeConfig.from_original(realtime_sizes(layers), "sdpa")
     with torch.device("meta"):
         model = RealtimeModel(config).to(dtype)
@@ -95,7 +95,7 @@ def build_realtime(
 
 
 class _Talkative(LongformModel):
-    """Says only frames, whatever its weights."""
+    """Produces only frames, whatever its weights."""
 
     def choose(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         return super().choose(hidden, tokens).fill_(FRAME)
@@ -104,7 +104,7 @@ class _Talkative(LongformModel):
 def build_longform(
     folder: Path, device: torch.device, dtype: torch.dtype, layers: int, capacity: int
 ) -> Longform:
-    """A 1.5B model with one voice of 10 s, which is written to `folder`."""
+    """A 1.5B model with one 10 s voice, written to `folder`."""
     config = VibeVoiceConfig(**longform_config(_cut(LONGFORM_SIZE, layers)))
     with torch.device("meta"):
         model = VibeVoiceForConditionalGeneration(config)
@@ -124,5 +124,5 @@ def build_longform(
 
 
 def _tokenizer() -> Tokenizer:
-    """Of single bytes, with the control tokens of the 1.5B model."""
+    """A tokenizer of single bytes, with the control tokens of the 1.5B model."""
     return Tokenizer.from_file(str(LONGFORM / "tokenizer.json"))

@@ -1,10 +1,10 @@
-"""What a frame of the speech models asks of a GPU at their published sizes: counted, not timed.
+"""Counts, without timing, what a frame of the speech models requires of a GPU at published size.
 
     python -m bench.speech_operations
 
-The models are built on torch's meta device, which has no values, so neither a GPU nor their memory
-is needed. An operation costs the host about 5 to 10 microseconds on a GPU and is what a frame takes
-there with few streams; a wait costs what is still in flight.
+The models are built on torch's meta device, which holds no values, so neither a GPU nor their
+memory is needed. On a GPU, an operation costs the host about 5 to 10 microseconds, which dominates
+the time of a frame with few streams. A wait costs whatever is still in flight.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from vibevoice_tts.speech_model import SpeechRequest, Turn
 
 
 def count(model: Realtime | Longform, streams: int, steps: int) -> list[Operations]:
-    """The frames of one window, one of which follows a reading of text (Realtime)."""
+    """Count the frames of one window; one frame follows a reading of text (Realtime)."""
     request = SpeechRequest((Turn(TEXT),), steps=steps, seed=1)
     window = []
     with counted():
         handles = [model.join(request) for _ in range(streams)]
         model.step()
-        model.step()  # from here on every index of these rows is on the device
+        model.step()  # from here on, all indices of these rows are on the device
     for _ in range(SPEECH_WINDOW):
         with counted() as operations:
             model.step()
@@ -39,7 +39,7 @@ def count(model: Realtime | Longform, streams: int, steps: int) -> list[Operatio
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Count what a frame asks of a GPU.")
+    parser = argparse.ArgumentParser(description="Count what a frame requires of a GPU.")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 4])
     options = parser.parse_args()

@@ -1,7 +1,7 @@
-"""Times Microsoft's Realtime code for `bench.speech`, in an environment of its own.
+"""Times Microsoft's Realtime code for `bench.speech`, in a separate environment.
 
-Takes the parameters as JSON, prints a list of timings as JSON. Only their package and transformers
-4.51 are used, so that this runs without this project's packages.
+Takes the parameters as JSON and prints a list of timings as JSON. Uses only Microsoft's package and
+transformers 4.51, so it runs without this project's packages.
 """
 
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
@@ -24,15 +24,15 @@ from vibevoice.modular import (
 
 BLOCK = 2**20
 INITIALIZERS = ("kaiming_uniform_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_")
-"""Of torch.nn.init; skipped, since `build` fills in the weights."""
+"""Functions of torch.nn.init that are skipped, since `build` fills in the weights."""
 
 
 class Enough(Exception):
-    """As many frames as asked for have been made."""
+    """The requested number of frames has been produced."""
 
 
 class Clock:
-    """Their audio streamer, which records the time of every chunk."""
+    """An audio streamer for Microsoft's code that records the time of every chunk."""
 
     def __init__(self, frames: int) -> None:
         self._frames = frames
@@ -47,11 +47,11 @@ class Clock:
             raise Enough
 
     def end(self, *_: Any) -> None:
-        """Part of their interface."""
+        """Part of the streamer interface."""
 
 
 def build(asked: dict[str, Any]) -> Any:
-    """The model with random weights, which never ends by itself."""
+    """The model with random weights, whose speech never ends."""
     for name in INITIALIZERS:
         setattr(torch.nn.init, name, lambda tensor, *_, **__: tensor)
     config = VibeVoiceStreamingConfig(**asked["config"], torch_dtype=asked["dtype"])
@@ -74,7 +74,7 @@ def build(asked: dict[str, Any]) -> Any:
 
 
 def output(model: Any, layers: int, positions: int) -> BaseModelOutputWithPast:
-    """What a decoder of so many layers returns after so many positions."""
+    """The output of a decoder with `layers` layers after `positions` positions."""
     config = model.config.decoder_config
     size = config.hidden_size // config.num_attention_heads
     cache = DynamicCache()
@@ -135,7 +135,7 @@ def main() -> None:
         "neg_lm": output(model, layers - upper, 1),
         "neg_tts_lm": output(model, upper, 1),
     }
-    run(model, {**asked, "frames": 1}, preset)  # to warm up
+    run(model, {**asked, "frames": 1}, preset)  # warm-up
     print(json.dumps([run(model, asked, preset) for _ in range(asked["rounds"])]))
 
 

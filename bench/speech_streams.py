@@ -1,8 +1,8 @@
-"""How soon the proxy answers `/health/live` while it streams speech to many clients.
+"""Measures how fast the proxy answers `/health/live` while it streams speech to many clients.
 
     python -m bench.speech_streams --streams 16
 
-The proxy speaks with eSpeak NG. It is a process of its own, and so is each client.
+The proxy uses eSpeak NG. The proxy and each client run in separate processes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ TEXT = "The birch canoe slid on the smooth planks while the sun rose over the qu
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="The proxy's latency while it speaks.")
+    parser = argparse.ArgumentParser(description="Measure the proxy's latency while it speaks.")
     parser.add_argument("--streams", type=int, default=16)
     options = parser.parse_args()
     body = json.dumps({"model": "tts-1", "voice": "alloy", "input": TEXT})
@@ -49,7 +49,7 @@ def main() -> None:
         p50, p99 = 1000 * np.quantile(delays, [0.5, 0.99])
         print(
             f"{complete} of {options.streams} streams complete ({min(sizes)} to {max(sizes)} bytes "
-            f"of mp3), first bytes after {first:.2f} s at most; {len(delays)} health checks: "
+            f"of mp3), first bytes after at most {first:.2f} s; {len(delays)} health checks: "
             f"median {p50:.1f} ms, p99 {p99:.1f} ms, at most {1000 * max(delays):.1f} ms"
         )
 

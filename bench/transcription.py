@@ -1,4 +1,4 @@
-"""Recordings transcribed by many clients at once, as several benches need it."""
+"""Transcribes recordings with many clients at once, for several benchmarks."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from training.tiny_asr.recordings import Recording
 
 
 def ask(url: str, recording: Recording, timeout: float = 600) -> httpx2.Response:
-    """The answer of the proxy at `url` in diarized_json, in at most `timeout` seconds."""
+    """The diarized_json response of the proxy at `url`, within `timeout` seconds."""
     answer = httpx2.post(
         f"{url}/v1/audio/transcriptions",
         files={"file": flac(recording)},
@@ -21,12 +21,12 @@ def ask(url: str, recording: Recording, timeout: float = 600) -> httpx2.Response
 
 
 def transcribe(url: str, recording: Recording) -> list[dict]:
-    """The segments that the proxy at `url` hears."""
+    """The segments that the proxy at `url` recognizes."""
     return ask(url, recording).json()["segments"]
 
 
 def measure(url: str, clips: list[Recording], clients: int) -> tuple[float, Score]:
-    """Seconds in which so many clients have all clips transcribed, and how well."""
+    """Seconds that `clients` clients take to transcribe all clips, and the score."""
     with ThreadPoolExecutor(clients) as threads:
         started = time.monotonic()
         answers = list(threads.map(lambda clip: transcribe(url, clip), clips))

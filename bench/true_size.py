@@ -1,9 +1,10 @@
-"""VibeVoice-ASR at its true size on this machine: built with random weights, prepared, served,
-asked, and compared with transformers. It shows what the real one takes; the answers mean nothing.
+"""Runs VibeVoice-ASR at its true size on this machine: builds it with random weights, prepares and
+serves it, sends requests, and compares it with transformers. This shows what the real model needs;
+the answers are meaningless.
 
     python -m bench.true_size                            # 17 GB of disk, 22 GiB of memory
     python -m bench.true_size --layout both --reference  # 34 GB of disk
-    python -m bench.true_size --layers 2 --reference     # of 28; all else is whole
+    python -m bench.true_size --layers 2 --reference     # of 28; all else is full size
 
 The tokenizer is a stand-in (`bench.asr_tokenizer`). On a GPU the language model is bfloat16 too.
 """
@@ -35,38 +36,38 @@ from vibevoice_vllm.prepare import prepare
 
 DTYPE = "bfloat16"
 TOP = 20
-"""Most likely tokens whose log-probabilities are asked for at each place."""
+"""Number of most likely tokens for which log-probabilities are requested at each position."""
 START = (
     *("--dtype", DTYPE, "--max-model-len", "4096", "--max-num-seqs", "4"),
     *("--cpu-kvcache-gib", "1", "--wait-ready-secs", "0"),
 )
-"""Flags of the start script: two recordings of a minute fit, and little memory is spent on it."""
+"""Flags of the start script: enough for two recordings of a minute, with little memory."""
 _LOADED = re.compile(r"Loading weights took ([\d.]+) seconds")
 
 
 @dataclass
 class Asked:
-    """A recording and how it was answered."""
+    """A recording and its answer."""
 
     seconds: float
     audio: Path
     prompt: list[int] = field(default_factory=list)
     answer: list[int] = field(default_factory=list)
     top: list[dict[int, float]] = field(default_factory=list)
-    """Log-probabilities of the `TOP` most likely tokens at each place of the answer."""
+    """Log-probabilities of the `TOP` most likely tokens at each position of the answer."""
     times: list[float] = field(default_factory=list)
-    """Seconds from sending to each token."""
+    """Seconds from sending the request to each token."""
 
     def __str__(self) -> str:
         token = (self.times[-1] - self.times[0]) / max(len(self.times) - 1, 1)
         return (
             f"{self.seconds:g} s of audio ({len(self.prompt)} tokens with the prompt): encoders "
-            f"and prefill {self.times[0]:.1f} s, then {token:.2f} s a token"
+            f"and prefill {self.times[0]:.1f} s, then {token:.2f} s per token"
         )
 
 
 def ask(engine: str, seconds: float, audio: Path, tokens: int) -> Asked:
-    """Have a recording transcribed, greedily, in exactly so many tokens."""
+    """Transcribe a recording greedily, in exactly `tokens` tokens."""
     body = transcription(audio.read_bytes(), seconds, tokens)
     body |= {"logprobs": True, "top_logprobs": TOP}
     body |= {"return_token_ids": True, "return_tokens_as_token_ids": True}
@@ -89,7 +90,7 @@ def ask(engine: str, seconds: float, audio: Path, tokens: int) -> Asked:
 
 @contextlib.contextmanager
 def engine(model: Path, device: str, log: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """Base URL and process of `scripts/start_asr_server.sh`, started, for an engine."""
+    """Base URL and process of `scripts/start_asr_server.sh`, started to serve `model`."""
     port = free_port()
     script = str(ROOT / "scripts" / "start_asr_server.sh")
     command = [script, "--model-dir", str(model), "--port", str(port), "--device", device, *START]
@@ -109,7 +110,7 @@ def engine(model: Path, device: str, log: Path) -> Iterator[tuple[str, subproces
 
 
 def serve(model: Path, folder: Path, options: argparse.Namespace) -> list[Asked]:
-    """Start the engine, ask it, and print what both took."""
+    """Start the engine, send requests, and print what both took."""
     log = log_file("true-size")
     answers: list[Asked] = []
     started = time.monotonic()
@@ -125,12 +126,12 @@ def serve(model: Path, folder: Path, options: argparse.Namespace) -> list[Asked]
             audio.write_bytes(clip(number, seconds))
             answers.append(ask(url, seconds, audio, options.tokens))
             print(f"  {answers[-1]}", flush=True)
-        print(f"  {memory.peak} at most in all", flush=True)
+        print(f"  {memory.peak} at most in total", flush=True)
     return answers
 
 
 def compare(answers: Sequence[Asked], folder: Path) -> bool:
-    """Whether transformers agrees with all answers; `folder` is of its layout."""
+    """Whether transformers agrees with all answers; `folder` is in its layout."""
     asked = folder / "asked.json"
     cases: list[dict[str, Any]] = [
         {"audio": str(a.audio), "prompt": a.prompt, "answer": a.answer, "top": a.top}
@@ -152,14 +153,14 @@ def compare(answers: Sequence[Asked], folder: Path) -> bool:
 
 
 def built(folder: Path, layout: Layout, options: argparse.Namespace) -> Path:
-    """The checkpoint of a layout, made unless it is there."""
+    """The checkpoint in a layout, created unless it exists."""
     made = folder / f"{layout}-{options.layers or 'all'}-{options.seed}"
     if (made / "model.safetensors.index.json").exists():
-        print(f"{layout}: {made} is there already", flush=True)
+        print(f"{layout}: {made} already exists", flush=True)
         return made
     started = time.monotonic()
     flags = ["--layout", layout, "--layers", str(options.layers), "--seed", str(options.seed)]
-    # In a process of its own, whose memory is the engine's afterwards.
+    # In a separate process, whose memory is then free for the engine.
     command = [sys.executable, "-m", "bench.asr_checkpoint", str(made), *flags]
     subprocess.run(command, cwd=ROOT, check=True)
     print(f"  after {time.monotonic() - started:.0f} s", flush=True)
@@ -167,7 +168,7 @@ def built(folder: Path, layout: Layout, options: argparse.Namespace) -> Path:
 
 
 def run(layout: Layout, folder: Path, options: argparse.Namespace) -> bool:
-    """Build, prepare, serve and compare one layout; whether transformers agrees."""
+    """Build, prepare, serve, and compare one layout; return whether transformers agrees."""
     source = built(folder, layout, options)
     base = folder / "tokenizer"
     if not base.exists():
@@ -182,15 +183,15 @@ def run(layout: Layout, folder: Path, options: argparse.Namespace) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="VibeVoice-ASR at its true size.")
+    parser = argparse.ArgumentParser(description="Run VibeVoice-ASR at its true size.")
     parser.add_argument(
-        "folder", type=Path, nargs="?", help="for the weights; else a temporary one"
+        "folder", type=Path, nargs="?", help="for the weights (default: a temporary one)"
     )
     parser.add_argument("--layout", choices=[*LAYOUTS, "both"], default="original")
     layers = SIZE["decoder_config"]["num_hidden_layers"]
     parser.add_argument("--layers", type=int, default=0, help=f"of the {layers}; 0 = all")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights")
-    parser.add_argument("--tokens", type=int, default=12, help="of each answer")
+    parser.add_argument("--seed", type=int, default=0, help="for the weights")
+    parser.add_argument("--tokens", type=int, default=12, help="length of each answer")
     seconds = [10.0, 60.0]
     parser.add_argument("--seconds", type=float, nargs="+", default=seconds, help="of recordings")
     parser.add_argument("--device", choices=["auto", "cpu", "gpu"], default="auto")
@@ -203,7 +204,7 @@ def main() -> int:
             folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            # a list, so that all are run
+            # a list, so that all layouts run
             return 0 if all([run(layout, folder, options) for layout in layouts]) else 1
         except (PartEnded, EngineRefused, OutOfTime, OSError) as error:
             print(f"true_size: {error!r}; log: {log_file('true-size')}", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""Real people out of Debian's packages, for recordings of which one knows who speaks when.
+"""Extracts speech of real people from Debian packages, for recordings with known speakers.
 
-Where no words are known, or they are not English, only speakers and times are scored.
+If words are not known or not English, only speakers and times are scored.
 """
 
 import re
@@ -26,7 +26,7 @@ CARDS = Path("/usr/share/pocketsphinx/test/data/cards")
 BRUCE = Path("/usr/share/codec2/raw/ve9qrp.raw")
 """A radio amateur who speaks freely for 112 s, 8 kHz (codec2-examples, LGPL-2.1)."""
 MIN_SECONDS = 1.0
-"""Prompts of a word or two are no part of a conversation."""
+"""Prompts of a word or two are not used in conversations."""
 PAUSE_SECONDS = 0.3
 GAME = Path("/usr/share/games/fillets-ng/sound")
 """Dialogues of two fish, a woman (m) and a man (v), in Czech and in Dutch (fillets-ng-data-cs, -nl,
@@ -39,7 +39,7 @@ FOREIGN = {"June": "fr_CA_f_June", "Carlo": "it_IT_m_Carlo", "Ivrvoice": "ru_RU_
 
 
 def load_voices() -> Mapping[str, Sequence[Utterance]]:
-    """What each person says, by name; the text is empty where words are not scored."""
+    """The utterances of each person, by name; the text is empty if words are not scored."""
     return {
         "Allison": [one for one in prompts() if one.seconds >= MIN_SECONDS],
         "LibriVox": librivox(),
@@ -101,7 +101,7 @@ def _read_prompt(file: Path) -> Samples:
 
 @cache
 def cards() -> Sequence[Utterance]:
-    """Five hands of cards (pocketsphinx-testdata)."""
+    """Five hands of cards, read aloud (pocketsphinx-testdata)."""
     install("pocketsphinx-testdata")
     lines = (CARDS / "cards.transcription").read_text().splitlines()
     found = [match for line in lines if (match := re.fullmatch(r"<s> (.*?) +</s> \((.*)\)", line))]
@@ -110,7 +110,7 @@ def cards() -> Sequence[Utterance]:
 
 @cache
 def bruce() -> Sequence[Utterance]:
-    """The radio amateur's sentences, cut at his pauses."""
+    """The radio amateur's sentences, split at his pauses."""
     install("codec2-examples")
     narrow = np.fromfile(BRUCE, np.int16).astype(np.float32) / 32768
     parts = _phrases(soxr.resample(narrow, 8000, RATE))
@@ -123,14 +123,14 @@ def bruce() -> Sequence[Utterance]:
 
 @cache
 def foreign(folder: str) -> Sequence[Utterance]:
-    """The prompts of another language that are words in English: others are beeps and monkeys."""
+    """The prompts of another language that are words in English; others are beeps and monkeys."""
     install(f"asterisk-core-sounds-{folder[:2]}-g722")
     spoken = {one.name for one in prompts()}
     return [one for one in prompts(folder) if one.name in spoken and one.seconds >= MIN_SECONDS]
 
 
 def _phrases(samples: Samples) -> list[Samples]:
-    """`samples` cut at pauses: PAUSE_SECONDS of 30 dB less than the loudest 20 ms."""
+    """`samples` split at pauses: PAUSE_SECONDS with 30 dB less energy than the loudest 20 ms."""
     hop = RATE // 50
     loud = np.square(samples[: len(samples) // hop * hop]).reshape(-1, hop).mean(axis=1)
     speech = np.flatnonzero(loud > loud.max() * 1e-3)

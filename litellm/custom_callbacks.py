@@ -1,7 +1,7 @@
-"""LiteLLM callback for VibeVoice: pinned decoding, hotwords in the prompt, no dead servers.
+"""LiteLLM callback for VibeVoice: pins decoding, adds hotwords to the prompt, skips dead servers.
 
-One file that needs nothing but LiteLLM: what it shares with `vibevoice_core` stands here again, and
-`tests/test_contract.py` compares the two. It lies beside `config.yaml`, which names
+A single file that needs only LiteLLM. It duplicates what it shares with `vibevoice_core`, and
+`tests/test_contract.py` compares the two. It must be next to `config.yaml`, which refers to
 `custom_callbacks.proxy_handler_instance`.
 """
 
@@ -18,32 +18,32 @@ from litellm.integrations.custom_logger import CustomLogger
 from litellm.proxy._types import UserAPIKeyAuth
 
 CHAT = frozenset({"completion", "acompletion"})
-"""What LiteLLM calls chat completions in `call_type`."""
+"""LiteLLM's `call_type` values for chat completions."""
 PINNED = {
     "temperature": 0.0,
     "repetition_penalty": 1.1,
     "frequency_penalty": 0.5,
     "presence_penalty": 0.0,
 }
-"""Decoding of VibeVoice-ASR: sampling makes it loop, and these penalties were measured by their
-author to suppress loops at the end of recordings of about three minutes. An engine with the
-project's plugin pins itself, with the penalties on the words alone, and takes these for said."""
+"""Decoding of VibeVoice-ASR: sampling makes it loop, and these penalties were found by their author
+to suppress loops at the end of recordings of about three minutes. An engine with this project's
+plugin ignores these values and pins its own, with penalties that apply only to the words."""
 NEUTRAL = {**PINNED, "repetition_penalty": 1.0, "frequency_penalty": 0.0}
-"""Decoding of a recording longer than `PENALTIES_SECONDS`, and of every one where the operator has
-switched the penalties off."""
+"""Decoding of a recording longer than `PENALTIES_SECONDS`, and of all recordings if the operator
+has turned the penalties off."""
 SWITCH = "VIBEVOICE_PENALTIES"
-"""The operator's setting, on or off."""
+"""The operator's setting: on or off."""
 PENALTIES_SECONDS = 300
-"""Plain penalties count the JSON around the words too, segment by segment. Beyond this length they
-would break it in an engine without the project's plugin."""
+"""Plain penalties also count the JSON around the words, in every segment. Beyond this length they
+would break it in an engine without this project's plugin."""
 WARMER_HEADER = "x-vibevoice-temperature"
-"""By which the project's proxy makes an engine warmer, to leave a loop. Not for callers."""
+"""Header with which the project's proxy raises the temperature to leave a loop; not for callers."""
 REQUEST = "Please transcribe it with these keys: Start time, End time, Speaker ID, Content"
-"""What the model is asked where the caller's message has no text."""
+"""The prompt if the caller's message has no text."""
 MAX_NESTED = 10
-"""Special tokens inside one another that are removed from callers' words; deeper ones are split."""
+"""Maximum nesting depth of special tokens removed from callers' words; deeper ones are split."""
 UNREACHABLE_SECONDS = 30
-"""How long a server that could not be reached gets no requests while others can."""
+"""How long a server that could not be reached gets no requests while others are available."""
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^<|>]*\|>")
 _DURATION = re.compile(r"This is a (\d+(?:\.\d+)?) seconds audio")
@@ -52,13 +52,13 @@ _INFO = "with extra info:"
 
 
 class VibeVoiceCallback(CustomLogger):
-    """Called before each request, on each choice of a deployment and after each failure."""
+    """Called before each request, for each choice of a deployment, and after each failure."""
 
     def __init__(self) -> None:
         super().__init__()
         self._penalties_seconds = penalties_seconds(os.environ.get(SWITCH) or "on")
         self._unreachable: dict[str, float] = {}
-        """Deployment id → monotonic time until which it is left alone."""
+        """Deployment id → monotonic time until which it gets no requests."""
 
     async def async_pre_call_hook(
         self,
@@ -67,12 +67,12 @@ class VibeVoiceCallback(CustomLogger):
         data: dict[str, Any],
         call_type: str,
     ) -> dict[str, Any]:
-        """Pin the decoding of a chat completion by VibeVoice; leave every other request alone.
+        """Pin the decoding of VibeVoice chat completions; leave all other requests unchanged.
 
-        Transcriptions need nothing: LiteLLM hands `prompt` and `hotwords` on, and the proxy pins.
+        Transcriptions need no change: LiteLLM forwards `prompt` and `hotwords`, and the proxy pins.
 
         Raises:
-            BadRequestError: `prompt` or `hotwords` is neither text nor a list of texts.
+            BadRequestError: `prompt` or `hotwords` is neither a string nor a list of strings.
         """
         if call_type not in CHAT or not serves_vibevoice(str(data.get("model"))):
             return data
@@ -87,8 +87,8 @@ class VibeVoiceCallback(CustomLogger):
     ) -> None:
         """Remember a deployment that could not be reached.
 
-        LiteLLM cools no deployment down for that, and nothing is less busy than a dead server:
-        least-busy routing would send it every request.
+        LiteLLM does not cool down such a deployment. Since a dead server is never busy, least-busy
+        routing would send it every request.
         """
         deployment = (kwargs.get("litellm_params", {}).get("model_info") or {}).get("id")
         if deployment and unreachable(kwargs.get("exception")):
@@ -102,10 +102,10 @@ class VibeVoiceCallback(CustomLogger):
         request_kwargs: dict[str, Any] | None = None,
         parent_otel_span: Any = None,
     ) -> list[dict[str, Any]]:
-        """The deployments that can be reached and have not failed this request yet, in any order.
+        """The deployments that can be reached and have not failed this request yet, shuffled.
 
-        Where that leaves none, those that can be reached, else all. Among equally busy ones
-        LiteLLM takes the first, so that in a fixed order a burst would go to one server.
+        If there are none, those that can be reached, or else all. LiteLLM takes the first of the
+        least busy ones, so without shuffling a burst would go to one server.
         """
         now = time.monotonic()
         self._unreachable = {key: end for key, end in self._unreachable.items() if end > now}
@@ -117,7 +117,7 @@ class VibeVoiceCallback(CustomLogger):
 
 
 def unreachable(exception: BaseException | None) -> bool:
-    """Whether a failure is that of a connection that never came to be."""
+    """Whether the failure is that no connection could be established."""
     while exception is not None:
         if isinstance(exception, httpx.ConnectError | httpx.ConnectTimeout):
             return True
@@ -126,14 +126,14 @@ def unreachable(exception: BaseException | None) -> bool:
 
 
 def failed(request: dict[str, Any]) -> set[str]:
-    """The ids of the deployments that LiteLLM has tried this request on."""
+    """The ids of the deployments on which LiteLLM has tried this request."""
     metadata = request.get("litellm_metadata") or request.get("metadata") or {}
     attempts = metadata.get("previous_models") or ()
     return {str(attempt.get("deployment_id")) for attempt in attempts if isinstance(attempt, dict)}
 
 
 def serves_vibevoice(group: str) -> bool:
-    """Whether a model group, or what its deployments serve, is called VibeVoice."""
+    """Whether the name of a model group, or of a model it serves, contains VibeVoice."""
     from litellm.proxy.proxy_server import llm_router  # exists once the proxy has started
 
     deployments = (llm_router and llm_router.get_model_list(model_name=group)) or []
@@ -142,12 +142,12 @@ def serves_vibevoice(group: str) -> bool:
 
 
 def words(data: dict[str, Any], key: str) -> list[str]:
-    """Take the texts under `key` out of the request: the engine does not know it in a chat."""
+    """Remove `key` from the request and return its strings: in a chat, the engine ignores it."""
     value = data.pop(key, None) or []
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise BadRequestError(
-            message=f"{key} must be a text or a list of texts.",
+            message=f"{key} must be a string or a list of strings.",
             model=str(data.get("model")),
             llm_provider="vibevoice",
         )
@@ -155,9 +155,9 @@ def words(data: dict[str, Any], key: str) -> list[str]:
 
 
 def one_line(texts: list[str]) -> str:
-    """Texts as one line that holds no special token; it may be empty.
+    """The strings as one line without special tokens; may be empty.
 
-    The same as `vibevoice_core.prompt.clean_words`.
+    Same as `vibevoice_core.prompt.clean_words`.
     """
     line = " ".join(", ".join(texts).split())
     for _ in range(MAX_NESTED):
@@ -173,7 +173,7 @@ def text_parts(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def add_info(messages: list[dict[str, Any]], line: str) -> None:
-    """Put `line` into the last message of the user, where the model was trained to find it."""
+    """Add `line` to the last user message, in the form on which the model was trained."""
     message = next((m for m in reversed(messages) if m.get("role") == "user"), None)
     if not line or message is None:
         return
@@ -186,7 +186,7 @@ def add_info(messages: list[dict[str, Any]], line: str) -> None:
 
 
 def with_info(text: str, line: str) -> str:
-    """The user's text with `line` as "extra info", as the model's own processor writes it."""
+    """The user's text with `line` as "extra info", in the format of the model's own processor."""
     text = text or REQUEST
     if (request := _REQUEST.search(text)) is None:
         return f"with extra info: {line}\n\n{text}"
@@ -196,7 +196,7 @@ def with_info(text: str, line: str) -> str:
 
 
 def penalties_seconds(switch: str) -> float:
-    """Up to which length a recording is decoded with penalties; below 0 for none.
+    """Maximum length of a recording that is decoded with penalties; negative for none.
 
     Raises:
         ValueError: `switch` is neither on nor off.
@@ -207,11 +207,11 @@ def penalties_seconds(switch: str) -> float:
 
 
 def pin(data: dict[str, Any], seconds: float, limit: float) -> None:
-    """Overwrite the four values, and take away every other way to change them.
+    """Overwrite the four values and remove every other parameter that could change decoding.
 
     Args:
-        seconds: length of the recording, 0 if unknown.
-        limit: up to which length there are penalties.
+        seconds: length of the recording; 0 if unknown.
+        limit: maximum length for which penalties apply.
     """
     values = PINNED if seconds <= limit else NEUTRAL
     data.update(values)
@@ -224,7 +224,7 @@ def pin(data: dict[str, Any], seconds: float, limit: float) -> None:
 
 
 def duration(messages: list[dict[str, Any]]) -> float:
-    """Seconds of audio as the user's text tells the model; 0 where it does not."""
+    """Seconds of audio according to the user's text; 0 if it does not say."""
     texts = [
         text
         for message in messages

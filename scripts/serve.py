@@ -1,7 +1,7 @@
-"""Engine and proxy in the foreground: `make serve`.
+"""Runs the engine and the proxy in the foreground: `make serve`.
 
-Serves `MODEL_DIR` (a folder of VibeVoice-ASR, one that holds `VibeVoice-ASR/`, or a hub id, which
-is downloaded), else the embedded checkpoint. Ends with exit code 1 as soon as one part ends.
+Serves `MODEL_DIR` (a VibeVoice-ASR folder, a folder that contains `VibeVoice-ASR/`, or a hub id,
+which is downloaded), or else the embedded checkpoint. Exits with 1 as soon as either part exits.
 """
 
 import os
@@ -18,13 +18,13 @@ from vibevoice_vllm.gpu import GpuError
 def main() -> int:
     api_port = int(os.environ.get("API_PORT", "8899"))
     asr_port = int(os.environ.get("ASR_PORT", "8006"))
-    os.chdir(ROOT)  # what is named relative is so to the repository
-    # SIGTERM ends the same way as Ctrl-C, so that the parts are stopped too
+    os.chdir(ROOT)  # relative paths are relative to the repository
+    # SIGTERM is handled like Ctrl-C, so that both parts are stopped too
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         model = os.environ.get("MODEL_DIR") or EMBEDDED
         if model == EMBEDDED:
-            # It is right up to about a minute (docs/tiny-asr.md), the real model up to an hour.
+            # It is accurate up to about a minute (docs/tiny-asr.md), the real model up to an hour.
             os.environ.setdefault("VIBEVOICE_MAX_SECTION_SECONDS", "60")
         if not Path(model).is_dir():
             prepare = [sys.executable, "-m", "vibevoice_vllm.prepare", model]
@@ -40,7 +40,7 @@ def main() -> int:
             )
             while all(part.poll() is None for part in parts):
                 time.sleep(0.5)
-            raise PartEnded("the engine or the proxy ended; see above")
+            raise PartEnded("the engine or the proxy exited; see above")
     except KeyboardInterrupt:
         return 0
     except (PartEnded, GpuError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""How much of the GPU the engine leaves to the speech models, where both are started together."""
+"""How much GPU memory the engine reserves for the speech models when both start together."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +8,14 @@ from vibevoice_vllm.gpu import find_device
 
 VARIABLE = "VIBEVOICE_GPU_MEMORY_RESERVED"
 SPEECH_GIB = {"0.5b": 5, "1.5b": 8}
-"""Weights, four requests and CUDA, by the model's TTS_MODEL_TYPE (docs/gpu.md)."""
+"""GiB for weights, four requests, and CUDA, by TTS_MODEL_TYPE (docs/gpu.md)."""
 
 
 def reserved_gib(environ: Mapping[str, str]) -> int:
     """GiB for the speech models that the proxy would load on the engine's GPU.
 
     Raises:
-        ValueError: TTS_MODEL_TYPE names no model, or one that is not in MODEL_DIR.
+        ValueError: TTS_MODEL_TYPE is not a known model, or the model is not in MODEL_DIR.
     """
     model_dir = Path(environ.get("MODEL_DIR", ""))
     folder = model_dir if environ.get("MODEL_DIR") and model_dir.is_dir() else None
@@ -24,7 +24,7 @@ def reserved_gib(environ: Mapping[str, str]) -> int:
 
 
 def with_reserve(environ: Mapping[str, str]) -> dict[str, str]:
-    """`environ` with the engine's reserve, unless it is set or speech runs elsewhere.
+    """`environ` with the engine's reserve added, unless it is set or speech runs elsewhere.
 
     Raises:
         GpuError: nvidia-smi hangs.

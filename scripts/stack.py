@@ -1,5 +1,5 @@
-"""Engine and proxy, each a process of its own: what `make serve`, `make demo`, benches and tests
-start."""
+"""Starts the engine and the proxy as separate processes, for `make serve`, `make demo`, benchmarks,
+and tests."""
 
 import contextlib
 import os
@@ -18,15 +18,15 @@ from scripts.shared_gpu import with_reserve
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = str(ROOT / "models" / "tiny-asr")
 ENGINE_SECONDS = 1800
-"""In which the largest model has loaded from a slow disk."""
+"""Enough to load the largest model from a slow disk."""
 PROXY_SECONDS = 660
-"""More than the proxy takes for the speech models."""
+"""Longer than the proxy takes to load the speech models."""
 STOP_SECONDS = 45
-"""More than the start script takes to end an engine that does not end by itself."""
+"""Longer than the start script takes to kill an engine that does not stop by itself."""
 
 
 class PartEnded(Exception):
-    """A process ended, or was not ready in time."""
+    """A process exited, or was not ready in time."""
 
 
 class Parts(NamedTuple):
@@ -37,14 +37,14 @@ class Parts(NamedTuple):
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def answers(url: str) -> bool:
-    """Whether `url` gives a 200. Costs the process that starts next to nothing, unlike httpx2."""
+    """Whether `url` returns 200. Unlike httpx2, it uses almost no CPU while the process starts."""
     address = urlsplit(url)
     with contextlib.closing(HTTPConnection(address.netloc, timeout=10)) as connection:
         try:
@@ -55,12 +55,12 @@ def answers(url: str) -> bool:
 
 
 def wait_until_ready(url: str, *processes: subprocess.Popen[bytes], seconds: float) -> None:
-    """Poll `url` until it answers 200. Raises PartEnded when a process ends or time is up."""
+    """Poll `url` until it returns 200. Raises PartEnded if a process exits or time runs out."""
     deadline = time.monotonic() + seconds
     while not answers(url):
         for process in processes:
             if process.poll() is not None:
-                raise PartEnded(f"{process.args!r} ended with code {process.returncode}")
+                raise PartEnded(f"{process.args!r} exited with code {process.returncode}")
         if time.monotonic() > deadline:
             raise PartEnded(f"{url} was not ready after {seconds:.0f} s")
         time.sleep(0.3)
@@ -74,23 +74,24 @@ def stack(
     log: Path | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[Parts]:
-    """Engine on `asr_port` and proxy on `api_port`, both ready; ended on leaving.
+    """Run the engine on `asr_port` and the proxy on `api_port` until the block exits. Both are
+    ready when it begins.
 
     Args:
-        log: takes the output of both; this terminal does when None.
-        environ: set beside the inherited environment.
+        log: file for the output of both; None for the terminal.
+        environ: environment variables in addition to the inherited ones.
 
     Raises:
-        PartEnded: one of them ended, or was not ready in time.
+        PartEnded: one of them exited, or was not ready in time.
         GpuError, ValueError: see `with_reserve`.
     """
-    # The start script's own wait is off: what is waited for here is both parts.
+    # The start script's own wait is disabled; this function waits for both parts.
     engine_options = ["--model-dir", model, "--port", str(asr_port), "--wait-ready-secs", "0"]
     environment = {**os.environ, **(environ or {})}
     environment |= {"API_PORT": str(api_port), "ASR_PORT": str(asr_port)}
     environment = with_reserve(environment)
     if model != EMBEDDED:
-        # The proxy is not told what the engine serves; a real model is for every name.
+        # The proxy does not know what the engine serves; a real model answers to every name.
         environment.setdefault("VIBEVOICE_LIGHT", "off")
     with contextlib.ExitStack() as cleanup:
         output = cleanup.enter_context(log.open("wb")) if log else None

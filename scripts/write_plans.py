@@ -1,4 +1,4 @@
-"""The table of docs/gpu.md: what the engine's plan is for the usual cards. `make settings`."""
+"""Writes the table of memory plans for common GPUs in docs/gpu.md: `make settings`."""
 
 import re
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ class PlannedCard:
 
     label: str
     gib: float
-    """As nvidia-smi shows."""
+    """As shown by nvidia-smi."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Beside the defaults."""
+    """Settings other than the defaults."""
 
     @property
     def flags(self) -> str:
@@ -48,8 +48,8 @@ CARDS = (
 def table() -> str:
     """The rows for `CARDS`, as markdown."""
     head = (
-        *("GPU", "flags", "CUDA gives", "for the engine", "weights", "work", "graphs", "cache"),
-        *("context", "tokens a step", "requests", "hours of audio at once"),
+        *("GPU", "flags", "usable", "for the engine", "weights", "work", "graphs", "cache"),
+        *("context", "tokens per step", "requests", "hours of audio at once"),
     )
     rows = [head, ["---"] * len(head), *(_row(card) for card in CARDS)]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)

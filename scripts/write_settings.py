@@ -1,6 +1,6 @@
-"""Writes the reference of all settings, docs/settings.md, and .env.example: `make settings`.
+"""Writes docs/settings.md, the reference of all settings, and .env.example: `make settings`.
 
-A test compares both files with what this writes, so they cannot differ from the code.
+A test compares both files with this script's output, so they always match the code.
 """
 
 import textwrap
@@ -28,26 +28,27 @@ def reference() -> str:
         [
             "# Settings",
             "",
-            "This page is written by `make settings` from the code; edit the settings' docstrings.",
+            "`make settings` generates this page from the settings' docstrings; do not edit it.",
             "",
             "## Proxy",
             "",
-            "Environment variables, or a file `.env` in the folder where the proxy is started",
-            "(copy what you change from `.env.example`); the environment wins.",
-            "`python -m vibevoice_proxy --help` prints the same.",
+            "Set these as environment variables, or in a file `.env` in the folder where you start",
+            "the proxy (copy lines from `.env.example`). The environment overrides the file.",
+            "`python -m vibevoice_proxy --help` prints this list, too.",
             "",
             *_table(("variable", "default", "meaning"), proxy),
             "",
             "## Engine",
             "",
-            "Flags of `scripts/start_asr_server.sh`; each is an environment variable too, and the",
-            "flag wins. Arguments after `--` go to vLLM as they are. The engine reads no `.env`.",
+            "Flags of `scripts/start_asr_server.sh`. Each has an environment variable, which the",
+            "flag overrides. Arguments after `--` are passed to vLLM unchanged. The engine does",
+            "not read `.env`.",
             "",
             *_table(("flag", "variable", "default", "meaning"), flags),
             "",
             "## Engine's plugin",
             "",
-            "Environment variables that every process of the engine reads.",
+            "Environment variables read by every process of the engine.",
             "",
             *_table(("variable", "default", "meaning"), plugin),
             "",

@@ -1,1 +1,1 @@
-"""The batch client: thousands of recordings through an OpenAI-compatible transcription API."""
+"""Batch client: transcribes thousands of recordings through an OpenAI-compatible server."""

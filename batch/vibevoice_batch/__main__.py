@@ -1,4 +1,4 @@
-"""Starts the batch client: python -m vibevoice_batch."""
+"""Runs the batch client: python -m vibevoice_batch."""
 
 import sys
 

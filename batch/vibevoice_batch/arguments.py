@@ -1,4 +1,4 @@
-"""The arguments of the command line."""
+"""The command-line arguments."""
 
 import argparse
 import math
@@ -9,20 +9,20 @@ from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
 from vibevoice_core.penalties import Penalties, pinned_penalties
 
-_ABOUT = """Transcribe folders of recordings with any server that speaks OpenAI's audio API in
-diarized_json: the proxy of this project, or LiteLLM before it. Run the same command again to go on
-after an interruption; nothing that was answered is asked for again."""
+_ABOUT = """Transcribe folders of recordings with any server that supports diarized_json in OpenAI's
+audio API: this project's proxy, or LiteLLM in front of it. After an interruption, run the same
+command again: it continues where it stopped and transcribes nothing twice."""
 _MORE = """Commands for vLLM's offline run-batch, with the same inputs and options:
   vibevoice-transcribe write-batch --requests requests.jsonl INPUT ... -o FOLDER
   vibevoice-transcribe read-batch --results results.jsonl INPUT ... -o FOLDER
 
 Environment: VIBEVOICE_BASE_URL, VIBEVOICE_API_KEY; HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY;
-SSL_CERT_FILE, SSL_CERT_DIR; VIBEVOICE_PENALTIES. A name that begins with - is given as ./-name.
-Exit codes: 0 all transcribed, 1 some failed or are left, 2 wrong usage, 130 interrupted."""
+SSL_CERT_FILE, SSL_CERT_DIR; VIBEVOICE_PENALTIES. Write a name that begins with - as ./-name.
+Exit codes: 0 all transcribed, 1 some failed or are left, 2 invalid usage, 130 interrupted."""
 
 
 def parser(command: str) -> argparse.ArgumentParser:
-    """The parser of a command: `write-batch`, `read-batch`, or nothing for transcribing online."""
+    """The parser of a command: `write-batch`, `read-batch`, or "" for transcribing online."""
     arguments = argparse.ArgumentParser(
         prog=f"vibevoice-transcribe {command}".rstrip(),
         description=_ABOUT,
@@ -37,7 +37,7 @@ def parser(command: str) -> argparse.ArgumentParser:
         default=[],
         type=_given,
         metavar="FILE",
-        help="paths, one a line or ended by NULs, or JSON lines with path, language, prompt, "
+        help="paths, one per line or NUL-terminated, or JSON lines with path, language, prompt, "
         "hotwords, keywords",
     )
     add(
@@ -46,24 +46,24 @@ def parser(command: str) -> argparse.ArgumentParser:
         type=_path,
         default=Path("transcripts"),
         metavar="FOLDER",
-        help="where transcripts go (transcripts)",
+        help="folder for transcripts (transcripts)",
     )
     add(
         "--format",
         type=_formats,
         default=("json",),
         metavar="NAMES",
-        help=f"files for each recording: {','.join(FORMATS)} (json)",
+        help=f"output formats: {','.join(FORMATS)} (json)",
     )
-    add("--base", type=_path, metavar="FOLDER", help="what the transcripts' names are relative to")
-    add("--all-files", action="store_true", help="take files in folders whatever their extension")
-    add("--limit", type=_count, metavar="N", help="no more than the next N recordings")
+    add("--base", type=_path, metavar="FOLDER", help="name transcripts relative to this folder")
+    add("--all-files", action="store_true", help="include files of any extension from folders")
+    add("--limit", type=_count, metavar="N", help="transcribe at most the next N recordings")
     add(
         "--retry-failed",
         action="store_true",
-        help="ask again for recordings that the server refused",
+        help="retry recordings that the server rejected",
     )
-    add("--dry-run", action="store_true", help="say what there is to do and stop")
+    add("--dry-run", action="store_true", help="report what there is to do, and exit")
     for name in ("language", "prompt", "hotwords"):
         add(f"--{name}", default="", help="sent with every recording")
     if command != "read-batch":
@@ -82,7 +82,7 @@ def parser(command: str) -> argparse.ArgumentParser:
             type=_penalties,
             default=switch,
             metavar="on|off",
-            help=f"penalties on words that come again ({switch}); see docs/settings.md",
+            help=f"penalties for repeated words ({switch}); see docs/settings.md",
         )
     elif command == "read-batch":
         add(
@@ -91,41 +91,41 @@ def parser(command: str) -> argparse.ArgumentParser:
             required=True,
             action="append",
             metavar="FILE",
-            help="file that run-batch -o wrote",
+            help="file written by run-batch -o",
         )
     else:
         add(
             "--base-url",
             metavar="URL",
-            help=f"of the server (VIBEVOICE_BASE_URL, else {DEFAULT_URL})",
+            help=f"base URL of the server (VIBEVOICE_BASE_URL, or else {DEFAULT_URL})",
         )
         add(
             "--ca-file",
             type=_path,
             metavar="FILE",
-            help="certificates (PEM) to trust beside the system's",
+            help="certificates (PEM) to trust in addition to the system's",
         )
-        add("--concurrency", type=_count, metavar="N", help="requests at once (found by trying)")
+        add("--concurrency", type=_count, metavar="N", help="requests at once (automatic)")
         add(
             "--timeout",
             type=_seconds,
             default=7200,
             metavar="SECONDS",
-            help="that one answer may take (7200)",
+            help="time limit for one response (7200)",
         )
         add(
             "--patience",
             type=_seconds,
             default=600,
             metavar="SECONDS",
-            help="to wait for a server that is full or away (600)",
+            help="how long to wait for a server that is full or unavailable (600)",
         )
     return arguments
 
 
 def _given(text: str) -> str:
     if not text:
-        raise argparse.ArgumentTypeError("expected something, got nothing: is a variable unset?")
+        raise argparse.ArgumentTypeError("expected a value, got nothing: is a variable unset?")
     return text
 
 
@@ -159,5 +159,5 @@ def _penalties(switch: str) -> Penalties:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)

@@ -27,14 +27,14 @@ from vibevoice_batch.store import Store
 from vibevoice_batch.summary import Plan, announce, plan, summarize
 
 ALL_DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes; the last is the shell's for SIGINT."""
+"""Exit codes; the last is the one that shells use for SIGINT."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns its exit code."""
+    """Run the command line and return its exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     command = given[0] if given and given[0] in ("write-batch", "read-batch") else ""
-    # Intermixed, since files may come before and after options.
+    # Intermixed, since files may come before or after options.
     given = given[1:] if command else given
     end = given.index("--") if "--" in given else len(given)
     options = parser(command).parse_intermixed_args(given[:end])
@@ -61,18 +61,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises InputError: something is wrong whatever the inputs hold."""
+    """Raises InputError if an option is invalid whatever the inputs contain."""
     if not options.input and not options.manifest:
         raise InputError("no input: give files, folders, globs, or - for a manifest on stdin")
     try:
         output = options.output.absolute()
     except FileNotFoundError as error:
-        raise InputError("the working directory is not there any more") from error
+        raise InputError("the working directory no longer exists") from error
     there = next(path for path in (output, *output.parents) if os.path.lexists(path))
     if not there.is_dir():
-        raise InputError(f"--output {options.output}: {there} is no folder")
+        raise InputError(f"--output {options.output}: {there} is not a folder")
     if options.base and not options.base.is_dir():
-        raise InputError(f"--base {options.base} is no folder")
+        raise InputError(f"--base {options.base} is not a folder")
     for key in ("language", "prompt", "hotwords", "model"):
         check_field(key, getattr(options, key, None), f"--{key}")
 
@@ -87,7 +87,7 @@ def _client(options: argparse.Namespace) -> Client:
 
 
 def _find(options: argparse.Namespace, files: set[Path]) -> Found:
-    """What the inputs hold beside `files`. Raises InputError."""
+    """Find the recordings in the inputs, except for `files`. Raises InputError."""
     names = [*options.manifest, *("-" for given in options.input if given == "-")]
     defaults = {
         key: value for key in ("language", "prompt", "hotwords") if (value := getattr(options, key))
@@ -103,7 +103,7 @@ def _find(options: argparse.Namespace, files: set[Path]) -> Found:
 
 
 def _manifest(name: str) -> Manifest:
-    """Raises InputError: it cannot be read."""
+    """Raises InputError if it cannot be read."""
     try:
         with open(0 if name == "-" else name, "rb", closefd=name != "-") as file:
             data = file.read()
@@ -115,7 +115,7 @@ def _manifest(name: str) -> Manifest:
 
 def _journal(options: argparse.Namespace) -> AbstractContextManager[Journal]:
     journal = Journal(options.output)
-    # A dry run makes no folder.
+    # A dry run does not create a folder.
     is_new = options.dry_run and not journal.path.exists()
     return nullcontext(journal) if is_new else journal
 
@@ -127,8 +127,8 @@ def _plan(options: argparse.Namespace, found: Found, journal: Journal) -> Plan:
 def _transcribe(
     options: argparse.Namespace, found: Found, ask: Ask, server: AbstractAsyncContextManager[Any]
 ) -> int:
-    """`ask` answers while `server` is open. Raises JournalError; OSError: the journal cannot be
-    read or begun."""
+    """Transcribe with `ask`, which works while `server` is open. Raises JournalError, and OSError
+    if the journal cannot be read or created."""
     ended = ""
     with _journal(options) as journal:
         work = _plan(options, found, journal)
@@ -154,12 +154,12 @@ def _transcribe(
     if interrupted:
         return INTERRUPTED
     if ended:
-        return _end(SOME_FAILED, ended, "Run the same command again to go on.")
+        return _end(SOME_FAILED, ended, "Run the same command again to continue.")
     return SOME_FAILED if failures or left else ALL_DONE
 
 
 def _dry_run(work: Plan, report: Report) -> int:
-    """Names what a run could not read either."""
+    """Also reports files that a run could not read."""
     for recording in work.pending:
         try:
             recording.path.open("rb").close()
@@ -174,8 +174,8 @@ async def _until_stopped(
     pending: list[Recording],
     report: Report,
 ) -> bool:
-    """Run to the end; returns whether a signal ended it. The first waits for what the server works
-    on, the second does not."""
+    """Run to the end, and return whether a signal interrupted it. The first signal waits for the
+    requests in flight; the second does not."""
     interrupted = False
     task = asyncio.ensure_future(run.over(pending))
 
@@ -185,7 +185,7 @@ async def _until_stopped(
             task.cancel()
             return
         interrupted = True
-        report.say("Waiting for what is being transcribed; interrupt again to leave it.")
+        report.say("Waiting for the requests in flight; interrupt again to stop now.")
         run.stop()
 
     loop = asyncio.get_running_loop()

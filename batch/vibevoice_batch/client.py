@@ -1,4 +1,4 @@
-"""One transcription over HTTP: the upload, and what each answer means for the run."""
+"""Sends one transcription request over HTTP and interprets the response."""
 
 import asyncio
 import math
@@ -21,17 +21,17 @@ from vibevoice_batch.server import authorization, endpoint, proxy, shown, trust
 from vibevoice_core import headers
 
 TRUNCATED = (headers.TRUNCATED, f"llm_provider-{headers.TRUNCATED}")
-"""Headers that say why a transcript misses a part: the proxy's, and as LiteLLM hands it on, which
-does not leave it in the body."""
+"""Headers that say why a transcript is incomplete: the proxy's own, and the name under which
+LiteLLM passes it on, since it drops the reason from the body."""
 LONGEST_WAIT = 300.0
-"""Seconds; a `Retry-After` above is cut to it."""
+"""Maximum seconds; a larger `Retry-After` is reduced to this."""
 _PROXY_LOGIN = "set HTTP_PROXY or HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT"
 _WANTS_TLS = re.compile(r"HTTP request (was sent )?to (an )?HTTPS|plain HTTP to an SSL", re.I)
-"""What nginx, Go and Apache answer to http:// at a port for https://."""
+"""How nginx, Go, and Apache respond to http:// on a port for https://."""
 
 
 class Client:
-    """The transcription endpoint of an OpenAI-compatible server: our proxy, or LiteLLM."""
+    """The transcription endpoint of an OpenAI-compatible server: our proxy or LiteLLM."""
 
     def __init__(
         self,
@@ -41,16 +41,17 @@ class Client:
         timeout: float,
         ca_file: Path | None = None,
     ) -> None:
-        """`timeout`: seconds that one answer may take; `ca_file`: certificates to trust beside the
-        system's. Raises InputError: one of them, or a proxy in the environment, cannot be used."""
+        """`timeout`: maximum seconds for one response; `ca_file`: certificates to trust in addition
+        to the system's. Raises InputError if one of them, or a proxy in the environment, is
+        invalid."""
         self._url = endpoint(base_url)
         self._model = model
         self._has_key = api_key is not None
         context = trust(ca_file)
         way = proxy(self._url, urllib.request.getproxies(), context)
         self._proxy = None if way is None else way.url
-        # Minutes pass between an upload and its answer: routers on the way must not forget the
-        # connection. Reused ones are dropped before servers drop them (uvicorn: after 5 s).
+        # Minutes pass between an upload and its response: keep-alive probes prevent routers from
+        # dropping the connection. Idle ones are closed before servers do so (uvicorn: after 5 s).
         self._http = httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(
                 verify=context,
@@ -78,10 +79,10 @@ class Client:
         await self._http.__aexit__(kind, error, traceback)
 
     async def transcribe(self, recording: Recording, _: str) -> Transcript:
-        """The transcript of a recording, uploaded from disk as it is read; its key is not sent.
+        """Transcribe a recording, which is streamed from disk. The second argument is not used.
 
         Raises:
-            Failure, Busy, ConnectionLost, Refused: what the answer, or its absence, means.
+            Failure, Busy, ConnectionLost, Refused: there is no transcript; the class says why.
         """
         fields = {
             ("keywords[]" if key == "keywords" else key): value
@@ -99,24 +100,24 @@ class Client:
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
             raise self._not_reached(error) from error
         except httpx2.ReadTimeout as error:
-            raise Failure("no answer in time") from error
+            raise Failure("the server did not respond in time") from error
         except httpx2.LocalProtocolError as error:
-            raise Failure("the file changed while it was sent") from error
+            raise Failure("the file changed during the upload") from error
         except httpx2.DecodingError as error:
-            raise Failure("the server's answer cannot be decoded") from error
+            raise Failure("the server's response cannot be decoded") from error
         except httpx2.RequestError as error:
             raise ConnectionLost("the connection was lost") from error
         return self._read(answer)
 
     def _not_reached(self, error: httpx2.TransportError) -> Busy | Refused:
-        """What it means that there is no connection to the server."""
+        """Classify the failure to connect to the server."""
         where = shown(self._url.copy_with(path="/", query=None)).rstrip("/")
         if self._proxy:
-            where += f" by the proxy {shown(self._proxy).rstrip('/')}"
+            where += f" through the proxy {shown(self._proxy).rstrip('/')}"
         if isinstance(error, httpx2.ProxyError):
             said = str(error)
             if said.startswith("407"):
-                return Refused(f"the proxy {self._proxy} wants a login: {_PROXY_LOGIN}")
+                return Refused(f"the proxy {self._proxy} requires a login: {_PROXY_LOGIN}")
             if said[:1] == "4":
                 return Refused(f"the proxy {self._proxy} refuses {self._url.host}: {said}")
             return Busy(f"the server cannot be reached at {where}: {said}", None, is_full=False)
@@ -124,22 +125,22 @@ class Client:
         for cause in causes:
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return Refused(
-                    f"the certificate at {where} is not trusted: {cause.verify_message}. Where it "
-                    "is right, give the certificates of who signed it: --ca-file FILE or "
+                    f"the certificate of {where} is not trusted: {cause.verify_message}. If it is "
+                    "correct, add the issuer's certificate with --ca-file FILE or "
                     "SSL_CERT_FILE"
                 )
             if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-                hint = "; is it http://?" if cause.reason == "WRONG_VERSION_NUMBER" else ""
-                return Refused(f"no TLS with {where}: {cause.reason or cause}{hint}")
+                hint = "; should it be http://?" if cause.reason == "WRONG_VERSION_NUMBER" else ""
+                return Refused(f"no TLS connection to {where}: {cause.reason or cause}{hint}")
         reasons = [_words(cause) for cause in causes if isinstance(cause, OSError)]
-        why = next(filter(None, reasons[::-1]), "no answer within 10 s")
+        why = next(filter(None, reasons[::-1]), "no response within 10 s")
         return Busy(f"the server cannot be reached at {where}: {why}", None, is_full=False)
 
     def _read(self, answer: httpx2.Response) -> Transcript:
-        """The transcript in an answer.
+        """Read the transcript from a response.
 
         Raises:
-            Failure, Busy, Refused: there is none.
+            Failure, Busy, Refused: the response does not contain one.
         """
         status = answer.status_code
         if status == 200:
@@ -153,36 +154,36 @@ class Client:
             raise Busy(message, _retry_after(answer), is_full=status == 429)
         wants_tls = status == 400 and _WANTS_TLS.search(message)
         if status in (401, 403, 404, 405, 407) or status < 400 or wants_tls:
-            hint = "is it https://?" if wants_tls else self._hint(answer)
-            said = f"{shown(answer.url)} answers {status}: {message}"
+            hint = "should it be https://?" if wants_tls else self._hint(answer)
+            said = f"{shown(answer.url)} returned {status}: {message}"
             raise Refused(f"{said} ({hint})" if hint else said)
         raise Failure(message, status, code)
 
     def _hint(self, answer: httpx2.Response) -> str:
-        """What to set, where a server refuses everything."""
+        """What to change if a server rejects every request."""
         status = answer.status_code
         if status in (401, 403):
             if self._has_key:
-                return "VIBEVOICE_API_KEY is not a key of this server for this model"
+                return "VIBEVOICE_API_KEY is not valid for this server or model"
             return "set VIBEVOICE_API_KEY to the server's key"
         if status == 407:
             return _PROXY_LOGIN
         if status in (404, 405):
             return "is the base URL right? It usually ends in /v1"
         if location := answer.headers.get("location"):
-            return f"it sends to {location}: is that the base URL?"
+            return f"it redirects to {location}: is that the base URL?"
         return ""
 
 
 def _words(error: OSError) -> str | None:
-    """The system's words; asyncio has others, that name the address again."""
+    """The system's message; asyncio's own messages repeat the address."""
     if not error.errno or isinstance(error, socket.gaierror):
         return error.strerror
     return os.strerror(error.errno)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what caused it, one after the other; of several at once the last."""
+    """An error and its chain of causes; of an exception group, the last error."""
     cause: BaseException | None = error
     while cause:
         yield cause
@@ -191,15 +192,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def read_transcript(body: Any) -> Transcript:
-    """`body` if it is a `diarized_json` answer. Raises Failure otherwise."""
+    """Return `body` if it is a `diarized_json` response. Raises Failure otherwise."""
     segments = body.get("segments") if isinstance(body, dict) else None
     if not isinstance(segments, list) or not all(map(_is_segment, segments)):
-        raise Failure("the server's answer is no diarized_json", 200)
+        raise Failure("the server's response is not diarized_json", 200)
     return body
 
 
 def _is_segment(segment: Any) -> bool:
-    """Whether there is what the formats need."""
+    """Whether it has what the output formats need."""
     return (
         isinstance(segment, dict)
         and all(_is_time(segment.get(key)) for key in ("start", "end"))
@@ -219,7 +220,7 @@ def _json(answer: httpx2.Response) -> Any:
 
 
 def _error(answer: httpx2.Response) -> tuple[str, str | None]:
-    """Message and code of OpenAI's error body, or what else the server said."""
+    """Message and code of an OpenAI error body, or else the body's text."""
     body = _json(answer)
     error = body.get("error") if isinstance(body, dict) else None
     if isinstance(error, dict) and isinstance(error.get("message"), str):
@@ -228,7 +229,7 @@ def _error(answer: httpx2.Response) -> tuple[str, str | None]:
 
 
 def _retry_after(answer: httpx2.Response) -> float | None:
-    """Seconds, from a number (RFC 9110 allows dates too: those are left to the back-off)."""
+    """Seconds, if given as a number (RFC 9110 also allows dates; those use the back-off)."""
     try:
         seconds = float(answer.headers.get("retry-after", ""))
     except ValueError:

@@ -1,12 +1,12 @@
-"""What ends a run before it begins, a recording, or a run."""
+"""Errors that prevent a run, fail one recording, or end a run."""
 
 
 class InputError(ValueError):
-    """What was given on the command line cannot be used; the message says why."""
+    """A command-line input is invalid. The message says why."""
 
 
 class Failure(Exception):
-    """A recording has no transcript, and asking again now would not help."""
+    """A recording has no transcript, and a retry now would not help."""
 
     def __init__(self, message: str, status: int | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -15,22 +15,22 @@ class Failure(Exception):
 
 
 class Busy(Exception):
-    """The server cannot take the recording now, but later: it is full, starting, or not there."""
+    """The server cannot take the recording now: it is full, starting, or unavailable."""
 
     def __init__(self, message: str, retry_after: float | None, is_full: bool) -> None:
         super().__init__(message)
         self.retry_after = retry_after
-        """Seconds that the server asked for."""
+        """The delay in seconds that the server requested."""
         self.is_full = is_full
 
 
 class ConnectionLost(Exception):
-    """The connection broke on the way: a server that was restarted, or died of the recording."""
+    """The connection broke: the server was restarted, or crashed on the recording."""
 
 
 class Refused(Exception):
-    """The server refuses whatever is sent to it in this way: a wrong key, URL or model."""
+    """The server rejects every request: the key, URL, or model is wrong."""
 
 
 class GaveUp(Exception):
-    """The server took nothing for too long; what is left is left for the next run."""
+    """The server accepted nothing for too long. What is left remains for the next run."""

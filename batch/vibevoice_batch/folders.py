@@ -1,4 +1,4 @@
-"""What lies in a folder and below it, with everything that cannot be looked at named."""
+"""Lists a folder recursively and reports everything that cannot be read."""
 
 import os
 import stat
@@ -10,30 +10,30 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that is in a folder and the folders below it."""
+    """Everything in a folder and its subfolders."""
 
     files: list[Path] = field(default_factory=list)
     hidden: list[Path] = field(default_factory=list)
-    """Files and folders whose names begin with a dot; nothing below them was looked at."""
+    """Hidden files and folders (names that begin with a dot); the folders were not searched."""
     odd: list[tuple[Path, str]] = field(default_factory=list)
-    """(path, reason) of what is neither a file nor a folder."""
+    """(path, reason) of entries that are neither files nor folders."""
     unreadable: list[tuple[Path, str]] = field(default_factory=list)
-    """(path, reason) of what the system refused to show."""
+    """(path, reason) of entries that could not be read."""
     again: list[Path] = field(default_factory=list)
-    """Links to folders whose contents are there already, loops among them."""
+    """Links to folders that were already listed, including loops."""
     closed: list[Path] = field(default_factory=list)
-    """Folders that were not to be looked into."""
+    """Folders excluded by `opens`."""
 
 
 def contents(
     root: Path, *, opens: Callable[[Path], bool] = lambda _: True, hidden: bool = False
 ) -> Contents:
-    """What is in the folder `root` and below. Links to folders are followed; each folder is read
-    once, under its own path where it has one below `root`.
+    """List the folder `root` recursively. Links to folders are followed. Each folder is read once,
+    under its real path if that is below `root`.
 
     Args:
-        opens: whether to look into a folder below `root`.
-        hidden: takes names that begin with a dot for names like others.
+        opens: whether to search a given folder below `root`.
+        hidden: whether to include names that begin with a dot.
     """
     found = Contents()
     seen: set[tuple[int, int]] = set()
@@ -70,21 +70,19 @@ def contents(
 
 
 def why_no_file(path: Path) -> str:
-    """What is at a path that is no file."""
+    """Describe what exists at a path that is not a file."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        is_link = os.path.islink(path)
-        return (
-            f"is a link to {os.readlink(path)}, which is not there" if is_link else "is not there"
-        )
+        link = f"is a link to {os.readlink(path)}, which " if os.path.islink(path) else ""
+        return f"{link}does not exist"
     except OSError as error:
         return reason(error)
     if stat.S_ISDIR(mode):
         return "is a folder"
-    return "is no file but a pipe, a socket or a device"
+    return "is not a file but a pipe, a socket, or a device"
 
 
 def reason(error: OSError) -> str:
-    """The system's words for an error."""
+    """The system's message for an error."""
     return f"cannot be read: {error.strerror}"

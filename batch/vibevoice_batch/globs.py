@@ -1,11 +1,11 @@
-"""Which paths a glob means: `*`, `?` and `[…]` within a name, `**` for any folders."""
+"""Matches paths against globs: `*`, `?`, and `[…]` within a name, `**` for any folders."""
 
 import fnmatch
 from collections.abc import Sequence
 
 
 def matches(parts: Sequence[str], wildcards: Sequence[str]) -> bool:
-    """Whether the names of a path are those of a pattern."""
+    """Whether the parts of a path match a pattern."""
     if not wildcards:
         return not parts
     if wildcards[0] == "**" and matches(parts, wildcards[1:]):
@@ -16,7 +16,7 @@ def matches(parts: Sequence[str], wildcards: Sequence[str]) -> bool:
 
 
 def leads(parts: Sequence[str], wildcards: Sequence[str]) -> bool:
-    """Whether there may be paths of a pattern below a folder."""
+    """Whether a folder may contain matching paths."""
     for part, wildcard in zip(parts, wildcards, strict=False):
         if not _fits(part, wildcard):
             return False
@@ -26,7 +26,7 @@ def leads(parts: Sequence[str], wildcards: Sequence[str]) -> bool:
 
 
 def _fits(part: str, wildcard: str) -> bool:
-    """As in shells, a name that begins with a dot is meant only by a pattern that does."""
+    """As in shells, a name that begins with a dot only matches a pattern that does."""
     if part.startswith(".") and not wildcard.startswith("."):
         return False
     return wildcard == "**" or fnmatch.fnmatchcase(part, wildcard)

@@ -1,4 +1,4 @@
-"""Folders, globs, files and manifests → the recordings in them, and everything else by name."""
+"""Finds the recordings in folders, globs, files, and manifests, and reports everything else."""
 
 import glob
 import os
@@ -23,21 +23,21 @@ def find(
     all_files: bool = False,
     products: Container[Path] = (),
 ) -> Found:
-    """The recordings in files, folders, globs and manifests, each once, in a stable order.
+    """Find the recordings in files, folders, globs, and manifests, each once, in a stable order.
 
-    A name is the path relative to `base`; without one, to the folder given, to a glob's part before
-    its first wildcard, to the folder of a file given, and for manifests to the working directory or
-    their own folder. What a line of a manifest says of a recording holds too where another input
-    names its file.
+    Names are paths relative to `base`. Without `base`, they are relative to the given folder, to
+    the part of a glob before its first wildcard, to a given file's folder, and for manifests to the
+    working directory or the manifest's folder. What a manifest says about a recording also applies
+    if another input contains its file.
 
     Args:
-        defaults: fields of recordings that do not set them.
-        all_files: takes every file in a folder, whatever its extension.
-        products: files that are left out, since runs wrote them.
+        defaults: fields for recordings that do not set them.
+        all_files: include every file in a folder, whatever its extension.
+        products: files to skip because earlier runs wrote them.
 
     Raises:
-        InputError: no input is there, two files have the same name, or two lines say different
-            things of one file.
+        InputError: an input does not exist, two files have the same name, or two lines of
+            manifests contradict each other.
     """
     search = _Search(base, defaults or {}, all_files, products)
     for given in inputs:
@@ -53,7 +53,7 @@ def find(
 
 
 class _Search:
-    """Goes through one input after the other."""
+    """Processes one input after another."""
 
     def __init__(
         self,
@@ -63,20 +63,20 @@ class _Search:
         products: Container[Path],
     ) -> None:
         self.found = Found()
-        """All but the recordings."""
+        """Everything but the recordings."""
         self.recordings: dict[Path, Recording] = {}
         self.missing: list[tuple[str, str]] = []
-        """(input, reason) of those that are not there."""
+        """(input, reason) of inputs that do not exist."""
         self._base = base
         self._defaults = defaults
         self._all_files = all_files
         self._products = products
         self._names: dict[str, Path] = {}
         self._told: set[Path] = set()
-        """Of which a line of a manifest has said more than the path."""
+        """Recordings about which a manifest line gives more than the path."""
 
     def take(self, given: str) -> None:
-        """A file, a folder or a glob."""
+        """Add a file, a folder, or a glob."""
         if not given:
             raise InputError("an input is empty: is a variable unset?")
         path = absolute(given)
@@ -84,22 +84,22 @@ class _Search:
             self._file(path, path.parent)
         elif os.path.isdir(path):
             self._folder(path, given)
-        elif (why := why_no_file(path)) != "is not there":
+        elif (why := why_no_file(path)) != "does not exist":
             self.found.problems.append((given, why))
         elif glob.has_magic(given):
             self._glob(given)
         else:
-            self.missing.append((given, "is neither a file nor a folder, and no glob"))
+            self.missing.append((given, "is neither a file, a folder, nor a glob"))
 
     def _folder(self, folder: Path, given: str) -> None:
         problems = len(self.found.problems)
         takes = self._inside(folder, folder)
         if not takes and len(self.found.problems) == problems:
-            # A disk that is not mounted is an empty folder.
-            self.found.problems.append((given, "holds no recordings"))
+            # An unmounted disk looks like an empty folder.
+            self.found.problems.append((given, "contains no recordings"))
 
     def _inside(self, folder: Path, root: Path) -> bool:
-        """Take what a folder holds; returns whether there were recordings."""
+        """Add a folder's contents; return whether there were recordings."""
         inside = contents(folder)
         for path in inside.hidden:
             (self.found.ours if path in self._products else self.found.hidden).append(path)
@@ -125,8 +125,8 @@ class _Search:
         self.found.again.extend(inside.again)
 
     def _glob(self, given: str) -> None:
-        # Not the standard library's glob, which is silent about folders that it cannot read, and
-        # for which two links that lead back are more paths than it can list.
+        # Not the standard library's glob: it silently skips folders that it cannot read, and two
+        # links that lead back up give it more paths than it can ever list.
         fixed = os.path.dirname(given[: min(given.find(c) for c in "*?[" if c in given)])
         root = absolute(fixed)
         wildcards = tuple(filter(None, given.removeprefix(fixed).split("/")))
@@ -143,7 +143,7 @@ class _Search:
         folders = list(filter(is_meant, inside.closed))
         odd = [(str(path), why) for path, why in inside.odd if is_meant(path)]
         if not os.path.lexists(root) or not any((files, folders, odd, inside.unreadable)):
-            self.missing.append((given, "is no file, and no file matches it"))
+            self.missing.append((given, "does not exist, and no file matches it"))
             return
         self._note(inside)
         self.found.problems.extend(odd)
@@ -153,16 +153,16 @@ class _Search:
             self._inside(path, root)
 
     def read(self, manifest: Manifest) -> None:
-        """All that a manifest names."""
+        """Add everything that a manifest lists."""
         if not manifest.entries:
-            self.found.problems.append((manifest.name, "names no recordings"))
+            self.found.problems.append((manifest.name, "lists no recordings"))
         for entry in manifest.entries:
             located = manifest.locate(entry)
             if located is None and not entry.is_exact and entry.path.lstrip().startswith("#"):
                 self.found.comments.append(entry.place)
                 continue
             if not _can_be_a_path(entry.path):
-                self.found.problems.append((entry.place, f"{entry.path!r} cannot be a path"))
+                self.found.problems.append((entry.place, f"{entry.path!r} is not a valid path"))
                 continue
             text = entry.path if entry.is_exact else entry.path.strip()
             path, folder = located or (Path.cwd() / text, Path.cwd())
@@ -181,7 +181,7 @@ class _Search:
         return self._put(Recording(name, path, dict(self._defaults)), tells=False)
 
     def _put(self, recording: Recording, *, tells: bool) -> bool:
-        """Returns whether it is a recording."""
+        """Return whether it is a recording."""
         path = recording.path
         if path in self._products:
             self.found.ours.append(path)
@@ -189,11 +189,11 @@ class _Search:
         if known := self.recordings.get(path):
             recording = replace(recording, name=known.name)
             if tells and path in self._told and recording != known:
-                raise InputError(f"{path} is in the manifests twice, not the same")
+                raise InputError(f"{path} is in the manifests twice, with different values")
         elif (other := self._names.setdefault(recording.name, path)) != path:
             raise InputError(
-                f"{other} and {path} would both be called {recording.name}: give --base with a "
-                "folder that holds both"
+                f"{other} and {path} would both be named {recording.name}: set --base to a "
+                "folder that contains both"
             )
         if tells:
             self._told.add(path)
@@ -205,5 +205,5 @@ class _Search:
 def _can_be_a_path(text: str) -> bool:
     try:
         return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:  # half of a surrogate pair, from JSON
+    except UnicodeEncodeError:  # a lone surrogate, from JSON
         return False

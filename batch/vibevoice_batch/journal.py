@@ -1,12 +1,13 @@
-"""What is done: `transcripts.jsonl`, one line for every recording, appended as answers come.
+"""The journal `transcripts.jsonl`: one line per recording, appended as responses arrive.
 
-The journal comes first: a transcript is on disk here before its own files are written, so after a
-crash at any moment they are made from it, and nothing that was answered is asked for again. A line:
+A transcript is on disk here before its own files are written. After a crash at any moment, they are
+written from the journal, and nothing is transcribed twice. A line:
 
     {"file", "path", "size", "mtime_ns", "sha256", "request"?, "manifest"?, "formats",
      "transcript" | "error"}
 
-and the last line of a file counts. `formats` are those of which the files beside it are its own.
+If a recording has several lines, the last one counts. `formats` are those whose output files belong
+to it.
 """
 
 import fcntl
@@ -29,22 +30,22 @@ logger = logging.getLogger("vibevoice_batch")
 
 
 class JournalError(Exception):
-    """The journal cannot be used; the message says why."""
+    """The journal cannot be used. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A recording as it was read."""
+    """The content of a recording when it was read."""
 
     size: int
     mtime_ns: int
     sha256: str
-    """Hexadecimal; empty when it could not be read."""
+    """Hexadecimal; empty if it could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where the journal has something about a recording."""
+    """The position of an entry in the journal, and what it says about the recording."""
 
     offset: int
     path: str
@@ -52,17 +53,17 @@ class Entry:
     key: str
     error: dict[str, Any] | None
     formats: frozenset[str]
-    """Those of which the files are its own."""
+    """Formats whose output files belong to this recording."""
 
     @property
     def is_final(self) -> bool:
-        """Whether asking again would give the same: a transcript, or a refusal of the file."""
+        """Whether a retry would give the same result: a transcript, or a rejection of the file."""
         status = (self.error or {}).get("status")
         return self.error is None or (status in range(400, 500) and status != 408)
 
 
 def read_content(path: Path) -> Content:
-    """Size, time and hash of the file at `path`. Raises Failure: it cannot be read."""
+    """Size, time, and hash of the file at `path`. Raises Failure if it cannot be read."""
     try:
         with path.open("rb") as file:
             stat = os.fstat(file.fileno())
@@ -73,15 +74,15 @@ def read_content(path: Path) -> Content:
 
 
 def request_key(sha256: str, fields: dict[str, Any]) -> str:
-    """Equal for requests that get the same transcript: same bytes, same prompt and the like."""
+    """A key that is equal for requests with the same transcript: same bytes, same fields."""
     if not fields:
         return sha256
     return hashlib.sha256(f"{sha256} {json.dumps(fields, sort_keys=True)}".encode()).hexdigest()
 
 
 class Journal:
-    """The journal in a folder of transcripts; a context manager that no other process can enter
-    at the same time."""
+    """The journal in a folder of transcripts. A context manager that only one process at a time
+    can enter."""
 
     def __init__(self, output: Path) -> None:
         self.path = output / JOURNAL
@@ -91,7 +92,8 @@ class Journal:
         self._lines = 0
 
     def __enter__(self) -> Self:
-        """Raises JournalError: another process writes here, or it is another file; OSError."""
+        """Raises OSError, and JournalError if another process writes here or the file is
+        foreign."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a+b", buffering=0)
         try:
@@ -123,15 +125,15 @@ class Journal:
                 try:
                     self._enter(json.loads(line), offset)
                 except (ValueError, KeyError, TypeError, AttributeError):
-                    logger.warning("%s, line %d cannot be read and is left out", self.path, number)
+                    logger.warning("%s, line %d is invalid and is skipped", self.path, number)
                     self._lines += 1
                 offset = end = offset + len(line)
         size = os.fstat(self._file.fileno()).st_size
         is_torn = not self._lines and self._begins_as_a_line()
         if size and not self._entries and not is_torn:
-            raise JournalError(f"{self.path} is there and was not written here: give another -o")
+            raise JournalError(f"{self.path} was not written by this program: use another -o")
         if size != end:
-            # A kill in the middle of a write leaves a line without an end.
+            # A kill during a write leaves a line without an end.
             self._file.truncate(end)
 
     def _begins_as_a_line(self) -> bool:
@@ -149,12 +151,12 @@ class Journal:
             self._done[key] = entry
 
     def entry(self, recording: Recording) -> Entry | None:
-        """What is known of a recording that has not changed since; None otherwise."""
+        """The entry of a recording that has not changed since; otherwise None."""
         entry = self._entries.get(recording.name)
         if entry is None or entry.key != request_key(entry.content.sha256, recording.fields):
             return None
         if entry.path != str(recording.path):
-            return None  # moved, or another one: its content tells
+            return None  # moved, or another recording: its content decides
         try:
             stat = recording.path.stat()
         except OSError:
@@ -163,11 +165,11 @@ class Journal:
         return entry if now == (entry.content.size, entry.content.mtime_ns) else None
 
     def named(self, name: str) -> Entry | None:
-        """The last that was written under a name, of whatever file."""
+        """The last entry written under a name, whatever its file."""
         return self._entries.get(name)
 
     def done(self, key: str) -> Entry | None:
-        """A transcript for these bytes and fields, of whatever file."""
+        """The entry of a transcript for these bytes and fields, whatever its file."""
         return self._done.get(key)
 
     def transcript(self, entry: Entry) -> Transcript:
@@ -186,9 +188,10 @@ class Journal:
         result: dict[str, Any],
         formats: Iterable[str] = (),
     ) -> None:
-        """Keep `result`, {"transcript": …} or {"error": …}: it is on disk when this returns.
+        """Save `result`, {"transcript": …} or {"error": …}. It is on disk when this returns.
 
-        `formats`: those of which the files are, or will be, its own. Raises OSError.
+        `formats`: those whose output files belong, or will belong, to this recording. Raises
+        OSError.
         """
         line: dict[str, Any] = {
             "file": recording.name,
@@ -204,14 +207,14 @@ class Journal:
         self._append({**line, "formats": sorted(formats), **result})
 
     def claim(self, name: str, formats: Iterable[str]) -> None:
-        """From now on the files of `formats` belong to what has this name. Raises OSError."""
+        """Assign the output files of `formats` to the recording of this name. Raises OSError."""
         entry = self._entries[name]
         if missing := set(formats) - entry.formats:
             self._append({**self._line(entry), "formats": sorted(entry.formats | missing)})
 
     def _append(self, line: dict[str, Any]) -> None:
         offset = os.fstat(self._file.fileno()).st_size
-        # ASCII, since a file's name may hold bytes that are no UTF-8.
+        # ASCII, since a file's name may contain bytes that are not UTF-8.
         data = memoryview(json.dumps(line).encode() + b"\n")
         try:
             while data:
@@ -224,7 +227,8 @@ class Journal:
         self._enter(line, offset)
 
     def compact(self) -> None:
-        """One line for each recording: drops those that later lines replaced."""
+        """Rewrite the journal with one line per recording, without the lines that later ones
+        replaced."""
         if self._lines == len(self._entries):
             return
         temporary = self.path.with_name(TEMPORARY)
@@ -238,9 +242,9 @@ class Journal:
             temporary.replace(self.path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
-            logger.warning("%s keeps lines that later ones replace: %s", self.path, error.strerror)
+            logger.warning("%s keeps outdated lines: %s", self.path, error.strerror)
 
     def failures(self, recordings: Iterable[Recording]) -> list[tuple[str, str]]:
-        """(name, message) of those whose last word is an error."""
+        """(name, message) of those whose latest entry is an error."""
         entries = ((recording.name, self._entries.get(recording.name)) for recording in recordings)
         return [(name, entry.error["message"]) for name, entry in entries if entry and entry.error]

@@ -1,13 +1,13 @@
-"""How many requests are in flight at once: found by trying, as TCP finds its window.
+"""Adjusts the number of requests in flight, as TCP adjusts its window.
 
-It doubles while that pays, by the rule with which BBR's start-up knows that the pipe is full: three
+The limit doubles while that helps, by the rule with which BBR's startup detects a full pipe: three
 rounds in which throughput did not grow by a quarter (Cardwell et al., "BBR: Congestion-Based
-Congestion Control", ACM Queue 2016). A 429 halves it, once a round (the multiplicative decrease of
-Chiu and Jain, 1989; RFC 5681). After some rounds it tries anew, since servers come and go.
+Congestion Control", ACM Queue 2016). A 429 halves it, once per round (the multiplicative decrease
+of Chiu and Jain, 1989; RFC 5681). After some rounds it probes again, since servers come and go.
 
-A round is as many answers as there may be requests in flight, to requests sent since it began.
-Recordings differ in length, so throughput is not counted from what arrives by chance within a
-round, but by Little's law: requests in flight times seconds of audio for a second waited.
+A round lasts until there are as many responses as the limit, to requests sent since it began.
+Recordings differ in length, so throughput is not measured by what happens to arrive in a round, but
+by Little's law: requests in flight times seconds of audio per second of waiting.
 """
 
 START = 8
@@ -18,7 +18,7 @@ ROUNDS_BETWEEN_TRIES = 8
 
 
 class Limit:
-    """`value` requests may be in flight. Pure: told of what was sent and of what came back."""
+    """Allows `value` requests in flight. Does no I/O: it is notified of requests and responses."""
 
     def __init__(self, fixed: int | None = None) -> None:
         self.value = fixed or START
@@ -29,16 +29,17 @@ class Limit:
         self._waited = 0.0
         self._is_growing = True
         self._rounds = 0
-        """Flat rounds while growing, else those since the last try."""
+        """Rounds without growth; later, rounds since the last probe."""
         self._best = (0.0, self.value)
-        """Most audio seconds a second, and the limit that gave them."""
+        """Highest throughput in audio seconds per second, and the limit that achieved it."""
 
     def sent(self) -> int:
-        """The round of a request that is sent now, to be handed back with its answer."""
+        """The round of a request sent now; pass it back with the response."""
         return self._round
 
     def answered(self, sent: int, audio: float, waited: float) -> None:
-        """A recording of `audio` seconds was transcribed `waited` seconds after it was sent."""
+        """Record that `audio` seconds were transcribed `waited` seconds after the request was
+        sent."""
         if sent != self._round or self._is_fixed:
             return
         self._answers += 1
@@ -49,7 +50,7 @@ class Limit:
             self._next_round(self._decide(throughput))
 
     def busy(self, sent: int) -> None:
-        """The server has no place for a request."""
+        """Record that the server had no capacity for a request."""
         if sent == self._round and not self._is_fixed:
             self._is_growing, self._rounds = False, 0
             self._next_round(max(1, self.value // 2))

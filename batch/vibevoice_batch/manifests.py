@@ -1,4 +1,4 @@
-"""Manifests: lists of recordings, in the spellings that programs write them in."""
+"""Parses manifests: lists of recordings, in the formats that programs write."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from vibevoice_batch.errors import InputError
 
 FIELDS = frozenset({"language", "prompt", "hotwords", "keywords"})
-"""Keys of a manifest that go to the server with the recording; other keys go to its result."""
+"""Manifest keys sent to the server with the recording; other keys are copied to its result."""
 _BOMS = {
     b"\xef\xbb\xbf": "utf-8",
     b"\xff\xfe\0\0": "utf-32-le",
@@ -25,18 +25,18 @@ _BOMS = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What a manifest says of one recording."""
+    """What a manifest says about one recording."""
 
     place: str
-    """Of the entry, for messages."""
+    """Position in the manifest, for messages."""
     path: str
-    """As it is spelled."""
+    """As written."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Goes to the server with the recording; keys are of FIELDS."""
+    """Sent to the server with the recording; the keys are in FIELDS."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """The other keys."""
+    """All other keys."""
     is_exact: bool = False
-    """Whether the path is spelled as it is, without quotes and the like."""
+    """Whether the path is used exactly as written, without removing quotes and the like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class Manifest:
 
     name: str
     folder: Path
-    """Where it lies, for paths that are not in the working directory."""
+    """The manifest's folder, for paths that are not in the working directory."""
     entries: list[Entry]
 
     def locate(self, entry: Entry) -> tuple[Path, Path] | None:
-        """(path, folder that it is relative to) of an entry's file, the first that is there: in the
-        working directory before the manifest's folder, as it is spelled before other spellings."""
+        """(path, folder that it is relative to) of the first match for an entry. The working
+        directory comes before the manifest's folder, and the exact spelling before others."""
         spellings = [entry.path] if entry.is_exact else _spellings(entry.path)
         for spelling in dict.fromkeys(spellings):
             for folder in (Path.cwd(), self.folder):
@@ -60,10 +60,11 @@ class Manifest:
 
 
 def parse(name: str, data: bytes, folder: Path) -> Manifest:
-    """The manifest `name` that holds `data`: a path on each line, a JSON object on each line, a
-    JSON array of either, or paths each ended by a NUL. Any Unicode encoding, any end of line.
+    """Parse the manifest `name` with content `data`: a path per line, a JSON object per line, a
+    JSON array of either, or NUL-terminated paths. Any Unicode encoding and any line ending.
 
-    Raises InputError: it is not in the encoding that it begins with, or a JSON object is wrong.
+    Raises InputError if it is not in the encoding that its first bytes indicate, or if a JSON
+    object is invalid.
     """
     text = _decode(name, data)
     if "\0" in text:
@@ -75,7 +76,7 @@ def parse(name: str, data: bytes, folder: Path) -> Manifest:
     elif (items := _array(text)) is not None:
         entries = [_entry(item, f"{name}, entry {number}") for number, item in enumerate(items, 1)]
     else:
-        # Not str.splitlines, which also splits at characters that names may hold.
+        # Not str.splitlines, which also splits at characters that file names may contain.
         lines = text.split("\n" if "\n" in text else "\r")
         entries = [
             _line(line.rstrip("\r"), f"{name}, line {number}")
@@ -86,20 +87,20 @@ def parse(name: str, data: bytes, folder: Path) -> Manifest:
 
 
 def _decode(name: str, data: bytes) -> str:
-    # The longest first: UTF-32's mark begins with UTF-16's.
+    # The longest first: UTF-32's byte order mark begins with UTF-16's.
     mark = next((mark for mark in sorted(_BOMS, key=len)[::-1] if data.startswith(mark)), b"")
     encoding = _BOMS[mark] if mark else _unmarked(data)
-    # The names of files may be no UTF-8.
+    # File names may not be valid UTF-8.
     errors = "surrogateescape" if encoding == "utf-8" else "strict"
     try:
         return data[len(mark) :].decode(encoding, errors)
     except UnicodeDecodeError as error:
-        raise InputError(f"{name} begins as {encoding} but is not: {error.reason}") from None
+        raise InputError(f"{name} begins as {encoding} but is invalid: {error.reason}") from None
 
 
 def _unmarked(data: bytes) -> str:
-    """UTF-16 where each second byte of many is NUL, as in text that is mostly Latin; UTF-8
-    otherwise, in which a NUL ends a path."""
+    """The encoding of a manifest without a byte order mark: UTF-16 if every second byte is often
+    NUL, as in mostly Latin text; otherwise UTF-8, where NUL terminates a path."""
     high, low = data[1::2].count(0), data[::2].count(0)
     if len(data) % 2 or len(data) < 8 or max(high, low) < len(data) / 4:
         return "utf-8"
@@ -114,7 +115,7 @@ def _array(text: str) -> list[Any] | None:
     try:
         items = json.loads(text)
     except ValueError:
-        return None  # a file may be called [1].wav
+        return None  # a file may be named [1].wav
     return items if isinstance(items, list) else None
 
 
@@ -124,11 +125,11 @@ def _line(line: str, place: str) -> Entry:
     try:
         return _entry(json.loads(line), place)
     except json.JSONDecodeError as error:
-        raise InputError(f"{place} is no JSON: {error}") from None
+        raise InputError(f"{place} is not valid JSON: {error}") from None
 
 
 def _entry(item: Any, place: str) -> Entry:
-    """What an item of JSON says. Raises InputError."""
+    """Parse a JSON item. Raises InputError."""
     if isinstance(item, str):
         return Entry(place, item)
     if not isinstance(item, dict):
@@ -144,18 +145,18 @@ def _entry(item: Any, place: str) -> Entry:
 
 
 def check_field(key: str, value: Any, place: str) -> None:
-    """Raises InputError: `value` cannot be sent as the field `key`."""
+    """Raises InputError if `value` cannot be sent as the field `key`."""
     texts = value if key == "keywords" and isinstance(value, list) else [value]
     if value is not None and not all(isinstance(text, str) for text in texts):
         raise InputError(f"{place}: expected text in {key!r}, got {value!r}")
     try:
         "".join(filter(None, texts)).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{place}: {key!r} holds what is no Unicode text") from None
+        raise InputError(f"{place}: {key!r} is not valid Unicode text") from None
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """What a line may mean, the likeliest first."""
+    """Possible meanings of a line, the most likely first."""
     bare = text.strip()
     yield from (text, text.rstrip(), bare)
     if bare[:1] in ("'", '"'):
@@ -165,14 +166,14 @@ def _spellings(text: str) -> Iterator[str]:
     if bare.startswith("~"):
         yield os.path.expanduser(bare)
     yield bare.replace("\\", "/")
-    # macOS takes names apart: ü is u and a mark.
+    # macOS decomposes names: ü becomes u and a combining mark.
     yield from (unicodedata.normalize(form, bare) for form in ("NFC", "NFD"))
     if not _is_utf8(bare):
         yield os.fsencode(bare).decode("cp1252", errors="replace")
 
 
 def _unquoted(text: str) -> Iterator[str]:
-    """As a shell, JSON or a spreadsheet quotes."""
+    """Undo the quoting of shells, JSON, and spreadsheets."""
     try:
         yield str(json.loads(text))
     except ValueError:

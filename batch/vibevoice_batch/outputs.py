@@ -1,4 +1,4 @@
-"""A transcript as a file: JSON, subtitles or text, written as a whole or not at all."""
+"""Writes transcripts as JSON, subtitles, or text files, each completely or not at all."""
 
 import hashlib
 import json
@@ -12,25 +12,26 @@ from vibevoice_core.speakers import UNKNOWN
 from vibevoice_core.subtitles import Cue, Limits, srt, vtt
 
 Transcript = dict[str, Any]
-"""A `diarized_json` answer: `text`, `duration` (seconds), `segments` with `start`, `end` (seconds),
-`speaker` and `text` (openai 3.52, TranscriptionDiarized)."""
+"""A `diarized_json` response: `text`, `duration` (seconds), `segments` with `start`, `end`
+(seconds), `speaker`, and `text` (openai 3.52, TranscriptionDiarized)."""
 
 LONGEST_NAME = 255
-"""Bytes of a file's name on the file systems of Linux and macOS."""
+"""Maximum bytes of a file name on Linux and macOS file systems."""
 TEMPORARY = ".vibevoice.part"
-"""Name of a file that is being written."""
+"""Name of a file while it is being written."""
 
 
 def write(output: Path, name: str, transcript: Transcript, formats: Iterable[str]) -> None:
-    """`transcript` of the recording `name` in each of FORMATS, below the folder `output`."""
+    """Write `transcript` of the recording `name` in each of `formats`, below the folder
+    `output`."""
     for format in formats:
         replace(path(output, name, format), FORMATS[format](transcript))
 
 
 def path(output: Path, name: str, format: str) -> Path:
-    """Where a transcript is: the recording's own name and the format's, so no two are the same.
+    """The path of a transcript: the recording's full name plus the format's, so no two collide.
 
-    Where that is longer than file systems take, the name is cut and ends in its hash.
+    A name that is too long for the file system is cut and ends with its hash.
     """
     target = output / f"{name}.{format}"
     last = os.fsencode(target.name)
@@ -41,7 +42,7 @@ def path(output: Path, name: str, format: str) -> Path:
 
 
 def seconds(transcript: Transcript) -> float:
-    """The length of the recording; 0 where the server did not say."""
+    """The length of the recording; 0 if the server did not report it."""
     duration = transcript.get("duration")
     if isinstance(duration, int | float) and math.isfinite(duration):
         return float(duration)
@@ -49,13 +50,13 @@ def seconds(transcript: Transcript) -> float:
 
 
 def replace(target: Path, text: str) -> None:
-    """`text` at `target`, which has either its old content or all of the new one at any moment."""
+    """Write `text` to `target` atomically: at any moment it has its old content or the new one."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Always the same name, so that what a killed run left is overwritten by the next. One thread
-    # of one process writes at a time: see Journal's lock.
+    # The name is always the same, so the next run overwrites what a killed run left behind. Only
+    # one thread of one process writes at a time: see Journal's lock.
     temporary = target.parent / TEMPORARY
     try:
-        # A server may send half of a surrogate pair, which no UTF-8 holds.
+        # A server may send a lone surrogate, which UTF-8 cannot encode.
         with temporary.open("w", encoding="utf-8", errors="replace") as file:
             file.write(text)
             file.flush()
@@ -71,7 +72,7 @@ def _json(transcript: Transcript) -> str:
 
 
 def _txt(transcript: Transcript) -> str:
-    """A line for each segment, with its speaker where there are several."""
+    """A line per segment, with its speaker if there is more than one."""
     cues = _cues(transcript)
     several = len({cue.speaker for cue in cues} - {None}) > 1
     return "".join(

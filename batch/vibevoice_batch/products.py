@@ -1,4 +1,4 @@
-"""Files that this program wrote: journals, transcripts, requests. None of them is a recording."""
+"""Recognizes files that this program wrote (journals, transcripts, requests), which are skipped."""
 
 import json
 import os
@@ -8,20 +8,20 @@ from pathlib import Path
 from vibevoice_batch import outputs
 
 JOURNAL = "transcripts.jsonl"
-"""The journal's name in a folder of transcripts."""
+"""Name of the journal in a folder of transcripts."""
 FIRST = b'{"file": "'
-"""How a journal's line begins."""
+"""How a line of the journal begins."""
 
 
 class Products:
-    """Tells which files runs have written, by the journals in the folders above them. A container
-    of paths."""
+    """A container of the paths that earlier runs wrote, according to the journals in the folders
+    above them."""
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
-        """`files`: those of run-batch, which no journal knows; they need not be there."""
+        """`files`: those of run-batch, which no journal lists; they need not exist."""
         self._files = {os.path.realpath(file) for file in files}
         self._by_folder: dict[Path, frozenset[Path]] = {}
-        """By folder, with a journal or without: the transcripts that its journal claims."""
+        """For each folder, with or without a journal: the transcripts that its journal lists."""
 
     def __contains__(self, path: Path) -> bool:
         if path.name == outputs.TEMPORARY:
@@ -42,7 +42,7 @@ class Products:
 
 
 def _begin(path: Path) -> bytes:
-    """The first bytes of a file; one that cannot be read is told when it is to be sent."""
+    """The first bytes of a file. If it cannot be read, the upload reports that later."""
     try:
         with path.open("rb") as file:
             return file.read(256)
@@ -51,19 +51,19 @@ def _begin(path: Path) -> bytes:
 
 
 def _is_of_run_batch(path: Path) -> bool:
-    """Whether it holds requests, or results."""
+    """Whether the file contains requests or results."""
     begin = _begin(path)
     return begin.startswith(b"{") and b'"custom_id"' in begin
 
 
 def _is_journal(path: Path) -> bool:
-    """Whether it is one, be it one without a whole line yet."""
+    """Whether the file is a journal, even without a complete line."""
     begin = _begin(path)
     return begin.startswith(FIRST) or FIRST.startswith(begin)
 
 
 def _written(journal: Path) -> Iterator[Path]:
-    """The transcripts that a journal's lines claim; nothing where it is no journal."""
+    """The transcripts that a journal lists; none if it is not a journal."""
     with journal.open("rb") as lines:
         for text in lines:
             try:
@@ -76,8 +76,8 @@ def _written(journal: Path) -> Iterator[Path]:
 
 
 def claimed_formats(line: dict) -> list[str]:
-    """The formats whose files belong to a line of a journal. Lines from before they were kept claim
-    all of those of a transcript. Raises KeyError, TypeError: it is no line of a journal."""
+    """The formats whose files belong to a line of a journal. Lines without this key are from older
+    versions and claim all formats of a transcript. Raises KeyError, TypeError for other lines."""
     if "transcript" not in line and "error" not in line:
         raise KeyError("transcript")
     return list(line.get("formats", outputs.FORMATS if "transcript" in line else ()))

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a plain line now and then elsewhere. All on stderr."""
+"""Shows progress on stderr: a bar on a terminal, otherwise a plain line now and then."""
 
 import time
 from types import TracebackType
@@ -11,10 +11,10 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Report:
-    """A context manager; counts what a run tells it and shows it."""
+    """Context manager that counts what a run reports, and displays it."""
 
     def __init__(self, files: int, size: int, console: Console | None = None) -> None:
-        """`files` to do, `size` bytes in all."""
+        """`files` to do, with `size` bytes in total."""
         self._console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         text = TextColumn("{task.description}", markup=False)
         self._bar = Progress(BarColumn(24), text, console=self._console)
@@ -24,14 +24,14 @@ class Report:
         self._started = self._shown = time.monotonic()
         self.transcribed = 0
         self.copied = 0
-        """Transcribed by a file of the same content."""
+        """Transcribed by copying from a file with the same content."""
         self.failed = 0
-        """Of those to do."""
+        """How many of the files to do have failed."""
         self.failures: dict[str, str] = {}
-        """Reasons by name, whether they were to do or not."""
+        """Reasons by name, including names that are not files to do."""
         self.truncated = 0
         self.audio = 0.0
-        """Seconds transcribed, copies included."""
+        """Seconds transcribed, including copies."""
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -48,7 +48,7 @@ class Report:
             self._bar.stop()
 
     def done(self, size: int, audio: float, limit: int, *, copied: bool, truncated: bool) -> None:
-        """A file of `size` bytes and `audio` seconds has its transcript."""
+        """Count a file of `size` bytes and `audio` seconds as transcribed."""
         self.transcribed += 1
         self.copied += copied
         self.truncated += truncated
@@ -57,25 +57,25 @@ class Report:
         self._show(size)
 
     def fail(self, name: str, message: str, size: int) -> None:
-        """A file to do has none; says so at once."""
+        """Count a file as failed, and report it immediately."""
         self.failed += 1
         self.name(name, message)
         self._show(size)
 
     def name(self, name: str, message: str) -> None:
-        """Something was asked for that cannot be transcribed, and is no file to do."""
+        """Report an input that is not one of the files to do because it cannot be transcribed."""
         self.failures[name] = message
         self.say(f"FAILED {name}: {message}")
 
     def say(self, message: str) -> None:
-        """A line that stays."""
+        """Print a line that remains on the screen."""
         self._console.print(printable(message), markup=False)
 
     def line(self) -> str:
-        """Files, speed and time left, in one line."""
+        """Files, speed, and time left, on one line."""
         elapsed = max(time.monotonic() - self._started, 1e-9)
         finished = self.transcribed + self.failed
-        # Bytes are the better measure of what is left: recordings differ in length.
+        # Bytes predict the time left better than files do: recordings differ in length.
         share = self._read / max(self._size, 1)
         left = elapsed * (1 - share) / share if share > 0.01 else None
         parts = [
@@ -97,7 +97,7 @@ class Report:
 
 
 def printable(text: str) -> str:
-    """On one line, without what a terminal would obey, and names that are no text as bytes."""
+    """`text` on one line, without terminal control characters; undecodable names as bytes."""
     return "".join(
         character if character.isprintable() else _escaped(character) for character in text
     )

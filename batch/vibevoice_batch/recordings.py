@@ -1,4 +1,4 @@
-"""What a recording is, what it is called, and what was found beside it."""
+"""The recordings found in the inputs, their names, and everything else that was found."""
 
 import os
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ EXTENSIONS = frozenset(
     ".m4a .m4b .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mpga .mts .mxf .oga .ogg .ogv .opus "
     ".ra .snd .spx .ts .vob .voc .vox .w64 .wav .webm .wma .wmv .wv".split()
 )
-"""What counts as a recording in a folder. The server looks at the content, never at the name."""
+"""Extensions of recordings in folders. The server looks only at the content, never the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,37 +18,37 @@ class Recording:
     """One file to transcribe."""
 
     name: str
-    """Relative path with `/`; its transcripts are named after it."""
+    """Relative path with `/`, used to name its transcripts."""
     path: Path
     """Absolute."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Goes to the server with the recording; keys are of manifests.FIELDS."""
+    """Sent to the server with the recording; the keys are in manifests.FIELDS."""
     metadata: dict[str, Any] = field(default_factory=dict)
-    """The other keys of its line in the manifest."""
+    """All other keys of its line in the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the inputs hold: everything in them is in one of these lists."""
+    """What the inputs contain: everything in them is in one of these lists."""
 
     recordings: list[Recording] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
-    """(what, reason) of what was asked for and cannot be transcribed."""
+    """(input, reason) of inputs that cannot be transcribed."""
     skipped: list[Path] = field(default_factory=list)
-    """Files in folders that are no recordings by their extension."""
+    """Files in folders whose extension is not that of a recording."""
     hidden: list[Path] = field(default_factory=list)
-    """Files and folders whose names begin with a dot."""
+    """Hidden files and folders (names that begin with a dot)."""
     ours: list[Path] = field(default_factory=list)
-    """Files that earlier runs wrote."""
+    """Files written by earlier runs."""
     again: list[Path] = field(default_factory=list)
-    """Links to folders whose recordings are here under another path."""
+    """Links to folders whose recordings are included under another path."""
     comments: list[str] = field(default_factory=list)
-    """Places in manifests that begin with # and name no file."""
+    """Places in manifests of lines that begin with # and are not the path of a file."""
 
 
 def absolute(path: str | Path) -> Path:
-    """Without `..`, so that no name leads out of the folder of transcripts. Links stay, but for
-    those before a `..`, which the system follows first."""
+    """Remove `..` from a path, so that no name leads out of the folder of transcripts. Links are
+    kept, except before a `..`, where the system resolves them first."""
     text = os.path.join(os.getcwd(), path)
     parts = text.split("/")
     if ".." in parts:
@@ -58,7 +58,7 @@ def absolute(path: str | Path) -> Path:
 
 
 def name_of(path: Path, base: Path) -> str:
-    """The path from `base`, or from the root where it is not below."""
+    """The path relative to `base`, or to the root if it is not below `base`."""
     base = absolute(base)
     inside = path.is_relative_to(base)
     return (path.relative_to(base) if inside else path.relative_to(path.anchor)).as_posix()

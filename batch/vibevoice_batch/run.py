@@ -1,4 +1,4 @@
-"""The run: each recording read, asked for, kept in the journal and written, many at a time."""
+"""Transcribes many recordings at once and saves each result in the journal and as files."""
 
 import asyncio
 import random
@@ -20,18 +20,18 @@ Ask = Callable[[Recording, str], Awaitable[Transcript]]
 """Transcribes a recording; the second argument is its `request_key`."""
 
 TRIES_AFTER_LOSS = 3
-"""Requests for a recording whose connection breaks. It may be what breaks the server."""
+"""Maximum requests for a recording whose connection breaks: it may be what crashes the server."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
-"""Seconds before a busy server is asked again where it names none; doubled each time."""
+"""Seconds before retrying a busy server that does not specify a delay; doubled each time."""
 _T = TypeVar("_T")
 
 
 class NotThere(Exception):
-    """Nothing can be said about a recording yet."""
+    """There is no result for a recording yet."""
 
 
 class Run:
-    """One run over recordings; made for one call of `over`."""
+    """A run over a list of recordings. Call `over` once."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Run:
         limit: Limit,
         patience: float,
     ) -> None:
-        """`patience`: seconds without any answer after which the run ends."""
+        """`patience`: the run ends after this many seconds without any response."""
         self._ask = ask
         self._journal = journal
         self._store = store
@@ -51,23 +51,23 @@ class Run:
         self._patience = patience
         self._stop = asyncio.Event()
         self._in_flight: dict[str, list[tuple[Recording, Content]]] = {}
-        """By key: the files of the same content that wait for its transcript."""
+        """For each key, files of the same content that wait for its transcript."""
         self._asking = 0
         self._last_answer = time.monotonic()
         self._trouble = ""
-        """The last that was said."""
-        # Journal and files are written by one thread, one after the other.
+        """The last message shown."""
+        # The journal and the files are written by one thread, one after another.
         self._writer = ThreadPoolExecutor(1, "writer")
 
     def stop(self) -> None:
-        """Begin nothing more; what the server works on is waited for."""
+        """Start nothing more; requests in flight are completed."""
         self._stop.set()
 
     async def over(self, recordings: Iterable[Recording]) -> None:
-        """Transcribe all of them, or until stopped.
+        """Transcribe all of them, unless stopped.
 
         Raises:
-            Refused, GaveUp: the run cannot go on.
+            Refused, GaveUp: the run cannot continue.
             OSError: the journal cannot be written.
         """
         stopped = asyncio.ensure_future(self._stop.wait())
@@ -88,7 +88,7 @@ class Run:
             self._writer.shutdown()
 
     async def _some(self, running: set[asyncio.Future[Any]]) -> set[asyncio.Future[Any]]:
-        """Those that still run when one has ended; raises what it raised."""
+        """Wait until one has finished, raise its error if any, and return those still running."""
         done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
@@ -121,11 +121,11 @@ class Run:
             del self._in_flight[key]
 
     async def _patiently(self, recording: Recording, key: str) -> Transcript:
-        """What the server answers, asked again while that can help.
+        """Request a transcript, and retry while that can help.
 
         Raises:
-            Failure, Refused, GaveUp: it will not.
-            NotThere: stopped before there was an answer.
+            Failure, Refused, GaveUp: a retry would not help.
+            NotThere: the run was stopped before there was a response.
         """
         losses, busy_since, wait = 0, None, FIRST_WAIT
         while not self._stop.is_set():
@@ -142,7 +142,7 @@ class Run:
             self._say_why(trouble)
             quiet = time.monotonic() - max(busy_since, self._last_answer)
             if quiet > self._patience and not self._asking:
-                raise GaveUp(f"no answer for {quiet:.0f} s: {trouble}")
+                raise GaveUp(f"no response for {quiet:.0f} s: {trouble}")
             await self._pause(asked_for or wait)
             wait = min(LONGEST_WAIT, 2 * wait)
         raise NotThere
@@ -166,14 +166,14 @@ class Run:
         return transcript
 
     def _say_why(self, trouble: Busy | ConnectionLost) -> None:
-        """Once, or a wrong address would look like a slow server for all of the patience."""
+        """Report the reason once, so that a wrong address does not look like a slow server."""
         is_full = isinstance(trouble, Busy) and trouble.is_full
         if not is_full and str(trouble) != self._trouble:
             self._trouble = str(trouble)
-            self._report.say(f"Trying again: {trouble}")
+            self._report.say(f"Retrying: {trouble}")
 
     async def _pause(self, seconds: float) -> None:
-        """A little longer than `seconds`, each time another bit, or until stopped."""
+        """Sleep for `seconds` plus a random delay, or until stopped."""
         try:
             async with asyncio.timeout(seconds * random.uniform(1, 1.25)):
                 await self._stop.wait()
@@ -198,6 +198,6 @@ class Run:
         self._report.fail(recording.name, str(failure), content.size)
 
     async def _write(self, write: Callable[..., _T], *args: Any) -> _T:
-        """In the writing thread; a write that has begun is finished even when cancelled."""
+        """Run `write` in the writing thread; once started, it finishes even if canceled."""
         loop = asyncio.get_running_loop()
         return await asyncio.shield(loop.run_in_executor(self._writer, partial(write, *args)))

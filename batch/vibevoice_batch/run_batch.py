@@ -1,8 +1,8 @@
-"""The files of vLLM's offline `run-batch`: requests written, results read.
+"""Writes request files for vLLM's offline `run-batch`, and reads its results.
 
-A line asks for `/v1/audio/transcriptions` in `diarized_json` with the recording as a data: URL, so
-the engine's plugin writes the model's prompt. `custom_id` is the request's key (see
-`journal.request_key`), so the same content is asked for once, and results find their files again.
+A line requests `/v1/audio/transcriptions` in `diarized_json` with the recording as a data: URL, so
+the engine's plugin writes the prompt. `custom_id` is the request's key (`journal.request_key`), so
+the same content is requested once and each result can be matched to its files.
 """
 
 import base64
@@ -24,46 +24,47 @@ from vibevoice_core.speakers import UNKNOWN, label
 
 _BLOCK = 3 * 2**18
 _FIRST = b'{"custom_id": "'
-"""How a request begins."""
+"""How a line begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestsWritten:
-    """What a file of requests holds."""
+    """What a request file contains."""
 
     count: int
     size: int
     """Bytes."""
     unreadable: list[tuple[str, str]]
-    """(name, message) of recordings that are not in it."""
+    """(name, message) of recordings that could not be included."""
 
 
 def check_requests(target: Path) -> None:
-    """Raises InputError: there is something else at `target`, which requests would replace, or no
-    folder to hold it."""
+    """Raises InputError if `target` exists but is not a request file, which would be overwritten,
+    or if its folder does not exist."""
     if not target.absolute().parent.is_dir():
-        raise InputError(f"--requests {target}: there is no folder {target.parent}")
+        raise InputError(f"--requests {target}: the folder {target.parent} does not exist")
     if not os.path.lexists(target):
         return
     if not target.is_file():
-        raise InputError(f"--requests {target} is no file")
+        raise InputError(f"--requests {target} is not a file")
     with target.open("rb") as file:
         begins = file.read(len(_FIRST))
     if begins and begins != _FIRST:
-        raise InputError(f"--requests {target} is there and holds no requests: give another name")
+        raise InputError(f"--requests {target} exists but contains no requests: use another name")
 
 
 def decoding(penalties: Penalties) -> dict[str, Any]:
-    """What the engine's middleware pins for requests over HTTP, which run-batch goes without."""
+    """The parameters that the engine's middleware pins over HTTP; run-batch has no middleware."""
     return {"temperature": TEMPERATURE, "vllm_xargs": penalties.as_xargs()}
 
 
 def write_requests(
     recordings: Iterable[Recording], model: str, penalties: Penalties, target: Path
 ) -> RequestsWritten:
-    """A line in `target` for each content among `recordings`; it is there whole or not at all.
+    """Write a line to `target` for each distinct content. The file is written completely or not at
+    all.
 
-    Raises OSError: it cannot be written.
+    Raises OSError if it cannot be written.
     """
     keys: set[str] = set()
     unreadable: list[tuple[str, str]] = []
@@ -90,15 +91,15 @@ def write_requests(
 
 
 def _line(recording: Recording, key: str, model: str, penalties: Penalties) -> Iterator[bytes]:
-    """One request in pieces, so that the recording is never in memory as a whole.
+    """One request in chunks, so that the whole recording is never in memory.
 
-    Raises Failure: it cannot be read.
+    Raises Failure if it cannot be read.
     """
     fields = dict(recording.fields)
     keywords = fields.pop("keywords", [])
     words = [fields.pop("hotwords", ""), *([keywords] if isinstance(keywords, str) else keywords)]
     if any(words):
-        # vLLM has no `keywords`; to the model both are extra information.
+        # vLLM has no `keywords`; for the model, both are extra information.
         fields["hotwords"] = ", ".join(filter(None, words))
     head = "data:application/octet-stream;base64,"
     body = {
@@ -122,10 +123,10 @@ def _line(recording: Recording, key: str, model: str, penalties: Penalties) -> I
 
 
 class Results:
-    """The answers in run-batch's output files, by key."""
+    """The responses in run-batch's output files, by key."""
 
     def __init__(self, files: Iterable[Path]) -> None:
-        """Raises InputError: a file cannot be read, or a line is no result."""
+        """Raises InputError if a file cannot be read, or a line is not a result."""
         self._answers: dict[str, dict[str, Any]] = {}
         for file in files:
             try:
@@ -142,10 +143,10 @@ class Results:
                 answer = json.loads(line)
                 self._answers[answer["custom_id"]] = answer
             except (ValueError, KeyError, TypeError):
-                raise InputError(f"{file}, line {number} is no result of run-batch") from None
+                raise InputError(f"{file}, line {number} is not a run-batch result") from None
 
     async def ask(self, _: Recording, key: str) -> Transcript:
-        """The transcript of a key. Raises NotThere: it was not asked for; Failure."""
+        """The transcript for a key. Raises NotThere if it was not requested; Failure."""
         if (answer := self._answers.get(key)) is None:
             raise NotThere
         response = answer.get("response")
@@ -157,14 +158,14 @@ class Results:
 
 
 def _message(error: Any) -> str:
-    """The text of an error, in whichever of its shapes run-batch tells it."""
+    """The text of an error, in any of the forms that run-batch uses."""
     while isinstance(error, dict):
         error = error.get("error") or error.get("message")
     return str(error)
 
 
 def _with_letters(segments: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Speakers as the proxy and OpenAI name them: A, B, … in order of appearance."""
+    """Rename speakers as the proxy and OpenAI do: A, B, … in order of appearance."""
     labels: dict[str, str] = {"": UNKNOWN}
     for segment in segments:
         labels.setdefault(segment["speaker"], label(len(labels) - 1))

@@ -1,4 +1,4 @@
-"""Where recordings are sent, and by which way: the URL, the key, a proxy, whom to trust."""
+"""Connection settings: the server's URL, API key, proxy, and trusted certificates."""
 
 import ipaddress
 import ssl
@@ -16,9 +16,9 @@ _EXAMPLE = f"expected a URL like {DEFAULT_URL}"
 
 
 def endpoint(base_url: str) -> httpx2.URL:
-    """The URL to send recordings to. A base URL without a path gets OpenAI's /v1.
+    """The URL for transcription requests. A base URL without a path gets OpenAI's /v1.
 
-    Raises InputError: it is no http(s) URL.
+    Raises InputError if it is not a valid http(s) URL.
     """
     base_url = base_url.strip()
     if not base_url:
@@ -26,19 +26,19 @@ def endpoint(base_url: str) -> httpx2.URL:
     try:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, UnicodeError) as error:
-        raise InputError(f"the base URL is wrong: {error}; {_EXAMPLE}") from error
+        raise InputError(f"the base URL is invalid: {error}; {_EXAMPLE}") from error
     if url.scheme not in ("http", "https") or not url.host or " " in base_url:
         raise InputError(f"{_EXAMPLE}, got {shown(url)!r}")
     if url.port is not None and url.port > 65535:
-        raise InputError(f"the base URL is wrong: there is no port {url.port}")
+        raise InputError(f"the base URL is invalid: {url.port} is not a port number")
     path = url.path.rstrip("/").removesuffix(ENDPOINT) or "/v1"
     return url.copy_with(path=path + ENDPOINT, fragment=None)
 
 
 def authorization(api_key: str | None, url: httpx2.URL) -> dict[str, str]:
-    """The header that carries the key; none without a key.
+    """The header with the API key; no header without a key.
 
-    Raises InputError: a key that no header can carry, or another login in the URL.
+    Raises InputError if a header cannot contain the key, or the URL has credentials too.
     """
     if api_key is None:
         return {}
@@ -48,33 +48,32 @@ def authorization(api_key: str | None, url: httpx2.URL) -> dict[str, str]:
     for number, character in enumerate(key, 1):
         if not " " <= character <= "~":
             raise InputError(
-                f"VIBEVOICE_API_KEY cannot be sent: its character {number} is none of ASCII's "
-                "printable ones"
+                f"VIBEVOICE_API_KEY cannot be sent: its character {number} is not printable ASCII"
             )
     if url.userinfo:
         raise InputError(
-            "the base URL holds a user and there is VIBEVOICE_API_KEY: only one can be sent"
+            "the base URL contains credentials and VIBEVOICE_API_KEY is set: only one can be sent"
         )
     return {"authorization": f"Bearer {key}"}
 
 
 def trust(ca_file: Path | None) -> ssl.SSLContext:
-    """Whose certificates to believe: the system's, or those of SSL_CERT_FILE or SSL_CERT_DIR, and
+    """The certificates to trust: the system's, or those of SSL_CERT_FILE or SSL_CERT_DIR, plus
     those in `ca_file` (PEM).
 
-    Raises InputError: a file holds none.
+    Raises InputError if a file contains none.
     """
     try:
         context = httpx2.create_ssl_context()
     except OSError as error:
         raise InputError(
-            f"SSL_CERT_FILE or SSL_CERT_DIR holds no certificates: {error.strerror or error}"
+            f"SSL_CERT_FILE or SSL_CERT_DIR contains no certificates: {error.strerror or error}"
         ) from error
     if ca_file:
         try:
             context.load_verify_locations(cafile=ca_file)
         except ssl.SSLError as error:
-            raise InputError(f"--ca-file {ca_file} holds no certificates (PEM)") from error
+            raise InputError(f"--ca-file {ca_file} contains no certificates (PEM)") from error
         except OSError as error:
             raise InputError(f"--ca-file {ca_file} cannot be read: {error.strerror}") from error
     return context
@@ -83,14 +82,14 @@ def trust(ca_file: Path | None) -> ssl.SSLContext:
 def proxy(
     url: httpx2.URL, proxies: Mapping[str, str], context: ssl.SSLContext
 ) -> httpx2.Proxy | None:
-    """The proxy to a URL.
+    """The proxy to use for a URL.
 
     Args:
-        proxies: as urllib.request.getproxies() reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and
-            NO_PROXY: by scheme, `all` or `no`.
-        context: for a proxy that is asked over TLS.
+        proxies: as returned by urllib.request.getproxies() for HTTP_PROXY, HTTPS_PROXY, ALL_PROXY,
+            and NO_PROXY: by scheme, `all`, or `no`.
+        context: for a proxy that is reached over TLS.
 
-    Raises InputError: it is none that can be used.
+    Raises InputError if the proxy cannot be used.
     """
     scheme = url.scheme if proxies.get(url.scheme) else "all"
     given = proxies.get(scheme, "").strip()
@@ -100,23 +99,23 @@ def proxy(
     try:
         way = httpx2.URL(given if "://" in given else f"http://{given}")
     except (httpx2.InvalidURL, UnicodeError) as error:
-        raise InputError(f"{name} is wrong: {error}") from error
+        raise InputError(f"{name} is invalid: {error}") from error
     if way.scheme not in ("http", "https", "socks5", "socks5h") or not way.host:
         raise InputError(
-            f"{name} asks for a proxy {way.scheme}://{way.host}: expected http://, https:// or "
-            "socks5://; unset it to go without"
+            f"{name} specifies a proxy {way.scheme}://{way.host}: expected http://, https://, or "
+            "socks5://; unset it to connect directly"
         )
     if way.scheme.startswith("socks") and not find_spec("socksio"):
         raise InputError(
-            f"{name} asks for a SOCKS proxy, for which socksio is missing: pip install socksio, or "
-            "unset it to go without"
+            f"{name} specifies a SOCKS proxy, but socksio is not installed: pip install socksio, "
+            "or unset it to connect directly"
         )
     return httpx2.Proxy(way, ssl_context=context if way.scheme == "https" else None)
 
 
 def _goes_directly(url: httpx2.URL, no_proxy: str) -> bool:
-    """Whether NO_PROXY names the host: its name, a domain, an address or a network, with or without
-    a port, or `*`."""
+    """Whether NO_PROXY contains the host: by name, domain, address, or network, with or without a
+    port, or as `*`."""
     names = [name.lower() for name in no_proxy.replace(",", " ").split()]
     return any(name == "*" or _names(name, url) for name in names)
 
@@ -140,5 +139,5 @@ def _names(name: str, url: httpx2.URL) -> bool:
 
 
 def shown(url: httpx2.URL) -> str:
-    """A URL without its password."""
+    """The URL without its password."""
     return str(url.copy_with(userinfo=b"")) if url.userinfo else str(url)

@@ -1,4 +1,4 @@
-"""What is kept of a recording: its line in the journal, and its files in each format."""
+"""Saves the result of a recording: its line in the journal, and its files in each format."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -14,8 +14,8 @@ NOT_WRITTEN = "transcribed, but its file cannot be written"
 
 
 class Store:
-    """The journal and the files beside it. A file that no line of the journal claims is somebody
-    else's, such as a recording's own notes: it is never replaced."""
+    """The journal and the output files. A file that no line of the journal claims is somebody
+    else's, such as notes on a recording: it is never replaced."""
 
     def __init__(self, journal: Journal, output: Path, formats: Iterable[str]) -> None:
         self._journal = journal
@@ -23,37 +23,38 @@ class Store:
         self._formats = tuple(formats)
 
     def obstacle(self, recording: Recording, key: str) -> str | None:
-        """Why a transcript of these bytes would have no place under the recording's name."""
+        """Why a transcript of these bytes cannot be saved under the recording's name; None if it
+        can."""
         other = self._other(recording)
         if other and other.key != key:
-            return f"its transcript would replace that of {other.path}: give --base or another -o"
+            return f"its transcript would replace that of {other.path}: use --base or another -o"
         return next(self._foreign(recording, self._formats), (None, None))[1]
 
     def _other(self, recording: Recording) -> Entry | None:
-        """The transcript of another file of the same name, which was in an earlier run."""
+        """The transcript of another file that had the same name in an earlier run."""
         named = self._journal.named(recording.name)
         if named is None or named.error is not None or named.path == str(recording.path):
             return None
         return named if os.path.lexists(named.path) else None
 
     def _foreign(self, recording: Recording, formats: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """(format, reason) of those whose place is taken."""
+        """(format, reason) of output files that exist but are not ours."""
         named = self._journal.named(recording.name)
         for format in formats:
             target = outputs.path(self._output, recording.name, format)
             if os.path.lexists(target) and not (named and format in named.formats):
                 yield (
                     format,
-                    f"{target} is there and was not written here: move it, or give another -o",
+                    f"{target} was not written by this program: move it, or use another -o",
                 )
 
     def keep(self, recording: Recording, content: Content, transcript: Transcript) -> str | None:
-        """In the journal first, then in files; returns why one of these was not written.
+        """Save to the journal first, then to files; return why a file was not written, if any.
 
-        Raises OSError: the journal cannot be written.
+        Raises OSError if the journal cannot be written.
         """
         named = self._journal.named(recording.name)
-        # Those in formats that were asked for earlier are of what the recording held then.
+        # Files in formats requested only earlier belong to the recording's old content.
         formats = {*self._formats, *(named.formats if named else ())}
         foreign = dict(self._foreign(recording, formats))
         ours = [format for format in outputs.FORMATS if format in formats - set(foreign)]
@@ -64,15 +65,15 @@ class Store:
         try:
             outputs.write(self._output, name, transcript, formats)
         except OSError as error:
-            # Its transcript is in the journal; the next run writes the file.
+            # The transcript is in the journal; the next run writes the file.
             return f"{NOT_WRITTEN}: {error.strerror}"
         return None
 
     def fail(self, recording: Recording, content: Content, failure: Failure) -> None:
-        """The journal has the reason, and no file what the recording held earlier. Where its name
-        is another file's, both stay as they are.
+        """Save the error to the journal, and delete the files of the recording's old content. If
+        the name belongs to another file, both stay as they are.
 
-        Raises OSError: the journal cannot be written.
+        Raises OSError if the journal cannot be written.
         """
         if self._other(recording):
             return
@@ -83,15 +84,15 @@ class Store:
                 outputs.path(self._output, recording.name, format).unlink(missing_ok=True)
                 left.remove(format)
             except OSError:
-                continue  # it stays claimed, and goes with the next try
+                continue  # it stays claimed; the next attempt deletes it
         error = {"status": failure.status, "code": failure.code, "message": str(failure)}
         self._journal.add(recording, content, {"error": error}, left)
 
     def restore(self, recordings: Iterable[Recording]) -> Iterator[tuple[str, str]]:
-        """Write the files of transcripts that the journal has and that are not there.
+        """Write missing files of transcripts that are in the journal.
 
-        They were not written yet when a run was killed, or are in formats first asked for now.
-        Gives (name, reason) of those that cannot be written.
+        They are missing because a run was killed, or because their format is new. Yields (name,
+        reason) of those that cannot be written.
         """
         for recording in recordings:
             entry = self._journal.entry(recording)

@@ -1,4 +1,4 @@
-"""What a run says at its beginning and at its end."""
+"""The messages at the beginning and at the end of a run."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,25 +9,25 @@ from vibevoice_batch.progress import Report
 from vibevoice_batch.recordings import Found, Recording
 
 NAMED = 20
-"""Failures of recordings that the summary names; the journal has all."""
+"""Maximum number of failures listed in the summary; the journal has all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The recordings of a run: each is in one of the lists, or was refused by an earlier run."""
+    """The recordings of a run: each is in one of these lists, or was rejected in an earlier run."""
 
     pending: list[Recording] = field(default_factory=list)
     """To do now."""
     later: list[Recording] = field(default_factory=list)
-    """To do too, but beyond the number that was asked for."""
+    """Left for later because of --limit."""
     before: list[Recording] = field(default_factory=list)
-    """Those that have their transcript."""
+    """Already transcribed."""
 
 
 def plan(
     recordings: list[Recording], journal: Journal, *, limit: int | None, retry_failed: bool
 ) -> Plan:
-    """What there is to do of `recordings`."""
+    """Decide what there is to do for `recordings`."""
     to_do, before = [], []
     for recording in recordings:
         entry = journal.entry(recording)
@@ -40,7 +40,7 @@ def plan(
 
 
 def announce(found: Found, work: Plan) -> Report:
-    """Says what there is to do, and what is left out; returns the report to go on with."""
+    """Report what there is to do and what is skipped; return the report for the run."""
     size = sum(_size(recording.path) for recording in work.pending)
     report = Report(len(work.pending), size)
     count, to_do = len(found.recordings), len(work.pending)
@@ -57,33 +57,33 @@ def announce(found: Found, work: Plan) -> Report:
 
 
 def _left_out(found: Found) -> Iterator[tuple[Sequence[object], str, str, str]]:
-    """(what, words for one, words for several, advice) of everything that is not taken."""
+    """(items, text for one, text for several, advice) for everything that is skipped."""
     yield (
         found.skipped,
-        "file is no recording by its extension",
-        "files are no recordings by their extension",
-        "; --all-files takes them",
+        "file is skipped because of its extension",
+        "files are skipped because of their extension",
+        "; --all-files includes them",
     )
     yield (
         found.hidden,
-        "hidden file or folder is left out",
-        "hidden files or folders are left out",
-        "; name them to take them",
+        "hidden file or folder is skipped",
+        "hidden files or folders are skipped",
+        "; to include them, list them as inputs",
     )
     yield (
         found.ours,
-        "file is left out, since this program wrote it",
-        "files are left out, since this program wrote them",
+        "file is skipped because this program wrote it",
+        "files are skipped because this program wrote them",
         "",
     )
-    yield found.again, "link leads to what is taken", "links lead to what is taken", " already"
+    yield found.again, "link leads to files", "links lead to files", " that are already included"
     yield found.comments, "line of a manifest is a comment", "lines of manifests are comments", ""
 
 
 def summarize(report: Report, work: Plan, failures: dict[str, str], output: Path) -> int:
-    """Says how it ended; returns how many are left of those to do.
+    """Report how the run ended; return how many recordings are left.
 
-    `failures`: reasons by name, those of earlier runs too.
+    `failures`: reasons by name, including those of earlier runs.
     """
     left = len(work.pending) - report.transcribed - report.failed
     report.say(report.line())
@@ -92,7 +92,7 @@ def summarize(report: Report, work: Plan, failures: dict[str, str], output: Path
     if len(failures) > NAMED:
         report.say(f"… and {len(failures) - NAMED} more: see transcripts.jsonl")
     if report.truncated:
-        report.say(f"{report.truncated} transcripts miss a part (see `truncated` in them)")
+        report.say(f"{report.truncated} transcripts are incomplete (see `truncated` in them)")
     later = f", {len(work.later)} for later runs" if work.later else ""
     report.say(
         f"{report.transcribed} transcribed ({report.copied} as copies of another), "
@@ -106,4 +106,4 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
-        return 0  # said when it is its turn
+        return 0  # its own upload will report the error

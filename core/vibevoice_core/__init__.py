@@ -1,5 +1,5 @@
-"""What the engine's plugin, the proxy, the speech worker and the batch client must agree on.
+"""Definitions that the engine's plugin, the proxy, its workers, and the batch client share.
 
-Constants come without dependencies; only `decode` needs PyAV and NumPy. Nothing here imports
-another package of this project.
+Constants have no dependencies; only `decode` needs PyAV and NumPy. Nothing here imports another
+package of this project.
 """

@@ -1,6 +1,6 @@
-"""The demuxers that an untrusted file may use: FFmpeg's names of formats that are one plain file.
+"""The demuxers allowed for untrusted files: FFmpeg's names of formats that are a single plain file.
 
-Left out are formats that open further files or sockets (hls, dash, concat, sdp, rtsp, imf, image2
+Excluded are formats that open other files or sockets (hls, dash, concat, sdp, rtsp, imf, image2,
 and the like), devices, formats without sound, and raw samples, which have no header.
 """
 

@@ -1,9 +1,9 @@
-"""Untrusted audio in any common container and codec → mono samples at 24 kHz, within limits.
+"""Decodes untrusted audio in any common container and codec to mono samples at 24 kHz.
 
-The content decides what a file is, never its name. Decoding goes packet by packet, so memory use
-does not depend on the length, and everything that a hostile file could claim is bounded: the
-demuxers, the protocols (none), the sampling rate, the decoded seconds and the time taken. Times are
-those of a player: what the container leaves out is silence.
+The content determines the format, never the file name. Decoding proceeds packet by packet, so
+memory use does not depend on the length. Everything that a hostile file controls is limited: the
+demuxers, the protocols (none), the sampling rate, the length, and the decoding time. Times are
+those that a player would show: gaps in the container become silence.
 """
 
 import time
@@ -28,13 +28,13 @@ from vibevoice_core.resampling import Levels, Resampler, Sample
 from vibevoice_core.timeline import Span, Timeline
 
 SILENCE_PEAK = 3 / 32768
-"""Of full scale: -81 dBFS, below the noise of any microphone."""
+"""Relative to full scale: -81 dBFS, below the noise of any microphone."""
 _OPEN_OPTIONS = {
     "format_whitelist": DEMUXERS,
     "protocol_whitelist": "pipe",
 }
-# By default FFmpeg searches every WAV file for DTS, which takes 8 to 26 ms, and cuts it into
-# packets of 43 to 85 ms, each of which costs time here.
+# By default, FFmpeg searches every WAV file for DTS, which takes 8 to 26 ms, and splits it into
+# packets of 43 to 85 ms, each of which takes time here.
 _WAV_OPTIONS = {**_OPEN_OPTIONS, "max_probe_packets": "1", "max_size": "32768"}
 
 
@@ -50,25 +50,25 @@ def decode(
 ) -> Generator[NDArray[Sample]]:
     """Decode the audio of `source`, a seekable file.
 
-    Of several audio tracks the default one is decoded, or the first one; if it is silent, the next
-    one that is not. Corrupt packets are skipped; their time is silence.
+    Of several audio tracks, the default one is decoded, or else the first one; if it is silent, the
+    next one that is not. Corrupt packets are skipped and replaced with silence.
 
     Args:
-        dtype: `np.int16`, or `np.float32` of full scale 1.0.
-        max_seconds: limit on the seconds of audio, silence that fills gaps included.
-        timeout: limit in seconds on the time from the first block to the last.
-        check_cancelled: called for every packet; may raise to stop the work.
-        gain: factor for recordings whose samples are finer than 16 bits.
-        levels: filled while decoding.
+        dtype: `np.int16`, or `np.float32` with full scale 1.0.
+        max_seconds: limit on the length of the audio, including silence that fills gaps.
+        timeout: limit in seconds on the time between the first block and the last.
+        check_cancelled: called for every packet; may raise to stop decoding.
+        gain: factor for recordings with a resolution of more than 16 bits.
+        levels: filled in while decoding.
 
     Yields:
-        Blocks of mono 24 kHz audio, shape (samples,), none of them empty.
+        Blocks of mono 24 kHz audio, shape (samples,), never empty.
 
     Raises:
-        AudioTooLong: more than `max_seconds` of audio.
-        AudioTooComplex: `timeout` has passed.
-        DecodeError: no audio, mostly corrupt audio, a forged rate, or samples that are NaN or
-            infinite (these would spoil other requests in the engine).
+        AudioTooLong: there is more than `max_seconds` of audio.
+        AudioTooComplex: decoding took longer than `timeout`.
+        DecodeError: there is no audio, most of it is corrupt, the sampling rate is implausible, or
+            samples are NaN or infinite (which would corrupt other requests in the engine).
     """
     deadline = time.monotonic() + timeout
 
@@ -105,15 +105,15 @@ def _open(source: BinaryIO) -> InputContainer:
 
 
 def _tracks(container: InputContainer) -> list[AudioStream]:
-    """The audio tracks, those that are played by default first.
+    """The audio tracks, default tracks first.
 
     Raises:
-        DecodeError: there are none, or none that a decoder is known for.
+        DecodeError: there is no track for which a decoder is available.
     """
     streams = container.streams.audio
     if not streams:
-        raise DecodeError("The file holds no audio; expected at least one audio stream.")
-    # without a decoder FFmpeg would crash
+        raise DecodeError("The file contains no audio; expected at least one audio stream.")
+    # FFmpeg would crash without a decoder
     known = [stream for stream in streams if stream.codec_context is not None]
     if not known:
         raise undecodable()
@@ -123,8 +123,8 @@ def _tracks(container: InputContainer) -> list[AudioStream]:
 def _first_heard(
     source: BinaryIO, dtype: type[Sample], gain: float, levels: Levels, check: Callable[[], None]
 ) -> Iterator[NDArray[Sample]]:
-    """The samples of the first track that is not silent; silence as long as the longest if all
-    are."""
+    """The samples of the first track that is not silent. If all are silent, silence of the length
+    of the longest."""
     silence = SILENCE_PEAK * (32768 if dtype is np.int16 else 1)
     track, longest = 0, 0
     while True:
@@ -164,10 +164,10 @@ def _silence(samples: int, dtype: type[Sample]) -> Iterator[NDArray[Sample]]:
 
 
 class _Placer(Generic[Sample]):
-    """Puts the frames of a track where a player would, with silence where the container has none.
+    """Places the frames of a track where a player would, with silence in the container's gaps.
 
-    A class, not functions with closures: these would keep the container alive as long as any
-    traceback does.
+    This is a class because closures would keep the container alive for as long as any traceback
+    exists.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class _Placer(Generic[Sample]):
         yield from self._counted(self._resampler.flush())
 
     def _put(self, start: float) -> Iterator[NDArray[Sample]]:
-        """The next of the waiting frames, which begins at `start` seconds."""
+        """Emit the earliest waiting frame, which begins at `start` seconds."""
         frame = self._waiting.popleft()
         if start > self._position + 1e-6:
             yield from self._counted(self._resampler.flush())
@@ -208,7 +208,7 @@ class _Placer(Generic[Sample]):
 
 
 def _bounds(container: InputContainer) -> tuple[float, float | None]:
-    """The times at which a player begins and, where the file says so, ends, in seconds."""
+    """The times in seconds at which playback begins and, if the file says so, ends."""
     starts = [
         float(stream.start_time * stream.time_base)
         for stream in (*container.streams.audio, *container.streams.video)
@@ -224,7 +224,7 @@ def _bounds(container: InputContainer) -> tuple[float, float | None]:
 def _frames(
     container: InputContainer, stream: AudioStream, check: Callable[[], None]
 ) -> Iterator[AudioFrame]:
-    """The frames of a track; a file of which most cannot be decoded is rejected."""
+    """The frames of a track. Rejects a file if most of it cannot be decoded."""
     good = corrupt = 0
     for packet in _packets(container, stream):
         check()
@@ -242,7 +242,7 @@ def _frames(
 
 
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet]:
-    """Packets up to the end of the file, or up to where a damaged one stops making sense."""
+    """Packets up to the end of the file, or up to where a damaged file becomes unreadable."""
     packets = container.demux(stream)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Why audio cannot be decoded; messages are fit for clients."""
+"""Errors for audio that cannot be decoded. Their messages are written for clients."""
 
 
 class DecodeError(ValueError):
@@ -20,7 +20,7 @@ class AudioTooComplex(DecodeError):
 
 
 def undecodable() -> DecodeError:
-    """What is said of a file that no decoder understands."""
+    """The error for a file that no decoder can read."""
     return DecodeError(
         "The file could not be decoded as audio. Expected a recording in a common format, such as "
         "wav, mp3, m4a, mp4, webm, ogg, opus, aac or flac."

@@ -1,8 +1,8 @@
-"""HTTP headers that one part of this project sends and another one reads."""
+"""HTTP headers used between parts of this project, and between the proxy and clients."""
 
 TEMPERATURE = "x-vibevoice-temperature"
-"""Proxy → engine: the temperature of an attempt to leave a loop; the engine pins it otherwise."""
+"""Proxy → engine: temperature for an attempt to leave a loop; otherwise the engine pins it."""
 TRUNCATED = "x-vibevoice-truncated"
-"""Proxy → clients: why a transcript is incomplete, such as `loop`; several are joined by commas."""
+"""Proxy → clients: why a transcript is incomplete, such as `loop`; a comma-separated list."""
 MISSING = "x-vibevoice-missing"
-"""Proxy → clients: the parts without a transcript, such as `60.000-120.000 upstream_timeout`."""
+"""Proxy → clients: parts without a transcript, such as `60.000-120.000 upstream_timeout`."""

@@ -1,7 +1,7 @@
-"""The messages between the proxy and its workers, over a pipe.
+"""The format of the messages that the proxy and its workers exchange over pipes.
 
-A message is two lengths (big-endian 32-bit), a JSON object whose `kind` says what it is, and audio
-as raw float32 little-endian. Nothing in it is ever executed or unpickled.
+A message consists of two lengths (big-endian 32-bit), a JSON object with a `kind`, and audio as raw
+little-endian float32. Nothing in it is ever executed or unpickled.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Largest JSON or audio of a message; recordings for cloning are the largest there is."""
+"""Size limit of a message's JSON and audio; recordings for voice cloning are the largest."""
 
 _LENGTHS = struct.Struct(">II")
 _SAMPLE = np.dtype("<f4")
@@ -23,30 +23,30 @@ _SAMPLE = np.dtype("<f4")
 
 @dataclass(frozen=True)
 class Message:
-    """A message; `fields` without its kind, `samples` empty where it has none."""
+    """A message: `fields` without the kind, and `samples`, which may be empty."""
 
     kind: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     samples: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def encode(self) -> bytes:
-        """The bytes on the pipe."""
+        """The message as bytes for the pipe."""
         text = json.dumps({"kind": self.kind, **self.fields}).encode()
         audio = np.ascontiguousarray(self.samples, _SAMPLE).tobytes()
         return _LENGTHS.pack(len(text), len(audio)) + text + audio
 
     @classmethod
     def decode(cls, text: bytes, audio: bytes) -> "Message":
-        """The message of the bytes after the lengths; raises ValueError."""
+        """Decode the bytes that follow the lengths. Raises ValueError."""
         fields = json.loads(text)
         if not isinstance(fields, dict) or not isinstance(kind := fields.pop("kind", None), str):
-            raise ValueError("not a message")
+            raise ValueError("invalid message")
         return cls(kind, fields, np.frombuffer(audio, _SAMPLE).astype(np.float32))
 
 
 def read_message(pipe: BinaryIO) -> Message | None:
-    """The next message; None at the end of the pipe, which may cut a message off. Raises ValueError
-    for anything else."""
+    """Read the next message; None at the end of the pipe, even in the middle of a message. Raises
+    ValueError for invalid data."""
     if len(head := pipe.read(_LENGTHS.size)) < _LENGTHS.size:
         return None
     lengths = _lengths(head)
@@ -57,7 +57,7 @@ def read_message(pipe: BinaryIO) -> Message | None:
 
 
 async def read_message_async(pipe: asyncio.StreamReader) -> Message | None:
-    """The same from a stream of asyncio."""
+    """The same for an asyncio stream."""
     try:
         text, audio = _lengths(await pipe.readexactly(_LENGTHS.size))
         return Message.decode(await pipe.readexactly(text), await pipe.readexactly(audio))
@@ -66,7 +66,7 @@ async def read_message_async(pipe: asyncio.StreamReader) -> Message | None:
 
 
 def write_message(pipe: BinaryIO, message: Message) -> None:
-    """All of `message` on a pipe without a buffer."""
+    """Write all of `message` to an unbuffered pipe."""
     data = memoryview(message.encode())
     while data:
         data = data[pipe.write(data) :]

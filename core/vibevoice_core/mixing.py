@@ -1,42 +1,43 @@
-"""Several channels into one, such that no channel is lost.
+"""Mixes several channels into one without losing any of them.
 
-A plain average loses a voice that is on one channel of many, and two channels that cancel each
-other out. So the average is taken wherever it keeps what the loudest channel has, and that channel
-alone wherever it does not.
+A plain average nearly loses a voice that is on one channel of many, and all of two channels that
+cancel each other out. So the average is used only where it preserves the energy of the loudest
+channel; elsewhere that channel is used alone.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 BLOCK_SECONDS = 0.1
-"""How often the choice is made. The weights change linearly within a block, so nothing clicks."""
+"""Length of a block. Weights are chosen per block and change linearly within it, to avoid
+clicks."""
 KEPT = 1 / 8
-"""Least energy of the average, relative to the loudest channel: -9 dB. A voice on one of two
-channels has -6 dB in the average, unrelated channels have more."""
+"""Minimum energy of the average, relative to the loudest channel: -9 dB. A voice on one of two
+channels has -6 dB in the average, and unrelated channels have more."""
 MEMORY = 0.5
-"""Weight of the energies of the block before."""
+"""Weight of the previous block's energies."""
 _WEIGHTS = {"FC": 2.0, "LFE": 0.0}
-"""By FFmpeg's names of channels; 1 for all others. Films have their dialog in the center, and no
-speech among the low-frequency effects."""
+"""Weight by FFmpeg's channel name; 1 for all others. Films have their dialog on the center channel
+and no speech on the low-frequency effects channel."""
 
 
 class Mixer:
     """Mixes the channels of one stream."""
 
     def __init__(self, channels: list[str], rate: int) -> None:
-        """`channels`: FFmpeg's name of each; `rate` in Hz."""
+        """`channels`: FFmpeg's name of each channel; `rate` in Hz."""
         weights = np.array([_WEIGHTS.get(name, 1.0) for name in channels], np.float32)
         if not weights.any():
             weights[:] = 1.0
         self._average = weights / weights.sum()
         self._preference = np.where(weights > 0, 1.0, 1e-6)[:, None]
-        """The effects channel is taken alone only where all others are silent."""
+        """Factors for choosing a channel; the effects channel only if all others are silent."""
         self._alone = np.eye(len(channels), dtype=np.float32)
         self._block = max(1, round(BLOCK_SECONDS * rate))
         self._before: NDArray[np.float32] | None = None
-        """Weights of the last block."""
+        """Weights of the previous block."""
         self._energies = np.zeros((len(channels) + 1, 1), np.float32)
-        """Of the last block: of each channel, and of the average."""
+        """Energies of the previous block: of each channel, and of the average."""
 
     def mix(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """`samples`, shape (channels, samples), at least one → (samples,)."""
@@ -63,6 +64,7 @@ class Mixer:
 def _blend(
     samples: NDArray[np.float32], before: NDArray[np.float32], after: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """`samples` weighted, from `before` at the start of the block to `after` at its end."""
+    """`samples`, mixed with weights from `before` at the start of the block to `after` at its
+    end."""
     share = np.linspace(0, 1, samples.shape[1], dtype=np.float32)
     return ((before @ samples) * (1 - share) + (after @ samples) * share).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The decoding that is pinned for every caller, and how a request carries it to the engine."""
+"""The decoding parameters pinned for every caller, and how a request passes them to the engine."""
 
 import math
 from collections.abc import Mapping
@@ -6,32 +6,32 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Switch = Literal["on", "off"]
-"""The operator's setting `VIBEVOICE_PENALTIES`."""
+"""Values of the operator's setting `VIBEVOICE_PENALTIES`."""
 
 TEMPERATURE = 0.0
-"""The pinned temperature: always the likeliest token."""
+"""The pinned temperature: greedy decoding."""
 WARM_TOP_P = 0.95
-"""The `top_p` of an attempt to leave a loop at a temperature above 0, as in Microsoft's client
+"""`top_p` for leaving a loop at a temperature above 0, as in Microsoft's client
 (microsoft/VibeVoice, `vllm_plugin/tests/test_api_auto_recover.py`)."""
 LITERAL_SECONDS = 300
-"""Up to this length of a recording the penalties can be sent as vLLM's own parameters. Those count
-the JSON around the words too and would break it over a longer recording."""
+"""Maximum length of a recording for which penalties can be sent as vLLM's own parameters. Those
+also count the JSON around the words, and would break it over a longer recording."""
 
 
 @dataclass(frozen=True)
 class Penalties:
-    """How much less likely a token gets for having been written before (vLLM's definitions)."""
+    """How much less likely a token becomes once it has been written (vLLM's definitions)."""
 
     frequency: float = 0.0
-    """Taken off the logit for every occurrence, -2 … 2."""
+    """Subtracted from the logit for every occurrence, -2 … 2."""
     presence: float = 0.0
-    """Taken off the logit once, -2 … 2."""
+    """Subtracted from the logit once, -2 … 2."""
     repetition: float = 1.0
-    """Divides a positive logit and multiplies a negative one, above 0 up to 2."""
+    """Divides positive logits and multiplies negative ones; greater than 0, at most 2."""
 
     @classmethod
     def from_xargs(cls, xargs: Mapping[str, Any] | None) -> "Penalties | None":
-        """The penalties that a request's `vllm_xargs` ask for; None if they ask for none.
+        """The penalties requested by a request's `vllm_xargs`; None if it requests none.
 
         Raises:
             ValueError: a value is not a number within its range.
@@ -59,12 +59,12 @@ class Penalties:
 
 
 PINNED = Penalties(frequency=0.5, presence=0.0, repetition=1.1)
-"""Measured by their author to suppress loops at the end of recordings of about three minutes. Here
-they hold for the words of the segment being written (see `vibevoice_vllm.segment_penalty`)."""
+"""Found by their author to suppress loops at the end of recordings of about three minutes. Here
+they apply to the words of the segment being written (see `vibevoice_vllm.segment_penalty`)."""
 
 
 def pinned_penalties(switch: str) -> Penalties:
-    """`PINNED`, or neutral ones where the operator has switched them off.
+    """`PINNED`, or neutral penalties if the operator has turned them off.
 
     Raises:
         ValueError: `switch` is neither on nor off.

@@ -1,4 +1,4 @@
-"""The prompt that VibeVoice-ASR was trained on, to the letter.
+"""The exact prompt on which VibeVoice-ASR was trained.
 
 Source: microsoft/VibeVoice, `vibevoice/processor/vibevoice_asr_processor.py`.
 """
@@ -8,19 +8,19 @@ import re
 SYSTEM = "You are a helpful assistant that transcribes audio input into text output in JSON format."
 """The system prompt."""
 KEYS = "Start time, End time, Speaker ID, Content"
-"""The keys that the model is asked for; it answers with Start, End, Speaker and Content."""
+"""The keys named in the prompt; the model answers with Start, End, Speaker, and Content."""
 
 MAX_NESTED = 10
-"""Special tokens inside one another that are removed; deeper ones are split."""
+"""Maximum nesting depth of special tokens that are removed; deeper ones are split."""
 
 _SPECIAL_TOKEN = re.compile(r"<\|[^<|>]*\|>")
 
 
 def clean_words(words: str) -> str:
-    """Words of a caller as one line in which the tokenizer finds no special token.
+    """A caller's words on one line, without anything that the tokenizer reads as a special token.
 
-    `<|…|>` is removed, also where removing one forms another, up to MAX_NESTED deep; a `<|` that
-    remains is split. The time taken is linear. Applying this twice changes nothing.
+    `<|…|>` is removed, including tokens formed by a removal, up to MAX_NESTED deep; any remaining
+    `<|` is split. Takes linear time. A second application changes nothing.
     """
     line = " ".join(words.split())
     for _ in range(MAX_NESTED):
@@ -29,7 +29,7 @@ def clean_words(words: str) -> str:
 
 
 def user_text(seconds: float, info: str = "") -> str:
-    """The user's text, which follows the audio.
+    """The text of the user message, which follows the audio.
 
     Args:
         seconds: length of the recording.

@@ -1,4 +1,4 @@
-"""Decoded frames of any rate, sample format and number of channels → mono samples at 24 kHz."""
+"""Resamples decoded frames of any rate, sample format, and channel count to mono at 24 kHz."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -14,12 +14,12 @@ from vibevoice_core.errors import DecodeError, undecodable
 from vibevoice_core.mixing import Mixer
 
 SAMPLE_RATES = range(1_000, 3_000_001)
-"""Accepted rates in Hz, up to DSD512. A forged rate would turn one small packet into hours of
-audio: 1 Hz is resampled 24,000-fold."""
+"""Accepted sampling rates in Hz, up to DSD512. A forged rate would turn one small packet into hours
+of audio: audio at 1 Hz is resampled 24,000-fold."""
 BATCH_SECONDS = 1.0
-"""Audio that is mixed in one go: a decoder's own frames are a few milliseconds long."""
+"""Length of audio mixed at once; a decoder's own frames are only a few milliseconds long."""
 _SCALES = {"u8": (2.0**-7, 128), "s16": (2.0**-15, 0), "s32": (2.0**-31, 0), "s64": (2.0**-63, 0)}
-"""Factor and offset of FFmpeg's integer formats."""
+"""Scale and offset of FFmpeg's integer formats."""
 _RESAMPLER_FORMATS = {np.int16: "s16", np.float32: "flt"}
 
 Sample = TypeVar("Sample", np.int16, np.float32)
@@ -27,22 +27,22 @@ Sample = TypeVar("Sample", np.int16, np.float32)
 
 @dataclass
 class Levels:
-    """What was seen of a recording's levels."""
+    """Measured levels of a recording."""
 
     peak: float = 0.0
-    """Largest sample of full scale 1.0; counted only while `is_fine`."""
+    """Absolute peak, with full scale 1.0; measured only while `is_fine`."""
     is_fine: bool = False
-    """Whether its samples are stored without loss and finer than 16 bits."""
+    """Whether samples are stored losslessly with more than 16 bits."""
 
 
 class Resampler(Generic[Sample]):
-    """Takes the frames of a stream; these may change their rate and channels on the way."""
+    """Resamples the frames of a stream, whose rate and channels may change midway."""
 
     def __init__(
         self, dtype: type[Sample], *, gain: float, is_lossless: bool, levels: Levels
     ) -> None:
-        """`gain` multiplies samples of a recording finer than 16 bits; `is_lossless` is whether the
-        codec is."""
+        """`gain` is applied to samples of more than 16 bits; `is_lossless` says whether the codec
+        is lossless."""
         self._dtype = dtype
         self._gain = gain
         self._is_lossless = is_lossless
@@ -55,10 +55,10 @@ class Resampler(Generic[Sample]):
         self._rate = 0
 
     def feed(self, frame: AudioFrame) -> list[NDArray[Sample]]:
-        """Blocks of shape (samples,) that are ready now.
+        """Return the blocks of shape (samples,) that are complete.
 
         Raises:
-            DecodeError: a rate outside SAMPLE_RATES, or samples that are NaN or infinite.
+            DecodeError: the rate is outside SAMPLE_RATES, or samples are NaN or infinite.
         """
         blocks: list[NDArray[Sample]] = []
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -72,7 +72,7 @@ class Resampler(Generic[Sample]):
         samples = channels_of(frame)
         if is_float and not np.isfinite(samples).all():
             raise DecodeError(
-                "The recording holds samples that are not finite numbers (NaN or infinity)."
+                "The recording contains samples that are not finite (NaN or infinity)."
             )
         if self._mixer is None:
             return blocks + self._resample(frame)
@@ -83,7 +83,7 @@ class Resampler(Generic[Sample]):
         return blocks
 
     def flush(self) -> list[NDArray[Sample]]:
-        """The blocks of everything that was fed; the next frame begins anew."""
+        """Return the remaining blocks of everything fed so far; the next frame starts over."""
         if self._resampler is None:
             return []
         blocks = [*self._mix(), *self._resample(None)]
@@ -94,7 +94,7 @@ class Resampler(Generic[Sample]):
         rate, channels = frame.sample_rate, [channel.name for channel in frame.layout.channels]
         if rate not in SAMPLE_RATES:
             raise DecodeError(
-                f"The recording claims a sampling rate of {rate} Hz; expected "
+                f"The recording has a sampling rate of {rate} Hz; expected "
                 f"{SAMPLE_RATES.start} to {SAMPLE_RATES.stop - 1}."
             )
         is_fine = self._is_lossless and frame.format.bytes > 2
@@ -117,7 +117,7 @@ class Resampler(Generic[Sample]):
     def _resample(self, frame: AudioFrame | None) -> list[NDArray[Sample]]:
         assert self._resampler is not None
         if frame is not None:
-            frame.pts = None  # positions are the timeline's matter
+            frame.pts = None  # the timeline handles positions
         try:
             resampled = self._resampler.resample(frame)
         except (FFmpegError, ValueError) as error:
@@ -136,7 +136,7 @@ class Resampler(Generic[Sample]):
 
 
 def channels_of(frame: AudioFrame) -> NDArray[np.float32]:
-    """The samples of a frame as float32 of full scale 1.0, shape (channels, samples)."""
+    """The samples of a frame as float32 with full scale 1.0, shape (channels, samples)."""
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T

@@ -1,11 +1,11 @@
-"""How speakers are named in transcripts."""
+"""Names for the speakers in transcripts."""
 
 UNKNOWN = "unknown"
-"""Stands where OpenAI's types require a speaker (or a language) and none is known."""
+"""Used where OpenAI's types require a speaker (or a language) and none is known."""
 
 
 def label(index: int) -> str:
-    """The label of the speaker who is the `index`-th to appear: 0 → A, 25 → Z, 26 → AA."""
+    """The label of the `index`-th speaker to appear: 0 → A, 25 → Z, 26 → AA."""
     letters = ""
     index += 1
     while index:

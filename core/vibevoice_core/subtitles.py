@@ -1,8 +1,8 @@
-"""Segments of a transcript as subtitles that a player can show: SubRip (srt) and WebVTT (vtt).
+"""Formats the segments of a transcript as subtitles: SubRip (srt) and WebVTT (vtt).
 
-Cues are in order, none is empty in time, and none is longer than a viewer can read: long segments
-are split at the ends of sentences, else at commas, else between words, and their time is shared out
-by the length of the text.
+Cues are in order, have a duration above zero, and stay within the limits of what a viewer can read.
+Long segments are split at sentence ends, or else at commas, or else between words. Their time is
+divided in proportion to the length of the text.
 """
 
 import re
@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 MIN_SECONDS = 0.1
-"""Shortest cue; players skip those without a length."""
+"""Shortest cue; players skip cues without a duration."""
 MIN_WIDTH = 20
-"""Characters: a text is not split into less only because its segment is long."""
+"""Characters: shorter parts are not split off just because a segment is long."""
 LONGEST_CUE = 20
-"""Times the usual size of a cue: how far a text is searched for the end of one, so that the time
-taken is linear."""
+"""How far a text is searched for the end of a cue, in multiples of a usual cue's size, so that
+splitting takes linear time."""
 SPLIT_SHARE = 1 / 3
-"""Of what fits into a cue: an end of a sentence or a comma is looked for behind this part."""
+"""Fraction of a full cue after which a sentence end or a comma is accepted as its end."""
 _SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]」』]*(?=\s|$)|[。！？]+[」』”’）]*")
 _CLAUSE_END = re.compile(r"[,;:–—](?=\s)|[，、；：]")
 _WORD_END = re.compile(r"\s+")
@@ -26,20 +26,20 @@ _WORD_END = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a cue may hold; 0 means no limit."""
+    """Limits of a cue; 0 means no limit."""
 
     line_width: int = 42
-    """Characters of a line; wide (Chinese, Japanese, Korean) ones count as two. 42 is usual in
-    broadcasting."""
+    """Characters per line; wide ones (Chinese, Japanese, Korean) count as two. Broadcasting usually
+    allows 42."""
     line_count: int = 2
-    """Lines of a cue."""
+    """Lines per cue."""
     seconds: float = 7.0
-    """Longest time that a cue is shown."""
+    """Maximum seconds that a cue is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """A text to show; without limits a segment is one cue."""
+    """A text to show; without limits, one cue per segment."""
 
     start: float
     """Seconds."""
@@ -47,11 +47,11 @@ class Cue:
     """Seconds."""
     speaker: str | None
     text: str
-    """On one line, or wrapped to several."""
+    """On one line, or wrapped to several lines."""
 
 
 def srt(segments: Iterable[Cue], limits: Limits) -> str:
-    """The segments as an srt file. Speakers are named where there are several."""
+    """The segments as an srt file. Speakers are named if there is more than one."""
     cues = _arranged(segments, limits, label="{}: ")
     return "\n".join(
         f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{cue.text}\n"
@@ -60,10 +60,10 @@ def srt(segments: Iterable[Cue], limits: Limits) -> str:
 
 
 def vtt(segments: Iterable[Cue], limits: Limits) -> str:
-    """The segments as a vtt file. Speakers are named where there are several."""
+    """The segments as a vtt file. Speakers are named if there is more than one."""
     cues = ["WEBVTT\n"]
     for cue in _arranged(segments, limits, label=""):
-        # https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three are escaped, `-->` with them.
+        # https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three, and so `-->`, are escaped.
         text = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         voice = f"<v {cue.speaker}>" if cue.speaker else ""
         cues.append(f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{voice}{text}\n")
@@ -71,7 +71,7 @@ def vtt(segments: Iterable[Cue], limits: Limits) -> str:
 
 
 def _arranged(segments: Iterable[Cue], limits: Limits, label: str) -> list[Cue]:
-    """The cues to write; `label` is put before the text of a named speaker."""
+    """The cues to write; `label` precedes the text of a named speaker."""
     found = list(segments)
     several = len({segment.speaker for segment in found} - {None}) > 1
     cues: list[Cue] = []
@@ -100,14 +100,14 @@ def _split(segment: Cue, limits: Limits, prefix: str) -> Iterator[Cue]:
 
 
 def _most(text: str, seconds: float, limits: Limits) -> int:
-    """The most columns of text in a cue so that none is shown for too long; 0 for any number."""
+    """Maximum columns of text per cue so that none is shown too long; 0 for no limit."""
     if not limits.seconds or seconds <= limits.seconds:
         return 0
     return max(MIN_WIDTH, int(_width(text) * limits.seconds / seconds))
 
 
 def _parts(text: str, limits: Limits, prefix: str, most: int) -> Iterator[str]:
-    """`text` in parts that fit into a cue each."""
+    """`text`, split into parts that each fit into a cue."""
     while text:
         end = _fitting(text, limits, prefix, most)
         if end < len(text):
@@ -117,7 +117,7 @@ def _parts(text: str, limits: Limits, prefix: str, most: int) -> Iterator[str]:
 
 
 def _fitting(text: str, limits: Limits, prefix: str, most: int) -> int:
-    """How many characters of `text` fit into one cue, up to the end of a word where one fits."""
+    """How many characters of `text` fit into one cue, up to the end of a word if one fits."""
 
     def fits(end: int) -> bool:
         part = text[:end].rstrip()
@@ -132,7 +132,7 @@ def _fitting(text: str, limits: Limits, prefix: str, most: int) -> int:
         return whole
     ends = [match.start() for match in _WORD_END.finditer(text)]
     low, high = 0, len(ends)
-    while low < high:  # the first word end that does not fit
+    while low < high:  # find the first word end that does not fit
         middle = (low + high) // 2
         low, high = (middle + 1, high) if fits(ends[middle]) else (low, middle)
     if low:
@@ -140,7 +140,7 @@ def _fitting(text: str, limits: Limits, prefix: str, most: int) -> int:
     first_word = ends[0] if ends else len(text)
     width = limits.line_width - _width(prefix) if limits.line_width else len(text)
     if not _is_wide(text[0]) and _width(text[:first_word]) <= width:
-        return first_word  # a word that fits into a line is never cut
+        return first_word  # a word that fits on a line is never split
     low, high = 1, first_word
     while low < high:
         middle = (low + high + 1) // 2
@@ -149,7 +149,7 @@ def _fitting(text: str, limits: Limits, prefix: str, most: int) -> int:
 
 
 def _best_end(text: str, end: int) -> int:
-    """Where to end a part of at most `end` characters."""
+    """The best position to end a part of at most `end` characters."""
     for pattern in (_SENTENCE_END, _CLAUSE_END):
         ends = [match.end() for match in pattern.finditer(text, 0, min(end + 1, len(text)))]
         if ends := [found for found in ends if SPLIT_SHARE * end <= found <= end]:
@@ -158,8 +158,8 @@ def _best_end(text: str, end: int) -> int:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns, between words or wide characters; a longer word
-    is cut."""
+    """`text` in lines of at most `width` columns, broken between words or wide characters; longer
+    words are cut."""
     if not width or _width(text) <= width:
         return [text]
     lines: list[str] = []
@@ -186,7 +186,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _in_time(cues: Sequence[Cue]) -> list[Cue]:
-    """`cues`, in order, each with a length, and ended by the next one where that leaves it any."""
+    """`cues` in order, each with a duration, and ended by the next one if that leaves any time."""
     arranged: list[Cue] = []
     for number, cue in enumerate(cues):
         start = round(cue.start, 3)

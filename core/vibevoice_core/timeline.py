@@ -1,35 +1,34 @@
-"""Where decoded frames lie on the timeline of their container."""
+"""Positions decoded frames on the timeline of their container."""
 
 from dataclasses import dataclass
 
 TOLERANCE = 0.1
-"""Seconds by which a time may differ from where the samples before end: containers round times, and
-live recordings jitter. ffmpeg's `aresample` tolerates as much (`min_hard_comp`)."""
+"""Seconds by which a time may differ from the end of the samples before it: containers round times,
+and live recordings jitter. ffmpeg's `aresample` has the same tolerance (`min_hard_comp`)."""
 RESET = 1.0
-"""Seconds backward from which on a time means that the clock began again."""
+"""A time that goes back by at least this many seconds means that the clock was restarted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The time of a frame as its container gives it, and its length, both in seconds."""
+    """The time of a frame according to its container, and its length, both in seconds."""
 
     time: float | None
-    """None where the container gives no time."""
+    """None if the container gives no time."""
     duration: float
 
 
 class Timeline:
     """Finds the position at which each frame of a stream begins in the recording.
 
-    A player shows a recording from the earliest of its streams on, and what is missing as silence.
-    A time that jumps ahead is believed when the next frame goes on from there, and not when it lies
-    behind the end of the file: one damaged time moves nothing. Where the clock begins again (as in
-    chained Ogg), the recording goes on.
+    A player starts at the earliest stream and fills gaps with silence. A forward jump is accepted
+    if the next frame continues from there, unless it is beyond the end of the file, so a single
+    damaged time has no effect. If the clock restarts (as in chained Ogg), the recording continues.
     """
 
     def __init__(self, origin: float, end: float | None) -> None:
-        """`origin`: the container's time at which a player begins; `end`: the time at which the
-        file says it ends, None if it does not say."""
+        """`origin`: the container's time at which playback begins; `end`: the time at which the
+        file says that it ends, or None if it does not say."""
         self._origin = origin
         self._end = end
         self._expected = origin
@@ -37,8 +36,8 @@ class Timeline:
         self._held: Span | None = None
 
     def feed(self, span: Span) -> list[float]:
-        """The positions in seconds that are known now that the frame of `span` has come: of this
-        frame, of the one before that was held back, of both, or of none."""
+        """Return the positions in seconds that are known after the frame of `span`: of this frame,
+        of the previous one if it was held back, of both, or of neither."""
         positions = self._settle(span) if self._held else []
         time = self._expected if span.time is None else span.time
         if time < self._expected - RESET:
@@ -51,11 +50,11 @@ class Timeline:
         return positions
 
     def finish(self) -> list[float]:
-        """The position of the last frame, if it was held back."""
+        """Return the position of the last frame if it was held back."""
         return self._settle(None) if self._held else []
 
     def _settle(self, following: Span | None) -> list[float]:
-        """The position of the frame held back, judged by the one that follows it."""
+        """Decide the position of the frame held back, given the one that follows it."""
         held, self._held = self._held, None
         assert held is not None and held.time is not None
         start = held.time

@@ -1,4 +1,4 @@
-"""A worker's side of the messages that `worker_process` exchanges with it."""
+"""The worker's end of the pipe to the proxy; `worker_process` is the proxy's end."""
 
 import logging
 import os
@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 
 def open_pipe() -> BinaryIO:
-    """Where a worker writes its messages: its standard output, which nothing else writes to from
-    now on. Sets up logging to standard error."""
+    """Return the pipe for messages: the standard output, to which nothing else writes from now on.
+    Sets up logging to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the proxy, which closes our input
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -26,8 +26,8 @@ def open_pipe() -> BinaryIO:
 
 
 def read_commands(commands: SimpleQueue[Message]) -> None:
-    """Puts what the proxy sends into `commands`, in a thread; ends the process when the input
-    ends."""
+    """Read the proxy's messages into `commands` in a thread; exit the process at the end of the
+    input."""
     threading.Thread(target=_read, args=(commands,), daemon=True).start()
 
 
@@ -36,6 +36,6 @@ def _read(commands: SimpleQueue[Message]) -> None:
         while (message := read_message(sys.stdin.buffer)) is not None:
             commands.put(message)
     except Exception:
-        logger.exception("the proxy sent something that is not a message")
+        logger.exception("the proxy sent an invalid message")
         os._exit(1)
-    os._exit(0)  # the proxy has ended: nobody listens any more
+    os._exit(0)  # the proxy has exited

@@ -1,9 +1,9 @@
-"""A worker as the proxy sees it: a child process that is started, watched and restarted.
+"""Starts, watches, and restarts a worker: a child process of the proxy.
 
-It reads messages from its standard input and writes messages to its standard output; the first one
-is `ready`, or `broken` with a `message` when it cannot start, and `unusable` when it never will the
-way it is set up. Those about a request have its `id`;
-`end` and `failure` are the last ones of a request, and `cancel` tells the worker to drop one.
+The worker reads messages from standard input and writes messages to standard output. Its first
+message is `ready`, or `broken` with a `message` if it cannot start, plus `unusable` if it never
+will with its current setup. Messages about a request have its `id`. `end` and `failure` are the
+last ones of a request; `cancel` tells the worker to drop it.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ from typing import Any
 from vibevoice_core.messages import Message, read_message_async
 
 FIRST_BACKOFF, LAST_BACKOFF = 1.0, 30.0
-"""Seconds before the next start after one that failed; doubled each time."""
+"""Seconds until the next start after a failed one; doubled each time."""
 END_SECONDS = 5.0
-"""Time that a worker has to end once its input is closed."""
+"""How long a worker may take to exit once its input is closed."""
 
 logger = logging.getLogger(__name__)
 
 
 class WorkerLost(Exception):
-    """The worker is not ready, or it was lost in the middle of a request; a retry can help."""
+    """The worker is not ready, or was lost during a request. A retry can help."""
 
 
 class Exchange:
@@ -38,12 +38,12 @@ class Exchange:
         self._worker = worker
 
     def send(self, message: Message) -> None:
-        """Write a message about this request; its id is added."""
+        """Send a message about this request; the request's id is added."""
         fields = {"id": self.number, **message.fields}
         self._worker.write(Message(message.kind, fields, message.samples))
 
     async def receive(self) -> Message:
-        """The worker's next message about it. Raises WorkerLost."""
+        """Wait for the worker's next message about this request. Raises WorkerLost."""
         message = await self.messages.get()
         if isinstance(message, WorkerLost):
             raise message
@@ -51,7 +51,7 @@ class Exchange:
 
 
 class WorkerProcess:
-    """One child process; `run` keeps it alive, `exchange` uses it."""
+    """One child process: `run` keeps it alive, `exchange` sends requests to it."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class WorkerProcess:
         start_timeout: float,
         hang_timeout: float,
     ) -> None:
-        """`name` is what it is called in messages; the child is `python -m module argument`.
+        """`name` identifies the worker in messages; the child is `python -m module argument`.
 
-        `capacity` is the requests in flight at the same time; the others wait. `start_timeout`
-        is the seconds until it must be ready; `hang_timeout` is the seconds that it may be silent
-        while requests are in flight, after which it is killed."""
+        `capacity` is the maximum number of requests in flight; others wait. `start_timeout` is the
+        time in seconds until it must be ready. If it is silent for `hang_timeout` seconds while
+        requests are in flight, it is killed."""
         self.name = name
         self.greeting: Mapping[str, Any] | None = None
-        """What the worker said of itself when it was ready; None before its first start."""
+        """What the worker reported when it became ready; None before its first start."""
         self.wanted = 0
-        """Requests that are served or wait for a slot."""
+        """Number of requests in flight or waiting for a slot."""
         self.restarts = 0
-        """How often the worker was lost and another one started."""
+        """How often the worker was lost and restarted."""
         self._module, self._argument = module, argument
         self._start_timeout = start_timeout
         self._hang_timeout = hang_timeout
@@ -84,23 +84,23 @@ class WorkerProcess:
         self._numbers = count(1)
         self._in_flight: dict[int, Exchange] = {}
         self._unusable = ""
-        """Why the worker cannot start the way it is set up; empty where nothing is known."""
+        """Why the worker cannot start with its current setup; empty if nothing is known."""
         self._last_sign = 0.0
-        """When the worker last said something, or got a request while idle (monotonic)."""
+        """When the worker last sent a message, or received a request while idle (monotonic)."""
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are served at once."""
+        """Whether requests can start right away."""
         return self._ready.is_set()
 
     @property
     def in_flight(self) -> int:
-        """Requests being served."""
+        """Number of requests in flight."""
         return len(self._in_flight)
 
     @property
     def unready_message(self) -> str:
-        """Why nothing can be done now, for clients."""
+        """Why requests cannot be served now; written for clients."""
         if self._unusable:
             return f"The model {self.name} cannot be used. {self._unusable}"
         state = "is still loading" if self.greeting is None else "is being restarted"
@@ -108,11 +108,11 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The child's process id; None while there is no child."""
+        """The child's process id; None if there is no child."""
         return self._process.pid if self._process else None
 
     async def run(self) -> None:
-        """Start the worker, and start it again whenever it ends, until cancelled."""
+        """Start the worker, and restart it whenever it exits, until cancelled."""
         backoff = FIRST_BACKOFF
         while True:
             was_ready, reason = await self._run_once()
@@ -126,18 +126,18 @@ class WorkerProcess:
 
     @asynccontextmanager
     async def exchange(self, *, waits: bool = True) -> AsyncIterator[Exchange]:
-        """A request that is cancelled if it has not ended with the block. It waits for a free slot,
-        unless `waits` is False: for a short request that others in their slots may depend on, and
+        """Open a request, which is canceled unless it has ended when the block exits. Waits for a
+        slot unless `waits` is False: for a short request that requests in slots may depend on, and
         for one that would keep a slot for hours.
 
-        Raises WorkerLost when the worker is not ready.
+        Raises WorkerLost if the worker is not ready.
         """
         if not self.is_ready:
             raise WorkerLost(self.unready_message)
         self.wanted += 1
         try:
             async with self._slots if waits else nullcontext():
-                # The worker may have been lost meanwhile: a new one is on its way.
+                # The worker may have been lost in the meantime: a new one is starting.
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._ready.wait(), self._start_timeout)
                 if not self.is_ready:
@@ -149,8 +149,7 @@ class WorkerProcess:
 
     def write(self, message: Message) -> None:
         """Write a message to the worker, if there is one."""
-        # Not drained: a worker that reads nothing has hung, and what waits for it is bounded by
-        # its capacity.
+        # Not drained: a worker that does not read has hung, and its capacity limits how much waits.
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.write(message.encode())
 
@@ -167,7 +166,7 @@ class WorkerProcess:
                 exchange.send(Message("cancel"))
 
     async def _run_once(self) -> tuple[bool, str]:
-        """One life of the worker: (whether it got ready, how it ended)."""
+        """Run the worker once; return whether it became ready, and how it ended."""
         pipe = asyncio.subprocess.PIPE
         command = (sys.executable, "-m", self._module, self._argument)
         try:
@@ -179,7 +178,7 @@ class WorkerProcess:
         assert process.stdout is not None
         started = monotonic()
         was_ready = False
-        reason = f"did not get ready within {self._start_timeout:g} s"
+        reason = f"was not ready within {self._start_timeout:g} s"
         try:
             async with asyncio.timeout(self._start_timeout):
                 reason = await self._greet(process.stdout)
@@ -190,14 +189,14 @@ class WorkerProcess:
         except TimeoutError:
             pass
         except ValueError as error:
-            reason = f"sent something that is not a message: {error}"
+            reason = f"sent an invalid message: {error}"
         finally:
             self._lose(reason)
             await _end(process)
         return was_ready, f"{reason} (exit status {process.returncode})"
 
     async def _greet(self, pipe: asyncio.StreamReader) -> str:
-        """Wait until the worker is ready: why it is not, else empty."""
+        """Wait until the worker is ready; return why it is not, or an empty string."""
         message = await read_message_async(pipe)
         if message is None:
             return "did not start"
@@ -210,7 +209,7 @@ class WorkerProcess:
         return ""
 
     async def _serve(self, pipe: asyncio.StreamReader) -> str:
-        """Hand out the worker's messages until the last one: why it ended."""
+        """Dispatch the worker's messages until the last one; return why it ended."""
         watch = asyncio.create_task(self._watch())
         reason = ""
         try:
@@ -225,10 +224,10 @@ class WorkerProcess:
         finally:
             hung = watch.done()
             watch.cancel()
-        return reason or ("gave no sign of life and was stopped" if hung else "ended unexpectedly")
+        return reason or ("stopped responding and was killed" if hung else "ended unexpectedly")
 
     async def _watch(self) -> None:
-        """Kill the worker once it is silent for too long with requests in flight; then return."""
+        """Kill the worker if it is silent for too long with requests in flight, then return."""
         while not self._in_flight or monotonic() - self._last_sign < self._hang_timeout:
             await asyncio.sleep(min(self._hang_timeout / 10, 1.0))
         assert self._process is not None
@@ -236,17 +235,18 @@ class WorkerProcess:
             self._process.kill()
 
     def _lose(self, reason: str) -> None:
-        """Fail the requests in flight; those that wait for a slot go on waiting."""
+        """Fail the requests in flight. Requests that wait for a slot continue to wait."""
         self._ready.clear()
         self._process = None
-        message = f"The {self.name} worker {reason} in the middle of its work. Try again soon."
+        message = f"The {self.name} worker {reason} while processing the request. Try again soon."
         for exchange in self._in_flight.values():
             exchange.messages.put_nowait(WorkerLost(message))
         self._in_flight.clear()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Let the worker end, or kill it; its output is read to the end, or its exit is never seen."""
+    """Let the worker exit, or kill it. Reads its output to the end, without which asyncio would
+    never report the exit."""
     assert process.stdin is not None
     process.stdin.close()
     try:
@@ -260,7 +260,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 @asynccontextmanager
 async def running(*workers: WorkerProcess) -> AsyncIterator[None]:
-    """Keep `workers` alive until the block ends; they may not be ready yet."""
+    """Keep `workers` alive until the block exits. They may not be ready yet."""
     tasks = [asyncio.create_task(worker.run()) for worker in workers]
     try:
         yield

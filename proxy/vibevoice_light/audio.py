@@ -1,10 +1,10 @@
-"""The audio that the models take: mono, float32 of full scale 1.0."""
+"""The audio format of the models: mono, float32, full scale 1.0."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
-"""Samples a second, of all three models."""
+"""Samples per second, for all three models."""
 
 
 def silence(samples: int) -> NDArray[np.float32]:

@@ -1,18 +1,18 @@
-"""The part of a recording that is still needed."""
+"""Buffers the part of a recording that is still needed."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class AudioBuffer:
-    """Samples, or other numbers, that are added at the end and forgotten at the beginning."""
+    """A queue of samples or other numbers: added at the end, dropped at the beginning."""
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[np.float32]] = []
         self._first = 0
-        """Where the blocks begin in the recording, in samples."""
+        """Position of the first buffered block in the recording, in samples."""
         self.end = 0
-        """Samples that were added."""
+        """Number of samples added so far."""
 
     def add(self, samples: NDArray[np.float32]) -> None:
         """Add `samples`, shape (samples,)."""
@@ -20,7 +20,7 @@ class AudioBuffer:
         self.end += len(samples)
 
     def read(self, start: int, end: int) -> NDArray[np.float32]:
-        """The samples from `start` to before `end`, as far as they are there."""
+        """The samples from `start` up to `end` (exclusive) that are in the buffer."""
         parts: list[NDArray[np.float32]] = []
         at = self._first
         for block in self._blocks:
@@ -29,6 +29,6 @@ class AudioBuffer:
         return np.concatenate([*parts, np.zeros(0, np.float32)])
 
     def forget(self, before: int) -> None:
-        """Drop what nobody reads any more: whole blocks before the sample `before`."""
+        """Drop all whole blocks that end before the sample `before`."""
         while self._blocks and self._first + len(self._blocks[0]) <= before:
             self._first += len(self._blocks.pop(0))

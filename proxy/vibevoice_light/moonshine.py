@@ -1,4 +1,4 @@
-"""Moonshine: the words of one turn, by greedy decoding."""
+"""Moonshine: transcribes one turn with greedy decoding."""
 
 import math
 from collections import Counter
@@ -15,15 +15,15 @@ from vibevoice_light.sessions import Array, Session, open_session
 from vibevoice_light.tokenizer import Tokenizer
 
 MAX_SECONDS = 30.0
-"""Longest recording that the model was trained on (Moonshine's paper, arXiv:2410.15608)."""
+"""Longest audio that the model was trained on (Moonshine's paper, arXiv:2410.15608)."""
 MIN_SECONDS = 0.1
-"""Shortest that it is given."""
+"""Shortest audio passed to the model."""
 PAD_SECONDS = 0.3
-"""Silence before and after: 28.9 instead of 31.0 % errors in prompts below 1.5 s."""
+"""Silence added before and after: 28.9 % instead of 31.0 % errors for prompts below 1.5 s."""
 TOKENS_PER_SECOND = 6.5
-"""More than people speak (Moonshine's own limit for English)."""
+"""Faster than people speak (Moonshine's own limit for English)."""
 REPEATED = 4
-"""So many tokens in a row are not written a third time: greedy decoding can loop."""
+"""A sequence of this many tokens is not written a third time in a row: greedy decoding can loop."""
 _BEGIN, _END = 1, 2
 
 
@@ -31,28 +31,27 @@ class Token(NamedTuple):
     """A part of a text."""
 
     text: str
-    """With the space before it; empty for the token that ends a text, and for a part of a
-    character."""
+    """Including the space before it; empty for the end token and for part of a character."""
     log_probability: float
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What was heard."""
+    """The result of recognition."""
 
     text: str
     tokens: tuple[Token, ...]
     is_cut: bool
-    """Whether the model wrote as many tokens as it may without an end."""
+    """Whether the model reached the token limit without ending the text."""
 
     @property
     def mean_log_probability(self) -> float:
-        """0 is certain."""
+        """Mean log probability per token; 0 is certain."""
         return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
 
 
 class Moonshine:
-    """A Moonshine of any size."""
+    """A Moonshine model of any size."""
 
     def __init__(self, encoder: Session, decoder: Session, tokenizer: Tokenizer) -> None:
         self._encoder = encoder
@@ -67,7 +66,7 @@ class Moonshine:
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> "Moonshine":
-        """The model in `folder`: encoder and decoder as `.ort` or `.onnx`, and a vocabulary."""
+        """Load from `folder`: encoder and decoder as `.ort` or `.onnx`, and a vocabulary."""
         encoder, decoder = (
             open_session(_either(folder, name), threads)
             for name in ("encoder_model", "decoder_model_merged")
@@ -75,8 +74,8 @@ class Moonshine:
         return cls(encoder, decoder, Tokenizer.load(folder))
 
     def recognize(self, samples: NDArray[np.float32]) -> Words:
-        """The words in `samples`, shape (samples,): mono, 16 kHz, of full scale 1.0, at most
-        MAX_SECONDS with the padding."""
+        """The words in `samples`, shape (samples,): mono, 16 kHz, full scale 1.0, at most
+        MAX_SECONDS including the padding."""
         if len(samples) < MIN_SECONDS * SAMPLE_RATE:
             return Words("", (), False)
         pad = silence(round(PAD_SECONDS * SAMPLE_RATE))
@@ -93,7 +92,7 @@ class Moonshine:
         feed: dict[str, Array] = {port.name: _empty(port.shape) for port in self._past}
         feed["encoder_hidden_states"] = hidden
         if self._takes_mask:
-            feed["encoder_attention_mask"] = mask  # as long as the audio: the decoder thins it out
+            feed["encoder_attention_mask"] = mask  # as long as the audio; the decoder thins it
         written = [_BEGIN]
         log_probabilities: list[float] = []
         for step in range(limit):
@@ -101,7 +100,7 @@ class Moonshine:
             feed["use_cache_branch"] = np.array([step > 0])
             logits, *present = self._decoder.run(None, feed)
             for name, value in zip(self._outputs[1:], present, strict=True):
-                # What is known of the encoder is only computed in the first step.
+                # The encoder's keys and values are only computed in the first step.
                 if step == 0 or ".encoder." not in name:
                     feed[name.replace("present", "past_key_values")] = value
             scores = _log_softmax(logits[0, -1])
@@ -124,7 +123,7 @@ def _either(folder: Path, name: str) -> Path:
 
 
 def _empty(shape: Sequence[int | str | None]) -> NDArray[np.float32]:
-    """A cache of shape (1, heads, 0, numbers of a head)."""
+    """An empty cache of shape (1, heads, 0, head size)."""
     _, heads, _, size = shape
     return np.zeros((1, int(heads or 0), 0, int(size or 0)), np.float32)
 
@@ -135,7 +134,7 @@ def _log_softmax(logits: Array) -> NDArray[np.float32]:
 
 
 def _worn_out(tokens: Sequence[int]) -> list[int]:
-    """The tokens that would make the last ones a third repetition."""
+    """The tokens that would repeat the last ones a third time."""
     last = tuple(tokens[1 - REPEATED :])
     followers = Counter(
         tokens[at + REPEATED - 1]

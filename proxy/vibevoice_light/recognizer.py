@@ -1,4 +1,4 @@
-"""The light recognizer: samples in as they come, segments out as their turns end."""
+"""The light recognizer: takes samples as they arrive and returns segments as turns end."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,14 +22,13 @@ from vibevoice_light.voice_activity import FRAME, VoiceActivity
 from vibevoice_light.voiceprints import Voiceprints
 
 LOOKAHEAD_SECONDS = 120.0
-"""Of a recording that is there as a whole: who speaks is decided with what is said in the next two
-minutes."""
+"""Look-ahead for complete recordings: speakers are decided using the next two minutes as well."""
 BLOCK_SECONDS = 10.0
-"""In which `transcribe` feeds a recording."""
+"""Block size in which `transcribe` feeds a recording."""
 
 
 class LightRecognizer:
-    """The three models, loaded once; each recording has a `Listener`."""
+    """The three models, loaded once; each recording gets its own `Listener`."""
 
     def __init__(self, voice_activity: Session, embedder: SpeakerEmbedder, words: Moonshine):
         self._voice_activity = voice_activity
@@ -38,7 +37,7 @@ class LightRecognizer:
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> "LightRecognizer":
-        """`folder` holds Moonshine's files (`models.find_moonshine`)."""
+        """`folder`: contains Moonshine's files (`models.find_moonshine`)."""
         return cls(
             open_session(VOICE_ACTIVITY_MODEL.path, threads),
             SpeakerEmbedder(open_session(SPEAKER_MODEL.path, threads)),
@@ -51,13 +50,13 @@ class LightRecognizer:
         return Voiceprints(self._voice_activity, self._embedder)
 
     def listen(self, lookahead: float = 0.0) -> "Listener":
-        """A recording that begins now. Speakers are labeled when `lookahead` more seconds are
-        known: 0 for a live one."""
+        """Start a new recording. Speakers are labeled once `lookahead` more seconds have arrived;
+        use 0 for live audio."""
         return Listener(self._voice_activity, self._embedder, self._words, lookahead)
 
     def transcribe(self, samples: NDArray[np.float32]) -> list[Segment]:
-        """The segments of a whole recording, shape (samples,): mono, 16 kHz, of full scale 1.0;
-        without the unclear ones."""
+        """The segments of a whole recording, shape (samples,): mono, 16 kHz, full scale 1.0.
+        Unclear segments are left out."""
         listener = self.listen(LOOKAHEAD_SECONDS)
         block = round(BLOCK_SECONDS * SAMPLE_RATE)
         blocks = (samples[at : at + block] for at in range(0, len(samples), block))
@@ -80,8 +79,8 @@ class LightRecognizer:
 
 
 class Listener:
-    """One recording on its way. It holds the audio of the look-ahead and of one turn, and a few
-    hundred bytes for each speaker."""
+    """Recognizes one recording incrementally. It keeps the audio of the look-ahead and of one turn,
+    and a few hundred bytes per speaker."""
 
     def __init__(
         self,
@@ -92,7 +91,7 @@ class Listener:
     ) -> None:
         self._audio = AudioBuffer()
         self._likely = AudioBuffer()
-        """Probabilities of speech of the frames, kept as long as the audio."""
+        """Speech probabilities of the frames, kept as long as the audio."""
         self._voice_activity = VoiceActivity(voice_activity)
         self._islands = Islands()
         self._diarizer = Diarizer(embedder, lookahead)
@@ -100,8 +99,8 @@ class Listener:
         self._words = words
 
     def feed(self, samples: NDArray[np.float32]) -> Iterator[Segment]:
-        """The segments whose turns are whole with `samples`, shape (samples,), each as soon as its
-        words are known. Read to the end before the next call."""
+        """Add `samples`, shape (samples,), and yield the segments of the turns that they complete,
+        each as soon as it is recognized. Exhaust the iterator before the next call."""
         self._audio.add(samples)
         islands = self._hear(self._voice_activity.feed(samples))
         yield from self._recognize(self._label(islands))
@@ -111,7 +110,7 @@ class Listener:
         self._likely.forget(round(needed * SAMPLE_RATE / FRAME))
 
     def finish(self) -> Iterator[Segment]:
-        """The segments that the end of the recording makes whole."""
+        """Yield the segments completed by the end of the recording."""
         islands = self._hear(self._voice_activity.finish()) + self._islands.finish()
         yield from self._recognize(self._label(islands))
         yield from self._recognize(self._turns.feed(self._diarizer.finish()))
@@ -127,12 +126,12 @@ class Listener:
             yield from self._turns.feed(self._diarizer.feed(island, samples))
 
     def _quiet_until(self) -> float:
-        """Seconds to which every turn is known."""
+        """Time in seconds before which no new speech can be added to a turn."""
         heard = self._islands.settled * FRAME / SAMPLE_RATE
         return heard if self._diarizer.start is None else min(heard, self._diarizer.start)
 
     def _needed(self) -> float:
-        """Seconds from which on the audio is still needed."""
+        """Time in seconds from which audio is still needed."""
         start = self._turns.start
         return self._quiet_until() if start is None else min(start, self._quiet_until())
 

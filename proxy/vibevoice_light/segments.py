@@ -9,11 +9,11 @@ from vibevoice_light.turns import Turn
 from vibevoice_light.voice_activity import FRAME
 
 MIN_LOG_PROBABILITY = -0.8
-"""Words below this mean are not kept as text. Turns of real speech had -0.74 and more, in noise and
-rooms too; most of babble is below."""
+"""Turns with a lower mean are not kept as text. Turns of real speech had -0.74 or higher, even with
+noise and reverberation; most babble is lower."""
 MIN_SPEECH = 0.8
-"""Where somebody speaks with at least this probability, such words are unclear, such as those of
-another language; else it was noise."""
+"""If the speech probability is at least this high, such a turn is marked unclear (it may be in
+another language); otherwise it is dropped as noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +28,25 @@ class Segment:
     """0, 1, … in the order of appearance; never changed later."""
     text: str
     tokens: tuple[Token, ...]
-    """What the text is made of, and how sure the model is of it."""
+    """The tokens of the text with their probabilities."""
     is_cut: bool
-    """Whether the model was stopped in the middle: it repeated itself."""
+    """Whether the model was stopped early because it repeated itself."""
     speech_probability: float
-    """How likely it is that somebody speaks there, as the voice activity has it."""
+    """Mean speech probability during the turn, from voice activity detection."""
     is_unclear: bool = False
-    """Whether the words are guessed: somebody speaks, but the model hardly knows what."""
+    """Whether the words are mostly guesses: there is speech, but the model is very unsure."""
 
     @property
     def mean_log_probability(self) -> float:
-        """Of its tokens; 0 is certain."""
+        """Mean log probability of its tokens; 0 is certain."""
         return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
 
 
 def recognize_turn(
     turn: Turn, words: Moonshine, audio: AudioBuffer, likely: AudioBuffer
 ) -> Segment | None:
-    """What `words` hears in a turn of the recording in `audio`; None for noise. `likely` has the
-    probabilities of speech of its frames."""
+    """Recognize one turn of the recording in `audio` with `words`; None for noise. `likely` holds
+    the speech probabilities of its frames."""
     first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
     heard = words.recognize(audio.read(first, last))
     if not heard.text:

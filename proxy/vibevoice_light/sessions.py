@@ -1,4 +1,4 @@
-"""A model file ready to run."""
+"""Opens model files for inference."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ class Port(Protocol):
 
 
 class Session(Protocol):
-    """What is used of `onnxruntime.InferenceSession`."""
+    """The part of `onnxruntime.InferenceSession` that is used."""
 
     def get_inputs(self) -> Sequence[Port]: ...
 
@@ -31,16 +31,16 @@ class Session(Protocol):
 
 
 def open_session(file: Path, threads: int = 1) -> Session:
-    """The model in `file`, `.onnx` or `.ort`, on the CPU with so many threads."""
+    """Open the model in `file`, `.onnx` or `.ort`, on the CPU with `threads` threads."""
     disable_onnxruntime_telemetry()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads that wait by spinning would take the cores of other workers.
+    # Spinning threads would take CPU time from other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Recordings have every length: memory kept for the largest would stay for good.
+    # Recordings vary in length: the arena would keep the memory for the longest one forever.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     session: Any = onnxruntime.InferenceSession(

@@ -1,7 +1,7 @@
-"""Who speaks in each window of a recording: clusters of voices, and the likeliest way through them.
+"""Assigns a speaker to each window of a recording: clusters voices, then finds the best path.
 
-Labels that were given out never change. What comes later is compared with them, and a number of
-windows is labeled together: what is said next decides too.
+Labels never change once assigned. Later windows are compared with the known speakers, and several
+windows are labeled together, so upcoming speech influences the decision too.
 """
 
 from collections.abc import Sequence
@@ -15,39 +15,41 @@ from vibevoice_light.clusters import cluster
 Vectors = NDArray[np.float32]
 
 SAME = 0.55
-"""Two clusters whose mean vectors have at least this dot product are one speaker: windows of one
-voice have 0.59 (deviation 0.10), of two voices 0.09 (0.12); means are more alike than windows."""
+"""Two clusters whose mean vectors have at least this dot product are one speaker. Windows of one
+voice have 0.59 (standard deviation 0.10), of two voices 0.09 (0.12); means are more similar than
+windows."""
 SAME_AS_KNOWN = 0.40
-"""The same where one of the two is a speaker whose label was given out."""
+"""The threshold if one of the two clusters is a speaker who already has a label."""
 CLUSTERED_SECONDS = 1.0
-"""Shorter windows do not start clusters: their vectors are too rough."""
+"""Shorter windows do not start clusters: their vectors are too imprecise."""
 NEW_SECONDS = 4.5
-"""So much makes a new speaker, in windows that overlap: 2.5 s of speech in one piece."""
+"""Minimum total length of overlapping windows for a new speaker: about 2.5 s of continuous
+speech."""
 CHANGE = 0.1
-"""What a change of speakers costs, in units of dot product and window."""
+"""Cost of a speaker change, as dot product per window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """The voice in a window."""
+    """The voice embedding of a window."""
 
     vector: Vectors
-    """Shape (192,), of length 1."""
+    """Shape (192,), unit length."""
     seconds: float
     """Length of its window."""
 
 
 class Speakers:
-    """The speakers of one recording, by number in the order in which they were first labeled."""
+    """The speakers of one recording, numbered in the order in which they were first labeled."""
 
     def __init__(self) -> None:
         self._sums: list[Vectors] = []
-        """Of the vectors of each speaker, by seconds."""
+        """Sum of the vectors of each speaker, weighted by seconds."""
         self._last: int | None = None
 
     def label(self, voices: Sequence[Voice], count: int) -> list[int]:
-        """The speakers of the first `count` of `voices`, which go on where the call before ended;
-        the others are only listened to."""
+        """The speakers of the first `count` of `voices`, which continue where the previous call
+        ended; the remaining voices are only used as context."""
         if not count:
             return []
         means = self._means(voices)
@@ -63,7 +65,7 @@ class Speakers:
         return labels
 
     def _means(self, voices: Sequence[Voice]) -> Vectors:
-        """Mean vectors, shape (speakers, 192), of length 1: of those known, then of new ones."""
+        """Mean vectors, shape (speakers, 192), unit length: known speakers first, then new ones."""
         clear = [voice for voice in voices if voice.seconds >= CLUSTERED_SECONDS]
         vectors = [*self._sums, *(voice.vector * voice.seconds for voice in clear)]
         seconds = [np.inf] * len(self._sums) + [voice.seconds for voice in clear]
@@ -77,7 +79,7 @@ class Speakers:
         return np.stack([total / np.linalg.norm(total) for total in kept]).astype(np.float32)
 
     def _path(self, voices: Sequence[Voice], means: Vectors) -> list[int]:
-        """The sequence of speakers with the largest sum of likeness less the cost of changes."""
+        """The sequence of speakers with the highest total similarity minus the cost of changes."""
         count = len(means)
         likeness = np.stack([voice.vector for voice in voices]) @ means.T
         likeness *= np.minimum(1, [[voice.seconds] for voice in voices])
@@ -97,8 +99,8 @@ class Speakers:
 
 
 def _least(known: int, count: int) -> NDArray[np.float64]:
-    """What it takes to join two of `count` vectors, the first of which are `known` speakers: those
-    are never joined with each other."""
+    """Merge thresholds of `count` vectors, the first of which are `known` speakers. Known speakers
+    are never merged with each other."""
     least = np.full((count, count), SAME)
     least[:known] = least[:, :known] = SAME_AS_KNOWN
     least[:known, :known] = np.inf

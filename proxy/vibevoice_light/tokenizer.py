@@ -1,4 +1,4 @@
-"""Moonshine's tokens as text."""
+"""Converts Moonshine's tokens to text."""
 
 import json
 import re
@@ -12,16 +12,16 @@ _SPACE = "▁".encode()
 
 
 class Tokenizer:
-    """The texts of a vocabulary: SentencePiece's, in which `▁` stands for a space."""
+    """A SentencePiece vocabulary, in which `▁` represents a space."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        """`pieces`: the UTF-8 of each token, which may be a part of a character."""
+        """`pieces`: the UTF-8 bytes of each token, which may be part of a character."""
         self._pieces = pieces
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizer":
-        """The vocabulary in `folder`: Moonshine's `tokenizer.bin` or Hugging Face's
-        `tokenizer.json`. Raises FileNotFoundError where neither is there."""
+        """Load the vocabulary in `folder`: Moonshine's `tokenizer.bin` or Hugging Face's
+        `tokenizer.json`. Raises FileNotFoundError if neither exists."""
         binary = folder / "tokenizer.bin"
         if binary.is_file():
             return cls(_unpacked(binary.read_bytes()))
@@ -33,7 +33,7 @@ class Tokenizer:
         return joined.replace(_SPACE, b" ").decode("utf-8", "ignore").strip()
 
     def text_of(self, token: int) -> str:
-        """The text of one token with its space; what is not whole characters is left out."""
+        """The text of one token including its space; incomplete characters are left out."""
         return self._piece(token).replace(_SPACE, b" ").decode("utf-8", "ignore")
 
     def _piece(self, token: int) -> bytes:
@@ -44,8 +44,8 @@ class Tokenizer:
 
 
 def _unpacked(data: bytes) -> list[bytes]:
-    """Moonshine's own format: the length of each piece, in one byte, or from 128 on in two with the
-    low seven bits first, then its UTF-8."""
+    """Parse Moonshine's own format: the length of each piece (one byte; from 128 on two bytes, with
+    the low seven bits first), followed by its UTF-8 bytes."""
     pieces: list[bytes] = []
     at = 0
     while at < len(data):

@@ -1,4 +1,4 @@
-"""Labeled speech → turns: what one speaker says between two pauses, or two speakers."""
+"""Joins labeled speech into turns: what one speaker says between pauses or other speakers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 MAX_PAUSE_SECONDS = 0.8
 """A longer pause ends a turn."""
 MAX_SECONDS = 12.0
-"""A turn ends at the pause before it would get longer than this. Telephone prompts had 7.5 % wrong
-words in pieces of up to 10 s and 8.1 % in pieces of up to 30 s."""
+"""A turn ends at the last pause before it would exceed this length. The word error rate for phone
+prompts was 7.5 % in parts of up to 10 s and 8.1 % in parts of up to 30 s."""
 MARGIN_SECONDS = 0.2
-"""How much of the pauses around it belongs to a turn's audio, at most: half of each."""
+"""How much of the pauses around a turn its audio includes, but at most half of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Stretches of one speaker."""
+    """Consecutive stretches of one speaker."""
 
     start: float
     """Seconds from the beginning of the recording."""
@@ -35,26 +35,26 @@ class Turn:
     speaker: int
     """Numbered in the order of appearance."""
     audio_start: float
-    """Where the audio to be recognized begins, in seconds; never inside of another turn."""
+    """Start of the audio to recognize, in seconds; never inside another turn."""
     audio_end: float
-    """Seconds."""
+    """End of that audio, in seconds."""
 
 
 class Turns:
-    """Joins the stretches of one recording."""
+    """Joins the stretches of one recording into turns."""
 
     def __init__(self) -> None:
         self._open: Turn | None = None
         self._last_end = 0.0
-        """Of the turn before."""
+        """End of the previous turn, in seconds."""
 
     @property
     def start(self) -> float | None:
-        """Where the turn's audio begins that is not whole yet; None where there is none."""
+        """Start of the open turn's audio, in seconds; None if no turn is open."""
         return self._open.audio_start if self._open else None
 
     def feed(self, stretches: Iterable[Stretch]) -> list[Turn]:
-        """The turns that are whole with these stretches, which go on after those before."""
+        """Add the next stretches and return the turns that they complete."""
         found: list[Turn] = []
         for stretch in stretches:
             turn = self._open
@@ -68,13 +68,13 @@ class Turns:
         return found
 
     def settle(self, until: float) -> list[Turn]:
-        """The turn that is whole since nobody speaks before `until` seconds."""
+        """The open turn, if it is complete because nobody speaks before `until` seconds."""
         if self._open and until - self._open.end > MAX_PAUSE_SECONDS:
             return self._close(until)
         return []
 
     def finish(self, end: float) -> list[Turn]:
-        """The turn that the end of the recording, at `end` seconds, makes whole."""
+        """The open turn, completed by the end of the recording at `end` seconds."""
         return self._close(end)
 
     def _close(self, next_start: float) -> list[Turn]:
@@ -87,7 +87,7 @@ class Turns:
 
 
 def _belongs(stretch: Stretch, turn: Turn) -> bool:
-    """Whether `stretch` goes on with `turn`."""
+    """Whether `stretch` continues `turn`."""
     return (
         stretch.speaker == turn.speaker
         and stretch.start - turn.end <= MAX_PAUSE_SECONDS

@@ -1,4 +1,4 @@
-"""How likely somebody speaks, every 32 ms: Silero VAD 6.2.3 (MIT)."""
+"""Voice activity detection with Silero VAD 6.2.3 (MIT): a speech probability every 32 ms."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,13 +8,13 @@ from vibevoice_light.models import VOICE_ACTIVITY_MODEL
 from vibevoice_light.sessions import Session, open_session
 
 FRAME = 512
-"""Samples of a frame at 16 kHz."""
+"""Samples per frame at 16 kHz."""
 CONTEXT = 64
-"""Samples of the frame before that a frame is given with (silero-vad, `sequence_vad.py`)."""
+"""Samples of the previous frame that precede each frame (silero-vad, `sequence_vad.py`)."""
 STATE = 128
-"""Numbers of each of the two states that go from frame to frame."""
+"""Size of each of the two states passed from frame to frame."""
 BLOCK = 512
-"""Frames computed in one go, 16 s."""
+"""Frames per model call, 16 s."""
 
 
 def open_voice_activity() -> Session:
@@ -23,7 +23,7 @@ def open_voice_activity() -> Session:
 
 
 class VoiceActivity:
-    """The frames of one recording, in their order."""
+    """Computes the speech probabilities of one recording, frame by frame."""
 
     def __init__(self, session: Session) -> None:
         """`session`: Silero's sequence model for 16 kHz."""
@@ -33,8 +33,8 @@ class VoiceActivity:
         self._rest = silence(0)
 
     def feed(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities, shape (frames,), of the frames that `samples`, shape (samples,), complete;
-        mono, 16 kHz, of full scale 1.0."""
+        """Add `samples`, shape (samples,), mono, 16 kHz, full scale 1.0, and return the
+        probabilities, shape (frames,), of the frames that they complete."""
         joined = np.concatenate([self._rest, samples])
         count = len(joined) // FRAME
         self._rest = joined[count * FRAME :]
@@ -43,7 +43,7 @@ class VoiceActivity:
         return np.concatenate([*parts, silence(0)])
 
     def finish(self) -> NDArray[np.float32]:
-        """The probability of the last frame, filled up with silence; shape (0,) or (1,)."""
+        """The probability of the last frame, padded with silence; shape (0,) or (1,)."""
         if not len(self._rest):
             return silence(0)
         return self.feed(silence(FRAME - len(self._rest)))

@@ -19,7 +19,7 @@ logger = logging.getLogger("vibevoice_proxy")
 
 
 def main() -> None:
-    """Serve until told to stop. Settings come from the environment, then from `.env`."""
+    """Run the server until it is stopped. Settings come from the environment, then from `.env`."""
     argparse.ArgumentParser(
         prog="python -m vibevoice_proxy",
         description="Serve the OpenAI audio API.",

@@ -1,4 +1,4 @@
-"""Text that clients send as bytes: its charset, and halves of characters in it."""
+"""Decodes text that clients send: detects the charset and handles lone surrogates."""
 
 import codecs
 import re
@@ -6,7 +6,7 @@ import re
 _NO_CHARSETS = frozenset(
     {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 )
-"""Python's own encodings of text, which no client means."""
+"""Python-specific text encodings that no client would mean."""
 _CHARSET = re.compile(r""";\s*charset\s*=\s*["']?([^"';,\s]+)""", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _MARKS = (
@@ -16,31 +16,31 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""Byte order marks; the first one that fits counts."""
+"""Byte order marks; the first match wins."""
 
 
 class UndecodableText(ValueError):
-    """Bytes that are no text in their charset."""
+    """Bytes are not valid text in their charset."""
 
     def __init__(self, reason: str, at: int) -> None:
-        """`reason` continues "The body is "; `at` is the byte, counted from 0."""
+        """`reason`: completes "The body is ". `at`: the byte offset, from 0."""
         super().__init__(reason)
         self.at = at
 
 
 def charset_of(content_type: str) -> str:
-    """The charset that a Content-Type declares, empty where it declares none."""
+    """The charset that a Content-Type declares; empty if it declares none."""
     match = _CHARSET.search(content_type)
     return match[1] if match else ""
 
 
 def codec_of(charset: str) -> str:
-    """Python's name of `charset`; utf-8 for none and for ASCII, empty for an unknown one."""
+    """Python's name for `charset`: utf-8 if it is empty or ASCII, empty if it is unknown."""
     if not charset:
         return "utf-8"
     try:
         name = codecs.lookup(charset).name
-        "".encode(name)  # LookupError for what encodes no text, such as zlib
+        "".encode(name)  # LookupError for codecs that do not encode text, such as zlib
     except (LookupError, ValueError):
         return ""
     if name.replace("_", "-") in _NO_CHARSETS:
@@ -49,20 +49,19 @@ def codec_of(charset: str) -> str:
 
 
 def marked_codec(data: bytes) -> str:
-    """The codec that a byte order mark at the start of `data` tells, empty without one."""
+    """The codec indicated by a byte order mark at the start of `data`; empty without one."""
     return next((codec for mark, codec in _MARKS if data.startswith(mark)), "")
 
 
 def is_wide(codec: str) -> bool:
-    """Whether text in `codec` has several bytes for each ASCII character."""
+    """Whether `codec` encodes each ASCII character as several bytes."""
     return codec.startswith(("utf-16", "utf-32"))
 
 
 def decode_text(data: bytes, charset: str = "") -> str:
-    """The text of `data` in the declared `charset`, or as its byte order mark tells.
+    """Decode `data` in the declared `charset`, or as its byte order mark indicates.
 
-    Halves of surrogate pairs are put together where both are there, and dropped where one is.
-    Raises UndecodableText.
+    Surrogate pairs are combined, and lone surrogates are dropped. Raises UndecodableText.
     """
     codec = marked_codec(data) or codec_of(charset) or "utf-8"
     skipped = 0
@@ -80,7 +79,7 @@ def decode_text(data: bytes, charset: str = "") -> str:
 
 
 def whole_characters(text: str) -> str:
-    """`text` without lone surrogates, which no encoding can carry."""
+    """`text` without lone surrogates, which no encoding can represent."""
     if not _SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
@@ -95,4 +94,4 @@ def _advice(charset: str) -> str:
         return ", and the declared charset is unknown; send UTF-8"
     if codec_of(charset) == "utf-8":
         return "; send UTF-8 or declare the charset"
-    return "; send UTF-8, or what is declared"
+    return "; send UTF-8 or the declared charset"

@@ -1,4 +1,4 @@
-"""Uploads decoded in threads, a bounded number at a time."""
+"""Decodes uploads in a limited number of threads."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,11 +15,12 @@ from vibevoice_core.resampling import Levels
 from vibevoice_proxy.errors import InvalidAudio
 
 QUIET_PEAK = 0.01
-"""Of full scale, -40 dBFS: below it 16 bits keep too little of a recording that is stored finer."""
+"""Peak relative to full scale, -40 dBFS. Below it, 16 bits lose too much of a recording with a
+higher resolution."""
 QUIET_GAIN_PEAK = 0.25
-"""The peak to which such a recording is raised; the engine levels all recordings itself."""
+"""Such a recording is amplified to this peak; the engine normalizes the level of all recordings."""
 FINE_STEP = 2.0**-23
-"""Of 24-bit samples."""
+"""Quantization step of 24-bit samples."""
 
 T = TypeVar("T")
 
@@ -37,13 +38,13 @@ class AudioDecoder:
         max_seconds: float,
         consume: Callable[[Iterator[NDArray[np.int16]]], T],
     ) -> T:
-        """The result of `consume`, called in a thread with the audio of `source`: blocks of mono
-        24 kHz samples, shape (samples,), at most `max_seconds` in all.
+        """Call `consume` in a thread with the audio of `source` and return its result. The audio
+        comes in blocks of mono 24 kHz samples, shape (samples,), at most `max_seconds` in total.
 
-        A very quiet recording of more than 16 bits is decoded a second time, louder, and `consume`
-        called again. `consume` sees DecodeErrors and may raise an error of its own for them. Raises
-        InvalidAudio for any other one, and whatever `consume` raises. Cancelling the call stops the
-        thread at the next packet.
+        A very quiet recording with more than 16 bits is decoded again with gain, and `consume` is
+        called a second time. `consume` sees DecodeErrors and may raise its own error for them; any
+        other DecodeError is raised as InvalidAudio. Raises whatever `consume` raises. Cancelling
+        the call stops the thread at the next packet.
         """
 
         def attempt(gain: float, levels: Levels) -> T:
@@ -60,8 +61,9 @@ class AudioDecoder:
                 with closing(blocks):
                     return consume(blocks)
             except BaseException as error:
-                # anyio keeps the error in a future that the error's traceback refers to. Until the
-                # garbage collector finds that cycle, it would hold FFmpeg's decoder: up to 27 MiB.
+                # anyio keeps the error in a future that the error's traceback references. Until the
+                # garbage collector finds that cycle, FFmpeg's decoder would stay in memory: up to
+                # 27 MiB.
                 clear_frames(error.__traceback__)
                 if isinstance(error, DecodeError):
                     raise InvalidAudio(str(error), code=error.code) from error

@@ -1,4 +1,4 @@
-"""Work that ends when the client hangs up."""
+"""Cancels work when the client disconnects."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 async def until_disconnect(request: Request, work: Callable[[], Awaitable[T]]) -> T:
-    """The result of `work`, which is cancelled when the client of `request` disconnects.
+    """Run `work` and return its result; cancel it if the client of `request` disconnects.
 
-    The body of `request` must have been read: only then is a disconnect the next message. Raises
-    ClientDisconnect after the cancellation, and whatever `work` raises.
+    The body of `request` must already have been read, so that the next message is the disconnect.
+    Raises ClientDisconnect after cancelling, and whatever `work` raises.
     """
     results: list[T] = []
     try:

@@ -1,21 +1,21 @@
-"""What can go wrong, each with its HTTP status and its OpenAI error body.
+"""The proxy's errors, with their HTTP statuses and OpenAI error bodies.
 
 ProxyError
-├── InvalidRequest              400  the request says something we cannot do
+├── InvalidRequest              400  the request is invalid or unsupported
 │   ├── InvalidAudio            400  the recording cannot be decoded or transcribed
 │   ├── ModelNotFound           404
 │   ├── VoiceNotFound           404
 │   ├── SpeakerNotFound         404
-│   ├── Forbidden               403  the operator has not allowed it
+│   ├── Forbidden               403  the operator has not enabled it
 │   ├── UploadTooLarge          413
 │   └── UnsupportedMediaType    415
 ├── RequestTimeout              408  the client stopped in the middle of its upload
-├── TooManyRequests             429  every place is taken, and the queue is full
-├── StorageError                503  the recording cannot be stored just now
-│   └── StorageFull             503  since there is no room for it
-└── UpstreamError               502  the engine answered, but not as it should
+├── TooManyRequests             429  all slots are in use and the queue is full
+├── StorageError                503  the recording cannot be stored at the moment
+│   └── StorageFull             503  there is no storage space left
+└── UpstreamError               502  the engine failed or sent an invalid response
     ├── UpstreamUnavailable     503  the engine cannot be reached or is still loading
-    └── UpstreamTimeout         504  the engine took too long; sending it again would not help
+    └── UpstreamTimeout         504  the engine took too long; a retry would not help
 """
 
 import errno
@@ -26,11 +26,11 @@ from contextlib import contextmanager
 logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
-"""LiteLLM obeys `Retry-After` from 1 to 60 s; the openai client gives up above 120 s."""
+"""LiteLLM honors `Retry-After` from 1 to 60 s; the openai client does so up to 120 s."""
 
 
 class ProxyError(Exception):
-    """A failure that a client may read: `str(error)` is the message sent to it."""
+    """An error that is safe to show to clients; `str(error)` is the message sent."""
 
     status = 500
     type = "server_error"
@@ -44,7 +44,7 @@ class ProxyError(Exception):
 
 
 class InvalidRequest(ProxyError):
-    """The request is wrong; sending it again gives the same answer."""
+    """The request is invalid; retrying it gives the same error."""
 
     status = 400
     type = "invalid_request_error"
@@ -68,7 +68,7 @@ class ModelNotFound(InvalidRequest):
 
 
 class VoiceNotFound(InvalidRequest):
-    """There is no stored voice with the id."""
+    """No stored voice has this id."""
 
     status = 404
     default_code = "voice_not_found"
@@ -82,7 +82,7 @@ class SpeakerNotFound(InvalidRequest):
 
 
 class Forbidden(InvalidRequest):
-    """What is asked for is switched off."""
+    """The requested feature is disabled."""
 
     status = 403
     default_code = "forbidden"
@@ -96,14 +96,14 @@ class UploadTooLarge(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The request body is no form, and no JSON either."""
+    """The request body is neither a form nor JSON."""
 
     status = 415
     default_code = "unsupported_media_type"
 
 
 class TooManyRequests(ProxyError):
-    """All places and the queue are taken."""
+    """All slots are in use and the queue is full."""
 
     status = 429
     type = "rate_limit_error"
@@ -115,7 +115,7 @@ class TooManyRequests(ProxyError):
 
 
 class RequestTimeout(ProxyError):
-    """The client stopped sending in the middle of its request."""
+    """The client stopped sending before the request was complete."""
 
     status = 408
     type = "invalid_request_error"
@@ -124,31 +124,31 @@ class RequestTimeout(ProxyError):
 
 
 class StorageError(ProxyError):
-    """A file could not be made or written; the operator has to look after the folder."""
+    """A file could not be created or written; the operator has to fix the folder."""
 
     status = 503
     default_code = "storage_unavailable"
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)}
 
     def __init__(
-        self, message: str = "The server cannot store the recording just now. Try again soon."
+        self, message: str = "The server cannot store the recording right now. Try again soon."
     ) -> None:
         super().__init__(message)
 
 
 class StorageFull(StorageError):
-    """There is no room for a file; a retry can help once other requests are done."""
+    """There is no storage space left; a retry can help once other requests are done."""
 
     default_code = "storage_full"
 
     def __init__(self) -> None:
-        super().__init__("The server has no room to store the recording. Try again soon.")
+        super().__init__("The server has no space left for the recording. Try again soon.")
 
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Raises an OSError of the block, which does nothing but write files, as a StorageError: a
-    StorageFull where it says so."""
+    """Convert an OSError in the block to StorageError, or to StorageFull if no space is left. Use
+    it only around file writes."""
     try:
         yield
     except OSError as error:
@@ -159,7 +159,7 @@ def storage_errors() -> Iterator[None]:
 
 
 class UpstreamError(ProxyError):
-    """The engine failed in a way that sending the recording again would not heal."""
+    """The engine failed in a way that a retry would not fix."""
 
     status = 502
     default_code = "upstream_error"
@@ -167,7 +167,7 @@ class UpstreamError(ProxyError):
 
 
 class UpstreamUnavailable(UpstreamError):
-    """The engine cannot take the request now; a retry can help."""
+    """The engine cannot accept the request now; a retry can help."""
 
     status = 503
     default_code = "upstream_unavailable"
@@ -175,7 +175,7 @@ class UpstreamUnavailable(UpstreamError):
 
 
 class UpstreamTimeout(UpstreamError):
-    """The engine did not answer in time; a retry would only repeat the work."""
+    """The engine did not respond in time; a retry would only repeat the work."""
 
     status = 504
     default_code = "upstream_timeout"
@@ -184,5 +184,5 @@ class UpstreamTimeout(UpstreamError):
 def error_body(
     message: str, *, type: str, param: str | None = None, code: str | None = None
 ) -> dict[str, dict[str, str | None]]:
-    """OpenAI's error body; all four keys are always there."""
+    """OpenAI's error body; all four keys are always present."""
     return {"error": {"message": message, "type": type, "param": param, "code": code}}

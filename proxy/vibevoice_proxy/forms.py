@@ -1,8 +1,9 @@
-"""A multipart form as it arrives: recordings go to files, everything else is text.
+"""Parses a multipart form as it arrives: recordings go to files, everything else is text.
 
-Clients differ in what they call a file. What counts is the field: a recording is in one of
-RECORDING_FIELDS, or in a part without a name, whether it has a filename or not. Another field is
-text, also as a part with a filename; one that is none is kept as an empty file with its size.
+Clients differ in which parts they send as files, so only the field name matters: a recording is in
+one of RECORDING_FIELDS or in a part without a name, with or without a filename. Any other field is
+text, even if it has a filename; if its content is not text, it is kept as an empty file with its
+size.
 """
 
 import io
@@ -23,11 +24,12 @@ from vibevoice_proxy.values import plain
 RECORDING_FIELDS = ("file", "audio_sample")
 MAX_FIELDS = 1000
 MAX_TEXT_BYTES = 12 * 1024 * 1024
-"""All text fields together. They are kept in memory; four speaker references of 10 s fit."""
+"""Maximum size of all text fields together, which are kept in memory; enough for four speaker
+references of 10 s."""
 MAX_TEXT_FILE = 64 * 1024
-"""Bytes of a text field that comes as a file."""
+"""Maximum bytes of a text field that is sent as a file."""
 _CHARSET_FIELD = "_charset_"
-"""HTML's field with the charset of the others."""
+"""The HTML form field that names the charset of the other fields."""
 _MEDIA = ("audio/", "video/", "image/")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _FILENAME = re.compile(r";\s*filename(\*\d*\*?)?\s*=", re.IGNORECASE)
@@ -41,27 +43,27 @@ class _Part:
     headers: dict[str, str] = field(default_factory=dict)
     name: str = ""
     is_file: bool = False
-    """Whether the client calls it a file."""
+    """Whether the client marked it as a file."""
     is_recording: bool = False
     data: bytearray = field(default_factory=bytearray)
-    """Of a text."""
+    """Content of a text field."""
     size: int = 0
-    """Bytes."""
+    """Bytes received so far."""
     upload: UploadFile | None = None
-    """Of a recording, from its first byte on."""
+    """File of a recording, once its first byte has arrived."""
 
 
 class FormReader:
-    """Takes a form in any split: `feed`, then `finish`; `close` when it comes to neither."""
+    """Parses a form from chunks of any size: call `feed`, then `finish`; call `close` on errors."""
 
     def __init__(self, content_type: str, new_file: Callable[[], BinaryIO]) -> None:
-        """`new_file` gives the recording its place. Raises InvalidRequest when `content_type` has
-        no boundary."""
+        """`new_file`: creates the file for the recording. Raises InvalidRequest if `content_type`
+        has no boundary."""
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if not boundary:
             raise _malformed(
-                "The Content-Type names no boundary; leave that header to the HTTP library"
+                "The Content-Type has no boundary; let the HTTP library set that header"
             )
         self._charset = charset_of(content_type)
         self._new_file = new_file
@@ -89,14 +91,14 @@ class FormReader:
             raise _malformed(str(error)) from error
 
     async def feed(self, data: bytes) -> None:
-        """Takes the next `data`; raises InvalidRequest, and OSError from the file."""
+        """Parse the next `data`; raises InvalidRequest, and OSError from the file."""
         try:
             self._parser.write(data)
         except FormParserError as error:
             at = self._read + max(0, getattr(error, "offset", 0))
             raise _malformed(
-                f"Invalid multipart data at byte {at}; expected parts between lines with the "
-                "boundary of the Content-Type, and lines that end in CRLF"
+                f"Invalid multipart data at byte {at}; expected parts separated by the boundary "
+                "from the Content-Type, and lines that end in CRLF"
             ) from error
         self._read += len(data)
         if self._recording is not None and self._to_write:
@@ -104,7 +106,7 @@ class FormReader:
             self._to_write.clear()
 
     async def finish(self) -> FormData:
-        """The form at its end; raises InvalidRequest."""
+        """End the input and return the form; raises InvalidRequest."""
         if not self._ended:
             raise _malformed("It ends before its final boundary")
         if self._recording is not None:
@@ -116,7 +118,7 @@ class FormReader:
         return FormData([(part.name, _value(part, charset)) for part in self._parts])
 
     def close(self) -> None:
-        """Removes the recording."""
+        """Remove the recording."""
         if self._recording is not None:
             self._recording.file.close()
 
@@ -145,7 +147,7 @@ class FormReader:
         is_nameless_file = not part.name and (part.is_file or media_type.endswith("/octet-stream"))
         part.is_recording = is_nameless_file or part.name in RECORDING_FIELDS
         if not part.name and not is_nameless_file:
-            raise _malformed('A part has no name: its Content-Disposition lacks name="FIELD"')
+            raise _malformed('A part has no name; its Content-Disposition needs name="FIELD"')
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         part = self._parts[-1]
@@ -164,7 +166,7 @@ class FormReader:
         self._text_bytes += end - start
         if self._text_bytes > MAX_TEXT_BYTES:
             raise _malformed(
-                f"The text fields exceed {MAX_TEXT_BYTES} bytes together, at {part.name[:100]!r}. "
+                f"The text fields exceed {MAX_TEXT_BYTES} bytes in total, at {part.name[:100]!r}. "
                 f"Only a part named {RECORDING_FIELDS[0]} may be larger"
             )
 
@@ -173,8 +175,8 @@ class FormReader:
 
 
 def decode_leniently(data: bytes, charset: str = "") -> str:
-    """Text as `decode_text` tells it; what is no UTF-8 and was not said to be anything else is
-    taken for Windows' Latin alphabet. Raises UndecodableText."""
+    """Like `decode_text`, except that text that is not valid UTF-8 and has no declared charset is
+    decoded as Windows-1252. Raises UndecodableText."""
     try:
         return decode_text(data, charset)
     except UndecodableText:
@@ -187,7 +189,7 @@ def decode_leniently(data: bytes, charset: str = "") -> str:
 
 
 def name_in(disposition: str) -> str:
-    """The field that a Content-Disposition names, empty for none; `name*=` (RFC 5987) counts."""
+    """The field name in a Content-Disposition, also from `name*=` (RFC 5987); empty for none."""
     _, options = parse_options_header(disposition.encode("utf-8"))
     if found := _EXTENDED_NAME.search(disposition):
         return unquote(found[1])
@@ -200,7 +202,7 @@ def has_filename(disposition: str) -> bool:
 
 
 def _value(part: _Part, charset: str) -> str | UploadFile:
-    """The text of a part, or its file; raises InvalidRequest for a text that is none."""
+    """The text of a part, or its file; raises InvalidRequest if the text cannot be decoded."""
     if part.upload is not None:
         return part.upload
     text = None if part.is_recording else _text(part, charset)
@@ -208,7 +210,7 @@ def _value(part: _Part, charset: str) -> str | UploadFile:
 
 
 def _text(part: _Part, charset: str) -> str | None:
-    """The text of a part; None for a file that is none."""
+    """The text of a part; None for a file that is not text."""
     if not part.is_file:
         return _decoded(part, charset)
     if part.size > MAX_TEXT_FILE:

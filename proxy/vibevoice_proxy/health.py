@@ -1,4 +1,4 @@
-"""GET /health and /health/live: whether requests can be served."""
+"""GET /health and /health/live: readiness and liveness checks."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
@@ -11,13 +11,13 @@ router = APIRouter()
 
 @router.get("/health/live")
 async def check_liveness() -> dict[str, str]:
-    """Whether this process answers."""
+    """Report that this process responds."""
     return {"status": "ok"}
 
 
 @router.get("/health")
 async def check_health(request: Request) -> JSONResponse:
-    """200 when requests can be served, 503 with the state of each part while not."""
+    """200 if requests can be served, otherwise 503 with the state of each component."""
     parts = {"proxy": "ok"}
     for service in services_of(request):
         parts |= await service.check_health()

@@ -1,7 +1,8 @@
-"""HTTP/1.1 as clients speak it: uvicorn's h11 protocol, which also answers half-closed connections.
+"""uvicorn's h11 protocol, extended to respond on half-closed connections.
 
-h11 and not httptools: httptools drops the body of a request that offers an upgrade (`Upgrade: h2c`,
-as the JDK's HttpClient and `curl --http2` send it) and chunks answers to HTTP/1.0.
+It uses h11 rather than httptools because httptools drops the body of a request that offers an
+upgrade (`Upgrade: h2c`, as sent by the JDK's HttpClient and `curl --http2`) and sends chunked
+responses to HTTP/1.0 clients.
 """
 
 import json
@@ -13,22 +14,23 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vibevoice_proxy.errors import error_body
 
 HALF_CLOSE_SECONDS = 0.03
-"""A client that half-closes does so right after its request; a later end is a hang-up."""
+"""A client that half-closes does so right after its request; a later EOF is a disconnect."""
 PROBE_SECONDS = 0.5
-"""Between two looks at whether a client that closed its sending side still listens."""
+"""Interval between checks whether a half-closed client is still connected."""
 
 
 class HttpProtocol(H11Protocol):
     """One connection.
 
-    A client that ends its side of a connection after a whole request may still wait for the answer
-    (`shutdown(SHUT_WR)`, `nc -N`), or may be gone: TCP tells no difference until something is sent.
-    So until the answer begins, an interim response, `100 Continue`, is sent now and then, which
-    clients skip; where nobody listens, the connection breaks and the work is stopped.
+    A client that closes its sending side after a complete request may still be waiting for the
+    response (`shutdown(SHUT_WR)`, `nc -N`), or it may be gone: TCP cannot tell the difference until
+    something is sent. So until the response begins, the server periodically sends the interim
+    response `100 Continue`, which clients ignore. If the client is gone, the connection fails and
+    the work is stopped.
     """
 
     _last_data = 0.0
-    """When data came last, on the loop's clock."""
+    """When data last arrived, on the loop's clock."""
 
     def data_received(self, data: bytes) -> None:
         self._last_data = self.loop.time()
@@ -43,7 +45,7 @@ class HttpProtocol(H11Protocol):
         return True
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, in OpenAI's shape."""
+        """Respond to invalid HTTP with an OpenAI-style error."""
         body = json.dumps(error_body(msg, type="invalid_request_error")).encode()
         headers = [
             (b"content-type", b"application/json"),
@@ -58,7 +60,7 @@ class HttpProtocol(H11Protocol):
             ):
                 self.transport.write(self.conn.send(event) or b"")
         except h11.LocalProtocolError:
-            pass  # an answer is on its way already; closing tells the client
+            pass  # a response has already started; closing signals the error
         self.transport.close()
 
     def _probe(self) -> None:

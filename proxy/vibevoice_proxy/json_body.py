@@ -1,9 +1,9 @@
-"""A JSON body with the recording in it, as it arrives: the recording decoded to a file, the rest as
-form fields.
+"""Parses a JSON body with a base64 recording as it arrives: decodes the recording and returns the
+rest as form fields.
 
-Open WebUI sends {"model", "language", "input_audio": {"data": BASE64, "format"}} when told to. The
-body of an hour is 100 MB and more, so it is never held whole: the one long string of the body is
-taken out of it while it is read.
+Open WebUI can be configured to send {"model", "language", "input_audio": {"data": BASE64,
+"format"}}. The body for an hour is over 100 MB, so it is never held in memory as a whole: the one
+long string is extracted while the body is read.
 """
 
 import base64
@@ -17,9 +17,9 @@ from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.json_text import BadJson, as_object, invalid_json, json_charset, parse_json
 
 LONG_STRING = 64 * 1024
-"""Characters above which a string goes to the file; shorter ones stay where they are."""
+"""A longer string goes to the file; shorter ones stay in the JSON text."""
 MAX_ESCAPE = len("\\u002b")
-"""Some writers of JSON escape characters of base64 (`/`, `+`)."""
+"""Some JSON encoders escape characters of base64 (`/`, `+`)."""
 
 _IN_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
@@ -27,17 +27,17 @@ _URL = re.compile(r"\s*[a-z][a-z0-9+.-]{1,20}://", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _EXPECTED = '{"input_audio": {"data": BASE64, "format": NAME}}'
 _HEAD = 4
-"""Bytes that tell the charset of a JSON text."""
+"""Number of bytes needed to detect the charset of a JSON text."""
 _ASCII = bytes(range(128))
 
 
 class JsonBody:
-    """Takes a JSON body in any split: `feed` gives the bytes of the recording found so far, and
-    `finish`, at the end, the last of them and the other fields. Both raise InvalidRequest."""
+    """Parses a JSON body from chunks of any size: `feed` returns the next decoded bytes of the
+    recording; `finish` returns the last ones and the other fields. Both raise InvalidRequest."""
 
     def __init__(self, max_text_bytes: int, charset: str = "") -> None:
-        """`max_text_bytes`: of the body without its long string; 400 above. `charset`: what the
-        Content-Type declares."""
+        """`max_text_bytes`: limit for the body without its long string. `charset`: the charset
+        that the Content-Type declares."""
         self._max_text_bytes = max_text_bytes
         self._charset = charset
         self._has_begun = False
@@ -48,12 +48,12 @@ class JsonBody:
         self._long_strings = 0
         self._is_long = False
         self._cut_at = 0
-        """Where the long string was in the text."""
+        """Position of the long string in the text."""
         self._cut_bytes = 0
         self._base64 = _Base64()
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of the recording that `data` brings."""
+        """Parse the next `data` and return the recording's bytes decoded from it."""
         data = self._held + data
         if not self._has_begun:
             if len(data) < _HEAD:
@@ -84,7 +84,7 @@ class JsonBody:
         return found
 
     def finish(self) -> tuple[bytes, list[tuple[str, str]]]:
-        """(the last bytes of the recording, the fields as those of a form)."""
+        """Return (the last bytes of the recording, the other fields as form fields)."""
         if not self._has_begun:
             self._begin(self._held)
         self._text += self._held
@@ -98,8 +98,8 @@ class JsonBody:
         return self._base64.decode(data, ended=True), list(_fields(body))
 
     def _begin(self, head: bytes) -> None:
-        """Takes the charset from the first bytes; raises InvalidRequest when text in it cannot be
-        read bit by bit."""
+        """Detect the charset from the first bytes; raises InvalidRequest if text in it cannot be
+        parsed incrementally."""
         self._has_begun = True
         self._charset = json_charset(head, self._charset)
         codec = codec_of(self._charset) or "utf-8"
@@ -107,7 +107,7 @@ class JsonBody:
             raise _invalid(f"A body with a recording cannot be {self._charset}; send UTF-8.")
 
     def _parse(self) -> Any:
-        """The value that the text without the long string is."""
+        """Parse the text without the long string."""
         if not self._text.strip():
             raise invalid_json(f"The body is empty; expected a JSON object with {_EXPECTED}.")
         try:
@@ -123,14 +123,14 @@ class JsonBody:
                 before = text[: error.at].encode(codec_of(self._charset) or "utf-8")
                 mark = 3 if self._text.startswith(b"\xef\xbb\xbf") else 0
                 where = f" at byte {self._place(len(before) + mark)}"
-            raise _invalid(f"It is no valid JSON{where}: {error}.") from error
+            raise _invalid(f"It is not valid JSON{where}: {error}.") from error
 
     def _place(self, at: int) -> int:
-        """The byte of the body that byte `at` of the text was."""
+        """The byte offset in the body for the byte offset `at` in the text."""
         return at if at <= self._cut_at else at + self._cut_bytes
 
     def _string(self, content: bytes, *, ended: bool) -> bytes:
-        """The next `content` of the string being read; its bytes when it is the long one."""
+        """Add `content` to the current string; return decoded bytes if it is the long one."""
         if not self._is_long:
             self._text += content
             if len(self._text) - self._string_start <= LONG_STRING:
@@ -148,7 +148,7 @@ class JsonBody:
 
 
 class _Base64:
-    """Base64 in a JSON string, in any split."""
+    """Decodes base64 in a JSON string from chunks of any size."""
 
     def __init__(self) -> None:
         self._raw = b""
@@ -156,7 +156,7 @@ class _Base64:
         self._has_begun = False
 
     def feed(self, content: bytes, *, ended: bool) -> bytes:
-        """Decodes what is whole in `content`, which is raw: it may have escapes."""
+        """Decode the complete part of `content`, which is raw and may contain escapes."""
         raw = self._raw + content
         escape = -1 if ended else raw.rfind(b"\\", max(0, len(raw) - MAX_ESCAPE + 1))
         whole = len(raw) if escape < 0 else escape
@@ -168,12 +168,12 @@ class _Base64:
         return self.decode(text, ended=ended)
 
     def decode(self, text: str, *, ended: bool) -> bytes:
-        """Decodes what is whole in `text`; all of it at the end, with or without padding."""
+        """Decode the complete part of `text`; at the end, all of it, with or without padding."""
         if not self._has_begun:
             self._has_begun = True
             if _URL.match(text):
                 raise InvalidRequest(
-                    "input_audio.data is a URL, and none is fetched; expected base64.",
+                    "input_audio.data is a URL, which is not fetched; expected base64.",
                     param="input_audio",
                 )
             text = DATA_URL.sub("", text, count=1)
@@ -195,12 +195,12 @@ def _fields(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _not_base64() -> InvalidRequest:
-    return InvalidRequest("input_audio.data is no base64.", param="input_audio")
+    return InvalidRequest("input_audio.data is not valid base64.", param="input_audio")
 
 
 def _keeps_ascii(codec: str) -> bool:
-    """Whether the bytes of ASCII mean ASCII in `codec`, also after another byte, so that a quote is
-    found without decoding."""
+    """Whether ASCII bytes always mean ASCII in `codec`, even after another byte, so that a quote
+    can be found without decoding."""
     if codec in ("utf-8", "euc_jp", "euc_kr", "gb2312"):
         return True
     every = bytes(range(256)).decode(codec, "replace")

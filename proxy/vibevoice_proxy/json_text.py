@@ -1,4 +1,4 @@
-"""JSON as clients write it: what is wrong with it is told with its place."""
+"""Lenient JSON parsing with error messages that include the position."""
 
 import json
 import re
@@ -21,35 +21,35 @@ _KINDS = {list: "array", str: "string", bool: "boolean", int: "number", float: "
 
 
 class BadJson(ValueError):
-    """A text that is no JSON."""
+    """The text is not valid JSON."""
 
     def __init__(self, reason: str, at: int | None = None) -> None:
-        """`reason` ends no sentence; `at`: the character, counted from 0, where it is known."""
+        """`reason`: without a final period. `at`: the character offset from 0, if known."""
         super().__init__(reason)
         self.at = at
 
 
 def is_json_type(media_type: str) -> bool:
-    """Whether a media type, in lower case and without parameters, is one of JSON."""
+    """Whether a media type, in lower case and without parameters, means JSON."""
     return media_type in ("application/json", "text/json") or media_type.endswith("+json")
 
 
 def looks_like_json(data: bytes) -> bool:
-    """Whether a body that begins with `data` is a JSON object, in any charset."""
+    """Whether a body that begins with `data` may be a JSON object, in any charset."""
     return data.lstrip(b"\xef\xbb\xbf\xfe\xff\0 \t\r\n").startswith(b"{")
 
 
 def json_charset(head: bytes, declared: str) -> str:
-    """The charset of a JSON text that begins with `head`, 4 bytes or all: what its first bytes
-    tell, or else what the client `declared`. JSON begins with ASCII, which tells UTF-16 and 32."""
+    """The charset of a JSON text that begins with `head` (4 bytes, or all of it): detected from the
+    bytes, or else as `declared`. JSON begins with ASCII, so UTF-16 and UTF-32 are detectable."""
     if head and is_wide(found := marked_codec(head) or json.detect_encoding(head)):
         return found
     return "" if is_wide(codec_of(declared)) else declared
 
 
 def parse_json(text: str) -> Any:
-    """The value that `text` is. Line ends and the like inside of strings are taken, lone surrogates
-    are dropped. Raises BadJson."""
+    """Parse `text`. Control characters in strings are accepted, and lone surrogates are dropped.
+    Raises BadJson."""
     try:
         return _cleaned(json.loads(text, strict=False))
     except json.JSONDecodeError as error:
@@ -62,9 +62,9 @@ def parse_json(text: str) -> Any:
 
 
 def as_object(value: Any, expected: str) -> dict[str, Any]:
-    """`value` as the object that a body has to be. `expected` names what belongs into it.
+    """Check that `value`, a parsed body, is an object. `expected`: its expected contents.
 
-    Raises InvalidRequest for another kind of value, and for numbers that JSON does not have.
+    Raises InvalidRequest for any other kind of value, and for numbers that are not valid JSON.
     """
     if not isinstance(value, dict):
         kind = "null" if value is None else f"a JSON {_KINDS[type(value)]}"
@@ -74,15 +74,15 @@ def as_object(value: Any, expected: str) -> dict[str, Any]:
             if not isfinite(number):
                 name = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(number)]
                 raise InvalidRequest(
-                    f"Invalid value for {key[:100]}: {name} is no number in JSON.",
+                    f"Invalid value for {key[:100]}: {name} is not a valid JSON number.",
                     param=key[:100],
                 )
     return value
 
 
 def parse_body(body: bytes, content_type: str, expected: str) -> dict[str, Any]:
-    """The object that a `body` held whole is; raises InvalidRequest that tells what is wrong where.
-    `expected` names what belongs into it."""
+    """Parse a complete `body` as a JSON object; the InvalidRequest that it raises says what is
+    wrong and where. `expected`: the expected contents."""
     if not body.strip():
         raise invalid_json(f"The body is empty; expected a JSON object with {expected}.")
     try:
@@ -101,7 +101,7 @@ def parse_body(body: bytes, content_type: str, expected: str) -> dict[str, Any]:
 
 
 def invalid_json(message: str) -> InvalidRequest:
-    """The error for a body that is not the JSON expected."""
+    """The error for a body that is not the expected JSON."""
     return InvalidRequest(message, code="invalid_json")
 
 

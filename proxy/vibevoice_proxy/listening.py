@@ -1,20 +1,20 @@
-"""The sockets that the server listens on."""
+"""Opens the sockets that the server listens on."""
 
 import errno
 import socket
 
 BACKLOG = 2048
-"""Connections that may wait to be accepted."""
+"""Maximum number of connections waiting to be accepted."""
 _EVERYWHERE = ("", "::")
-"""Hosts that mean all addresses, of both families."""
+"""Hosts that mean all addresses, IPv4 and IPv6."""
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def open_sockets(host: str, port: int) -> list[socket.socket]:
-    """Listening sockets for `host` at `port`, or at one free port for 0: a socket for each address
-    of the host. A family that this machine lacks is left out.
+    """Open one listening socket for each address of `host`, all at `port`, or at one free port if
+    it is 0. Address families that this machine does not support are skipped.
 
-    Raises ValueError that names the settings when there is none.
+    Raises ValueError, which names the settings, if no socket can be opened.
     """
     hosts = ("0.0.0.0", "::") if host in _EVERYWHERE else (host,)
     opened: list[socket.socket] = []
@@ -35,12 +35,12 @@ def open_sockets(host: str, port: int) -> list[socket.socket]:
         for one in opened:
             one.close()
         where = f"API_HOST={host} API_PORT={port}"
-        raise ValueError(f"{where}: cannot listen there: {error.strerror}") from error
+        raise ValueError(f"{where}: cannot listen: {error.strerror}") from error
     return opened
 
 
 def url_of(listener: socket.socket) -> str:
-    """The base URL at which a socket takes requests."""
+    """The base URL of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

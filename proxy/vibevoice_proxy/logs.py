@@ -1,4 +1,4 @@
-"""Log lines with the id of the request that they belong to."""
+"""Logging that includes the id of the current request."""
 
 import json
 import logging
@@ -6,13 +6,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
-"""Id of the request that the running code serves; threads started for it have it too."""
+"""Id of the current request; also set in threads started for it."""
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"
 
 
 def configure_logging(level: str, log_format: str) -> None:
-    """Makes the process write lines of `level` and above to stderr, as `text` or as `json`."""
+    """Log messages of `level` and above to stderr, as `text` or as `json`."""
     handler = logging.StreamHandler()
     handler.addFilter(_add_request_id)
     handler.setFormatter(
@@ -23,8 +23,8 @@ def configure_logging(level: str, log_format: str) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (ISO 8601, UTC), level, logger, request_id, message and, where
-    there is one, exception."""
+    """One JSON object per line: time (ISO 8601, UTC), level, logger, request_id, message and, if
+    any, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -1,4 +1,4 @@
-"""Requests as clients write them, in the form that routes expect."""
+"""Normalizes the paths and methods of requests to those that the routes expect."""
 
 import re
 
@@ -11,8 +11,8 @@ _DOUBLED = re.compile(r"/v1(?:/v1)+(?=/|$)")
 def normalize_path(path: str) -> str:
     """`path` without doubled or trailing slashes, and with `/v1` once.
 
-    A base URL that ends with a slash, or a client that adds `/v1` to one that has it, gives such
-    paths; no route of this server looks like them.
+    Such paths come from a base URL that ends with a slash, or from a client that adds `/v1` to a
+    base URL that already has it. No route of this server has such a path.
     """
     path = _SLASHES.sub("/", path)
     path = _DOUBLED.sub("/v1", path)
@@ -20,7 +20,7 @@ def normalize_path(path: str) -> str:
 
 
 class NormalizeRequest:
-    """ASGI middleware: normalizes paths, and answers HEAD wherever GET is answered."""
+    """ASGI middleware: normalizes paths and supports HEAD on every GET route."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,7 +31,7 @@ class NormalizeRequest:
             return
         changed = {**scope, "path": normalize_path(scope["path"])}
         if scope.get("method") == "HEAD":
-            changed["method"] = "GET"  # the server leaves the body out
+            changed["method"] = "GET"  # the server omits the body
         try:
             await self._app(changed, receive, send)
         finally:

@@ -1,4 +1,4 @@
-"""The HTTP server of the process, from its sockets to its end."""
+"""Runs the HTTP server and shuts it down gracefully."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def serve(app: ASGIApp, settings: Settings) -> None:
-    """Serve `app` until told to stop (SIGTERM, SIGINT). Ends the process when it cannot listen."""
+    """Serve `app` until SIGTERM or SIGINT. Exits the process if it cannot listen."""
     try:
         sockets = open_sockets(settings.api_host, settings.api_port)
     except ValueError as error:
@@ -42,17 +42,17 @@ def serve(app: ASGIApp, settings: Settings) -> None:
     try:
         server.run(sockets)
     except KeyboardInterrupt:
-        pass  # Ctrl-C, raised again by uvicorn after a stop in order
+        pass  # Ctrl-C, raised again by uvicorn after a graceful shutdown
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 
 
 class _Server(uvicorn.Server):
-    """Answers until all that was in flight is done. uvicorn alone refuses connections at once, and
-    gives a plain 500 to who is cut off."""
+    """Keeps responding until all requests in flight are done. By default, uvicorn refuses new
+    connections at once and sends a plain 500 to clients that it cuts off."""
 
     def __init__(self, config: uvicorn.Config, stopping: Stopping, grace: float) -> None:
-        """`grace`: seconds for what is in flight."""
+        """`grace`: seconds that requests in flight get to finish."""
         super().__init__(config)
         self._stopping = stopping
         self._grace = grace
@@ -66,18 +66,18 @@ class _Server(uvicorn.Server):
         clock = asyncio.get_running_loop().time
         end = clock() + self._grace
         self._stopping.begin()
-        logger.info("told to stop with %d requests in flight", self._stopping.in_flight)
+        logger.info("shutting down with %d requests in flight", self._stopping.in_flight)
         await self._wait(end)
         if self._stopping.in_flight and not self.force_exit:
             logger.warning("cutting off %d requests", self._stopping.in_flight)
             self._stopping.cut()
             await self._wait(clock() + REST_SECONDS + 1)
-        # what is left for uvicorn is to empty the buffers of connections
+        # uvicorn only has to flush the connections' buffers now
         self.config.timeout_graceful_shutdown = max(1, int(end - clock()))
         await super().shutdown(sockets)
 
     async def _wait(self, end: float) -> None:
-        """Until nothing is in flight, at most until `end` on the loop's clock."""
+        """Wait until nothing is in flight, or until `end` on the loop's clock."""
         clock = asyncio.get_running_loop().time
         while self._stopping.in_flight and clock() < end and not self.force_exit:
             await asyncio.sleep(POLL_SECONDS)

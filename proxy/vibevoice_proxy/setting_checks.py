@@ -1,4 +1,4 @@
-"""What the values of settings have to be, where a plain type does not tell it."""
+"""Validators for settings whose values a plain type cannot describe."""
 
 import re
 from ipaddress import ip_address
@@ -8,21 +8,21 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 _HOST_NAME = re.compile(r"(?!(?:.*\.)?\d+\Z)[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
-"""The last part of a name is no number: that would be half an address."""
+"""The last label of a name must not be a number: that would be an incomplete address."""
 _CLIENT_KEY = re.compile(r"[\x21-\x7e]+")
 _SENT_KEY = re.compile(r"[\x20-\x7e]*")
 
 
 def split(value: Any) -> Any:
-    """The items of a list as one writes it in the environment, between commas."""
+    """Split a comma-separated list from the environment."""
     if isinstance(value, str):
         return tuple(name for part in value.split(",") if (name := part.strip()))
     return value
 
 
 def normalize_host(value: str) -> str:
-    """An address to listen on, as the system takes it: without the brackets of `[::1]`; empty means
-    all. Raises ValueError for what is neither an address nor a name."""
+    """An address to listen on, without the brackets of `[::1]`; empty means all addresses. Raises
+    ValueError if it is neither an address nor a name."""
     host = value.strip()
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -32,27 +32,27 @@ def normalize_host(value: str) -> str:
         ip_address(host)
     except ValueError:
         raise ValueError(
-            "expected an address such as 127.0.0.1 or ::1, or the name of a host, without scheme "
-            "and port; empty means all addresses"
+            "expected an address such as 127.0.0.1 or ::1, or a host name, without scheme and "
+            "port; empty means all addresses"
         ) from None
     return host
 
 
 def check_client_key(key: str, place: str) -> None:
-    """Raises ValueError when no client can send `key`. Its message names the `place` of the key,
-    never the key."""
+    """Raises ValueError if not every client can send `key`. The message names the `place` of the
+    key, never the key itself."""
     if not _CLIENT_KEY.fullmatch(key):
         raise ValueError(
-            f"{place} has a space, or a character beyond ASCII, which not every client can put in "
-            "a header"
+            f"{place} contains a space or a non-ASCII character, which not every client can send "
+            "in a header"
         )
 
 
 def _split_keys(value: Any) -> Any:
-    """Commas alone are keys that somebody meant to set: without them the server would be open."""
+    """Reject a value of only commas: keys were intended, and without any the server is open."""
     keys = split(value)
     if isinstance(value, str) and value and not keys:
-        raise ValueError("it holds no key; leave it empty where anybody may call")
+        raise ValueError("it contains no key; leave it empty to disable authentication")
     return keys
 
 
@@ -65,7 +65,7 @@ def _check_client_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 def _check_sent_key(key: SecretStr) -> SecretStr:
     text = key.get_secret_value().strip()
     if not _SENT_KEY.fullmatch(text):
-        raise ValueError("it has a character that no header can carry")
+        raise ValueError("it contains a character that is not allowed in a header")
     return SecretStr(text)
 
 

@@ -1,4 +1,4 @@
-"""What is checked when the process starts, so that it ends at once with the setting's name."""
+"""Checks at startup, so that the process exits at once and names the invalid setting."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from vibevoice_proxy.settings_table import environment_name
 
 
 def describe_errors(error: ValidationError) -> str:
-    """A line for each wrong setting: its name in the environment and what is wrong with it, never
+    """One line for each invalid setting: its environment variable and what is wrong with it, never
     its value."""
     lines = []
     for item in error.errors(include_url=False, include_input=False, include_context=False):
@@ -21,11 +21,11 @@ def describe_errors(error: ValidationError) -> str:
 
 
 def check_folders(settings: Settings) -> None:
-    """Makes sure that files can be written where the settings say.
+    """Check that the configured folders are writable.
 
-    Folders that are filled over time are made when they are not there. A spool is not: it is a
-    mount as a rule, and a folder in its place would fill another disk. Raises ValueError that names
-    the setting.
+    Folders for persistent files are created if they do not exist. A spool folder is not: it is
+    usually a mount, and a folder in its place would fill another disk. Raises ValueError, which
+    names the setting.
     """
     if settings.spool_dir:
         _check("VIBEVOICE_SPOOL_DIR", Path(settings.spool_dir))
@@ -42,6 +42,4 @@ def _check(name: str, folder: Path, *, make: bool = False) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ValueError(
-            f"{name}: {folder} is not a folder that can be written: {error.strerror}"
-        ) from error
+        raise ValueError(f"{name}: {folder} is not a writable folder: {error.strerror}") from error

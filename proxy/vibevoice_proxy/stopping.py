@@ -1,4 +1,4 @@
-"""Answers of a process that was told to stop."""
+"""Rejects requests while the process is shutting down."""
 
 import asyncio
 from uuid import uuid4
@@ -11,8 +11,8 @@ from vibevoice_proxy.errors import RETRY_AFTER_SECONDS, error_body
 from vibevoice_proxy.streaming import EVENTS, encode_event
 
 REST_SECONDS = 1.0
-"""How long the rest of a refused upload is read: the answer of a connection that is closed while
-data is on the way can be lost."""
+"""How long the rest of a rejected upload is read: if a connection is closed while data is still
+arriving, the response can be lost."""
 
 _ERROR = error_body(
     "The server is stopping. Try again soon.", type="server_error", code="server_stopping"
@@ -21,8 +21,9 @@ _RETRY = {"retry-after": str(RETRY_AFTER_SECONDS)}
 
 
 class Stopping:
-    """ASGI middleware. Once `begin` was called, whoever comes gets a 503, answers close their
-    connections, and WebSockets are told; `cut` does the same to those who are still there."""
+    """ASGI middleware. After `begin`, new requests get a 503, responses close their connections,
+    and open WebSockets are notified; `cut` ends the requests that are still in flight in the same
+    way."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -37,12 +38,12 @@ class Stopping:
         return len(self._tasks)
 
     def begin(self) -> None:
-        """From now on nobody else is served."""
+        """Reject new requests from now on."""
         self._has_begun = True
         self._told.set()
 
     def cut(self) -> None:
-        """Ends what is in flight."""
+        """Cancel all requests in flight."""
         for task in self._tasks:
             task.cancel()
 
@@ -93,7 +94,7 @@ class Stopping:
                 await _refuse(scope, receive, send)
             elif (b"content-type", EVENTS.encode()) in started["headers"]:
                 await send({"type": "http.response.body", "body": encode_event(_ERROR)})
-            # else the server cuts the connection, which tells the client
+            # else the server closes the connection, which signals the error
         finally:
             self._tasks.discard(task)
 

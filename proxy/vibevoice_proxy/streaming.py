@@ -1,4 +1,4 @@
-"""Answers that leave bit by bit, while they are made."""
+"""Streaming responses."""
 
 import asyncio
 import json
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 
 
 class StreamedAnswer(Response):
-    """Sends `chunks` as they come; the answer begins with the first.
+    """Sends `chunks` as they arrive; the response begins with the first.
 
-    Until then a failure is raised and has a status of its own. After that it is the last event of a
-    stream of events, while anything else cannot tell: its connection is cut. `chunks` and
-    `cleanup` are closed at the end, when the client hangs up, and when it takes nothing for
-    `send_timeout` seconds.
+    Errors before the first chunk are raised and get their own HTTP status. A later error becomes
+    the last event of an event stream; in any other format it cannot be reported, so the connection
+    is closed early. `chunks` and `cleanup` are closed at the end, when the client disconnects, and
+    when it reads nothing for `send_timeout` seconds.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class StreamedAnswer(Response):
         send_timeout: float | None = None,
         more_headers: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        """`more_headers` is asked when the answer begins."""
-        # nginx passes on what it gets at once when told by x-accel-buffering.
+        """`more_headers`: called when the response begins."""
+        # x-accel-buffering makes nginx forward data without buffering.
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.headers["content-type"] = media_type
@@ -56,7 +56,7 @@ class StreamedAnswer(Response):
             except ClientDisconnect:
                 if not self._has_begun:
                     raise
-                logger.info("the client hung up in the middle of the answer")
+                logger.info("the client disconnected during the response")
 
     async def _send_chunks(self, send: Send) -> None:
         try:
@@ -65,13 +65,13 @@ class StreamedAnswer(Response):
         except ProxyError as error:
             if not self._has_begun:
                 raise
-            logger.warning("the answer ended by an error: %s", error)
+            logger.warning("the response ended with an error: %s", error)
             if self.headers["content-type"] != EVENTS:
-                return  # without an end of the body: the server cuts the connection
+                return  # without ending the body: the server closes the connection
             body = error_body(str(error), type=error.type, param=error.param, code=error.code)
             await self._send(send, encode_event(body))
         except TimeoutError:
-            logger.warning("the client took nothing for %g s", self._send_timeout)
+            logger.warning("the client read nothing for %g s", self._send_timeout)
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -91,5 +91,5 @@ class StreamedAnswer(Response):
 
 
 def encode_event(data: dict[str, Any]) -> bytes:
-    """One server-sent event as OpenAI writes it, without a name."""
+    """One server-sent event in OpenAI's format, without an event name."""
     return f"data: {json.dumps(data, ensure_ascii=False, allow_nan=False)}\n\n".encode()

@@ -1,4 +1,4 @@
-"""A form with one recording, multipart or JSON, received within bounds."""
+"""Receives a form with one recording, as multipart or JSON, with limits on size and time."""
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -25,26 +25,26 @@ from vibevoice_proxy.json_body import JsonBody
 from vibevoice_proxy.json_text import is_json_type, looks_like_json
 
 IN_MEMORY_BYTES = 2 * 1024 * 1024
-"""An upload up to this size, such as half a minute of WAV, needs no file."""
+"""Uploads up to this size, such as half a minute of WAV, stay in memory."""
 
 _UNTYPED = ("", "application/x-www-form-urlencoded", "text/plain")
-"""Types that clients send when nobody tells them which."""
+"""Media types that clients send by default."""
 _URL = re.compile(rb"\s*(?:[a-z][a-z0-9+.-]{1,20}://|data:[^,]{0,200},)", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\r\n-]{40,}")
 _BEGINNING = 1024
-"""Bytes of a file that are looked at."""
+"""Number of bytes of a file that are checked."""
 
 
 @asynccontextmanager
 async def receive_form(
     request: Request, max_bytes: int, *, timeout: float, spool_dir: str | None
 ) -> AsyncIterator[FormData]:
-    """The form of `request`, its file in an unnamed temporary file in `spool_dir` (None: the
-    system's) that is gone at the end. `timeout`: seconds that the client may pause on the way.
+    """Read the form of `request`. Its file goes to an unnamed temporary file in `spool_dir` (None:
+    the system's default), which is removed at the end. `timeout`: maximum seconds between chunks.
 
-    Raises UploadTooLarge as soon as the body is known to exceed `max_bytes`, before reading it
-    where the client announces its length; UnsupportedMediaType and InvalidRequest for what is no
-    such form; RequestTimeout when the client stops sending; StorageError when the temporary file
+    Raises UploadTooLarge as soon as the body is known to exceed `max_bytes` (if the client sends a
+    Content-Length, before reading it); UnsupportedMediaType and InvalidRequest if the body is not
+    such a form; RequestTimeout if the client stops sending; StorageError if the temporary file
     cannot be written.
     """
     content_type = request.headers.get("content-type", "")
@@ -62,7 +62,7 @@ async def receive_form(
     try:
         yield form
     finally:
-        # Closed here and not in a thread, as form.close() does: this must also work when cancelled.
+        # form.close() would close the files in a thread; this must also work when cancelled.
         for _, value in form.multi_items():
             if isinstance(value, UploadFile):
                 value.file.close()
@@ -74,23 +74,23 @@ def media_type_of(content_type: str) -> str:
 
 
 async def receive_body(request: Request, max_bytes: int, *, timeout: float) -> bytes:
-    """The whole body of `request`; raises UploadTooLarge and RequestTimeout as `receive_form`."""
+    """The whole body of `request`; raises UploadTooLarge and RequestTimeout like `receive_form`."""
     return b"".join([chunk async for chunk in _counted(request, max_bytes, timeout)])
 
 
 def uploaded_file(form: FormData, *fields: str) -> UploadFile:
-    """The recording in `form`, in one of `fields`, `file` unless told, or in a part without a name.
-    Empty files beside it do not count.
+    """The recording in `form`, from one of `fields` (default: `file`) or from a part without a
+    name. Other files are ignored if they are empty.
 
-    Raises InvalidRequest or InvalidAudio when there is none, when it is in another field, when
-    there are several, and when it is text.
+    Raises InvalidRequest or InvalidAudio if there is no recording, if it is in another field, if
+    there are several, or if it is text.
     """
     names = fields or ("file",)
     files = [pair for pair in form.multi_items() if isinstance(pair[1], UploadFile)]
     full = [(name, file) for name, file in files if isinstance(file, UploadFile) and file.size]
     if len(full) > 1:
         raise InvalidRequest(
-            f"Too many files: there is one in each of {_named(name for name, _ in full)}; "
+            f"Too many files: found one in each of {_named(name for name, _ in full)}; "
             f"expected one, in the field {names[0]}.",
             param=names[0],
         )
@@ -98,7 +98,7 @@ def uploaded_file(form: FormData, *fields: str) -> UploadFile:
         raise InvalidAudio("The file is empty (0 bytes).", code="audio_too_short")
     if not full:
         raise InvalidRequest(
-            f"The field {names[0]} is missing, which holds the recording; the form has "
+            f"The field {names[0]} is missing; expected a recording. The form has "
             f"{_named(form) or 'no fields'}.",
             param=names[0],
             code="missing_file",
@@ -106,7 +106,7 @@ def uploaded_file(form: FormData, *fields: str) -> UploadFile:
     name, upload = full[0]
     if name not in (*names, ""):
         raise InvalidRequest(
-            f"There is a file in the field {_named([name])}; expected the recording in the field "
+            f"Found a file in the field {_named([name])}; expected the recording in the field "
             f"{names[0]}.",
             param=names[0],
             code="missing_file",
@@ -116,17 +116,17 @@ def uploaded_file(form: FormData, *fields: str) -> UploadFile:
 
 
 def _named(names: Iterable[str]) -> str:
-    """At most ten names of fields, each once, for a message."""
+    """At most ten distinct field names, for a message."""
     shown = [repr(name[:40]) for name in dict.fromkeys(names)]
     return ", ".join([*shown[:10], *(["…"] if len(shown) > 10 else [])])
 
 
 def _check_bytes(upload: UploadFile, field: str) -> None:
-    """Raises InvalidRequest when `upload` is text that stands for a recording elsewhere."""
+    """Raises InvalidRequest if `upload` is a URL or encoded text instead of a recording."""
     beginning = upload.file.read(_BEGINNING)
     upload.file.seek(0)
     if _URL.match(beginning):
-        found = "a URL, and none is fetched"
+        found = "a URL, which is not fetched"
     elif _BASE64.fullmatch(beginning):
         found = "text, such as base64"
     else:
@@ -139,14 +139,14 @@ def _check_bytes(upload: UploadFile, field: str) -> None:
 
 
 async def _first_of_json(chunks: AsyncIterator[bytes], media_type: str) -> bytes:
-    """The first bytes of a JSON body; raises UnsupportedMediaType for another body."""
+    """The first bytes of a JSON body; raises UnsupportedMediaType for any other body."""
     if is_json_type(media_type):
         return b""
     first = await anext(chunks, b"") if media_type in _UNTYPED else b""
     if not looks_like_json(first):
         raise UnsupportedMediaType(
             "Expected a multipart/form-data body with the fields file and model, or "
-            f"application/json with input_audio, got {media_type[:100] or 'no content type'}."
+            f"application/json with input_audio; got {media_type[:100] or 'no content type'}."
         )
     return first
 
@@ -167,7 +167,7 @@ async def _read_form(
 async def _read_json(
     first: bytes, chunks: AsyncIterator[bytes], charset: str, spool_dir: str | None
 ) -> FormData:
-    """The fields of a JSON body, and its `input_audio` as the file."""
+    """The fields of a JSON body, with its `input_audio` as the file."""
     body = JsonBody(MAX_TEXT_BYTES, charset)
     upload = UploadFile(_new_spool(spool_dir), size=0, filename="input_audio")
     try:
@@ -198,7 +198,7 @@ async def _counted(request: Request, max_bytes: int, timeout: float) -> AsyncGen
             return
         except TimeoutError:
             raise RequestTimeout(
-                f"Nothing came for {timeout:g} seconds in the middle of the request."
+                f"No data arrived for {timeout:g} seconds during the request."
             ) from None
         received += len(chunk)
         if received > max_bytes:

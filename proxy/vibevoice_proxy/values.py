@@ -1,4 +1,4 @@
-"""What clients write for a value: the same thing in many spellings."""
+"""Interprets values that clients spell in different ways."""
 
 import json
 import re
@@ -7,7 +7,7 @@ from typing import Any
 from vibevoice_proxy.charsets import whole_characters
 
 _NOT_GIVEN = frozenset({"", "undefined", "null", "none", "nil", "(null)", "<null>", '""', "''"})
-"""What languages without types write for a variable that holds nothing."""
+"""What dynamically typed languages write for an unset variable."""
 _LONGEST = max(map(len, _NOT_GIVEN)) + 20
 _AUTOMATIC = frozenset(
     {
@@ -20,27 +20,27 @@ _NUMBERED = re.compile(r"\[\d*\]\Z")
 
 
 def is_given(text: str) -> bool:
-    """Whether `text` says anything; `undefined`, `null` and the like do not."""
+    """Whether `text` is a value; `undefined`, `null` and the like are not."""
     return len(text) > _LONGEST or text.strip().casefold() not in _NOT_GIVEN
 
 
 def is_number_given(text: str) -> bool:
-    """Whether a number is given, which NaN is not."""
+    """Whether a number is given; NaN does not count."""
     return is_given(text) and text.strip().casefold() not in ("nan", "+nan", "-nan")
 
 
 def is_language_given(text: str) -> bool:
-    """Whether a language is named, and not asked for."""
+    """Whether a language is named, rather than automatic detection requested."""
     return is_given(text) and text.strip().casefold() not in _AUTOMATIC
 
 
 def field_name(key: str) -> str:
-    """The field that a key of a form means: `keywords` for `keywords[]` and `keywords[0]`."""
+    """The field name for a form key: `keywords` for `keywords[]` and `keywords[0]`."""
     return _NUMBERED.sub("", key.strip())
 
 
 def plain(text: str) -> str:
-    """`text` without space or a pair of quotes around it."""
+    """`text` without surrounding space or a surrounding pair of quotes."""
     text = text.strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         return text[1:-1].strip()
@@ -48,8 +48,8 @@ def plain(text: str) -> str:
 
 
 def items_of(text: str, *, separated: bool) -> list[str]:
-    """The items of a list that is written as one value: a JSON array or, where they are
-    `separated`, names between commas."""
+    """The items of a list given as one value: a JSON array or, if `separated`, a comma-separated
+    list."""
     stripped = text.strip()
     if stripped.startswith("[") and stripped.endswith("]"):
         found = _array(stripped)
@@ -61,7 +61,7 @@ def items_of(text: str, *, separated: bool) -> list[str]:
 
 
 def _array(text: str) -> list[str] | None:
-    """The items of a JSON array; None for what is none."""
+    """The items of a JSON array; None if `text` is not one."""
     try:
         found: Any = json.loads(text, strict=False)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Text to speech: the models that can be served, and the workers that run them.
 
-The proxy uses only the names below. Importing them loads none of the models' libraries: those are
-imported by the worker processes alone.
+The proxy uses only the names below. Importing them does not load the models' libraries; only the
+worker processes import those.
 """
 
 from vibevoice_tts.models import (

@@ -1,21 +1,22 @@
-"""Characters of a text: what is a word, what cannot be seen or said, and the marks that the models
-were trained with."""
+"""Character classes and normalization: words, invisible and unspeakable characters, and the
+punctuation that the models were trained with."""
 
 import re
 import unicodedata
 
 WIDE = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-"""Chinese, Japanese and Korean letters, for a class of a regular expression."""
+"""Chinese, Japanese and Korean letters, for use in a regular expression's character class."""
 WORD = re.compile(rf"[{WIDE}]|[^\W_{WIDE}](?:[^\W{WIDE}]|['’.,-](?=[^\W{WIDE}]))*")
-"""A word or a number; every Chinese, Japanese or Korean letter is one."""
+"""A word or a number; each Chinese, Japanese or Korean letter counts as one word."""
 UNSPOKEN = (
     "\u2020\u2021\u2190-\u21ff\u2300-\u245f\u2500-\u27bf\u2b00-\u2bff\ufe0e\ufe0f\u20e3\ufffc\ufffd"
     "\U0001f000-\U0001faff"
 )
-"""Daggers, arrows, boxes, dingbats, emoji and their variation selectors, for a class."""
+"""Daggers, arrows, boxes, dingbats, emoji and their variation selectors, for use in a character
+class."""
 
 BOUNDARY = "\ue000"
-"""Where words do not touch, though there is no space; no normalized text has it."""
+"""Marks a word boundary that has no space; never occurs in normalized text."""
 
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f\u1e00-\u1eff]")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -23,10 +24,10 @@ _LETTER = re.compile(r"[^\W\d_]")
 _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\x85\u2028\u2029]")
 _TERMINAL_CODE = re.compile(r"\x1b\[[0-9;?]*[@-~]")
 _CITATION = re.compile("\ue200[^\ue200\ue201]*\ue201")
-"""ChatGPT's citations, between characters of private use."""
+"""ChatGPT's citations, delimited by private-use characters."""
 _JOINING = "\u0600-\u07ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff"
 _JOINER = re.compile(f"[\u200c\u200d](?!(?<=[{_JOINING}].)[{_JOINING}])")
-"""Joiners, but for those within Arabic and Indic words, where they tell how a letter is read."""
+"""Joiners, except within Arabic and Indic words, where they change how a letter is read."""
 _ENCLOSED = re.compile("[\u2460-\u24ff\u2776-\u2793]")
 _STYLED = re.compile("[\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff]+")
 
@@ -45,8 +46,9 @@ _ENGLISH = str.maketrans("，、。！？；：（）「」『』《》〈〉", 
 
 
 def normalize(text: str) -> str:
-    """`text` in composed letters and with `\\n` between lines, without control characters, lone
-    surrogates and what cannot be seen; styled letters and enclosed numbers become plain ones."""
+    """Normalize `text`: compose letters (NFC), use `\\n` between lines, remove control characters,
+    lone surrogates and invisible characters, and replace styled letters and enclosed numbers with
+    plain ones."""
     text = unicodedata.normalize("NFC", _LINE_ENDS.sub("\n", text))
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
@@ -59,7 +61,7 @@ def normalize(text: str) -> str:
 
 
 def hide(text: str) -> str:
-    """`text` with punctuation that no rule sees, until `reveal`; for a text that `normalize`d."""
+    """Hide the punctuation of normalized `text` from all rules until `reveal` is called."""
     return text.translate(_HIDE)
 
 
@@ -69,13 +71,13 @@ def reveal(text: str) -> str:
 
 
 def is_latin(text: str) -> bool:
-    """Whether at most half of the letters of `text` are other than Latin ones."""
+    """Whether at least half of the letters in `text` are Latin."""
     return 2 * len(_LATIN.findall(text)) >= len(_LETTER.findall(text))
 
 
 def english_marks(text: str) -> str:
-    """`text` with the quotation marks and apostrophes of ASCII, as Microsoft's demos give it to the
-    models; in Chinese with English punctuation too, as Microsoft's README asks for."""
+    """`text` with ASCII quotation marks and apostrophes, as Microsoft's demos pass it to the
+    models. Chinese text also gets English punctuation, as Microsoft's README recommends."""
     text = re.sub("«[\u00a0\u202f]|[\u00a0\u202f]»", '"', text)
     if not _KANA.search(text):
         text = _WIDE_END.sub(r"\1 ", text)
@@ -85,7 +87,7 @@ def english_marks(text: str) -> str:
 
 
 def _plain(match: re.Match[str]) -> str:
-    """An enclosed letter or number between spaces."""
+    """The plain form of an enclosed letter or number, between spaces."""
     number = unicodedata.numeric(match[0], None)
     plain = unicodedata.normalize("NFKC", match[0]) if number is None else f"{number:g}"
     return f" {plain} "

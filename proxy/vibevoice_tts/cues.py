@@ -1,4 +1,4 @@
-"""Marks of how a text is to be said, which are not said: cues in brackets, pauses, smileys."""
+"""Removes delivery cues that should not be read aloud: bracketed cues, pauses and smileys."""
 
 import re
 
@@ -25,9 +25,9 @@ _SMILEY = re.compile(r"(?<!\S)[:;][-'^]?[)(DPpOo/|\]\[*]{1,5}(?=[\s.,!?]|$)")
 
 
 def is_cue(text: str) -> bool:
-    """Whether `text`, without its brackets, tells of a sound that a speaker makes, or of a pause.
+    """Whether `text`, without its brackets, describes a sound that a speaker makes, or a pause.
 
-    Other words in brackets are somebody's words: `[sic]`, `[the king]`.
+    Other bracketed words are part of the text: `[sic]`, `[the king]`.
     """
     words = text.lower().split()
     known = all(word in _SOUNDS or word in _MANNERS for word in words)
@@ -35,7 +35,7 @@ def is_cue(text: str) -> bool:
 
 
 def without_cues(text: str) -> str:
-    """`text` without cues, pauses with a length, smileys and names of emoji."""
+    """`text` without cues, timed pauses, smileys and emoji shortcodes."""
     text = _PAUSE.sub(" ", text)
     text = _BRACKETS.sub(lambda match: " " if is_cue(match[1]) else match[0], text)
     return _SMILEY.sub(" ", _SHORTCODE.sub(" ", text))

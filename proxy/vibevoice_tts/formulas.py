@@ -1,9 +1,9 @@
-"""LaTeX as words: the simple forms as people say them in English, of the rest what is in it."""
+"""LaTeX as words: simple formulas as people say them in English; of others, only the contents."""
 
 import re
 
 MAX_NESTED = 12
-"""Levels of braces that are read as what they mean; of deeper ones the content is left."""
+"""Levels of nested braces that are interpreted; beyond that, only their content is kept."""
 
 _DELIMITED = re.compile(
     r"(?<!\\)\$\$(?P<block>[^$]+)\$\$"
@@ -12,7 +12,7 @@ _DELIMITED = re.compile(
     r"|(?<![\\\w$])\$(?=[^\s$])(?P<dollars>[^$\n]+)(?<![\s\\])\$(?![\w$])"
 )
 _MATH = re.compile(r"[\\^_{}=+<>]|\A[\w.,/'-]{1,20}\Z")
-"""What a text between single dollars has if it is no price."""
+"""Matches text between single dollar signs that is a formula rather than a price."""
 _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
     "upsilon phi chi psi omega"
@@ -81,7 +81,7 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)")
 
 
 def spell_formulas(text: str) -> str:
-    """`text` with its formulas in words, and LaTeX's commands between them left out."""
+    """`text` with its formulas spelled out as words and the LaTeX commands between them removed."""
     text = _DELIMITED.sub(_formula, text)
     if "\\" not in text:
         return text
@@ -107,7 +107,7 @@ def _formula(match: re.Match[str]) -> str:
 
 
 def _nested(text: str, scripts: bool) -> str:
-    """The innermost braces resolved first."""
+    """Resolve nested braces, innermost first."""
     for _ in range(MAX_NESTED):
         before = text
         text = _SHORT_FRACTION.sub(r"{\1 over \2}", text)
@@ -134,5 +134,5 @@ def _script(match: re.Match[str]) -> str:
 
 
 def _said(match: re.Match[str]) -> str:
-    """A command by its name; one that is not known keeps its name."""
+    """The words for a command; an unknown command is read as its own name."""
     return f" {_NAMES.get(match[1], match[1])} "

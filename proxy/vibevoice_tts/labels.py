@@ -1,13 +1,13 @@
-"""The lines of a script that tell who speaks, in the forms in which people and models write them.
+"""Speaker labels in scripts, in the forms in which people and models write them.
 
-| form | a label |
+| form | counts as a label |
 |---|---|
 | `Speaker 1: Hello`, `SPEAKER_01：Hello`, `Speaker 1 (calm): Hello` | always |
 | `[Speaker 1]: Hello`, `[Speaker 1] Hello`, `[1]: Hello`, `[S1] Hello` | always |
 | `**Speaker 1**` or `### Speaker 1` alone on its line | always |
-| `Speaker 1 - Hello`, `Speaker 1` alone on its line | where at least two lines have that form |
+| `Speaker 1 - Hello`, `Speaker 1` alone on its line | if at least two lines have that form |
 
-Marks of emphasis, quotations, lists and headings, and a time in brackets, may be around a label.
+Markdown for emphasis, quotations, lists and headings, or a bracketed time, may surround a label.
 """
 
 import re
@@ -38,23 +38,23 @@ class Line:
     """A line of a script."""
 
     speaker: str
-    """The key of whom its label names (`speaker_key`); empty for a line without one."""
+    """Key of the speaker that its label names (`speaker_key`); empty if it has no label."""
     text: str
-    """What is said."""
+    """The spoken text."""
 
 
 def speaker_key(name: str) -> str:
-    """What the spellings of a name have in common: `SPEAKER_01` and `Speaker 1` are the same."""
+    """A key shared by all spellings of a name, such as `SPEAKER_01` and `Speaker 1`."""
     plain = " ".join(name.replace("_", " ").replace("’", "'").casefold().split())
     number = _SPEAKER.fullmatch(plain)
     return f"speaker {number[1]}" if number else plain
 
 
 def read_labels(text: str, names: Iterable[str]) -> list[Line] | None:
-    """The lines of a script, or None if `text` is none.
+    """The lines of a script, or None if `text` is not a script.
 
-    A name of `names` is a label wherever it stands at the beginning of a line. Without names, a
-    text is a script if its first line has a label, or the line after a title, or two lines have.
+    A name in `names` is a label wherever it begins a line. Without names, a text is a script if its
+    first line, the line after its title, or any two lines have a label.
     """
     given = sorted((name for name in names if name.strip()), key=len, reverse=True)
     who = "|".join([*map(_pattern, given), _NUMBERED])
@@ -82,7 +82,7 @@ def _pattern(name: str) -> str:
 
 
 def _lines(text: str, label: re.Pattern[str], another: re.Pattern[str]) -> Iterator[str]:
-    """The lines of a text; one that begins with a label and has others is several."""
+    """The lines of a text; a line that begins with a label is split at any further labels."""
     for line in text.split("\n"):
         match = label.match(line)
         begin = match.end() if match else len(line)
@@ -98,7 +98,7 @@ def _is_script(lines: list[Line]) -> bool:
 
 
 def _kind(match: re.Match[str]) -> Literal["label", "maybe", "none"]:
-    """What the begin of a line is: a label, one if another line has that form too, or no label."""
+    """Classify the beginning of a line: `maybe` is a label only if another line has that form."""
     alone, rest = match["alone"] is not None, match.string[match.end() :]
     if match["inside"]:
         if match["inside"].isdecimal():

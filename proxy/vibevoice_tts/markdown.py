@@ -1,7 +1,7 @@
-"""Markdown as a reader sees it: its words, and where a paragraph ends.
+"""Markdown reduced to what a reader sees: its words and paragraph breaks.
 
-A parser of CommonMark is no help: it takes a line that is indented for code, `2*3*4` for emphasis
-and `[Ann]: Hello` for a link's target, and on 50,000 brackets it takes most of a second.
+A CommonMark parser does not work here: it treats an indented line as code, `2*3*4` as emphasis and
+`[Ann]: Hello` as a link definition, and it takes most of a second to parse 50,000 brackets.
 """
 
 import re
@@ -69,18 +69,18 @@ _STRAY = re.compile(r"[|\\]+")
 
 
 def hide_code(text: str) -> str:
-    """`text` with the marks hidden that inline code is made of, and without its backticks."""
+    """`text` with the punctuation within inline code hidden, and without its backticks."""
     return _CODE.sub(lambda match: hide(_WORDS_OF_CODE.sub(r" \1 ", match[2])), text)
 
 
 def hide_escapes(text: str) -> str:
-    """`text` with the marks hidden that a backslash makes plain; `\\n` spelled out ends a line."""
+    """`text` with backslash-escaped punctuation hidden; a literal `\\n` becomes a line break."""
     return _ESCAPE.sub(lambda match: hide(match[1]), _LINE_END.sub("\n", text))
 
 
 def without_links(text: str) -> str:
-    """Links and images as their texts, URLs as their hosts; targets, marks of notes and of
-    citations left out."""
+    """Replace links and images with their text and URLs with their host; remove link targets,
+    footnote marks and citation marks."""
     text = _FOOTNOTE.sub(r"\n\n\1", _TARGET.sub("", text))
     for pattern in (_IMAGE, _LINK, _REFERENCE_LINK):
         text = pattern.sub(r"\1", text)
@@ -90,8 +90,8 @@ def without_links(text: str) -> str:
 
 
 def paragraphs(text: str) -> list[str]:
-    """The headings, items, rows and paragraphs of `text`, each on one line and without its marks;
-    those without a word are left out."""
+    """The headings, list items, table rows and paragraphs of `text`, each on one line and without
+    its markup; those without a word are left out."""
     found: list[str] = []
     pending: list[str] = []
 
@@ -118,14 +118,14 @@ def paragraphs(text: str) -> list[str]:
 
 
 def without_emphasis(text: str) -> str:
-    """`text`, one paragraph, without the marks of emphasis and code; `2*3` and `a_b` stay."""
+    """One paragraph without emphasis and code markup; `2*3` and `a_b` stay as they are."""
     text = _APOSTROPHE.sub("'", text).replace("`", "")
     text = _EMPHASIS.sub("", _STARS.sub(_stars, _RAISED.sub(r"\2", text)))
     return _STRAY.sub(" ", _CELLS.sub(", ", text))
 
 
 def _without_marker(line: str) -> tuple[str, str]:
-    """What a line begins (`heading`, `item` or nothing), and the line without its mark."""
+    """What a line begins (`heading`, `item` or nothing), and the line without its marker."""
     start, begins = 0, ""
     while match := _ITEM.match(line, start):
         start, begins = match.end(), "item"
@@ -137,7 +137,7 @@ def _without_marker(line: str) -> tuple[str, str]:
 
 
 def _stars(match: re.Match[str]) -> str:
-    """Stars that multiply stay."""
+    """Remove asterisks, except where they mean multiplication."""
     start, end = match.span()
     around = match.string[max(start - 2, 0) : end + 2]
     near = match.string[max(start - 1, 0) : end + 2]
@@ -145,7 +145,7 @@ def _stars(match: re.Match[str]) -> str:
 
 
 def _row(line: str) -> str:
-    """The cells of a table's row as a list."""
+    """The cells of a table row as a spoken list."""
     said = ""
     for cell in line.split("|"):
         if WORD.search(cell):
@@ -155,6 +155,6 @@ def _row(line: str) -> str:
 
 
 def _host(match: re.Match[str]) -> str:
-    """The host, and the punctuation that ends the sentence around the URL."""
+    """The host, and any punctuation after the URL that belongs to the sentence."""
     end = _URL_END.search(match["path"] or match["host"])
     return match["host"].rstrip(".:") + (end[0] if end else "")

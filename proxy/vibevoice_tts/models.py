@@ -1,7 +1,7 @@
-"""The speech models that can be served: one table that says everything about each of them.
+"""The speech models that can be served, in one table.
 
-A new model is a row of MODELS and a module in `vibevoice_tts.engines`. None of these modules is
-imported here: the worker imports the one that it needs by the name in the table.
+To add a model, add a row to MODELS and a module to `vibevoice_tts.engines`. This module imports
+none of those modules: the worker imports the one that it needs by its name in the table.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ class ModelFolders(TypedDict, total=False):
 
 
 class ModelUnusable(Exception):
-    """A model cannot be used as it was asked for; the message says what has to change."""
+    """A model cannot be used as configured; the message says what has to change."""
 
 
 class WeightsMissing(ModelUnusable, ValueError):
-    """A model was asked for by name, and its folder or its package does not exist."""
+    """A model was requested by name, but its folder or package does not exist."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,36 +39,36 @@ class ModelCard:
     name: str
     """What clients call it."""
     setting: str
-    """Value of TTS_MODEL_TYPE that serves this model alone."""
+    """Value of TTS_MODEL_TYPE that serves only this model."""
     engine: str
     """`module:class` of its `SpeechModel`."""
     folder: str = ""
-    """Folder of the weights in MODEL_DIR; empty where the model needs none."""
+    """Folder of the weights in MODEL_DIR; empty if the model needs none."""
     voices_folder: str = ""
-    """Folder of the voices in MODEL_DIR; empty where the model brings its own."""
+    """Folder of the voices in MODEL_DIR; empty if the model includes its own."""
     packages: tuple[str, ...] = ()
-    """Import names of the packages that bring a model without a folder."""
+    """Import names of the packages that provide a model without a folder."""
     openai_names: tuple[str, ...] = ()
-    """OpenAI's model names that mean this model if it is served, else the first one served."""
+    """OpenAI model names that map to this model if it is served, else to the first one served."""
     voice_aliases: Mapping[str, str] = field(compare=False)
-    """OpenAI's voices → voices of this model, by how they are usually heard."""
+    """OpenAI's voices → similar-sounding voices of this model."""
     max_speakers: int
-    """Different voices that one request may have."""
+    """Maximum number of different voices in one request."""
     clones: bool
-    """Whether it speaks with voices that come with a request."""
+    """Whether it can use voices supplied with a request."""
     english_only: bool = False
-    """Whether it refuses a text in other letters than Latin ones."""
+    """Whether it rejects text in non-Latin letters."""
     behind: str = ""
-    """Key of the model that speaks in its place where a client did not ask for it by its own name:
-    in a voice or a script that this one does not have. Empty where there is none."""
+    """Key of the fallback model, which speaks voices or writing systems that this model lacks,
+    unless the client asked for this model by its own name. Empty if there is none."""
 
     @property
     def is_installed(self) -> bool:
-        """Whether its packages are there; they are looked for, not imported."""
+        """Whether its packages are installed; they are not imported to find out."""
         return all(find_spec(package) for package in self.packages)
 
     def folders(self, models_folder: Path | None) -> ModelFolders:
-        """Where its weights and voices lie; `models_folder` is MODEL_DIR."""
+        """The folders of its weights and voices; `models_folder` is MODEL_DIR."""
         if not self.folder or models_folder is None:
             return {}
         return {
@@ -181,7 +181,7 @@ MODELS: tuple[ModelCard, ...] = (
         clones=False,
     ),
 )
-"""In the order of preference: the first one served answers to every name that is not another's."""
+"""In order of preference: the first one served answers to every name that no other model has."""
 
 MODEL_TYPES = ("auto", *(card.setting for card in MODELS), "both", "off")
 """Values of TTS_MODEL_TYPE."""
@@ -189,41 +189,42 @@ MODEL_TYPES = ("auto", *(card.setting for card in MODELS), "both", "off")
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model to load and how; JSON values only, since it travels to the worker."""
+    """Which model to load, and how. Holds only JSON values, since it is sent to the worker."""
 
     kind: str
-    """The key of its card."""
+    """Key of its card."""
     _: KW_ONLY
     folder: str = ""
     """Folder of the weights."""
     voices: str = ""
     """Folder of the voices."""
     cache: str = ""
-    """Folder that keeps converted presets of the Realtime model; empty means none is kept."""
+    """Cache folder for converted presets of the Realtime model; empty disables the cache."""
     device: str = ""
     """cuda, mps or cpu; empty means the best one available."""
     dtype: Dtype = "auto"
-    """auto means bfloat16 on a GPU that computes in it, float32 elsewhere."""
+    """auto means bfloat16 on a GPU that supports it, float32 elsewhere."""
     attention: Attention = "sdpa"
     capacity: int = 16
     """Requests spoken at the same time."""
 
     @property
     def card(self) -> ModelCard:
-        """The row of MODELS; raises KeyError if there is none."""
+        """The row in MODELS; raises KeyError if the kind is unknown."""
         return {card.kind: card for card in MODELS}[self.kind]
 
 
 def choose_models(model_type: str, models_folder: Path | None) -> tuple[ModelCard, ...]:
-    """The models that `model_type`, a value of TTS_MODEL_TYPE, means.
+    """The models selected by `model_type`, a value of TTS_MODEL_TYPE.
 
-    `both` means every model with weights; `auto` means those whose weights are in `models_folder`
-    (MODEL_DIR), or else the first installed one that needs no folder and the one behind it.
+    `both` selects every model with weights. `auto` selects those whose weights are in
+    `models_folder` (MODEL_DIR); if there are none, the first installed model that needs no folder,
+    and its fallback.
 
     Raises:
         WeightsMissing: the weights of a chosen model are not in `models_folder`, or its package is
             not installed.
-        ValueError: no such value.
+        ValueError: `model_type` is unknown.
     """
     with_weights = tuple(card for card in MODELS if card.folder)
     found = tuple(
@@ -256,14 +257,14 @@ def choose_models(model_type: str, models_folder: Path | None) -> tuple[ModelCar
 
 
 def _without_weights() -> tuple[ModelCard, ...]:
-    """The first installed model that needs no folder, and the one behind it."""
+    """The first installed model that needs no folder, and its fallback."""
     installed = [card for card in MODELS if not card.folder and card.is_installed]
     wanted = {kind for card in installed[:1] for kind in (card.kind, card.behind)}
     return tuple(card for card in installed if card.kind in wanted)
 
 
 def routes(cards: Sequence[ModelCard]) -> dict[str, ModelCard]:
-    """Every name that clients may use → the model that it means; the models' own names first."""
+    """Every name that clients may use → its model; the models' own names come first."""
     if not cards:
         return {}
     openai = {name: card for card in MODELS for name in card.openai_names}

@@ -1,4 +1,4 @@
-"""Parts of a text that nobody would read aloud: code, a model's reasoning, scripts, comments."""
+"""Removes parts of a text that should not be read aloud: code, reasoning, scripts, comments."""
 
 import re
 from collections import defaultdict
@@ -6,7 +6,7 @@ from collections import defaultdict
 from vibevoice_tts.characters import WORD, normalize
 
 MAX_NESTED_TOKENS = 10
-"""Levels of nested control tokens that are removed; a text with more of them loses every `<`."""
+"""Levels of nested control tokens that are removed; deeper nesting removes every `<`."""
 
 _CONTROL = re.compile(r"<[|｜][^<>|｜]*[|｜]>")
 _CHANNEL = re.compile(r"<\|channel\|>(?:analysis|commentary)\b[^<]*<\|message\|>")
@@ -29,11 +29,11 @@ _MADE_BY_TOOLS = re.compile(r"""\btype\s*=\s*["']?(?:reasoning|tool_calls|code_i
 _CONTAINER = r"[ \t]*(?:>[ \t]*|[-*+][ \t]+|\d{1,3}[.)][ \t]+)*"
 _FENCE = re.compile(rf"(?P<words>){_CONTAINER}(?P<fence>`{{3,}}(?=[^`]*$)|~{{3,}}(?=[^~]*$))")
 _LATE_FENCE = re.compile(r"(?P<words>[^`]*)(?P<fence>`{3,})[\w+#.-]{0,30}[ \t]*$")
-"""One that begins behind words."""
+"""A fence that opens after other text on its line."""
 
 
 def without_omitted(text: str) -> str:
-    """`text`, normalized, without code blocks, reasoning, scripts, comments and control tokens."""
+    """Normalized `text` without code blocks, reasoning, scripts, comments and control tokens."""
     text = normalize(text)
     text = _without_channels(text)
     text = strip_control_tokens(_ROLE.sub("", text))
@@ -43,7 +43,7 @@ def without_omitted(text: str) -> str:
 
 
 def strip_control_tokens(text: str) -> str:
-    """`text` without `<|…|>`, which models read as commands, nor any that removing one forms."""
+    """`text` without `<|…|>`, which models read as commands, even if removing one forms another."""
     for _ in range(MAX_NESTED_TOKENS):
         if (stripped := _CONTROL.sub("", text)) == text:
             return text
@@ -52,7 +52,7 @@ def strip_control_tokens(text: str) -> str:
 
 
 def _without_channels(text: str) -> str:
-    """Without what gpt-oss thinks and what it says to tools."""
+    """Remove gpt-oss's reasoning and tool calls."""
     kept, position = [], 0
     for match in _CHANNEL.finditer(text):
         if match.start() < position:
@@ -64,7 +64,7 @@ def _without_channels(text: str) -> str:
 
 
 def _without_comments(text: str) -> str:
-    """Without `<!-- … -->`; one without an end stays."""
+    """Remove `<!-- … -->`; an unclosed comment stays."""
     kept, position = [], 0
     while (start := text.find("<!--", position)) >= 0:
         if (end := text.find("-->", start + 4)) < 0:
@@ -75,11 +75,11 @@ def _without_comments(text: str) -> str:
 
 
 def _without_elements(text: str) -> str:
-    """Without the elements whose content is not for people.
+    """Remove elements whose content is not meant for readers.
 
-    Reasoning at the start that does not end is all there is: its model was cut off before it gave
-    an answer. Reasoning whose begin is missing was begun by the model's prompt. Anywhere else a
-    tag without its partner is one that the text talks about.
+    If reasoning at the start is never closed, the model was cut off before it answered, and all of
+    the text is removed. If the opening tag is missing, it was in the model's prompt. Anywhere else,
+    the text merely mentions an unpaired tag, so the tag stays.
     """
     open_tags: defaultdict[str, list[re.Match[str]]] = defaultdict(list)
     spans: list[tuple[int, int]] = []
@@ -109,7 +109,7 @@ def _without_elements(text: str) -> str:
 
 
 def _stands_apart(text: str, tag: re.Match[str]) -> bool:
-    """Whether a tag is the first or the last of its line."""
+    """Whether a tag is the first or last thing on its line."""
     return "\n" in (
         text[max(tag.start() - 1, 0) : tag.start()] or "\n",
         text[tag.end() : tag.end() + 1] or "\n",
@@ -117,8 +117,8 @@ def _stands_apart(text: str, tag: re.Match[str]) -> bool:
 
 
 def _without_fences(text: str) -> str:
-    """Without blocks of code, also in lists and quotations; one without an end goes on to the end
-    of the text, or of its quotation."""
+    """Remove code blocks, including those in lists and quotations; an unclosed block extends to the
+    end of the text or of its quotation."""
     kept: list[str] = []
     fence, quoted = "", False
     for line in text.split("\n"):

@@ -1,4 +1,4 @@
-"""The worker as the proxy sees it: a child process that speaks."""
+"""The proxy's side of a speech worker: starts the child process and sends it requests."""
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -13,15 +13,15 @@ from vibevoice_tts.speech_model import End, Event, SpeechError, SpeechRequest
 
 
 class WorkerUnavailable(SpeechError):
-    """The worker is not ready, or it was lost while it spoke; a retry can help."""
+    """The worker is not ready, or it died while speaking; a retry can help."""
 
 
 class WorkerProcess(AnyWorkerProcess):
     """One model in one child process."""
 
     def __init__(self, config: ModelConfig, *, start_timeout: float, hang_timeout: float) -> None:
-        """`start_timeout` is the seconds that loading may take; `hang_timeout` is the seconds that
-        the process may be silent while requests are in flight, after which it is killed."""
+        """`start_timeout`: maximum seconds for loading. `hang_timeout`: the process is killed if it
+        sends nothing for this many seconds while requests are in flight."""
         super().__init__(
             config.card.name,
             "vibevoice_tts.worker",
@@ -34,14 +34,14 @@ class WorkerProcess(AnyWorkerProcess):
 
     @property
     def info(self) -> ModelInfo | None:
-        """What the worker said of its model; None before its first start."""
+        """What the worker reported about its model; None before its first start."""
         return None if self.greeting is None else ModelInfo.from_fields(self.greeting)
 
     async def synthesize(self, request: SpeechRequest) -> AsyncGenerator[Event]:
-        """The speech of `request` as it is made; close the generator to stop it.
+        """Yield the speech for `request` as it is generated; close the generator to stop.
 
-        Waits for a free slot. Raises WorkerUnavailable when the worker is not ready or is lost,
-        SpeechRejected for what the client must change, SpeechError when speaking fails.
+        Waits for a free slot. Raises WorkerUnavailable if the worker is not ready or dies,
+        SpeechRejected if the client must change the request, SpeechError if speaking fails.
         """
         try:
             async with self.exchange() as exchange:
@@ -59,7 +59,7 @@ class WorkerProcess(AnyWorkerProcess):
 async def open_worker(
     config: ModelConfig, *, start_timeout: float, hang_timeout: float
 ) -> AsyncIterator[WorkerProcess]:
-    """A worker that is kept alive until the block ends; it may not be ready yet."""
+    """Keep a worker running until the block ends; it may not be ready yet when the block starts."""
     worker = WorkerProcess(config, start_timeout=start_timeout, hang_timeout=hang_timeout)
     async with running(worker):
         yield worker

@@ -1,10 +1,10 @@
-"""The messages between the proxy and the worker that speaks (`vibevoice_core.messages`).
+"""The messages between the proxy and a speech worker (`vibevoice_core.messages`).
 
 To the worker: `speak` (id, request), `cancel` (id).
 From the worker: `ready` (ModelInfo, once the model is warm), `prepared` (id, found, computed,
 seconds), `chunk` (id), `end` (id, reason, seconds), `failure` (id, error, message: the request was
-rejected or has failed), `beat` (work goes on without a chunk), `broken` (message, unusable: the
-model cannot go on and the worker ends; unusable where it never will as it is set up).
+rejected or failed), `beat` (still working, no chunk yet), `broken` (message, unusable: the model
+has failed and the worker exits; unusable if it can never work in this configuration).
 """
 
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ from vibevoice_tts.speech_model import (
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of a model once it is loaded."""
+    """Properties of a model that are known once it is loaded."""
 
     sample_rate: int
-    """Samples a second of its audio."""
+    """Samples per second of its audio."""
     voices: tuple[str, ...]
     aliases: Mapping[str, str]
     """OpenAI's voice names → voices; the empty name → the default voice."""
@@ -43,7 +43,7 @@ class ModelInfo:
 
 
 def request_message(number: int, request: SpeechRequest) -> Message:
-    """`request` as a message with the id `number`; its recordings are joined as the samples."""
+    """`request` as a message with the id `number`; its samples are the recordings, concatenated."""
     fields = {
         **{key: getattr(request, key) for key in ("cfg_scale", "steps", "seed")},
         "turns": [asdict(turn) for turn in request.turns],
@@ -88,7 +88,7 @@ def event_of(message: Message) -> Event:
 
     Raises:
         SpeechRejected, SpeechError: the message reports a failure.
-        ValueError: it is of another kind.
+        ValueError: the message is of any other kind.
     """
     fields = dict(message.fields)
     number = fields.pop("id")

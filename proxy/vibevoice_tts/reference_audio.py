@@ -1,4 +1,4 @@
-"""Recordings of voices for the 1.5B model: decoded, cut to what is useful, brought to one level."""
+"""Reference recordings of voices for the 1.5B model: decoding, trimming and level normalization."""
 
 from pathlib import Path
 
@@ -10,31 +10,32 @@ from vibevoice_core.errors import AudioTooLong, DecodeError
 from vibevoice_tts.speech_model import Samples, SpeechError, SpeechRejected
 
 MAX_SECONDS = 15.0
-"""Speech of a recording that is used: more of it costs time in every request and adds little."""
+"""Speech used from a recording: more of it costs time in every request and adds little."""
 MIN_SECONDS, GOOD_SECONDS = 3.0, 6.0
-"""A sample of a voice is refused below the first; below the second its clone is unstable."""
+"""A voice sample shorter than the first is rejected; shorter than the second, its clone is
+unstable."""
 MAX_FILE_SECONDS = 120.0
 """Longest recording that is decoded."""
 _DECODE_SECONDS = 60.0
-"""Time that decoding may take: a recording of MAX_FILE_SECONDS needs less than a second."""
+"""Time limit for decoding; a recording of MAX_FILE_SECONDS takes less than a second."""
 _LEVEL_DB = -25.0
-"""Root mean square that the model was trained with (microsoft/VibeVoice, preprocessor_config)."""
+"""RMS level that the model was trained with (microsoft/VibeVoice, preprocessor_config)."""
 _EPS = 1e-6
 _WINDOW = SAMPLE_RATE // 50
-"""20 ms, over which loudness is measured."""
+"""Window for measuring loudness, 20 ms."""
 _SILENCE = 10 ** (-40 / 20)
-"""Loudness below which the beginning or the end is silence, relative to the loudest window."""
+"""Loudness relative to the loudest window; below it, the beginning and the end are silence."""
 
 
 class RecordingError(SpeechError):
-    """A file is not the recording of a voice; the message names the file without its path."""
+    """A file is not a usable voice recording; the message names the file without its path."""
 
 
 def read_recording(path: Path) -> Samples:
     """The first audio track of a file, mono at 24 kHz.
 
     Raises:
-        RecordingError: it cannot be decoded, is empty or longer than MAX_FILE_SECONDS.
+        RecordingError: the file cannot be decoded, is empty or is longer than MAX_FILE_SECONDS.
     """
     try:
         with path.open("rb") as file:
@@ -45,31 +46,31 @@ def read_recording(path: Path) -> Samples:
     except (DecodeError, OSError) as error:
         raise RecordingError(f"{path.name} cannot be decoded") from error
     if not samples.size:
-        raise RecordingError(f"{path.name} holds no audio")
+        raise RecordingError(f"{path.name} contains no audio")
     return samples
 
 
 def check_sample(samples: Samples) -> Samples:
-    """A sample of a voice to clone, trimmed; see `trim`.
+    """The sample of a voice to clone, trimmed; see `trim`.
 
     Raises:
-        SpeechRejected: it holds values that are not finite, or has too little speech.
+        SpeechRejected: it contains non-finite values or too little speech.
     """
     if not np.isfinite(samples).all():
-        raise SpeechRejected("The sample holds values that are not numbers.")
+        raise SpeechRejected("The sample contains non-finite values.")
     trimmed = trim(samples)
     seconds = trimmed.size / SAMPLE_RATE
     if seconds < MIN_SECONDS:
         raise SpeechRejected(
-            f"The sample has {seconds:.1f} s of speech; expected {GOOD_SECONDS:g} to 30 s, and "
-            f"at least {MIN_SECONDS:g} s."
+            f"The sample has {seconds:.1f} s of speech; expected {GOOD_SECONDS:g} to 30 s "
+            f"(minimum: {MIN_SECONDS:g} s)."
         )
     return trimmed
 
 
 def trim(samples: Samples) -> Samples:
-    """`samples` without the silence at both ends; what is longer than MAX_SECONDS is cut at the
-    quietest point of the last two seconds before that."""
+    """`samples` without silence at both ends. Longer audio is cut at the quietest point in the last
+    two seconds before MAX_SECONDS."""
     loud = _loudness(samples)
     if loud.size and loud.max() > 0:
         heard = np.flatnonzero(loud > loud.max() * _SILENCE)
@@ -83,14 +84,14 @@ def trim(samples: Samples) -> Samples:
 
 
 def normalize(samples: Samples) -> Samples:
-    """`samples` at -25 dB below full scale, and nowhere above full scale, as in training."""
+    """`samples` scaled to -25 dBFS, with no peak above full scale, as in training."""
     samples = samples * np.float32(10 ** (_LEVEL_DB / 20) / (np.sqrt(np.mean(samples**2)) + _EPS))
     peak = np.abs(samples).max()
     return samples / (peak + _EPS) if peak > 1 else samples
 
 
 def _loudness(samples: Samples) -> np.ndarray:
-    """Root mean square of every 20 ms, shape (windows,); the last window may be shorter."""
+    """RMS of each 20 ms window, shape (windows,); the last window may be shorter."""
     starts = np.arange(0, samples.size, _WINDOW)
     counts = np.diff(np.append(starts, samples.size))
     return np.sqrt(np.add.reduceat(samples.astype(np.float64) ** 2, starts) / counts)

@@ -1,4 +1,4 @@
-"""Who says what: the turns of a script, and the passages in which it is spoken."""
+"""Parses a script into turns and groups the turns into passages."""
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -10,26 +10,26 @@ from vibevoice_tts.speech_model import Samples, Turn
 from vibevoice_tts.text import clean, count_words, split_text, weight
 
 Passage = tuple[Turn, ...]
-"""What one request to a model says."""
+"""The turns spoken by one request to a model."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """What a client asks to be said, and how."""
+    """The text that a client wants spoken, and how."""
 
     text: str
     _: KW_ONLY
     voice: str = ""
     """Empty means the model's default voice."""
     speakers: Mapping[str, str] | None = None
-    """Name → voice of the speakers of a script."""
+    """Name → voice, for each speaker of a script."""
     cfg_scale: float | None = None
     steps: int | None = None
     seed: int | None = None
     samples: Mapping[str, Samples] = field(default_factory=dict)
-    """Recordings to clone, by the names of voices that mean them."""
+    """Recordings to clone, by voice name."""
     passage_chars: int | None = None
-    """Longest passage as `text.weight` counts, where it is shorter than the server's."""
+    """Longest passage, as `text.weight` counts, if shorter than the server's limit."""
 
 
 def read_script(
@@ -37,11 +37,11 @@ def read_script(
 ) -> tuple[Turn, ...]:
     """The turns of `text`, cleaned; those without a word are left out.
 
-    The lines of a script belong to the speakers that their labels name (`labels.read_labels`).
-    Those of `speakers` (name → voice) have their voices; of others the first has `voice` and the
-    next have the next of `voices`, and where there are no more, those of the speakers before, in
-    turn. Lines without a label continue the turn before; before the first turn they are in
-    `voice`.
+    Each line of a script belongs to the speaker that its label names (`labels.read_labels`).
+    Speakers in `speakers` (name → voice) get the voice given there. Of the others, the first gets
+    `voice` and each next one an unused voice from `voices`; when none is left, the voices in use
+    are assigned again in turn. A line without a label continues the turn before it; before the
+    first turn, it is spoken in `voice`.
     """
     text = without_omitted(text)
     cast = {speaker_key(name): chosen for name, chosen in (speakers or {}).items()}
@@ -57,7 +57,7 @@ def read_script(
 
 
 def split_turns(turns: tuple[Turn, ...], limit: int) -> list[Passage]:
-    """`turns` as passages of at most `limit` by `text.weight`; a turn is cut only where it is
+    """Split `turns` into passages of at most `limit` by `text.weight`; a turn is cut only if it is
     longer than a passage.
 
     The text of every turn in a passage is one line that ends with punctuation.
@@ -76,12 +76,12 @@ def split_turns(turns: tuple[Turn, ...], limit: int) -> list[Passage]:
 
 
 def words_in(passage: Passage) -> int:
-    """Words to say; see `text.count_words`."""
+    """Number of words in a passage; see `text.count_words`."""
     return sum(count_words(turn.text) for turn in passage)
 
 
 def _merge(turns: list[Turn]) -> Passage:
-    """The turns, neighbors with one voice joined."""
+    """The turns, with adjacent turns of the same voice joined."""
     return tuple(
         Turn(" ".join(turn.text for turn in group), voice)
         for voice, group in groupby(turns, key=lambda turn: turn.voice)

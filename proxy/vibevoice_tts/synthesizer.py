@@ -1,4 +1,4 @@
-"""Text in, speech out: the passages of a script spoken one after another by one worker."""
+"""Speaks a script with one worker, passage by passage."""
 
 import logging
 from collections.abc import AsyncGenerator, Iterator
@@ -26,21 +26,21 @@ from vibevoice_tts.trimming import PassageAudio
 from vibevoice_tts.voices import VoiceTable
 
 MAX_SILENCE_SECONDS = 5.0
-"""Silence after which a passage counts as failed: a pause within speech lasts a second or two."""
+"""Silence after which a passage counts as failed; a pause within speech lasts a second or two."""
 SHORT_WORDS = 4
-"""Up to this many words a passage is checked whole before anything of it is sent: the models are
-documented as unstable for three words or fewer, and so few words are spoken in a moment."""
+"""Passages with at most this many words are checked in full before any audio is sent: the models
+are documented as unstable for three words or fewer, and short passages take little time."""
 SEEDS = 2**31
 
 logger = logging.getLogger(__name__)
 
 
 class SpeechQueueFull(SpeechError):
-    """As many requests as may wait are waiting."""
+    """The queue is at its limit."""
 
 
 class BadSpeech(SpeechError):
-    """The model made silence or did not come to an end, at the second try too."""
+    """The model produced silence or did not stop, even on the second attempt."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,15 @@ class Plan:
     info: ModelInfo
     """The model that speaks it."""
     passages: list[Passage]
-    """In order, with the voices found; none for a text without words."""
+    """In order, with resolved voices; empty for a text without words."""
 
 
 class Synthesizer:
-    """Speaks scripts with one worker, and bounds how many requests wait for it."""
+    """Speaks scripts with one worker and limits how many requests wait for it."""
 
     def __init__(self, worker: WorkerProcess, *, max_waiting: int, passage_chars: int) -> None:
-        """`max_waiting` requests may wait while the worker speaks as many as it can;
-        `passage_chars` is the longest passage as `text.weight` counts."""
+        """`max_waiting`: how many requests may wait while the worker is at capacity.
+        `passage_chars`: maximum length of a passage, as measured by `text.weight`."""
         self._worker = worker
         self._max_waiting = max_waiting
         self._passage_chars = passage_chars
@@ -71,32 +71,32 @@ class Synthesizer:
 
     @property
     def card(self) -> ModelCard:
-        """The model's row of the table."""
+        """The model's row in the table."""
         return self._worker.config.card
 
     @property
     def clones(self) -> bool:
-        """Whether the model speaks with voices that come with a request."""
+        """Whether the model can use voices supplied with a request."""
         return self.card.clones
 
     @property
     def info(self) -> ModelInfo | None:
-        """What the loaded model says of itself; None before it is loaded."""
+        """Properties reported by the loaded model; None before it is loaded."""
         return self._worker.info
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are served at once."""
+        """Whether the worker is ready to serve requests."""
         return self._worker.is_ready
 
     @property
     def unready_message(self) -> str:
-        """Why nothing can be spoken now, for clients."""
+        """A message for clients about why the model cannot speak now."""
         return self._worker.unready_message
 
     @property
     def restarts(self) -> int:
-        """How often the worker was lost and another one started."""
+        """How often the worker died and was restarted."""
         return self._worker.restarts
 
     @property
@@ -106,33 +106,33 @@ class Synthesizer:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait to be spoken."""
+        """Requests waiting to be spoken."""
         return max(self._admitted - self._worker.in_flight, 0)
 
     def has_voice(self, name: str) -> bool:
-        """Whether the model itself has a voice or an alias of this name, in any case; False before
-        it is loaded."""
+        """Whether the model itself has a voice or alias with this name, in any case; False before
+        the model is loaded."""
         known = (*self.info.voices, *self.info.aliases) if self.info else ()
         return bool(name) and name.lower() in {voice.lower() for voice in known}
 
     def check_cloning(self) -> None:
-        """Raises CannotClone when the model has only voices of its own."""
+        """Raises CannotClone if the model only supports its own voices."""
         if not self.clones:
             raise CannotClone(self.name)
 
     def check_queue(self) -> None:
-        """Raises SpeechQueueFull when another request would be refused."""
+        """Raises SpeechQueueFull if another request would be rejected."""
         most = self._worker.config.capacity + self._max_waiting
         if self._admitted >= most:
-            raise SpeechQueueFull(f"{most} requests are being spoken or wait. Try again soon.")
+            raise SpeechQueueFull(f"{most} requests are in progress or waiting. Try again soon.")
 
     def plan(self, script: Script) -> Plan:
-        """Cut a script into passages and find its voices.
+        """Split a script into passages and resolve its voices.
 
         Raises:
-            SpeechRejected: an unknown voice, no cloning, or a passage mostly in letters that the
-                model cannot read.
-            WorkerUnavailable: the model was never loaded, so that its voices are unknown.
+            SpeechRejected: a voice is unknown, the model cannot clone, or a passage is mostly in
+                letters that the model cannot read.
+            WorkerUnavailable: the model has not been loaded yet, so its voices are unknown.
         """
         info = self.info
         if info is None:
@@ -154,11 +154,11 @@ class Synthesizer:
         return Plan(info, passages)
 
     async def speak(self, script: Script, plan: Plan) -> AsyncGenerator[Prepared | Samples | End]:
-        """The audio of a plan as it is made, mono float32 at `plan.info.sample_rate`; before that
-        of a passage the cost of its voices, and after it its end.
+        """Yield the audio of a plan as it is generated, mono float32 at `plan.info.sample_rate`.
+        For each passage, Prepared may come before its audio, and End comes after it.
 
-        Close the generator to stop. A plan without passages takes no place. Raises
-        SpeechQueueFull before anything else, BadSpeech, and whatever WorkerProcess.synthesize
+        Close the generator to stop. A plan without passages does not count toward the queue. Raises
+        SpeechQueueFull before yielding anything, BadSpeech, and whatever WorkerProcess.synthesize
         raises.
         """
         if not plan.passages:
@@ -188,7 +188,7 @@ class Synthesizer:
     async def _speak_passage(
         self, request: SpeechRequest, info: ModelInfo
     ) -> AsyncGenerator[Prepared | Samples | End]:
-        """One passage, tried again with another seed if the first try failed before any sound."""
+        """Speak one passage; retry with another seed if it failed before any sound was sent."""
         sent = False
         try:
             async with aclosing(self._attempt(request, info)) as events:
@@ -208,7 +208,7 @@ class Synthesizer:
     async def _attempt(
         self, request: SpeechRequest, info: ModelInfo
     ) -> AsyncGenerator[Prepared | Samples | End]:
-        """One passage, spoken once and trimmed; raises BadSpeech."""
+        """Speak and trim one passage once; raises BadSpeech."""
         passage = PassageAudio(info.sample_rate)
         whole = words_in(request.turns) <= SHORT_WORDS
         checked: list[Samples] = []
@@ -221,17 +221,17 @@ class Synthesizer:
                     case Chunk(_, samples):
                         samples = passage.feed(samples)
                         if passage.pending > MAX_SILENCE_SECONDS * info.sample_rate:
-                            raise BadSpeech("The model fell silent.")
+                            raise BadSpeech("The model stopped producing sound.")
                         if whole:
                             checked.append(samples)
                         elif len(samples):
                             yield samples
                     case End(_, "length"):
-                        raise BadSpeech("The model did not come to an end.")
+                        raise BadSpeech("The model did not stop by itself.")
                     case End():
                         end = event
         if not passage.heard:
-            raise BadSpeech("The model made no sound.")
+            raise BadSpeech("The model produced only silence.")
         for samples in checked:
             yield samples
         yield passage.finish()
@@ -244,7 +244,7 @@ def _is_latin(passage: Passage) -> bool:
 
 
 def _with_voices(turns: tuple[Turn, ...], most: int) -> tuple[Turn, ...]:
-    """`turns` in at most `most` voices: further ones are spoken by the first ones, in turn."""
+    """Limit `turns` to `most` voices: additional voices are replaced by the first ones, in turn."""
     voices = list(dict.fromkeys(turn.voice for turn in turns))
     instead = {voice: voices[number % most] for number, voice in enumerate(voices)}
     return tuple(replace(turn, voice=instead[turn.voice]) for turn in turns)

@@ -1,4 +1,4 @@
-"""HTML, XML and other angle brackets: tags go, words between brackets and comparisons stay."""
+"""Removes HTML and XML tags and other angle brackets; bracketed words and comparisons stay."""
 
 import html
 import re
@@ -47,22 +47,22 @@ _OPERAND_AFTER = re.compile(r"\s?[\w(\[$€£+.-]")
 
 
 def without_tags(text: str) -> str:
-    """`text` without tags, its entities resolved. Tags of blocks and cells become breaks of
-    Markdown; those of styles leave words whole."""
+    """`text` without tags and with its entities resolved. Block and cell tags become Markdown
+    breaks; style tags are removed without splitting words."""
     text = _SUPERSCRIPT.sub(lambda match: match[1].translate(_RAISED), text)
     text = _CDATA.sub("", _OTHER.sub(" ", text))
     text = _remove(text, known=_HTML)
     if "&" not in text:
         return text
-    # Twice, since text is often escaped twice. A tag that was escaped and has no partner is one
-    # that the text talks about.
+    # Twice, since text is often escaped twice. If an escaped tag has no partner, the text merely
+    # mentions it.
     for _ in range(2):
         text = _ENTITY.sub(lambda match: normalize(html.unescape(match[0])), text)
     return _remove(text, known=frozenset())
 
 
 def without_angles(text: str) -> str:
-    """`text` without angle brackets, but for those that compare: `a < b`."""
+    """`text` without angle brackets, except in comparisons such as `a < b`."""
     if "<" not in text and ">" not in text:
         return text
     text = _ARROW.sub(" ", _GUILLEMETS.sub(" ", text))
@@ -70,8 +70,8 @@ def without_angles(text: str) -> str:
 
 
 def _remove(text: str, *, known: frozenset[str]) -> str:
-    """Without the tags of `known` names, and those of others that have a partner, a value, or
-    nothing in them."""
+    """Remove tags with `known` names, and other tags that are paired, have an attribute value or
+    are empty."""
     if "<" not in text:
         return text
     closed = {match["name"].lower() for match in _TAG.finditer(text) if match["end"]}
@@ -99,7 +99,7 @@ def _begins_line(match: re.Match[str]) -> bool:
 
 
 def _break(name: str) -> str:
-    """What a tag leaves behind."""
+    """The text that replaces a tag."""
     if name in _WITHIN_WORDS:
         return ""
     if name in _BLOCKS:

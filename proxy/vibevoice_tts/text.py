@@ -1,4 +1,4 @@
-"""Text to be spoken: cleaned of what cannot be read aloud, and cut at the ends of sentences."""
+"""Cleans text for speech and splits it at the ends of sentences."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -17,8 +17,9 @@ from vibevoice_tts.omitted import strip_control_tokens, without_omitted
 from vibevoice_tts.tags import without_angles, without_tags
 
 WIDE_WEIGHT = 3
-"""Latin letters that take as long to say as one Chinese, Japanese or Korean character: languages
-are read at about 5 syllables a second, and an English syllable has about three letters."""
+"""Number of Latin letters that take as long to say as one Chinese, Japanese or Korean character:
+languages are spoken at about 5 syllables per second, and an English syllable has about three
+letters."""
 
 _END = re.compile(
     r"""(?P<wide>[。！？；…]+[」』”’）】》]*\s*)|(?P<narrow>(?<![.!?;])[.!?;]++["'”’)\]]*+(?:\s+|$))|(?P<line>\n)"""
@@ -32,7 +33,7 @@ _ABBREVIATIONS = frozenset(
     "a.m p.m u.s u.k ph.d z.b d.h usw bzw nr bspw ca str".split()
 )
 _LONGEST_ABBREVIATION = 12
-"""Characters before a period that are looked at."""
+"""Number of characters before a period that are checked."""
 _UNSPOKEN = re.compile(f"[{UNSPOKEN}]")
 _SEPARATOR = re.compile(r"(?<![ \t])[ \t]++[•·‣][ \t]+")
 _EMPTY = re.compile(r"\(\s*\)|\[\s*\]|\{\s*\}")
@@ -41,10 +42,10 @@ _COMMAS = re.compile(r",(?: ?,)+")
 
 
 def clean(text: str) -> str:
-    """`text` as it is read aloud: without Markdown, tags, LaTeX, control tokens and emoji.
+    """`text` as it should be read aloud: without Markdown, tags, LaTeX, control tokens and emoji.
 
-    Code blocks and reasoning are left out, links keep their text, a bare URL becomes its host
-    name. Lines stay lines only where they end a thought (a heading, a list item, a paragraph).
+    Code blocks and reasoning are removed, links keep their text, and a bare URL becomes its host
+    name. A line break is kept only after a heading, a list item or a paragraph.
     """
     text = hide_code(without_omitted(text))
     text = hide_escapes(spell_formulas(text))
@@ -54,7 +55,7 @@ def clean(text: str) -> str:
 
 
 def _spoken(paragraph: str) -> str:
-    """A paragraph without the marks within it, and with the marks that the models know."""
+    """A paragraph without inline markup, in punctuation that the models know."""
     text = strip_control_tokens(reveal(paragraph))
     text = without_angles(without_emphasis(without_cues(text)).replace(BOUNDARY, " "))
     text = _UNSPOKEN.sub(" ", _SEPARATOR.sub(", ", text))
@@ -64,12 +65,12 @@ def _spoken(paragraph: str) -> str:
 
 
 def count_words(text: str) -> int:
-    """Words, each Chinese, Japanese or Korean character counting as one."""
+    """Number of words; each Chinese, Japanese or Korean character counts as one."""
     return sum(1 for _ in WORD.finditer(text))
 
 
 def weight(text: str) -> int:
-    """How long `text` takes to say, in Latin letters; see WIDE_WEIGHT."""
+    """The spoken length of `text`, measured in Latin letters; see WIDE_WEIGHT."""
     wide = len(re.findall(f"[{WIDE}]", text))
     return len(text) + (WIDE_WEIGHT - 1) * wide
 
@@ -90,12 +91,12 @@ def sentences(text: str) -> list[str]:
 
 
 def split_text(text: str, limit: int) -> list[str]:
-    """`text` in parts of at most `limit` by `weight`; a sentence is cut only where it is longer."""
+    """Split `text` into parts of at most `limit` by `weight`; only longer sentences are cut."""
     return list(_packed(short_enough(sentences(text), limit), limit))
 
 
 def short_enough(parts: Iterable[str], limit: int) -> Iterator[str]:
-    """`parts`, those above `limit` by `weight` cut: at a comma, between words, else anywhere."""
+    """Cut `parts` above `limit` by `weight` at a comma, else between words, else anywhere."""
     for part in parts:
         while weight(part[: limit + 1]) > limit:
             end = _fitting(part, limit)
@@ -136,7 +137,7 @@ def _finished(sentence: str) -> str:
 
 
 def _fitting(text: str, limit: int) -> int:
-    """How many characters of `text` weigh at most `limit`; at least one."""
+    """How many leading characters of `text` weigh at most `limit`; at least one."""
     total = 0
     for index, character in enumerate(text):
         total += weight(character)
@@ -146,7 +147,7 @@ def _fitting(text: str, limit: int) -> int:
 
 
 def _packed(parts: Iterable[str], limit: int) -> Iterator[str]:
-    """Neighbors joined as long as the result stays within `limit`."""
+    """Join adjacent parts as long as the result stays within `limit`."""
     pending = ""
     for part in parts:
         joined = f"{pending} {part}" if pending else part

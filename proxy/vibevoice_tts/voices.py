@@ -1,7 +1,7 @@
-"""Voices by name, from a folder: presets of the Realtime model, recordings for the 1.5B model.
+"""Finds voices by name in a folder: presets for the Realtime model, recordings for the 1.5B model.
 
-A voice is a file of the folder; its name is the file's without the ending. Names that clients send
-are looked up in the list of the folder and never become part of a path.
+Each voice is a file; its name is the file name without the extension. Names that clients send are
+looked up in the folder's listing and never become part of a path.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,9 @@ from vibevoice_tts.speech_model import UnknownVoice
 class VoiceTable:
     """The voices of one model.
 
-    `aliases` maps other names to voices that the model may or may not have; where it does not, the
-    alias means the default voice, so that OpenAI's names always work. `default` is the alias or
-    name used when a request names none; where that is missing too, the first voice is the default.
+    `aliases` maps other names to voices that the model may or may not have. If it does not have
+    one, the alias means the default voice, so OpenAI's names always work. `default` is the alias or
+    name used when a request names none; if it is missing too, the first voice is the default.
     """
 
     names: tuple[str, ...]
@@ -25,11 +25,11 @@ class VoiceTable:
     default: str = "alloy"
 
     def find(self, name: str) -> str:
-        """The voice that a name means: an exact name, an alias, or a unique part of a name; case
-        counts only to tell apart names that differ in nothing else.
+        """The voice for `name`: an exact name, an alias, or a unique part of a name. Case matters
+        only between names that differ in nothing else.
 
         Raises:
-            UnknownVoice: none or several fit, or there are no voices.
+            UnknownVoice: no voice or more than one matches, or there are no voices.
         """
         if name in self.names:
             return name
@@ -52,8 +52,8 @@ class VoiceTable:
 
 
 def voice_files(folder: Path, endings: Iterable[str]) -> dict[str, Path]:
-    """Name → file of every voice in a folder, sorted by name; a missing folder has none. Of two
-    files with one name the first ending in `endings` counts."""
+    """Name → file of every voice in a folder, sorted by name; a missing folder has none. If two
+    files have the same name, the one whose extension comes first in `endings` is used."""
     files: dict[str, Path] = {}
     for ending in reversed(list(endings)):
         for file in folder.glob(f"*{ending}"):

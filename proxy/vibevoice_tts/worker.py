@@ -1,8 +1,8 @@
-"""The process that speaks: python -m vibevoice_tts.worker CONFIG, a ModelConfig as JSON.
+"""The speech worker: python -m vibevoice_tts.worker CONFIG, where CONFIG is a ModelConfig as JSON.
 
-It is started by `vibevoice_tts.process`, reads commands from its standard input and writes audio
-to its standard output (see `protocol`); it ends when its input does. Whatever a library prints
-goes to standard error.
+`vibevoice_tts.process` starts it. It reads commands from its standard input and writes audio to its
+standard output (see `protocol`); it exits when its input ends. Anything that a library prints goes
+to standard error.
 """
 
 import json
@@ -31,13 +31,13 @@ from vibevoice_tts.speech_model import (
 )
 
 WARM_UP_STEPS = 8
-"""Steps of the speech made before the first request: enough to run every part of a model once."""
+"""Steps of the warm-up before the first request: enough to run every part of a model once."""
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Serve until the input ends or the model breaks (exit status 1)."""
+    """Serve until the input ends or the model fails (exit status 1)."""
     pipe = open_pipe()
     try:
         model = load_model(ModelConfig(**json.loads(sys.argv[1])))
@@ -49,48 +49,48 @@ def main() -> None:
         write_message(pipe, Message("broken", {"message": str(error), "unusable": True}))
         sys.exit(1)
     except Exception as error:
-        logger.exception("the speech model broke")
+        logger.exception("the speech model failed")
         write_message(pipe, Message("broken", {"message": _cause(error)}))
         sys.exit(1)
 
 
 def load_model(config: ModelConfig) -> SpeechModel:
-    """Load a model. Only here are the libraries of the models imported.
+    """Load a model. The models' libraries are imported only here.
 
     Raises:
-        WeightsMissing: its folder does not exist any more.
-        vibevoice_tts.engines.loading.CheckpointError: the folder does not hold the model.
-        vibevoice_tts.engines.device.DeviceUnavailable: it cannot run where it should.
+        WeightsMissing: its folder no longer exists.
+        vibevoice_tts.engines.loading.CheckpointError: the folder does not contain the model.
+        vibevoice_tts.engines.device.DeviceUnavailable: the configured device cannot be used.
     """
     card = config.card
     if card.folder and not Path(config.folder).is_dir():
-        raise WeightsMissing(f"There is no folder {Path(config.folder).name}.")
+        raise WeightsMissing(f"The folder {Path(config.folder).name} does not exist.")
     module, _, name = card.engine.partition(":")
     model_class: type[SpeechModel] = getattr(import_module(module), name)
     return model_class.load(config)
 
 
 class Worker:
-    """Drives a model: requests join and leave between two of its steps."""
+    """Drives a model; requests join and leave between its steps."""
 
     def __init__(self, model: SpeechModel, pipe: BinaryIO) -> None:
         self._model = model
         self._pipe = pipe
         self._commands: SimpleQueue[Message] = SimpleQueue()
         self._ids: dict[int, int] = {}
-        """Handle of every request in flight → its id on the pipe."""
+        """Handle of each request in flight → its id on the pipe."""
         self._joined: dict[int, float] = {}
-        """Id of every request in flight → when it joined (monotonic)."""
+        """Id of each request in flight → when it joined (monotonic)."""
 
     def run(self) -> None:
-        """Serve for ever; whatever breaks the model is raised."""
+        """Serve forever; raises whatever the model raises."""
         read_commands(self._commands)
         write_message(self._pipe, Message("ready", asdict(_describe(self._model))))
         while True:
             self.turn(self._wait())
 
     def turn(self, commands: Sequence[Message]) -> None:
-        """Carry out commands, then let the model make one step."""
+        """Execute commands, then run one step of the model."""
         for command in commands:
             number = command.fields["id"]
             if command.kind == "speak":
@@ -105,7 +105,7 @@ class Worker:
             write_message(self._pipe, Message("beat"))
 
     def _wait(self) -> list[Message]:
-        """The commands that have come; waits for one while no request is in flight."""
+        """The commands received so far; waits for one if no request is in flight."""
         commands = [] if self._ids else [self._commands.get()]
         while True:
             try:
@@ -129,7 +129,7 @@ class Worker:
                 return
 
     def _forget(self, handle: int) -> float:
-        """Drop a request that has left; the seconds since it joined."""
+        """Drop a request that has left, and return the seconds since it joined."""
         return monotonic() - self._joined.pop(self._ids.pop(handle))
 
     def _report(self, event: Event) -> None:
@@ -140,14 +140,14 @@ class Worker:
 
 
 def _cause(error: Exception) -> str:
-    # torch's OutOfMemoryError is told by its name: this module does not import torch
+    # Recognize torch's OutOfMemoryError by its name: this module does not import torch.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory"
     return "an internal error"
 
 
 def _warm_up(model: SpeechModel) -> None:
-    """Run the model once, so that its first request finds everything loaded and compiled."""
+    """Run the model once so that everything is loaded and compiled before the first request."""
     handle = model.join(SpeechRequest((Turn("Hello there, this is a test of the voice."),)))
     for _ in range(WARM_UP_STEPS):
         if any(isinstance(event, End) for event in model.step()):

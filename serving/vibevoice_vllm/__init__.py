@@ -1,1 +1,2 @@
-"""VibeVoice-ASR on vLLM: a plugin of the engine, and what starts and feeds it."""
+"""The vLLM plugin for VibeVoice-ASR, and the tools that prepare, start, and supervise the
+engine."""

@@ -1,4 +1,4 @@
-"""A decoded recording → windows for the encoder. Pure functions on float32 mono audio."""
+"""Cuts a decoded recording into windows for the encoder. Pure functions on float32 mono audio."""
 
 from dataclasses import dataclass
 from math import isfinite, sqrt
@@ -15,21 +15,22 @@ _BLOCK = 1 << 16
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a recording with as much audio before it as its tokens depend on."""
+    """Part of a recording, preceded by the audio context that its tokens depend on."""
 
     samples: np.ndarray
-    """(samples,) float32 at `SAMPLE_RATE`, a whole number of hops: context, then the window."""
+    """(samples,) float32 at `SAMPLE_RATE`, a whole number of hops: the context, then the window."""
     tokens: int
-    """Audio tokens that the window itself gives, the last of `samples`."""
+    """Number of audio tokens in the window itself; they are the last tokens of `samples`."""
     seed: int
-    """Of the acoustic noise: recording and place in it, 64 bits."""
+    """64-bit seed of the acoustic noise, derived from the recording and the window's offset in
+    it."""
 
 
 def normalize(samples: np.ndarray, hop: int) -> np.ndarray:
-    """(samples,) float32 brought to a level of -25 dBFS (RMS), and below 1.0, over the whole
-    recording; then filled up with silence to a whole number of hops.
+    """Normalize (samples,) float32 to -25 dBFS (RMS) over the whole recording, with peaks below
+    1.0, and pad it with silence to a whole number of hops.
 
-    As transformers' `VibeVoiceAcousticTokenizerFeatureExtractor` does.
+    Same as transformers' `VibeVoiceAcousticTokenizerFeatureExtractor`.
     """
     rms = sqrt(energy(samples) / len(samples))
     whole = np.zeros(-(-len(samples) // hop) * hop, np.float32)
@@ -41,18 +42,19 @@ def normalize(samples: np.ndarray, hop: int) -> np.ndarray:
 
 
 def energy(samples: np.ndarray) -> float:
-    """The sum of squares, without a copy of the recording; not finite if a sample is not."""
+    """The sum of squares, computed without copying the recording; not finite if any sample is
+    not."""
     with np.errstate(over="ignore", invalid="ignore"):
         blocks = (samples[i : i + _BLOCK] for i in range(0, len(samples), _BLOCK))
         return sum(float(block @ block) for block in blocks)
 
 
 def check(samples: np.ndarray, max_seconds: float) -> None:
-    """Refuse what cannot be transcribed.
+    """Reject audio that cannot be transcribed.
 
     Raises:
-        ValueError: no samples, too many, or one that is not finite (such a recording would spoil
-            the answers of other requests).
+        ValueError: there are no samples, too many samples, or samples that are not finite, which
+            would corrupt the answers of other requests.
     """
     if samples.ndim != 1:
         raise ValueError(f"Expected one channel of audio, got an array of shape {samples.shape}.")
@@ -65,13 +67,13 @@ def check(samples: np.ndarray, max_seconds: float) -> None:
         )
     if not isfinite(energy(samples)):
         raise ValueError(
-            "The audio has samples that are not finite numbers (NaN or infinity) or far too large."
+            "The audio contains samples that are not finite (NaN or infinity) or are far too large."
         )
 
 
 def cut(samples: np.ndarray, hop: int, window_tokens: int, context_tokens: int) -> list[Window]:
-    """Cut a normalized recording of whole hops into windows of `window_tokens` audio tokens, the
-    last one shorter. They share the memory of the recording."""
+    """Cut a normalized recording, padded to whole hops, into windows of `window_tokens` audio
+    tokens; the last may be shorter. The windows are views of the recording, not copies."""
     seed = crc32(samples.data)
     total = len(samples) // hop
     windows = []

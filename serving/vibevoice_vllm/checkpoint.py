@@ -1,4 +1,4 @@
-"""What a folder with a VibeVoice-ASR checkpoint has to hold before the engine can serve it."""
+"""Checks that a folder holds a complete VibeVoice-ASR checkpoint that the engine can serve."""
 
 import json
 import re
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-"""How a repository on the hub is named."""
+"""Pattern of a Hugging Face Hub repository id."""
 ORIGINAL = "VibeVoiceForASRTraining"
-"""Architecture of the original layout, `microsoft/VibeVoice-ASR`."""
+"""Architecture name in the original layout, `microsoft/VibeVoice-ASR`."""
 HF = "VibeVoiceAsrForConditionalGeneration"
-"""Architecture of transformers' layout, `microsoft/VibeVoice-ASR-HF`."""
+"""Architecture name in transformers' layout, `microsoft/VibeVoice-ASR-HF`."""
 
 TOKEN_IDS = {
     "<|endoftext|>": 151643,
@@ -24,31 +24,31 @@ TOKEN_IDS = {
     "<|audio_bos|>": 151666,
     "<|audio_eos|>": 151667,
 }
-"""The special tokens of the prompt, with their ids in the published checkpoints (Qwen2.5's, and
+"""The special tokens of the prompt and their ids in the published checkpoints (Qwen2.5's tokens;
 microsoft/VibeVoice, vllm_plugin/tools/generate_tokenizer_files.py)."""
 AUDIO_TOKENS = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
-"""Those that Qwen2.5 lacks, in the order of their ids."""
+"""The tokens that Qwen2.5 lacks, in order of their ids."""
 PUBLISHED_VOCABULARY = 152064
-"""`vocab_size` of the published checkpoints, for which the ids above hold."""
+"""`vocab_size` of the published checkpoints, to which the ids above apply."""
 
 _OTHER_MODELS = {
     "VibeVoiceForConditionalGeneration": "a VibeVoice text-to-speech model (1.5B or 7B)",
     "VibeVoiceForConditionalGenerationInference": "a VibeVoice text-to-speech model (1.5B or 7B)",
     "VibeVoiceStreamingForConditionalGenerationInference": "VibeVoice-Realtime (text to speech)",
-    "VibeVoiceForASRStreamingTraining": "VibeVoice-ASR-Streaming, another tokenizer and prompt",
+    "VibeVoiceForASRStreamingTraining": "VibeVoice-ASR-Streaming (other tokenizer and prompt)",
     "vibevoice_streaming": "VibeVoice-Realtime (text to speech)",
 }
 
 
 class CheckpointError(Exception):
-    """The checkpoint cannot be prepared or served; the message says why and what was expected."""
+    """The checkpoint cannot be prepared or served. The message states why and what was expected."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Read a JSON object from a file.
 
     Raises:
-        CheckpointError: the file is missing, unreadable or holds something else.
+        CheckpointError: the file is missing, cannot be read, or does not hold a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -57,15 +57,15 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} cannot be read: {error}") from error
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path.name} holds no JSON object")
+        raise CheckpointError(f"{path.name} is not a JSON object")
     return value
 
 
 def architecture(config: dict[str, Any]) -> str:
-    """`ORIGINAL` or `HF`, by the checkpoint's config.
+    """`ORIGINAL` or `HF`, according to the checkpoint's config.
 
     Raises:
-        CheckpointError: it is another model.
+        CheckpointError: the config belongs to another model.
     """
     names = [*(config.get("architectures") or []), config.get("model_type")]
     for name in names:
@@ -80,7 +80,7 @@ def architecture(config: dict[str, Any]) -> str:
 
 
 def problems(folder: Path) -> list[str]:
-    """What is missing or wrong in a served folder; empty if the engine can serve it."""
+    """List what is missing or wrong in a served folder; empty if the engine can serve it."""
     try:
         config = read_json(folder / "config.json")
         architecture(config)
@@ -106,16 +106,16 @@ def _weight_problems(folder: Path) -> list[str]:
 
 
 def _shard_problems(path: Path, tensors: set[str] | None) -> list[str]:
-    """Compares a shard with its own header (length, offsets) and with the index's tensors."""
+    """Check a shard against its own header (length, offsets) and the index's list of tensors."""
     if not path.is_file():
-        dangling = " (a link to a file that is gone)" if path.is_symlink() else ""
+        dangling = " (broken link)" if path.is_symlink() else ""
         return [f"{path.name} is missing{dangling}"]
     size = path.stat().st_size
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > size:
-                raise ValueError("the header is longer than the file")
+                raise ValueError("the header length exceeds the file size")
             header = json.loads(file.read(length))
         header.pop("__metadata__", None)
         end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
@@ -123,9 +123,9 @@ def _shard_problems(path: Path, tensors: set[str] | None) -> list[str]:
         return [f"{path.name} is not a safetensors file: {error}"]
     found = []
     if size != (expected := 8 + length + end):
-        found.append(f"{path.name} has {size} bytes, its header says {expected}")
+        found.append(f"{path.name} has {size} bytes; its header says {expected}")
     if tensors is not None and (absent := sorted(tensors - header.keys())):
-        found.append(f"{path.name} lacks {len(absent)} tensors of the index, first {absent[0]}")
+        found.append(f"{path.name} lacks {len(absent)} tensors of the index (first: {absent[0]})")
     return found
 
 
@@ -137,7 +137,7 @@ def _tokenizer_problems(folder: Path, config: dict[str, Any]) -> list[str]:
         return [str(error)]
     found = []
     if "tokenizer_class" in settings and architecture(config) == ORIGINAL:
-        found.append("tokenizer_config.json still names a tokenizer_class")
+        found.append("tokenizer_config.json still has a tokenizer_class")
     ids = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
     text = config.get("decoder_config") or config.get("text_config") or {}
     size = text.get("vocab_size", PUBLISHED_VOCABULARY)
@@ -146,7 +146,7 @@ def _tokenizer_problems(folder: Path, config: dict[str, Any]) -> list[str]:
         if token not in ids:
             found.append(f"tokenizer.json lacks the token {token}")
         elif ids[token] >= size:
-            found.append(f"token {token} has id {ids[token]}, the model has only {size}")
+            found.append(f"token {token} has id {ids[token]}, but the vocabulary size is {size}")
         elif token in expected and ids[token] != expected[token]:
-            found.append(f"token {token} has id {ids[token]}, expected {expected[token]}")
+            found.append(f"token {token} has id {ids[token]}; expected {expected[token]}")
     return found

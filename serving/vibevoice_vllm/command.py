@@ -1,4 +1,4 @@
-"""What to run for the engine: settings → vLLM's arguments and environment, nothing else."""
+"""Builds the engine's command line and environment from the settings. Does nothing else."""
 
 import json
 import math
@@ -15,16 +15,16 @@ from vibevoice_vllm.settings import LONGEST_CONTEXT, LaunchSettings
 
 Device = Literal["gpu", "cpu"]
 NATIVE_SERVER = ("vibevoice_vllm.engine",)
-"""The module that is run; it takes the arguments of `vllm serve`."""
+"""The module to run; it takes the arguments of `vllm serve`."""
 MICROSOFT_SERVER = ("vllm.entrypoints.cli.main", "serve")
-"""The same where this package is not installed."""
+"""The equivalent module where this package is not installed."""
 
 
 @dataclass(frozen=True)
 class EngineCommand:
     argv: list[str]
     env: dict[str, str]
-    """What is set beside the inherited environment."""
+    """Environment variables set in addition to the inherited ones."""
 
     def __str__(self) -> str:
         return shlex.join(["env", *(f"{k}={v}" for k, v in self.env.items()), *self.argv])
@@ -37,11 +37,11 @@ def engine_command(
     extra: list[str] | None = None,
     plan: MemoryPlan | None = None,
 ) -> EngineCommand:
-    """What to run for these settings; limits that `environ` already sets are left as they are.
+    """Build the command for these settings. Limits already set in `environ` are left as they are.
 
     Args:
-        extra: arguments for vLLM, after the others.
-        plan: what `settings` were filled in from, if there was one.
+        extra: arguments for vLLM, appended after all others.
+        plan: the memory plan that filled in `settings`, if there was one.
     """
     native, gpu = settings.plugin == "native", device == "gpu"
     trust = not native if settings.trust_remote_code is None else settings.trust_remote_code
@@ -61,7 +61,7 @@ def engine_command(
         *("--chat-template", settings.chat_template or str(_chat_template())),
         *("--chat-template-content-format", "openai"),
         *("--override-generation-config", json.dumps(_generation(settings))),
-        # No host has this name (RFC 2606), so no http(s) URL is fetched.
+        # This host name never resolves (RFC 2606), so no http(s) URL is fetched.
         *("--allowed-media-domains", "none.invalid"),
     ]
     if settings.quantization:
@@ -75,7 +75,7 @@ def engine_command(
     if gpu and settings.gpu_memory_utilization is not None:
         argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     if plan and plan.shares_card:
-        # vLLM's own measurement would count what other programs take or free meanwhile.
+        # vLLM's own measurement would include memory that other programs take or free meanwhile.
         argv += ["--kv-cache-memory-bytes", str(plan.cache)]
     if native:
         argv += _native_arguments(settings, device, environ)
@@ -88,25 +88,25 @@ def engine_command(
 
 
 def front_end_problem(arguments: Sequence[str], environ: Mapping[str, str]) -> str:
-    """Why vLLM must not be started like this: a front end that has no middleware, which pins the
-    decoding of every request. Empty if nothing is wrong."""
+    """Why vLLM must not be started this way: the front end would bypass the middleware that pins
+    the decoding of every request. Empty if nothing is wrong."""
     if environ.get("VLLM_USE_RUST_FRONTEND", "").strip() not in ("", "0"):
         return (
             "VLLM_USE_RUST_FRONTEND is set: vLLM's Rust front end has no middleware, so callers "
-            "would decide over temperature and penalties, and it takes bodies of 32 MiB at most. "
+            "could set temperature and penalties, and it limits request bodies to 32 MiB. "
             "Unset it."
         )
     for argument in arguments:
         if (flag := argument.partition("=")[0].replace("_", "-")) in ("--grpc", "--grpc-port"):
             return (
-                f"{flag} is given: over gRPC requests reach the engine past the middleware, so "
-                "callers would decide over temperature and penalties. Leave it out."
+                f"{flag} is given: gRPC requests bypass the middleware, so callers could set "
+                "temperature and penalties. Remove it."
             )
     return ""
 
 
 def _speed(settings: LaunchSettings, device: Device) -> list[str]:
-    """How much at once, and how it is computed; what no plan has chosen gets a value here."""
+    """Arguments for batch sizes and execution mode, with defaults where no plan set a value."""
     gpu = device == "gpu"
     batched = settings.tokens_a_step(settings.max_model_len)
     if batched is None:
@@ -125,7 +125,7 @@ def _speed(settings: LaunchSettings, device: Device) -> list[str]:
 
 
 def _generation(settings: LaunchSettings) -> dict[str, float]:
-    """What holds for requests that the middleware does not pin, and the bound of every answer."""
+    """Defaults for requests that the middleware does not pin, and the limit on every answer."""
     native = settings.plugin == "native"
     penalties = Penalties() if native else pinned_penalties(settings.penalties)
     return {
@@ -143,19 +143,19 @@ def _environment(
 ) -> dict[str, str]:
     seconds = settings.max_audio_seconds
     defaults = {
-        # As much as 16-bit mono WAV at 24 kHz takes, the largest encoding that the proxy sends.
+        # The size of 16-bit mono WAV at 24 kHz, the largest encoding that the proxy sends.
         "VLLM_MAX_AUDIO_CLIP_FILESIZE_MB": str(math.ceil(seconds * 48_000 / 2**20)),
         "VLLM_MAX_AUDIO_DECODE_DURATION_S": str(seconds),
-        # float32 at 48 kHz in stereo, before it is mixed down and resampled.
+        # float32 stereo at 48 kHz, before it is mixed down and resampled.
         "VLLM_MAX_AUDIO_DECODE_BYTES": str(seconds * 48_000 * 2 * 4),
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "VLLM_NO_USAGE_STATS": "1",
     }
     if device == "gpu":
         defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-        # The encoders' float32 in TF32, as their convolutions are; see docs/gpu.md.
+        # The encoders' float32 products in TF32, like their convolutions; see docs/gpu.md.
         defaults["VLLM_FLOAT32_MATMUL_PRECISION"] = "high"
-        # So that an id means the same to CUDA as to nvidia-smi.
+        # So that CUDA numbers the GPUs as nvidia-smi does.
         defaults["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env = {name: value for name, value in defaults.items() if name not in environ}
     env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] = str(seconds)
@@ -177,7 +177,7 @@ def _switch(name: str, on: bool) -> str:
 
 
 def _chat_template() -> Path:
-    """This project's prompt template, as it is installed or as it is checked out."""
+    """This project's chat template, from the installed package or from the checkout."""
     installed = Path(__file__).with_name("vibevoice_asr.jinja")
     checked_out = Path(__file__).parents[2] / "chat_templates" / installed.name
     return installed if installed.exists() else checked_out
@@ -193,15 +193,15 @@ def _python(settings: LaunchSettings) -> list[str]:
 def _native_arguments(
     settings: LaunchSettings, device: Device, environ: Mapping[str, str]
 ) -> list[str]:
-    """What our own plugin adds: pinned decoding and the scheduler of long recordings."""
+    """Arguments for our own plugin: pinned decoding and the scheduler for long recordings."""
     first_runner = device == "cpu" or environ.get("VLLM_USE_V2_MODEL_RUNNER") == "0"
     processor = "SegmentPenalty" if first_runner else "SegmentPenaltyV2"
-    # Without the processor no request has penalties, also none of a file for run-batch.
+    # Without the processor no request has penalties, including those of a run-batch file.
     processors = ["--logits-processors", f"vibevoice_vllm.segment_penalty:{processor}"]
     return [
         *(processors if settings.penalties == "on" else []),
         *("--middleware", "vibevoice_vllm.middleware.PinnedDecoding"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
-        # It would keep gigabytes of recordings; the encoder's own cache serves repeated audio.
+        # It would hold gigabytes of recordings; the encoder's own cache covers repeated audio.
         *("--mm-processor-cache-gb", "0"),
     ]

@@ -1,4 +1,4 @@
-"""The model config of the original layout, for transformers."""
+"""Makes the original layout's model config readable by transformers."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ class OriginalConfig(VibeVoiceAsrConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """
         Raises:
-            ValueError: it is the config of another VibeVoice model.
+            ValueError: the config belongs to another VibeVoice model.
         """
         if "text_config" not in config_dict:
             if missing := _PARTS - config_dict.keys():

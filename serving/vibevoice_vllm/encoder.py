@@ -1,9 +1,10 @@
-"""Windows of audio → latents, by the weights of transformers' two VibeVoice encoders.
+"""Encodes windows of audio into latents, with the weights of transformers' two VibeVoice encoders.
 
-transformers' modules hold the weights; their work is done here in another order, since three
-quarters of its time is memory traffic. One layout throughout, (rows, time, channels), so that
-nothing is transposed; a norm is one operation, layer scale and residual another, in place; and a
-convolution pads its input itself. The results differ by rounding (tests/plugin/test_encoder.py).
+transformers' modules hold the weights, but this module runs them its own way, because three
+quarters of the time would go to memory traffic. It uses one layout throughout, (rows, time,
+channels), so nothing is transposed. Each norm is one operation, layer scale and residual are
+applied in place, and convolutions pad their own input. Results differ from transformers' only by
+rounding (tests/plugin/test_encoder.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,12 @@ from torch import nn
 from torch.nn import functional as F
 
 _STEPS = 8
-"""Fixed lengths from one power of two to the next: filling a window up to one of them costs an
-eighth of its computation at most."""
+"""Number of fixed lengths from one power of two to the next: padding a window to one of them adds
+at most an eighth to its computation."""
 
 
 class EncoderConfig(Protocol):
-    """What of a transformers `VibeVoiceAcousticTokenizerEncoderConfig` is read here."""
+    """The fields of transformers' `VibeVoiceAcousticTokenizerEncoderConfig` that are read here."""
 
     @property
     def kernel_size(self) -> int: ...
@@ -30,11 +31,11 @@ class EncoderConfig(Protocol):
 
 
 def context_samples(config: EncoderConfig) -> int:
-    """How many samples before its own hop an audio token depends on.
+    """Number of samples before its own hop that an audio token depends on.
 
-    All convolutions are causal: each pads `(kernel - 1) - (stride - 1)` on its left, at the rate
-    that the strides before it leave (transformers, modeling_vibevoice_acoustic_tokenizer.py). The
-    downsampling ones have a kernel of twice their stride.
+    All convolutions are causal: each pads `(kernel - 1) - (stride - 1)` on the left, at the rate
+    left by the strides before it (transformers, modeling_vibevoice_acoustic_tokenizer.py). The
+    downsampling convolutions have a kernel of twice their stride.
     """
     block = config.kernel_size - 1
     samples, stride = block * (1 + config.depths[0]), 1
@@ -46,25 +47,25 @@ def context_samples(config: EncoderConfig) -> int:
 
 
 def context_tokens(hop: int, *configs: EncoderConfig) -> int:
-    """The same in whole tokens, the most of several encoders that get the same audio."""
+    """The same in whole tokens: the maximum over several encoders that receive the same audio."""
     return max(-(-context_samples(config) // hop) for config in configs)
 
 
 def fixed_length(tokens: int, *whole: int) -> int:
-    """The length that a window of so many tokens is filled up to.
+    """The length to which a window of `tokens` tokens is padded.
 
-    A GPU's libraries choose and prepare their kernels once a shape, so there are few. `whole` are
-    lengths that come often, and are fixed ones too.
+    GPU libraries select and prepare kernels for every new shape, so only a few lengths are used.
+    `whole` lists further lengths that are common and therefore kept as they are.
     """
     step = max(1, (1 << (tokens - 1).bit_length()) // (2 * _STEPS))
     return min(n for n in (-(-tokens // step) * step, *whole) if n >= tokens)
 
 
 def batches(lengths: Sequence[int], window: int, context: int) -> Iterator[tuple[int, list[int]]]:
-    """Windows to encode together, as (fixed length, their indices).
+    """Group windows into batches, as (fixed length, indices of the windows).
 
-    All numbers are tokens. A batch holds no more than one whole window with its context does,
-    since that much fills a GPU, and memory is measured with it (`DummyInputs`).
+    All numbers are tokens. A batch is no larger than one whole window with its context: that is
+    enough to fill a GPU, and memory is measured with that size (`DummyInputs`).
     """
     alike: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
@@ -76,8 +77,8 @@ def batches(lengths: Sequence[int], window: int, context: int) -> Iterator[tuple
 
 
 def stacked(windows: Sequence[torch.Tensor], samples: int, dtype: torch.dtype) -> torch.Tensor:
-    """Windows (samples,) → (rows, samples), filled up with silence on the right, which no token
-    before depends on."""
+    """Stack windows (samples,) into (rows, samples), padded on the right with silence, which does
+    not affect earlier tokens."""
     audio = windows[0].new_zeros(len(windows), samples, dtype=dtype)
     for row, window in zip(audio, windows, strict=True):
         row[: len(window)] = window
@@ -85,12 +86,12 @@ def stacked(windows: Sequence[torch.Tensor], samples: int, dtype: torch.dtype) -
 
 
 def arranged(encoder: Any) -> Any:
-    """The same encoder, its convolutions' weights laid out as `encode` reads them, channels last.
+    """Store the encoder's convolution weights channels-last, as `encode` reads them.
 
-    Shapes and names stay as they are, and so does the layout when a checkpoint is loaded.
+    Shapes and names do not change, and loading a checkpoint keeps this layout.
 
     Raises:
-        ValueError: the encoder has another activation than the published ones.
+        ValueError: the encoder's activation is not that of the published encoders.
     """
     if encoder.config.hidden_act != "gelu":
         raise ValueError(f"Expected hidden_act gelu, got {encoder.config.hidden_act}.")
@@ -103,8 +104,8 @@ def arranged(encoder: Any) -> Any:
 
 @torch.no_grad()
 def encode(encoder: Any, audio: torch.Tensor) -> torch.Tensor:
-    """Latents (rows, tokens, width) of audio (rows, samples) of whole hops, in the dtype of the
-    weights of `encoder`, a transformers `VibeVoiceAcousticTokenizerEncoderModel`."""
+    """Encode audio (rows, samples) of whole hops into latents (rows, tokens, width), in the dtype
+    of `encoder`'s weights. `encoder` is a transformers `VibeVoiceAcousticTokenizerEncoderModel`."""
     x = audio.unsqueeze(-1)
     for stage in (encoder.stem, *encoder.conv_layers):
         x = _convolved(x, stage.conv.conv).contiguous()
@@ -114,11 +115,11 @@ def encode(encoder: Any, audio: torch.Tensor) -> torch.Tensor:
 
 
 def _convolved(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
-    """A causal convolution of x (rows, time, channels).
+    """Apply a causal convolution to x (rows, time, channels).
 
-    It pads both sides by what the left one needs, `(kernel - 1) - (stride - 1)`, which takes no
-    copy; what the right one adds is cut off. As `conv2d`, because `conv1d` copies an input whose
-    channels come last.
+    Pads both sides by what the left side needs, `(kernel - 1) - (stride - 1)`, which needs no
+    copy, and cuts off the surplus on the right. Uses `conv2d`, because `conv1d` copies
+    channels-last input.
     """
     (kernel,), (stride,) = conv.kernel_size, conv.stride
     image = x.unsqueeze(1).permute(0, 3, 1, 2)
@@ -129,8 +130,8 @@ def _convolved(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
 
 
 def _add_block(x: torch.Tensor, block: Any) -> None:
-    """Add what a transformers `VibeVoiceAcousticTokenizerConvNext1dLayer` does to x (rows, time,
-    channels)."""
+    """Apply a transformers `VibeVoiceAcousticTokenizerConvNext1dLayer` to x (rows, time, channels)
+    in place."""
     x.addcmul_(_convolved(_normalized(x, block.norm), block.mixer.conv), block.gamma)
     hidden = block.ffn.linear1(_normalized(x, block.ffn_norm))
     x.addcmul_(block.ffn.linear2(torch.ops.aten.gelu_(hidden)), block.ffn_gamma)
@@ -141,11 +142,12 @@ def _normalized(x: torch.Tensor, norm: Any) -> torch.Tensor:
 
 
 def noise(latents: torch.Tensor, std: float, seed: int) -> torch.Tensor:
-    """Noise of the shape of one window's acoustic latents (tokens, width), on their device.
+    """Noise in the shape of one window's acoustic latents (tokens, width), on the same device.
 
-    As transformers' `get_audio_features` samples it: normal, its deviation itself normal with
-    deviation `std`, and the same for a whole recording. `seed` is a `Window.seed`. Drawn on the
-    CPU, so that every rank of a tensor-parallel group draws the same.
+    Sampled as in transformers' `get_audio_features`: normally distributed, with a standard
+    deviation that is itself drawn from a normal distribution with deviation `std` and is constant
+    over a recording. `seed` is a `Window.seed`. Drawn on the CPU, so that all ranks of a
+    tensor-parallel group draw the same values.
     """
     recording = torch.Generator().manual_seed(seed >> 20)
     deviation = std * torch.randn((), generator=recording)

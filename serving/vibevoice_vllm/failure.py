@@ -1,11 +1,11 @@
-"""Why an engine died, read from its log."""
+"""Finds out from the engine's log why it failed."""
 
 import re
 from collections.abc import Sequence
 from itertools import takewhile
 
 _PREFIX = r"^(?:\([\w.: =-]+\) )?(?:(?:ERROR|CRITICAL) [\d:. -]+ \[[\w.:/-]+\] )?"
-"""What vLLM writes before a line: the process, and the time and place of a log record."""
+"""What vLLM prints before a line: the process, then the time and source of the log record."""
 _EXCEPTION = re.compile(_PREFIX + r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)): ?(.*)$")
 _USAGE = re.compile(r"^(?:[\w./-]+ )*[\w./-]+: error: (.*)$")
 _FOLLOWS = (
@@ -15,29 +15,29 @@ _FOLLOWS = (
     "EngineDeadError",
     "CancelledError",
 )
-"""What other processes say of a failure that is not theirs."""
+"""Messages with which other processes report a failure that is not their own."""
 _BEYOND_MENDING = re.compile(
     r"validation error|unrecognized argument|invalid choice|expected one argument|argument --|"
     r"SafetensorError|Cannot find any model weights|driver on your system is too old|"
     r"no NVIDIA driver|No CUDA GPUs|no CUDA-capable device|Free memory on device|"
     r"Address already in use|quantization method|Invalid logits|LogitsProcessor|logits processor"
 )
-"""A setting that is refused, weights or a driver that are missing, a card that others use: no other
-set of defaults changes that."""
+"""Errors that no other set of defaults can fix: a rejected setting, missing weights or driver, or
+GPU memory in use by other programs."""
 _MISSING = re.compile(
     r"No such file|FileNotFoundError|ModuleNotFoundError|No module named|ImportError|"
     r"compute capability|PermissionError|Permission denied"
 )
-"""The same of the model or of vLLM itself, but not of a kernel."""
+"""More such errors, but only if they come from the model or vLLM itself and not from a kernel."""
 _KERNELS = re.compile(
     r"ninja|nvcc|ptxas|flashinfer|flash_attn|triton|inductor|\bg?cc\b", re.IGNORECASE
 )
-"""What the fast defaults build while they start, and with which tools; the conservative set needs
-less of it."""
+"""What the fast defaults compile at startup, and the tools they use. The conservative set compiles
+less."""
 
 
 def failure_reason(lines: Sequence[str]) -> str:
-    """The error that a log ends with, of the process that failed first; in one line."""
+    """The final error of the process that failed first, on one line."""
     usage = [found[1] for line in lines if (found := _USAGE.match(line))]
     if usage:
         return usage[-1]
@@ -54,10 +54,10 @@ def failure_reason(lines: Sequence[str]) -> str:
 
 
 def can_be_mended(code: int, lines: Sequence[str]) -> bool:
-    """Whether a slower and simpler way to run may start where this one died.
+    """Whether the conservative defaults might start where this attempt failed.
 
     Args:
-        code: the exit code; 2 is vLLM's for arguments that it does not know.
+        code: the exit code; vLLM exits with 2 for unknown arguments.
     """
     reason = failure_reason(lines)
     if code == 2 or _BEYOND_MENDING.search(reason):

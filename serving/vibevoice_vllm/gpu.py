@@ -1,4 +1,4 @@
-"""The GPUs of this machine, as nvidia-smi knows them."""
+"""Queries nvidia-smi for the GPUs of this machine."""
 
 import csv
 import os
@@ -23,11 +23,11 @@ _SECONDS = 60
 
 
 class GpuError(Exception):
-    """nvidia-smi is there and does not answer; the message says so."""
+    """nvidia-smi is installed but does not respond. The message says so."""
 
 
 def find_device(asked: Literal["auto", "gpu", "cpu"]) -> Device:
-    """The device asked for; for auto, gpu if nvidia-smi names one.
+    """Return the requested device; for `auto`, gpu if nvidia-smi lists one.
 
     Raises:
         GpuError: nvidia-smi hangs.
@@ -38,12 +38,12 @@ def find_device(asked: Literal["auto", "gpu", "cpu"]) -> Device:
 
 
 def find_card(ids: str, environ: Mapping[str, str], count: int = 1) -> Card | None:
-    """The one with the least free memory of the GPUs that the engine would use, or None where
-    nvidia-smi does not tell.
+    """Of the GPUs that the engine would use, return the one with the least free memory, or None if
+    nvidia-smi does not report it.
 
     Args:
-        ids: those asked for, by index or UUID; empty means what CUDA_VISIBLE_DEVICES says, or all.
-        count: how many of them it uses: vLLM takes the first.
+        ids: requested GPUs by index or UUID; empty means CUDA_VISIBLE_DEVICES, or else all.
+        count: number of GPUs to use; vLLM takes the first ones.
 
     Raises:
         GpuError: nvidia-smi hangs.
@@ -61,7 +61,7 @@ def find_card(ids: str, environ: Mapping[str, str], count: int = 1) -> Card | No
         if place is None:
             continue
         if mig == "Enabled":
-            return None  # the engine sees an instance, of which this table knows nothing
+            return None  # a MIG instance, which this table does not list
         try:
             card = Card.of(
                 _gib(total),
@@ -77,10 +77,10 @@ def find_card(ids: str, environ: Mapping[str, str], count: int = 1) -> Card | No
 
 
 def _gib(mebibytes: str) -> float:
-    """Where CPU and GPU share their memory (DGX Spark), nvidia-smi knows none of its own.
+    """Convert to GiB. Where CPU and GPU share memory (DGX Spark), nvidia-smi reports no size.
 
     Raises:
-        ValueError: it does not tell.
+        ValueError: nvidia-smi reports no size.
     """
     if mebibytes == "[N/A]":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
@@ -88,7 +88,7 @@ def _gib(mebibytes: str) -> float:
 
 
 def _ask(*arguments: str) -> str:
-    """What nvidia-smi prints, empty where it is missing or fails."""
+    """Output of nvidia-smi; empty if it is not installed or fails."""
     if (nvidia_smi := shutil.which("nvidia-smi")) is None:
         return ""
     asked = [nvidia_smi, *arguments]

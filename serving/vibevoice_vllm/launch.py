@@ -1,7 +1,7 @@
 """Starts the ASR engine: `python -m vibevoice_vllm.launch --model-dir models/VibeVoice-ASR`.
 
-Settings come from flags, else from the environment, else from what fits the device; `--dry-run`
-prints the command that they make. Arguments after `--` go to vLLM as they are.
+Settings come from flags, then from the environment, then from what fits the device. `--dry-run`
+prints the resulting command. Arguments after `--` are passed to vLLM unchanged.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from vibevoice_vllm.supervise import EngineEnded, EngineError, report, supervise
 
 
 def find_model(model_dir: str) -> str:
-    """The served folder meant by `--model-dir`; a hub id is prepared first.
+    """Resolve `--model-dir` to a served folder; a hub id is downloaded and prepared first.
 
     Raises:
-        CheckpointError: there is none, or something is missing in it.
+        CheckpointError: there is no such model, or its folder is incomplete.
     """
     if not model_dir:
         raise CheckpointError(
@@ -38,7 +38,7 @@ def find_model(model_dir: str) -> str:
         )
     folder = served_folder(model_dir)
     if not Path(model_dir).is_dir():
-        # The hub's client takes a second to import and only downloads need it.
+        # Importing the hub's client takes a second, and only downloads need it.
         from vibevoice_vllm.prepare import prepare
 
         prepare(model_dir, folder)
@@ -48,7 +48,7 @@ def find_model(model_dir: str) -> str:
 
 
 def served_folder(model_dir: str) -> Path:
-    """Where `find_model` finds the model, or brings it."""
+    """The folder in which `find_model` finds the model or to which it downloads it."""
     folder = Path(model_dir)
     if not folder.is_dir() and HUB_ID.fullmatch(model_dir):
         return Path("models") / folder.name
@@ -59,23 +59,23 @@ def served_folder(model_dir: str) -> Path:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the engine is to run."""
+    """The machine that the engine will run on."""
 
     device: Device
     card: Card | None
-    """None on a CPU, and where nobody knows."""
+    """None on a CPU, or if the GPU is not known."""
     memory: int | None
-    """Bytes of the machine; None for one that is not this."""
+    """Bytes of memory; None if it is not this machine."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """What is started, and the plan behind it."""
+    """The command to start, and the memory plan behind it."""
 
     settings: LaunchSettings
     command: EngineCommand
     plan: MemoryPlan | None
-    """None on a CPU, for Microsoft's plugin, and for a GPU whose memory nobody knows."""
+    """None on a CPU, for Microsoft's plugin, and for a GPU of unknown memory size."""
 
 
 def prepare_start(
@@ -85,10 +85,10 @@ def prepare_start(
     environ: Mapping[str, str],
     extra: list[str],
 ) -> Start:
-    """Fill in what the settings leave open, by model and machine.
+    """Fill in the settings that were left open, based on the model and the machine.
 
     Raises:
-        CheckpointError: config.json is not that of a VibeVoice-ASR.
+        CheckpointError: config.json is not that of a VibeVoice-ASR model.
         DoesNotFit: there is too little memory.
     """
     plan = None
@@ -101,24 +101,24 @@ def prepare_start(
             settings = plan.settings(settings)
         elif settings.gpu_memory_reserved:
             raise DoesNotFit(
-                "a part of the GPU is to be left to others, and nvidia-smi does not tell how large "
-                "it is: give --gpu-memory (VIBEVOICE_GPU_MEMORY)."
+                "part of the GPU is reserved for other programs, but nvidia-smi does not report "
+                "its size: set it with --gpu-memory (VIBEVOICE_GPU_MEMORY)."
             )
     elif machine.device == "gpu" and settings.gpu_memory_reserved:
-        report("--gpu-memory-reserved is not kept: only the native plugin is planned for")
+        report("--gpu-memory-reserved is ignored: memory is planned only for the native plugin")
     command = engine_command(settings, machine.device, environ, extra, plan)
     return Start(settings, command, plan)
 
 
 def _sizes(folder: Path) -> ModelSizes:
-    """Of the model in a folder; of the published one where there is none yet."""
+    """Sizes of the model in a folder, or of the published model if there is none yet."""
     if not (folder / "config.json").exists():
         return model_sizes(PUBLISHED)
     config = read_json(folder / "config.json")
     try:
         return model_sizes(config)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{folder}/config.json lacks or misstates {error}") from error
+        raise CheckpointError(f"{folder}/config.json: missing or invalid value {error}") from error
 
 
 def _find_machine(settings: LaunchSettings, dry_run: bool) -> Machine:
@@ -134,14 +134,14 @@ def _find_machine(settings: LaunchSettings, dry_run: bool) -> Machine:
 
 
 def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
-    """Settings, whether it is a dry run, and the arguments for vLLM.
+    """Return the settings, whether this is a dry run, and the arguments for vLLM.
 
     Raises:
-        ValidationError: a value is of the wrong type or out of its range.
+        ValidationError: a value has the wrong type or is out of range.
     """
     parser = argparse.ArgumentParser(
         prog="start_asr_server.sh",
-        description="Start the ASR engine. Arguments after -- go to vLLM as they are.",
+        description="Start the ASR engine. Arguments after -- are passed to vLLM unchanged.",
         allow_abbrev=False,
     )
     fields = LaunchSettings.model_fields.values()
@@ -154,10 +154,10 @@ def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
             action=argparse.BooleanOptionalAction if "bool" in str(field.annotation) else "store",
             help=f"{description.rstrip('.')}{shown} ({variable})".replace("%", "%%"),
         )
-    parser.add_argument("--dry-run", action="store_true", help="print the command and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the command and exit")
     split = arguments.index("--") if "--" in arguments else len(arguments)
     given = parser.parse_args(arguments[:split])
-    # vLLM's flags that are also ours count as given here, so that the plan knows of them.
+    # vLLM flags that are also ours are read as ours, so that the plan accounts for them.
     _, extra = parser.parse_known_args(arguments[split + 1 :], given)
     values = vars(given)
     dry_run = values.pop("dry_run")
@@ -171,10 +171,10 @@ def _run(
     machine: Machine,
     extra: list[str],
 ) -> int:
-    """Run the engine. On a GPU, a start that dies is repeated once with the conservative set.
+    """Run the engine. On a GPU, retry a failed start once with the conservative defaults.
 
     Raises:
-        EngineError: it did not start or did not stay.
+        EngineError: the engine did not start, or it exited by itself.
     """
     try:
         return _supervise(start, machine.device)
@@ -182,7 +182,7 @@ def _run(
         if machine.device == "cpu" or settings.conservative or not error.mendable:
             raise
         slow = _slower(settings, start.plan)
-        # What the dead engine had is not free at once.
+        # The memory of the failed engine is not released immediately.
         freed = replace(machine, card=machine.card and replace(machine.card, used=0))
         try:
             again = prepare_start(slow, plugin, freed, os.environ, extra)
@@ -193,7 +193,7 @@ def _run(
         report(
             "!!! THE ENGINE DIED with the fast defaults, before it was ready: "
             f"{error.reason}\n!!! Starting it ONCE MORE with --conservative: slower, no CUDA "
-            "graphs. Please report this; --conservative skips the first try."
+            "graphs. Please report this; --conservative skips the first attempt."
         )
         if again.plan:
             report(str(again.plan))
@@ -201,8 +201,8 @@ def _run(
 
 
 def _slower(settings: LaunchSettings, plan: MemoryPlan | None) -> LaunchSettings:
-    """The conservative set for a start that died, which may have been for want of memory: no step
-    is larger than it was planned to be."""
+    """The conservative defaults for a retry. The first start may have run out of memory, so the
+    steps are no larger than planned for it."""
     limits: dict[str, Any] = {"conservative": True}
     if plan:
         limits["max_model_len"] = plan.context
@@ -244,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
         if start.plan:
             report(str(start.plan))
         elif machine.device == "gpu" and settings.plugin == "native":
-            report("no memory plan: this GPU's memory is not known; give it as --gpu-memory")
+            report("no memory plan: unknown GPU memory size; set it with --gpu-memory")
         if dry_run:
             print(start.command)
             return 0

@@ -1,13 +1,13 @@
-"""The original layout of a VibeVoice-ASR checkpoint → transformers': tensor names and config.
+"""Converts tensor names and config from the original VibeVoice-ASR layout to transformers'.
 
-Names and values of the original layout are those of microsoft/VibeVoice-ASR and of transformers'
+Names and values of the original layout are taken from microsoft/VibeVoice-ASR and transformers'
 conversion script (models/vibevoice_asr/convert_vibevoice_asr_to_hf.py).
 """
 
 from typing import Any
 
 _STAGES = range(1, 17)
-"""Downsampling stages named here; the published encoders have 6."""
+"""Number of downsampling stages covered here; the published encoders have 6."""
 
 
 def _prefixes() -> dict[str, str]:
@@ -29,18 +29,18 @@ def _prefixes() -> dict[str, str]:
 
 
 PREFIXES = _prefixes()
-"""Beginnings of tensor names: original → transformers'. No value begins with a key."""
+"""Prefixes of tensor names: original → transformers'. No value begins with a key."""
 MIXER = ("mixer.conv.conv.conv.", "mixer.conv.")
-"""Inside the name of a block's tensor: original, transformers'."""
+"""Parts of the names of a block's tensors: original → transformers'."""
 VARIANTS = {
     "language_model.model.model.": "language_model.model.",
     "model.acoustic_tokenizer_encoder.": "acoustic_tokenizer_encoder.",
     "model.semantic_tokenizer_encoder.": "semantic_tokenizer_encoder.",
     "model.multi_modal_projector.": "multi_modal_projector.",
 }
-"""Beginnings as some versions of transformers write them → those of the published checkpoint."""
+"""Prefixes that some versions of transformers write → prefixes of the published checkpoint."""
 UNUSED = ("model.acoustic_tokenizer.decoder.", "model.semantic_tokenizer.decoder.")
-"""Original tensors that serve speech synthesis only."""
+"""Original tensors used only for speech synthesis."""
 ENCODER_KEYS = {
     "vae_dim": "hidden_size",
     "encoder_n_filters": "num_filters",
@@ -48,14 +48,14 @@ ENCODER_KEYS = {
     "channels": "channels",
     "layer_scale_init_value": "layer_scale_init_value",
 }
-"""Keys of an encoder's config whose values are the same: original → transformers'."""
+"""Keys of an encoder's config whose values are unchanged: original → transformers'."""
 
 
 def hf_config(original: dict[str, Any]) -> dict[str, Any]:
-    """The values of a `VibeVoiceAsrConfig` from those of an original config.json.
+    """Convert an original config.json to the values of a `VibeVoiceAsrConfig`.
 
-    The ids of the audio tokens are not in there: they come from the tokenizer. The deviation of
-    the acoustic noise is `fix_std / 0.8`, as the original model samples it.
+    It does not contain the ids of the audio tokens: they come from the tokenizer. The standard
+    deviation of the acoustic noise is `fix_std / 0.8`, as in the original model.
     """
     acoustic, semantic = (original[f"{kind}_tokenizer_config"] for kind in ("acoustic", "semantic"))
     common = (

@@ -1,8 +1,8 @@
-"""The audio of a chat request: a data: URL, or file: below an allowed folder.
+"""Loads the audio of a chat request from a data: URL, or a file: URL in an allowed folder.
 
-vLLM's own connector decodes whole files at their own rate and width, several times over, and its
-PyAV route misreads interleaved stereo; this one is chosen by `VLLM_MEDIA_CONNECTOR=vibevoice`.
-Nothing is fetched from a network.
+vLLM's own connector decodes whole files at their original rate and channel count, several times
+over, and its PyAV route misreads interleaved stereo. This one is selected with
+`VLLM_MEDIA_CONNECTOR=vibevoice`. It never accesses the network.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from vibevoice_vllm.settings import PluginSettings
 
 
 def read_audio(file: BinaryIO, settings: PluginSettings) -> np.ndarray:
-    """A whole recording, mono, float32 at 24 kHz.
+    """Decode a whole recording to mono float32 at 24 kHz.
 
     Raises:
-        DecodeError: see `vibevoice_core.decode`; vLLM answers a ValueError with a 400.
+        DecodeError: see `vibevoice_core.decode`. It is a ValueError, which vLLM answers with 400.
     """
     seconds = settings.engine_audio_seconds
-    # Memory pages that nothing is written to are never allocated.
+    # Pages that are never written to take no memory.
     samples = np.empty(int(seconds * SAMPLE_RATE), np.float32)
     count = 0
     for block in decode(file, np.float32, max_seconds=seconds, timeout=settings.decode_timeout):
@@ -51,7 +51,7 @@ class RecordingIO(AudioMediaIO):
     def _validate_encoded_size(self, size: int) -> None:
         if size > (limit := self.get_max_bytes()):
             raise ValueError(
-                f"The audio file has {size / MiB_bytes:.1f} MiB: expected at most "
+                f"The audio file is {size / MiB_bytes:.1f} MiB: expected at most "
                 f"{limit / MiB_bytes:g} MiB."
             )
 
@@ -76,18 +76,18 @@ class RecordingIO(AudioMediaIO):
 
 
 class RecordingConnector(MediaConnector):
-    """Loads media from data: and file: URLs, and from no network."""
+    """Loads media from data: and file: URLs, never from a network."""
 
     def load_from_url(self, url: str, media_io: Any, *, fetch_timeout: int | None = None) -> Any:
         """
         Raises:
-            ValueError: the URL is of another kind, or its audio cannot be taken.
+            ValueError: the URL has another scheme, or its audio cannot be read.
         """
         scheme, _, rest = url.partition(":")
         if scheme == "data" and ";base64," not in rest[:256]:
             raise ValueError("Expected a data: URL of the form data:audio/wav;base64,….")
         if scheme not in ("data", "file"):
-            raise ValueError("Expected the audio as a data: URL; nothing is fetched.")
+            raise ValueError("Expected the audio as a data: URL; other URLs are not fetched.")
         if isinstance(media_io, AudioMediaIO):
             media_io = RecordingIO(PluginSettings())
         return super().load_from_url(url, media_io)

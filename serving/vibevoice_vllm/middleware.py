@@ -1,23 +1,23 @@
-"""Pins the decoding of every request to the engine, whoever sends it and whatever it says.
+"""Pins the decoding parameters of every request to the engine, whatever its body says.
 
-A pure ASGI middleware for vLLM's `--middleware`. A body of an hour of audio is about 94 MB, so it
-is never parsed: it passes through in the chunks in which it comes, and the pinned values are
-appended at its end, where they win over equal keys of the caller (JSON: the last equal key wins;
-forms: the last equal field wins).
+A pure ASGI middleware for vLLM's `--middleware`. The body of an hour of audio is about 94 MB, so it
+is never parsed. It passes through chunk by chunk, and the pinned values are appended at its end,
+where they override equal keys from the caller (in JSON the last of several equal keys wins, in a
+form the last of several equal fields).
 
-Pinned: temperature, top_p, top_k, min_p and beam search to plain greedy decoding; vLLM's own
-repetition, frequency and presence penalties to neutral; and `vllm_xargs`, as a whole, to the
-penalties on the words of the segment being written, so a caller's own `vllm_xargs` are dropped.
-Where the operator has switched the penalties off (VIBEVOICE_PENALTIES=off), those are neutral too.
+Pinned: temperature, top_p, top_k, min_p, and beam search, to plain greedy decoding; vLLM's own
+repetition, frequency, and presence penalties, to neutral; and all of `vllm_xargs`, to the penalties
+on the words of the segment being written. A caller's own `vllm_xargs` are dropped. Where the
+operator has turned the penalties off (VIBEVOICE_PENALTIES=off), these are neutral too.
 
-Left to the caller, since they say how much or in which form to answer and not how to choose the
-next token: max_tokens (bounded by the engine's `max_new_tokens`), min_tokens, ignore_eos, stop,
+Left to the caller, since they affect the length or format of the answer but not the choice of the
+next token: max_tokens (limited by the engine's `max_new_tokens`), min_tokens, ignore_eos, stop,
 logprobs, structured outputs, logit_bias, bad_words, allowed_token_ids, and seed, which greedy
-decoding does not read. `n` above 1 is vLLM's 400, as it is for any greedy request.
+decoding ignores. For `n` above 1, vLLM returns 400, as for any greedy request.
 
-Routes with the sampling parameters elsewhere in the body are not pinned: vLLM keeps
-`/inference/v1/generate` and `/cohere/v2/chat` switched off unless told otherwise. vLLM does not
-read `vllm_xargs` on `/v1/chat/completions/batch`, which is greedy without penalties.
+Routes whose sampling parameters are elsewhere in the body are not pinned: vLLM disables
+`/inference/v1/generate` and `/cohere/v2/chat` by default. vLLM does not read `vllm_xargs` on
+`/v1/chat/completions/batch`, which is greedy without penalties.
 """
 
 import json
@@ -49,9 +49,9 @@ JSON_ROUTES = frozenset(
         "/invocations",
     }
 )
-"""Routes of vLLM that take sampling parameters as top-level keys of a JSON object."""
+"""vLLM routes that take sampling parameters as top-level keys of a JSON object."""
 FORM_ROUTES = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
-"""Routes of vLLM that take them as fields of a multipart form."""
+"""vLLM routes that take them as fields of a multipart form."""
 
 _SPACE = b" \t\r\n"
 
@@ -59,7 +59,7 @@ _SPACE = b" \t\r\n"
 def pinned_values(
     temperature: float = TEMPERATURE, penalties: Penalties = PINNED
 ) -> dict[str, Any]:
-    """The sampling parameters of every request, by the names of vLLM's API."""
+    """The sampling parameters set on every request, under the names of vLLM's API."""
     return {
         "temperature": temperature,
         "top_p": WARM_TOP_P if temperature > 0 else 1.0,
@@ -74,7 +74,7 @@ def pinned_values(
 
 
 class Body(Protocol):
-    """A request body on its way to the engine; it becomes `growth` bytes longer."""
+    """Rewrites a request body on its way to the engine and adds `growth` bytes to it."""
 
     growth: int
 
@@ -86,9 +86,9 @@ class Body(Protocol):
 class JSONBody:
     """Appends keys to a JSON object.
 
-    A body that is not an object passes unchanged but for spaces at its end and gets vLLM's own 400.
-    Bodies in UTF-16 and UTF-32, which Python's `json` would recognize, are made invalid: what is
-    appended here is UTF-8.
+    A body that is not an object is passed on unchanged except for trailing spaces, and vLLM rejects
+    it with 400. UTF-16 and UTF-32 bodies, which Python's `json` would accept, are made invalid,
+    because the appended bytes are UTF-8.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -97,7 +97,7 @@ class JSONBody:
         self._start = b""
         self._opening = b""
         self._held = bytearray()
-        """What may turn out to be the end: the last brace with the space after it, or space."""
+        """A possible end of the body: the last brace and white space after it, or white space."""
 
     def feed(self, chunk: bytes) -> bytes:
         if len(self._start) < 4:
@@ -125,9 +125,9 @@ class JSONBody:
 class FormBody:
     """Appends fields to a multipart form, before its closing boundary.
 
-    A form that never closes is made invalid: a lenient parser would take the fields before the end.
-    The first field is appended twice, since a part without data that closes at once may swallow it
-    (its closing boundary shares the line break that ends its headers).
+    A form without a closing boundary is made invalid: a lenient parser would accept the fields
+    before the end. The first field is appended twice, since a part that has no data and ends
+    immediately may swallow it (its closing boundary shares the line break that ends its headers).
     """
 
     def __init__(self, values: Mapping[str, Any], boundary: bytes) -> None:
@@ -140,7 +140,7 @@ class FormBody:
         )
         self.growth = len(self._fields)
         self._held = b""
-        """What may turn out to be the beginning of the closing boundary."""
+        """A possible beginning of the closing boundary."""
         self._closed = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -190,10 +190,10 @@ class PinnedDecoding:
         await self._app(scope, _through(body, receive), send)
 
     def _body(self, path: str, headers: MutableHeaders) -> Body | None:
-        """What becomes of the request's body; None if it is not a form that the route can read.
+        """Choose how to rewrite the request's body; None if the route cannot read such a form.
 
         Raises:
-            ValueError: the request cannot be pinned; the message says what was expected.
+            ValueError: the request cannot be pinned. The message states what was expected.
         """
         temperature = self._temperature(headers.get(TEMPERATURE_HEADER))
         values = pinned_values(temperature, self._penalties)
@@ -204,7 +204,7 @@ class PinnedDecoding:
             return None
         charset = options.get(b"charset", b"utf-8").lower()
         if charset not in (b"utf-8", b"us-ascii"):
-            raise ValueError("The form's charset must be utf-8.")
+            raise ValueError("The form's charset must be UTF-8.")
         return FormBody(values, options[b"boundary"])
 
     def _temperature(self, asked: str | None) -> float:
@@ -222,7 +222,7 @@ class PinnedDecoding:
 
 
 def _through(body: Body, receive: Receive) -> Receive:
-    """`receive`, with the request's body going through `body`."""
+    """Wrap `receive` so that the request's body passes through `body`."""
     closed = False
 
     async def pinned() -> Message:

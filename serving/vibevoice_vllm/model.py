@@ -1,4 +1,4 @@
-"""VibeVoice-ASR as a vLLM model: transformers' audio encoders, vLLM's Qwen2."""
+"""VibeVoice-ASR as a vLLM model: transformers' audio encoders and vLLM's Qwen2."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -38,7 +38,8 @@ from vibevoice_vllm.transcription import VibeVoiceTranscription
 class VibeVoiceForASR(
     nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA, VibeVoiceTranscription
 ):
-    """Both published layouts. Parallelism, quantization and LoRA reach the language model only."""
+    """Serves both published layouts. Parallelism, quantization, and LoRA affect the language model
+    only."""
 
     packed_modules_mapping = {
         "qkv_proj": ["q_proj", "k_proj", "v_proj"],
@@ -56,7 +57,7 @@ class VibeVoiceForASR(
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
         if torch.get_float32_matmul_precision() == "highest":
-            # Torch's default is TF32 here, whatever that of matrix products.
+            # Torch defaults to TF32 for convolutions, whatever the setting for matrix products.
             torch.backends.cudnn.allow_tf32 = False
         config: Any = vllm_config.model_config.hf_config
         settings = PluginSettings()
@@ -87,12 +88,12 @@ class VibeVoiceForASR(
         self.make_empty_intermediate_tensors = self.language_model.make_empty_intermediate_tensors
 
     def embed_multimodal(self, **kwargs: Any) -> MultiModalEmbeddings:
-        """Windows of one or more recordings → embeddings (tokens, hidden size) each.
+        """Encode windows of one or more recordings into one (tokens, hidden size) tensor each.
 
         Args:
             kwargs: `audio`, windows with their context, (samples,) float32 each; `tokens`
-                (windows,), how many tokens at the end of each are the window itself; `seed`
-                (windows,), of the acoustic noise.
+                (windows,), number of tokens at the end of each that belong to the window itself;
+                `seed` (windows,), seeds of the acoustic noise.
         """
         audio, tokens, seed = kwargs["audio"], kwargs["tokens"], kwargs["seed"]
         lengths = [len(window) // self._hop for window in audio]

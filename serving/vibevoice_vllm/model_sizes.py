@@ -1,4 +1,4 @@
-"""How large a VibeVoice-ASR is, from its config.json alone: no torch, no weights."""
+"""Computes the size of a VibeVoice-ASR model from its config.json, without torch or weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,9 +7,9 @@ from typing import Any
 from vibevoice_vllm.layout import hf_config
 
 _FFN = 4
-"""Width of an encoder block's feed-forward layer, in widths of the block."""
+"""Width of an encoder block's feed-forward layer, as a multiple of the block's width."""
 _KERNEL = 7
-"""Kernel of an encoder's convolutions but the downsampling ones."""
+"""Kernel size of an encoder's convolutions, except for downsampling."""
 _ENCODER = {
     "num_filters": 32,
     "downsampling_ratios": [2, 2, 4, 5, 5, 8],
@@ -20,7 +20,7 @@ _BITS = {
     "mxfp8": 8.25,
     **dict.fromkeys(("mxfp4", "awq", "awq_marlin", "gptq", "gptq_marlin"), 4.25),
 }
-"""Of a linear layer's parameter with its scales, by vLLM's name of the quantization."""
+"""Bits per parameter of a linear layer, including scales, by vLLM's name of the quantization."""
 
 PUBLISHED: Mapping[str, Any] = {
     "acoustic_tokenizer_encoder_config": {**_ENCODER, "hidden_size": 64},
@@ -34,18 +34,18 @@ PUBLISHED: Mapping[str, Any] = {
         "vocab_size": 152064,
     },
 }
-"""What counts here of microsoft/VibeVoice-ASR's config.json (revision d0c9efdb), in transformers'
-layout: for a plan before the model is here."""
+"""The relevant part of microsoft/VibeVoice-ASR's config.json (revision d0c9efdb), in transformers'
+layout: for planning before the model is downloaded."""
 
 
 @dataclass(frozen=True)
 class ModelSizes:
-    """Parameters of the parts, and the widths that memory at work depends on."""
+    """Parameter counts of the model's parts, and the dimensions that working memory depends on."""
 
     linears: int
-    """Parameters of the language model's linear layers: what quantization makes smaller."""
+    """Parameters of the language model's linear layers, which quantization makes smaller."""
     rest: int
-    """Parameters that stay in 16 bits: embeddings, output, norms, biases, projector."""
+    """Parameters that stay in 16 bits: embeddings, output layer, norms, biases, and projector."""
     encoders: int
     """Parameters of the two audio encoders."""
     layers: int
@@ -53,15 +53,15 @@ class ModelSizes:
     intermediate: int
     vocabulary: int
     key_values: int
-    """Numbers that a layer caches for each token."""
+    """Numbers that a layer caches per token."""
     key_value_heads: int
-    """Most GPUs that these can be divided among."""
+    """Maximum number of GPUs that these can be divided among."""
     filters: int
-    """Channels of an encoder's first stage, the widest in memory; the most of both."""
+    """Channels of an encoder's first stage, which takes the most memory; the larger of the two."""
     hop: int
-    """Samples of audio a token."""
+    """Audio samples per token."""
     linear_bits: float | None = None
-    """Bits of a linear layer's parameter, where the checkpoint itself is quantized."""
+    """Bits per parameter of a linear layer if the checkpoint itself is quantized."""
 
     @property
     def parameters(self) -> int:
@@ -69,10 +69,10 @@ class ModelSizes:
 
 
 def model_sizes(config: Mapping[str, Any]) -> ModelSizes:
-    """The sizes of the model with this config.json, in either published layout.
+    """Compute the sizes of the model with this config.json, in either published layout.
 
     Raises:
-        KeyError: it lacks a value that is needed.
+        KeyError: a required value is missing.
     """
     stored = _stored_bits(config.get("quantization_config") or {})
     if "text_config" not in config:
@@ -87,9 +87,9 @@ def model_sizes(config: Mapping[str, Any]) -> ModelSizes:
     linears = layers * (2 * hidden * heads * head + 2 * hidden * keys + 3 * hidden * intermediate)
     tied = text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))
     embeddings = vocabulary * hidden * (1 if tied else 2)
-    # two norms a layer and biases of queries, keys and values; the norm at the end
+    # two norms per layer and the biases of queries, keys, and values; the final norm
     small = layers * (2 * hidden + heads * head + 2 * keys) + hidden
-    # two linear layers with bias and a norm between them, for each encoder
+    # for each encoder, two linear layers with biases and a norm between them
     projector = sum(
         (encoder["hidden_size"] + 1) * hidden + hidden + (hidden + 1) * hidden
         for encoder in encoders
@@ -114,21 +114,21 @@ def model_sizes(config: Mapping[str, Any]) -> ModelSizes:
 
 
 def linear_bits(quantization: str) -> float | None:
-    """Bits of a linear layer's parameter for a value of vLLM's --quantization; None where it leaves
-    linear layers as they are, as int8_per_channel_weight_only and nvfp4_per_token do."""
+    """Bits per parameter of a linear layer for a value of vLLM's --quantization; None if it does
+    not quantize linear layers (int8_per_channel_weight_only, nvfp4_per_token)."""
     return _BITS.get(quantization)
 
 
 def _stored_bits(quantization: Mapping[str, Any]) -> float | None:
-    """The same for a checkpoint's `quantization_config`; None where it does not say."""
+    """The same for a checkpoint's `quantization_config`; None if it does not say."""
     bits = quantization.get("bits") or quantization.get("w_bit")
-    # a scale and a zero of 16 bits for 128 parameters, the usual group
+    # a 16-bit scale and a 16-bit zero point per 128 parameters, the usual group size
     return bits + 0.25 if bits else linear_bits(quantization.get("quant_method", ""))
 
 
 def _encoder_parameters(config: Mapping[str, Any]) -> int:
-    """Of transformers' `VibeVoiceAcousticTokenizerEncoderModel`: a stem, a downsampling convolution
-    before each further stage of blocks, and a head."""
+    """Parameters of transformers' `VibeVoiceAcousticTokenizerEncoderModel`: a stem, stages of
+    blocks with a downsampling convolution before each but the first, and a head."""
     width = config["num_filters"]
     stem, *depths = config["depths"]
     total = (config.get("channels", 1) * _KERNEL + 1) * width + stem * _block_parameters(width)

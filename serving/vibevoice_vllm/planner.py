@@ -1,7 +1,7 @@
-"""Model, card and settings → what fits: arithmetic alone, held by docs/gpu.md.
+"""Computes what fits on a GPU from the model, the card, and the settings; see docs/gpu.md.
 
-vLLM measures the same while it starts, and refuses when one request of the longest context does not
-fit beside what it measured. This says so minutes earlier, and for cards that are not there.
+vLLM measures the same while it starts, and fails if one request of the maximum length does not fit
+in the memory that is left. The plan finds this out minutes earlier, and for other machines too.
 """
 
 from collections.abc import Iterator
@@ -15,44 +15,43 @@ from vibevoice_vllm.settings import LaunchSettings, PluginSettings
 
 MIB = 1 << 20
 ENCODER_WIDTHS = 12.04
-"""Peak of transformers' encoder at work, in tensors of its first stage [filters, samples]: measured
-on the meta device, by tests/plugin/test_planner.py again. `encoder.encode` takes half of it; the
-other half is left to cuDNN's workspaces, which only a GPU can show."""
+"""Peak memory of transformers' encoder, in tensors of its first stage [filters, samples]: measured
+on the meta device and checked by tests/plugin/test_planner.py. `encoder.encode` needs half of it;
+the other half is left for cuDNN's workspaces, which can only be measured on a GPU."""
 CONTEXT_SAMPLES = 58 * 3200
-"""Audio before a window that is encoded with it, in the published model."""
+"""Context before a window that is encoded with it, in the published model."""
 _UTILIZATION = 0.92
 """vLLM's own default of --gpu-memory-utilization (config/cache.py)."""
 _SMALL_CARD = 30 * GIB
-"""Below it, smaller than the cards sold as 32 GB, the encoders are in 16 bits unless told
-otherwise."""
+"""Below this size, the encoders default to 16 bits. Cards sold as 32 GB have slightly more."""
 _CLIP_TOKENS = 600
-"""A clip of 30 s with its prompt and transcript."""
+"""A 30 s clip with its prompt and transcript."""
 _SPARE = 256 * MIB
-"""Left over by a context that the plan chooses: vLLM refuses one that does not fit by a token."""
+"""Tokens left free when the plan chooses the context: vLLM refuses one that is a token too long."""
 _LOGITS = 6
-"""Float32 tensors of [requests, vocabulary]: logits, what the sampler makes of them, counts."""
+"""Number of float32 [requests, vocabulary] tensors: logits, the sampler's copies, and counts."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-# Allowances: nobody has measured these with this model yet.
+# Estimates: these have not been measured with this model yet.
 _CUDA_CONTEXT = 512 * MIB
-"""Of each process on the card, outside of vLLM's share."""
+"""CUDA context of each process on the card, not counted in vLLM's share."""
 _KERNELS = 512 * MIB
-"""Loaded kernels, workspaces of cuBLAS and cuDNN, gaps."""
+"""Loaded kernels, cuBLAS and cuDNN workspaces, and fragmentation."""
 _GROUP_BUFFERS = 512 * MIB
-"""Of NCCL and the all-reduce, where GPUs share a model."""
+"""Buffers of NCCL and all-reduce, if several GPUs share a model."""
 _GRAPH_POOL, _GRAPH = 128 * MIB, 16 * MIB
-"""CUDA graphs: once, and for each size that is captured."""
+"""CUDA graphs: a fixed part, and an amount for each captured size."""
 
 
 def encoder_dtype(card: Card, plugin: PluginSettings) -> str:
-    """The one that is set, else what suits the card."""
+    """The dtype from the settings, or else the one that suits the card."""
     if "encoder_dtype" in plugin.model_fields_set or card.total >= _SMALL_CARD:
         return plugin.encoder_dtype
     return "bfloat16" if card.has_bfloat16 else "float16"
 
 
 def captured_sizes(sequences: int) -> int:
-    """How many CUDA graphs vLLM captures for so many requests (0.32, config/vllm.py,
+    """Number of CUDA graphs that vLLM captures for `sequences` requests (0.32, config/vllm.py,
     `_set_cudagraph_sizes`)."""
     most = min(2 * sequences, 512)
     sizes = {1, 2, 4, sequences, *range(8, 256, 8), *range(256, 513, 16)}
@@ -61,7 +60,7 @@ def captured_sizes(sequences: int) -> int:
 
 @dataclass(frozen=True)
 class Planner:
-    """What a plan is made from."""
+    """Plans the memory of one card for one model and one set of settings."""
 
     sizes: ModelSizes
     card: Card
@@ -69,11 +68,11 @@ class Planner:
     plugin: PluginSettings
 
     def plan(self) -> MemoryPlan:
-        """The longest context, the longest steps and the most requests that fit, where the settings
-        leave them open.
+        """Choose the longest context, the largest steps, and the most requests that fit, unless the
+        settings specify them.
 
         Raises:
-            DoesNotFit: nothing fits.
+            DoesNotFit: no choice fits.
         """
         self._require_share()
         if found := self._first_that_fits():
@@ -81,19 +80,19 @@ class Planner:
         best = max((self.of(*choice) for choice in self._choices()), key=lambda plan: plan.margin)
         work = best.work + best.graphs + best.overhead + best.spare
         cache = (
-            f"leaves {best.cache / GIB:.1f} for the cache, and a request of {best.needed} tokens "
+            f"leaves {best.cache / GIB:.1f} for the cache, but a request of {best.needed} tokens "
             f"needs {best.needed * best.token / GIB:.1f}"
             if best.cache > 0
-            else "is more than that"
+            else "exceeds it"
         )
         raise DoesNotFit(
             f"the model does not fit {self.card.name}: of {best.share / GIB:.1f} GiB for the "
-            f"engine weights take {best.weights / GIB:.1f} and work {work / GIB:.1f}, which "
-            f"{cache}. {self._help()}"
+            f"engine, weights take {best.weights / GIB:.1f} and working memory {work / GIB:.1f}, "
+            f"which {cache}. {self._help()}"
         )
 
     def of(self, context: int, batched: int, sequences: int) -> MemoryPlan:
-        """The plan for one choice, whether it fits or not."""
+        """The plan for one choice, whether or not it fits."""
         sizes, settings, plugin = self.sizes, self.settings, self.plugin
         group, stages = settings.tensor_parallel_size, settings.pipeline_parallel_size
         precision = encoder_dtype(self.card, plugin)
@@ -104,7 +103,7 @@ class Planner:
 
         samples = int(plugin.window_seconds * SAMPLE_RATE) + CONTEXT_SAMPLES
         encoding = ENCODER_WIDTHS * sizes.filters * samples * _BYTES[precision]
-        # gate and up, their product; input, residual, norm and output of a layer
+        # gate, up, and their product; input, residual, norm, and output of a layer
         step = batched * width * (3 * sizes.intermediate / group + 4 * sizes.hidden)
         windows = min(-(-batched // plugin.window_tokens(sizes.hop)), sequences)
         held = 2 * batched * sizes.hidden * width + windows * samples * 4
@@ -134,7 +133,7 @@ class Planner:
         )
 
     def _choices(self) -> Iterator[tuple[int, int, int]]:
-        """(context, tokens a step, requests) that the settings leave open, the best first."""
+        """(context, tokens per step, requests) to try where they are not set, best first."""
         given, conservative = self.settings, self.settings.conservative
         contexts = (65536, 49152, 40960, 32768, 16384)
         steps = (*((32768,) if conservative else ()), 8192, 4096, 2048)
@@ -158,7 +157,7 @@ class Planner:
         return None
 
     def _share(self) -> int:
-        """Bytes for the engine: its part of the card, less what is left to others."""
+        """Bytes for the engine: its share of the card, minus the memory reserved for others."""
         settings, total = self.settings, self.card.total
         part = int(total * (settings.gpu_memory_utilization or _UTILIZATION))
         if not settings.gpu_memory_reserved:
@@ -169,33 +168,33 @@ class Planner:
     def _require_share(self) -> None:
         """
         Raises:
-            DoesNotFit: the engine's part of the card is not free, or the card cannot compute it.
+            DoesNotFit: the engine's share is not free, or the card cannot run the model.
         """
         card, share = self.card, self._share()
         if not card.has_bfloat16 and self.settings.dtype in ("", "bfloat16"):
             raise DoesNotFit(
-                f"{card.name} has no bfloat16, which the model was trained in: expected an Ampere "
-                "GPU or a newer one. --dtype float16 would start, and was never tried."
+                f"{card.name} does not support bfloat16, in which the model was trained: use an "
+                "Ampere GPU or newer. --dtype float16 would start, but has never been tested."
             )
         if share <= 0:
             raise DoesNotFit(
-                f"the {self.settings.gpu_memory_reserved:g} GiB that others are given leave "
-                f"nothing of {card.name}: lower --gpu-memory-reserved."
+                f"reserving {self.settings.gpu_memory_reserved:g} GiB leaves nothing of "
+                f"{card.name} for the engine: lower --gpu-memory-reserved."
             )
         if share + _CUDA_CONTEXT > card.total:
             raise DoesNotFit(
-                f"{share / GIB:.1f} GiB for the engine leave less than {_CUDA_CONTEXT / GIB:g} GiB "
-                f"of {card.name} to CUDA itself: lower --gpu-memory-utilization."
+                f"{share / GIB:.1f} GiB for the engine leaves less than {_CUDA_CONTEXT / GIB:g} "
+                f"GiB of {card.name} for CUDA itself: lower --gpu-memory-utilization."
             )
         if card.used + _CUDA_CONTEXT > card.total - share:
             raise DoesNotFit(
-                f"other programs have {card.used / GIB:.1f} GiB of {card.name}, and the engine is "
-                f"to take {share / GIB:.1f} of {card.total / GIB:.1f} GiB: end them, or leave them "
-                f"their part with --gpu-memory-reserved {-(-card.used // GIB)}."
+                f"other programs use {card.used / GIB:.1f} GiB of {card.name}, and the engine "
+                f"needs {share / GIB:.1f} of {card.total / GIB:.1f} GiB: stop them, or set "
+                f"--gpu-memory-reserved {-(-card.used // GIB)}."
             )
 
     def _help(self) -> str:
-        """What would make it fit."""
+        """Suggests what would make the model fit."""
         limits = ("max_model_len", "max_num_batched_tokens", "max_num_seqs")
         given = [name for name in limits if getattr(self.settings, name)]
         kept: dict[str, None] = {}
@@ -213,22 +212,22 @@ class Planner:
         for gib in (16, 24, 32, 48, 80):
             card = Card.of(gib)
             if card.total > self.card.total and replace(self, card=card)._first_that_fits():
-                return f"A GPU of {gib} GiB would do."
-        return "No single GPU would do: --tensor-parallel-size splits the model."
+                return f"A {gib} GiB GPU would be large enough."
+        return "No single GPU is large enough: split the model with --tensor-parallel-size."
 
 
 def _left_open(given: list[str]) -> str:
     """What to do about limits that were set by hand."""
     if given == ["max_model_len"]:
-        return "a shorter context; without --max-model-len the longest that fits is taken"
+        return "a shorter context; without --max-model-len, the longest that fits is used"
     *others, last = [f"--{name.replace('_', '-')}" for name in given]
     return f"leaving {' and '.join(filter(None, [', '.join(others), last]))} to the plan"
 
 
 def _file(card: Card, settings: LaunchSettings) -> str:
-    """Where settings for such a card are."""
+    """Points to a settings file for such a card, if there is one."""
     names = {13: "gpu-12gb.env", 17: "gpu-16gb.env", 25: "gpu-24gb-stt.env"}
     if settings.gpu_memory_reserved:
         names = {17: "", 25: "gpu-24gb.env"}
     name = next((name for gib, name in names.items() if card.total < gib * GIB), "")
-    return f" docker/env/{name} is for such a card." if name else ""
+    return f" docker/env/{name} is meant for this card." if name else ""

@@ -1,11 +1,11 @@
-"""What vLLM calls in each of its processes before it loads a model."""
+"""The plugin's entry point, called by each vLLM process before it loads a model."""
 
 
 def register() -> None:
-    """Make both published layouts of VibeVoice-ASR known to vLLM; calling it again changes nothing.
+    """Register both published layouts of VibeVoice-ASR with vLLM. Repeated calls have no effect.
 
-    The class is named by string, so that only the process that runs the model imports it. vLLM's
-    own route for transformers' layout (its generic transformers backend) is replaced.
+    The class is named by string, so that only the process that runs the model imports it. This
+    replaces vLLM's own handling of transformers' layout (its generic transformers backend).
     """
     from transformers import AutoConfig
     from vllm import ModelRegistry
@@ -15,7 +15,7 @@ def register() -> None:
     from vibevoice_vllm.config import OriginalConfig
     from vibevoice_vllm.media import RecordingConnector
 
-    # transformers knows "vibevoice" as the text-to-speech model; a server of this plugin has none.
+    # To transformers, "vibevoice" is the text-to-speech model, which this plugin never serves.
     AutoConfig.register(OriginalConfig.model_type, OriginalConfig, exist_ok=True)
     for architecture in (ORIGINAL, HF):
         ModelRegistry.register_model(architecture, "vibevoice_vllm.model:VibeVoiceForASR")

@@ -1,13 +1,13 @@
-"""A published VibeVoice-ASR checkpoint → a folder that the engine can serve.
+"""Turns a published VibeVoice-ASR checkpoint into a folder that the engine can serve.
 
     python -m vibevoice_vllm.prepare microsoft/VibeVoice-ASR models/VibeVoice-ASR
     python -m vibevoice_vllm.prepare --check models/VibeVoice-ASR
 
-A hub id is downloaded into the hub's own cache (resumable); weights are hard-linked from there, or
-linked where the file system cannot, so nothing large is copied and nothing in the cache is changed.
-Small files are copied. The original layout has no tokenizer and gets Qwen2.5's; both layouts get
-the audio tokens that it lacks. Preparing again changes nothing, and a file that is changed is kept
-as a `.bak` beside.
+A hub id is downloaded into the hub's own cache, and interrupted downloads resume. Weights are
+hard-linked from the cache, or symlinked where the file system requires it, so nothing large is
+copied and the cache is not modified. Small files are copied. The original layout has no tokenizer
+and gets Qwen2.5's; in both layouts, missing audio tokens are added to the tokenizer. Running it
+again changes nothing. Before a file is modified, its original is saved as `.bak`.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from vibevoice_vllm.checkpoint import (
 )
 
 TOKENIZER = "Qwen/Qwen2.5-7B"
-"""Whose tokenizer the original layout uses."""
+"""The tokenizer given to the original layout."""
 
 _SMALL = ("*.json", "*.jinja", "*.txt", "LICENSE*")
 _WEIGHTS = "*.safetensors"
@@ -50,10 +50,10 @@ _UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, D
 
 
 def prepare(source: str, folder: Path, tokenizer: str = TOKENIZER, revision: str = "main") -> None:
-    """Make `folder` a served folder from `source`, a local folder or a hub id.
+    """Prepare `folder` for serving from `source`, which is a local folder or a hub id.
 
     Raises:
-        CheckpointError: wrong model, no network, no disk space, or something is missing.
+        CheckpointError: wrong model, no network, no disk space, or missing files.
     """
     origin = Path(source) if Path(source).is_dir() else _download(source, revision)
     config = read_json(origin / "config.json")
@@ -67,13 +67,13 @@ def prepare(source: str, folder: Path, tokenizer: str = TOKENIZER, revision: str
         if (folder / "tokenizer.json").exists():
             _complete_tokenizer(folder)
     except OSError as error:
-        raise CheckpointError(f"cannot bring {origin} to {folder}: {error}") from error
+        raise CheckpointError(f"cannot write {origin} to {folder}: {error}") from error
     if found := problems(folder):
         raise CheckpointError("; ".join(found))
 
 
 def _download(source: str, revision: str, patterns: tuple[str, ...] = (*_SMALL, _WEIGHTS)) -> Path:
-    """The snapshot of a hub repository in the hub's cache; weights only of a VibeVoice-ASR."""
+    """Download a hub repository, the weights only if it is a VibeVoice-ASR; return the folder."""
     if not HUB_ID.fullmatch(source):
         raise CheckpointError(f"{source} is neither a folder nor a hub id like owner/name")
     try:
@@ -90,7 +90,7 @@ def _download(source: str, revision: str, patterns: tuple[str, ...] = (*_SMALL, 
         message = f"{source} needs an access token: accept its terms and set HF_TOKEN"
         raise CheckpointError(message) from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise CheckpointError(f"the hub has no {source} at revision {revision}") from error
+        raise CheckpointError(f"{source} (revision {revision}) is not on the hub") from error
     except RemoteEntryNotFoundError as error:
         raise CheckpointError(f"{source} is not a model repository: no config.json") from error
     except _UNREACHABLE as error:
@@ -103,19 +103,19 @@ def _download(source: str, revision: str, patterns: tuple[str, ...] = (*_SMALL, 
 
 
 def _require_space(needed: int) -> None:
-    """Refuse to begin a download of `needed` bytes that cannot fit."""
+    """Raise an error before a download if `needed` bytes do not fit on the disk."""
     cache = Path(constants.HF_HUB_CACHE)
     existing = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise CheckpointError(
             f"not enough disk space: {needed / 1e9:.1f} GB to download, {free / 1e9:.1f} GB free "
-            f"under {existing}; HF_HOME moves the download elsewhere"
+            f"under {existing}; set HF_HOME to download elsewhere"
         )
 
 
 def _bring(origin: Path, folder: Path) -> None:
-    """Copy the small files of a checkpoint, link its weights."""
+    """Copy the small files of a checkpoint and link its weights."""
     for pattern in _SMALL:
         for file in origin.glob(pattern):
             kept = (folder / f"{file.name}.bak").exists()
@@ -141,12 +141,12 @@ def _same(file: Path, target: Path) -> bool:
 
 
 def _bring_tokenizer(source: str, folder: Path) -> None:
-    """Give the original layout a tokenizer, Qwen2.5's."""
+    """Add the tokenizer that the original layout lacks: Qwen2.5's, or the one from `source`."""
     base = Path(source) if Path(source).is_dir() else _download(source, "main", _TOKENIZER_FILES)
     settings = read_json(base / "tokenizer_config.json")
     if not (base / "tokenizer.json").is_file():
         raise CheckpointError(f"the tokenizer {source} has no tokenizer.json")
-    # Qwen's own template fails on content in parts; the engine gets the project's by a flag.
+    # Qwen's own template fails on multi-part content; the engine gets the project's by a flag.
     settings.pop("chat_template", None)
     settings["model_max_length"] = 131072
     _replace(folder / "tokenizer_config.json", _as_text(settings))
@@ -156,7 +156,7 @@ def _bring_tokenizer(source: str, folder: Path) -> None:
 def _complete_tokenizer(folder: Path) -> None:
     """Add the audio tokens, which Qwen2.5 lacks, and remove `tokenizer_class`.
 
-    Without a class every version of transformers takes tokenizer.json as it is.
+    Without that key, every version of transformers uses tokenizer.json as it is.
     """
     settings = read_json(folder / "tokenizer_config.json")
     read_json(folder / "tokenizer.json")
@@ -168,7 +168,7 @@ def _complete_tokenizer(folder: Path) -> None:
         _change(folder / "tokenizer.json", tokenizer.to_str(pretty=True))
     changed = {key: value for key, value in settings.items() if key != "tokenizer_class"}
     if "added_tokens_decoder" in changed:
-        # This list wins over tokenizer.json, so it has to be complete.
+        # This list overrides tokenizer.json, so it must be complete.
         changed["added_tokens_decoder"] = {
             str(number): {
                 "content": token.content,
@@ -189,7 +189,7 @@ def _as_text(value: object) -> str:
 
 
 def _change(path: Path, text: str) -> None:
-    """Replace a file, keeping it as it first was beside it."""
+    """Replace a file after saving the original next to it."""
     backup = path.with_name(f"{path.name}.bak")
     if not backup.exists():
         shutil.copyfile(path, backup)
@@ -197,7 +197,7 @@ def _change(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace a file at once, so that a reader or a crash never meets half of it."""
+    """Replace a file atomically, so that neither a reader nor a crash leaves half of it."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
@@ -205,15 +205,15 @@ def _replace(path: Path, text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="prepare_model.py", description="Make a VibeVoice-ASR checkpoint ready to be served."
+        prog="prepare_model.py", description="Prepare a VibeVoice-ASR checkpoint for serving."
     )
     parser.add_argument("source", help="local folder, or hub id such as microsoft/VibeVoice-ASR")
     parser.add_argument(
         "folder", nargs="?", help="served folder (default: models/NAME, or in place)"
     )
     parser.add_argument("--tokenizer", default=TOKENIZER, help="folder or hub id (%(default)s)")
-    parser.add_argument("--revision", default="main", help="of the hub id (%(default)s)")
-    parser.add_argument("--check", action="store_true", help="only say what is missing in SOURCE")
+    parser.add_argument("--revision", default="main", help="revision of the hub id (%(default)s)")
+    parser.add_argument("--check", action="store_true", help="only report what SOURCE lacks")
     args = parser.parse_args(arguments)
     local = Path(args.source).is_dir()
     if args.check:

@@ -1,8 +1,8 @@
-"""What vLLM does with the audio of a request before the model sees it.
+"""Turns the audio of a vLLM request into windows, before the model sees it.
 
-A request has one recording and one `<|AUDIO|>` in its prompt. vLLM's limits, counts and caller's
-ids are about the recording; for the scheduler and the encoder it becomes many multi-modal items,
-one a window, whose placeholders stand side by side between one start and one end token.
+A request has one recording, and one `<|AUDIO|>` in its prompt. vLLM's limits, counts, and caller
+ids apply to the recording. For the scheduler and the encoder, it becomes many multimodal items, one
+per window, with adjacent placeholders between one start and one end token.
 """
 
 import dataclasses
@@ -39,11 +39,11 @@ from vibevoice_vllm.encoder import context_tokens
 from vibevoice_vllm.settings import PluginSettings
 
 PLACEHOLDER = "<|AUDIO|>"
-"""Where the chat template wants the audio."""
+"""The chat template puts this where the audio belongs."""
 
 
 class Windows(ProcessorBatchItems[Window]):
-    """The windows of one recording, as vLLM's multi-modal items."""
+    """The windows of one recording as vLLM's multimodal items."""
 
     def __init__(self, windows: Sequence[Window]) -> None:
         super().__init__(windows, "audio")
@@ -53,7 +53,7 @@ class Windows(ProcessorBatchItems[Window]):
 
 
 class RecordingParser(MultiModalDataParser):
-    """The audio of a request: one recording as float32 mono at 24 kHz; or windows, unchanged."""
+    """Parses a request's audio: one recording to float32 mono at 24 kHz; windows are unchanged."""
 
     def __init__(self, max_seconds: float) -> None:
         super().__init__(target_sr=SAMPLE_RATE, target_channels=1, audio_resample_method="soxr")
@@ -62,7 +62,7 @@ class RecordingParser(MultiModalDataParser):
     def _parse_audio_data(self, data: Any) -> ModalityDataItems[Any, Any] | None:
         """
         Raises:
-            ValueError: embeddings, a missing recording, or one that cannot be transcribed.
+            ValueError: the input is embeddings, has no recording, or cannot be transcribed.
         """
         if isinstance(data, list) and data and isinstance(data[0], Window):
             return Windows(data)
@@ -74,7 +74,7 @@ class RecordingParser(MultiModalDataParser):
         recordings = []
         for samples in items.get_all():
             if samples is None:
-                raise ValueError("Audio given by id alone is not supported: expected a recording.")
+                raise ValueError("Audio given only by id is not supported: expected a recording.")
             samples = np.asarray(samples, dtype=np.float32)
             check(samples, self._max_seconds)
             recordings.append(samples)
@@ -90,7 +90,7 @@ class ProcessingInfo(BaseProcessingInfo):
 
     @cached_property
     def hop(self) -> int:
-        """Samples a token."""
+        """Samples per token."""
         return self.get_hf_config().acoustic_tokenizer_encoder_config.hop_length
 
     @cached_property
@@ -122,7 +122,7 @@ class ProcessingInfo(BaseProcessingInfo):
 
 
 class DummyInputs(BaseDummyInputsBuilder[ProcessingInfo]):
-    """The audio that memory is measured with: one whole window with its context."""
+    """The audio with which vLLM measures memory: one whole window with its context."""
 
     def get_dummy_text(self, mm_counts: Mapping[str, int]) -> str:
         return PLACEHOLDER * mm_counts.get("audio", 0)
@@ -141,10 +141,10 @@ class DummyInputs(BaseDummyInputsBuilder[ProcessingInfo]):
 
 class Processor(BaseMultiModalProcessor[ProcessingInfo]):
     def apply(self, inputs: ProcessorInputs, timing_ctx: Any) -> Any:
-        """Cut the recording, then let vLLM handle the windows.
+        """Cut the recording into windows, which vLLM then handles as items.
 
-        A caller's id is not taken for the recording's identity, its content is: with an id another
-        caller's audio could be asked for.
+        The recording is identified by its content, not by an id from the caller: with an id, a
+        caller could request another caller's audio.
         """
         items = inputs.mm_data_items["audio"]
         windows = items.get_all() if isinstance(items, Windows) else self._cut(items.get_all())
@@ -165,7 +165,7 @@ class Processor(BaseMultiModalProcessor[ProcessingInfo]):
     def _apply_hf_processor_main(
         self, mm_items: MultiModalDataItems, hf_kwargs: Mapping[str, object]
     ) -> BatchFeature:
-        # Not through vLLM's call of the HF processor, which casts audio to the model's dtype.
+        # Bypasses vLLM's call of the HF processor, which would cast audio to the model's dtype.
         windows: list[Window] = mm_items["audio"].get_all() if "audio" in mm_items else []
         return BatchFeature(
             {
@@ -203,16 +203,14 @@ class Processor(BaseMultiModalProcessor[ProcessingInfo]):
     def _apply_prompt_updates(
         self, token_ids: list[int], mm_prompt_updates: Mapping[str, Any]
     ) -> tuple[list[int], Mapping[str, list[PlaceholderFeaturesInfo]]]:
-        """Put all windows in the place of the one placeholder.
+        """Replace the one placeholder with those of all windows.
 
         Raises:
             ValueError: the prompt has no placeholder, or more than one.
         """
         placeholder = self.info.token_id(PLACEHOLDER)
         if (found := token_ids.count(placeholder)) != 1:
-            raise ValueError(
-                f"Expected {PLACEHOLDER} once in a prompt with audio, found it {found} times."
-            )
+            raise ValueError(f"Expected {PLACEHOLDER} once in a prompt with audio, found {found}.")
         at = token_ids.index(placeholder)
         prompt = [*token_ids[:at], self.info.token_id("<|object_ref_start|>")]
         features = []

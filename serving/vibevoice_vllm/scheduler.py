@@ -1,10 +1,10 @@
-"""Which windows of audio the engine encodes in a step (`--scheduler-cls`).
+"""Chooses the audio windows that the engine encodes in each step (`--scheduler-cls`).
 
-vLLM's own scheduler fills a step with as much audio as fits the token budget and gives it to the
-requests in order, so that an hour-long recording would keep all others waiting. Here a step
-encodes at most `windows_per_step` windows' worth of audio, and at most one window's worth of any
-request; where more is wanted, those come first that have waited longest for their last window.
-Between two windows all requests decode, and a request that is gone is not encoded further.
+vLLM's own scheduler fills a step with as much audio as the token budget allows and assigns it to
+the requests in order, so an hour-long recording would make all others wait. Here, a step encodes at
+most `windows_per_step` windows' worth of audio in total, and at most one window's worth per
+request. If more is waiting, requests whose last window is the longest ago come first. All requests
+decode between two windows, and nothing more is encoded for a request that has ended.
 """
 
 from bisect import bisect_right
@@ -27,7 +27,7 @@ class _WindowScheduler(Scheduler):
         super().__init__(vllm_config, *args, **kwargs)
         settings = PluginSettings()
         hop = vllm_config.model_config.hf_config.acoustic_tokenizer_encoder_config.hop_length
-        # vLLM's own budgets hold one window at least, and so do these: any window fits into them.
+        # Like vLLM's own budgets, these hold at least one window, so any window fits.
         self._window = settings.window_tokens(hop)
         self.max_num_encoder_input_tokens = min(
             self.max_num_encoder_input_tokens, settings.windows_per_step * self._window
@@ -42,9 +42,10 @@ class _WindowScheduler(Scheduler):
         return super().schedule(*args, **kwargs)
 
     def _not_next(self) -> set[str]:
-        """Running requests that leave this step's audio to others.
+        """Running requests whose audio is not encoded in this step.
 
-        First come those whose last window (or arrival) is longest ago, among them those read least.
+        Requests whose last window (or arrival) is the longest ago come first; among equals, those
+        that have computed the fewest tokens.
         """
         wanted = {request: _next_window(request) for request in self.running}
         left = self.max_num_encoder_input_tokens
@@ -81,7 +82,7 @@ class _AsyncWindowScheduler(_WindowScheduler, AsyncScheduler):
 
 
 def _next_window(request: "Request") -> int:
-    """Tokens of the next window that a request has to read, 0 if it has none."""
+    """Number of tokens in the next window of a request; 0 if it has none left."""
     windows = request.mm_features
     done = bisect_right(
         windows,
@@ -92,7 +93,7 @@ def _next_window(request: "Request") -> int:
 
 
 def create_scheduler(*, vllm_config: "VllmConfig", **kwargs: Any) -> Scheduler:
-    """vLLM's scheduler, synchronous or not as the engine is configured, encoding in windows."""
+    """vLLM's scheduler, sync or async as the engine is configured, that encodes in windows."""
     asynchronous = vllm_config.scheduler_config.async_scheduling
     cls = _AsyncWindowScheduler if asynchronous else _WindowScheduler
     return cls(vllm_config=vllm_config, **kwargs)

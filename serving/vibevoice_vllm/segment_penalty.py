@@ -1,22 +1,21 @@
-"""Penalties on the words of the segment being written, for both of vLLM's model runners.
+"""Penalizes repeated words in the segment being written, for both of vLLM's model runners.
 
-vLLM's own frequency and repetition penalties count every token of an answer (the latter even those
-of the prompt), so the JSON scaffold of a long transcript is penalized more with every segment,
-until the model can no longer write it. The processors here apply the same arithmetic (vLLM's
-`vllm/model_executor/layers/utils.py`: repetition, then frequency, then presence) to the words of
-the open `Content` string alone: a loop inside a segment is broken, the scaffold and the words of
-earlier segments are left as the model meant them.
+vLLM's own frequency and repetition penalties count every token of an answer (the latter also those
+of the prompt). The JSON scaffold of a long transcript is therefore penalized more with every
+segment, until the model can no longer write it. The processors here apply the same arithmetic
+(vLLM's `vllm/model_executor/layers/utils.py`: repetition, then frequency, then presence) only to
+the words of the open `Content` string. This breaks a loop inside a segment, but leaves the scaffold
+and the words of earlier segments as the model predicted them.
 
-A request asks for it by three `vllm_xargs` (`SamplingParams.extra_args`), which the middleware
-writes; requests without them are left alone. An answer that is not the model's JSON has no
-`Content` string and so no penalty. When an assistant message is continued, it has to end between
-two segments. Only the logits of the words that occur are read and written, at most `MAX_WORDS` a
-request.
+A request enables it with three `vllm_xargs` (`SamplingParams.extra_args`), which the middleware
+sets; other requests are not affected. An answer that is not the model's JSON has no `Content`
+string and so gets no penalty. An assistant message that is to be continued has to end between two
+segments. Only the logits of words that occur are read and written, at most `MAX_WORDS` per request.
 
 `SegmentPenalty` is for vLLM's first runner (CPU, and GPU under VLLM_USE_V2_MODEL_RUNNER=0),
-`SegmentPenaltyV2` for the second (GPU). Name one of them by `--logits-processors`, never by the
+`SegmentPenaltyV2` for the second (GPU). Select one with `--logits-processors`, never through the
 entry-point group: the second runner refuses to start if a processor of the first is installed
-there, and the first hides sampled tokens from such.
+there, and the first runner hides sampled tokens from such processors.
 """
 
 from itertools import chain
@@ -56,13 +55,13 @@ def _penalized(
     frequency: torch.Tensor,
     presence: torch.Tensor,
 ) -> torch.Tensor:
-    """The logits of words that came `counts` times; shapes broadcast to that of `logits`."""
+    """Logits of words that occurred `counts` times; shapes broadcast to that of `logits`."""
     scaled = torch.where(logits > 0, logits / repetition, logits * repetition)
     return scaled - frequency * counts - presence
 
 
 class _Answer:
-    """One running request of the first runner."""
+    """One running request in the first runner."""
 
     def __init__(self, penalties: Penalties, tokens: list[int], vocabulary: Vocabulary) -> None:
         self.penalties = (penalties.repetition, penalties.frequency, penalties.presence)
@@ -71,14 +70,14 @@ class _Answer:
         self._segment = Segment(vocabulary)
 
     def counts(self) -> dict[int, int]:
-        """Of each word of the open segment, once the newest tokens are read."""
+        """Read the newest tokens, and return the count of each word in the open segment."""
         self._segment.read(self._tokens[self._read :])
         self._read = len(self._tokens)
         return self._segment.counts
 
 
 class SegmentPenalty(LogitsProcessor):
-    """For vLLM's first model runner, which keeps the tokens of an answer in a list on the host."""
+    """For vLLM's first model runner, which keeps an answer's tokens in a list on the host."""
 
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
@@ -103,7 +102,7 @@ class SegmentPenalty(LogitsProcessor):
         return None if penalties is None else _Answer(penalties, tokens, self._vocabulary)
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
-        """(requests, vocabulary) float32, changed in place."""
+        """(requests, vocabulary) float32, modified in place."""
         counts = [answer.counts() for answer in self._answers.values()]
         sizes = [len(words) for words in counts]
         if (total := sum(sizes)) == 0:
@@ -125,9 +124,9 @@ class SegmentPenaltyV2(LogitsProcessorV2):
     """For vLLM's second model runner, which keeps tokens on the device and may run ahead of the
     host.
 
-    State and words of each request slot live on the device and are advanced there by the token fed
-    to the model in each step, without waiting for it. Only when a request is resumed after
-    preemption are its tokens read back, once. Speculative decoding (several rows a request) is not
+    The state and words of each request slot are stored on the device. Each step updates them from
+    the token fed to the model, without waiting for it. Tokens are only read back, once, when a
+    request resumes after preemption. Speculative decoding (several rows per request) is not
     supported.
     """
 
@@ -164,7 +163,7 @@ class SegmentPenaltyV2(LogitsProcessorV2):
         self._asked.clear()
 
     def _written(self, slot: int) -> tuple[Segment, int]:
-        """What the request in a slot has written before, and the position after it."""
+        """What the request in a slot has written so far, and the position after it."""
         prompt_len = int(self._req_states.prompt_len.np[slot])
         prefill_len = int(self._req_states.prefill_len.np[slot])
         segment = Segment(self._vocabulary)
@@ -173,7 +172,7 @@ class SegmentPenaltyV2(LogitsProcessorV2):
         return segment, prefill_len
 
     def apply(self, logits: torch.Tensor, ctx: LogitsContext) -> torch.Tensor:
-        """(rows, vocabulary) float32, one row a request, changed in place."""
+        """(rows, vocabulary) float32, one row per request, modified in place."""
         if not self._active[ctx.idx_mapping_np].any():
             return logits
         slots = ctx.expanded_idx_mapping.long()

@@ -1,4 +1,4 @@
-"""Every setting of the engine's start script and of the plugin, read from the environment."""
+"""All settings of the engine's start script and of the plugin, read from the environment."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -12,19 +12,19 @@ from vibevoice_core.penalties import Switch
 
 _PREFIX = "VIBEVOICE_"
 LONGEST_CONTEXT = 65536
-"""Tokens: an hour with the densest talk and its transcript."""
+"""Tokens: enough for an hour of very dense speech and its transcript."""
 _AUDIO_SECONDS = 61 * 60
-"""An hour and a bit."""
+"""Slightly more than an hour."""
 
 
 def _named(name: str) -> Any:
-    """A setting that keeps a name in use elsewhere, without our prefix."""
+    """A setting with an established name, which does not get our prefix."""
     return AliasChoices(name)
 
 
 class LaunchSettings(BaseSettings):
-    """Settings of the start script. A flag is the field's name with dashes; the environment
-    variable is `VIBEVOICE_` + the name in capitals, unless the field names another."""
+    """Settings of the start script. The flag is the field's name with dashes. The environment
+    variable is `VIBEVOICE_` + the name in capitals, unless the field specifies another name."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -36,108 +36,110 @@ class LaunchSettings(BaseSettings):
     )
 
     model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
-    """Served folder, a folder that holds VibeVoice-ASR, or a hub id (prepared into models/)."""
+    """The served folder, a folder that contains VibeVoice-ASR, or a hub id, which is downloaded and
+    prepared in models/."""
     plugin: Literal["native", "microsoft"] = "native"
-    """Whose vLLM plugin serves the model: native is this project's, microsoft the `vllm_plugin` of
-    the repository microsoft/VibeVoice, with the pinned penalties as vLLM's own parameters. The
-    latter needs a Python of its own (`python` or `conda_env`) with that plugin, a vLLM that it
-    supports, and ffmpeg."""
+    """Which vLLM plugin serves the model: native is this project's; microsoft is the `vllm_plugin`
+    of the repository microsoft/VibeVoice, with the pinned penalties as vLLM's own parameters. The
+    latter needs a separate Python (`python` or `conda_env`) with that plugin, a vLLM version that
+    it supports, and ffmpeg."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
-    """Where the engine runs, gpu or cpu; auto is gpu if nvidia-smi answers."""
+    """Device for the engine: gpu, cpu, or auto, which selects gpu if nvidia-smi responds."""
     gpu: str = ""
-    """Ids of the GPUs to use, as in 0 or 0,1; empty means the first ones."""
+    """Ids of the GPUs to use, such as 0 or 0,1; empty means the first ones."""
     host: str = Field(default="127.0.0.1", validation_alias=_named("ASR_HOST"))
-    """Address that the engine listens on."""
+    """Address on which the engine listens."""
     port: int = Field(default=8006, ge=1, le=65535, validation_alias=_named("ASR_PORT"))
-    """Port that the engine listens on."""
+    """Port on which the engine listens."""
     served_model_name: str = "vibevoice"
     """Name of the model in the API."""
     dtype: str = Field(default="", validation_alias=_named("ASR_DTYPE"))
-    """Precision of the language model: bfloat16, float16 or float32; empty means bfloat16, and
-    float32 on a CPU for a model of under a billion parameters."""
+    """Precision of the language model: bfloat16, float16, or float32. Empty means bfloat16, or
+    float32 on a CPU for a model with less than a billion parameters."""
     quantization: str = ""
-    """How vLLM makes the language model's linear layers smaller while it loads: fp8 for 8 bits,
-    mxfp4 for 4; empty means not."""
+    """vLLM's quantization of the language model's linear layers while loading: fp8 for 8 bits,
+    mxfp4 for 4; empty means none."""
     kv_cache_dtype: str = ""
-    """Precision of the key-value cache, as vLLM names it: fp8 halves it; empty means that of the
-    language model."""
+    """Precision of the key-value cache, as vLLM names it; fp8 halves its size. Empty means the
+    precision of the language model."""
     max_model_len: int | None = Field(default=None, ge=-1)
-    """Most tokens of prompt and answer together; an hour of audio is 27000, its transcript about
-    18000. Empty means 65536, or fewer if that does not fit the GPU; -1 means that vLLM takes as
-    many as fit."""
+    """Maximum tokens of prompt and answer together; an hour of audio takes 27000, its transcript
+    about 18000. Empty means 65536, or fewer if that does not fit the GPU; -1 means as many as fit,
+    chosen by vLLM."""
     max_num_seqs: int | None = Field(default=None, ge=1, validation_alias=_named("BATCH_SIZE"))
-    """Most requests in a batch; empty means 256 on a GPU, or fewer if those do not fit, and 64 on a
-    CPU or where the GPU's size is not known."""
+    """Maximum requests in a batch. Empty means 256 on a GPU, or fewer if they do not fit, and 64 on
+    a CPU or if the GPU's memory size is unknown."""
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
-    """Most tokens in a step; empty means 8192 on a GPU, or fewer if those do not fit, and 2048 on a
-    CPU; as many as `max_model_len` without chunked prefill."""
+    """Maximum tokens per step. Empty means 8192 on a GPU, or fewer if they do not fit, and 2048 on
+    a CPU; without chunked prefill it means `max_model_len`."""
     penalties: Switch = "on"
-    """Penalties on words that come again, on or off, whatever a request says. They keep the model
-    out of loops; what they cost on real speech is unmeasured (docs/measurements.md, Penalties). Off
-    leaves temperature 0 and the proxy's watch for loops. Proxy, LiteLLM and batch client read the
-    same variable."""
+    """Penalties for repeated words, on or off, whatever a request says. They keep the model out of
+    loops; their effect on the accuracy of real speech has not been measured (docs/measurements.md,
+    Penalties). If off, temperature 0 and the proxy's loop detection still apply. The proxy,
+    LiteLLM, and the batch client read the same variable."""
     max_new_tokens: int = Field(default=32768, ge=1)
-    """Most tokens of an answer, whatever max_tokens a request names."""
+    """Maximum tokens of an answer; a request's max_tokens cannot exceed it."""
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
-    """Share of the GPU's memory to take; empty means 0.92, or what `gpu_memory_reserved` leaves."""
+    """Share of the GPU's memory to use; empty means 0.92, or what `gpu_memory_reserved` leaves."""
     gpu_memory_reserved: float = Field(default=0.0, ge=0)
-    """GiB of the GPU that are left to other programs, such as the speech models. The size of the
-    cache is then what the plan says, not what vLLM finds free, so that it does not matter which of
-    them starts first."""
+    """GiB of the GPU's memory reserved for other programs, such as the speech models. The cache
+    then has its planned size instead of the memory that vLLM finds free, so the programs can start
+    in any order."""
     gpu_memory: float | None = Field(default=None, gt=0)
-    """GiB of the GPU, as nvidia-smi shows them, to plan with; empty means that nvidia-smi is asked.
-    With --dry-run, for a GPU that is not there."""
+    """The GPU's memory size in GiB for the memory plan, as shown by nvidia-smi; empty means that
+    nvidia-smi is queried. With --dry-run, it can describe a GPU of another machine."""
     cpu_kvcache_gib: int | None = Field(
         default=None, ge=1, validation_alias=_named("VLLM_CPU_KVCACHE_SPACE")
     )
-    """Memory for the key-value cache on a CPU, GiB; empty means 2, or what the longest context
-    needs."""
+    """Size of the key-value cache on a CPU in GiB; empty means 2, or more if the longest context
+    needs it."""
     conservative: bool = False
-    """The defaults of the source systems on a GPU, slower and in use with this model: no
-    compilation and no CUDA graphs, TRITON_ATTN, 32768 tokens a step if they fit, 64 requests. What
-    is set by hand stays. Microsoft's plugin always has them."""
+    """Use the slower defaults with which this model is commonly run on a GPU: no compilation, no
+    CUDA graphs, TRITON_ATTN, 32768 tokens per step if they fit, and 64 requests. Settings made by
+    hand still apply. Microsoft's plugin always uses these defaults."""
     attention_backend: str = ""
-    """vLLM's attention backend on a GPU; empty means that vLLM chooses."""
+    """vLLM's attention backend on a GPU; empty means vLLM's choice."""
     enforce_eager: bool | None = None
-    """No compilation and no CUDA graphs; empty means only on a CPU and with `conservative`."""
+    """Disable compilation and CUDA graphs; empty means only on a CPU or if `conservative`."""
     stream_interval: int | None = Field(default=None, ge=1)
-    """Tokens of a stream that the engine sends together; empty means 4 on a GPU, and 1 on a
-    CPU and with `conservative`."""
+    """Tokens of a stream that the engine sends at once; empty means 4 on a GPU, and 1 on a CPU or
+    with `conservative`."""
     enable_prefix_caching: bool = False
-    """Keep the cache of prompts: of use only where the same recording comes again."""
+    """Enable vLLM's prefix cache; useful only if the same recording is sent repeatedly."""
     enable_chunked_prefill: bool = True
-    """Read long prompts in parts between which others decode."""
+    """Process long prompts in parts, so that other requests decode in between."""
     trust_remote_code: bool | None = None
-    """Run Python code from the model folder; empty means only for microsoft's plugin, since the
-    native one needs none."""
+    """Run Python code from the model folder; empty means only for Microsoft's plugin, since the
+    native one does not need it."""
     tensor_parallel_size: int = Field(default=1, ge=1)
-    """GPUs that share one copy of the model."""
+    """Number of GPUs that share one copy of the model (tensor parallelism)."""
     pipeline_parallel_size: int = Field(default=1, ge=1)
-    """GPUs that hold a copy's layers one after the other."""
+    """Number of GPUs among which a copy's layers are divided (pipeline parallelism)."""
     data_parallel_size: int = Field(default=1, ge=1)
-    """Copies of the model."""
+    """Number of copies of the model (data parallelism)."""
     chat_template: str = ""
-    """File of the prompt template; empty means this project's."""
+    """Chat template file; empty means this project's."""
     max_audio_seconds: int = Field(
         default=_AUDIO_SECONDS, ge=1, validation_alias=_named("VIBEVOICE_ENGINE_AUDIO_SECONDS")
     )
-    """Longest recording taken, seconds; its bytes before and after decoding are limited to fit."""
+    """Maximum length of a recording in seconds; its size before and after decoding is limited
+    accordingly."""
     allowed_local_media_path: str = ""
-    """Folder below which file:// audio may be read; empty means none."""
+    """Folder from which file:// audio may be read; empty means none."""
     ffmpeg_max_concurrency: int = Field(default=64, ge=1)
-    """Recordings that Microsoft's plugin decodes at the same time; the native one does not read
-    this."""
+    """Number of recordings that Microsoft's plugin decodes at the same time; the native plugin
+    ignores it."""
     python: str = ""
-    """Python that has vLLM: an interpreter, or a folder that holds bin/python; empty means the one
-    that runs the script."""
+    """Python environment with vLLM: an interpreter, or a folder that contains bin/python. Empty
+    means the interpreter that runs the script."""
     conda_env: str = ""
-    """Name of a conda environment to take instead of `python`."""
+    """Name of a conda environment to use instead of `python`."""
     shutdown_timeout: int = Field(default=0, ge=0)
-    """Seconds in which an engine that was told to stop finishes its requests; 0 means it drops
-    them."""
+    """Seconds that the engine waits for its requests to finish when it is stopped; 0 means that it
+    drops them."""
     wait_ready_secs: int | None = Field(default=None, ge=0)
-    """Seconds that the engine may take until it is healthy; 0 means without a limit, empty 1800 on
-    a GPU, where it loads 17 GB and compiles, and 120 on a CPU."""
+    """Seconds until the engine must be healthy; 0 means no limit. Empty means 1800 on a GPU, where
+    it loads 17 GB and compiles, and 120 on a CPU."""
 
     @field_validator("max_model_len")
     @classmethod
@@ -148,15 +150,15 @@ class LaunchSettings(BaseSettings):
 
     @property
     def gpus(self) -> int:
-        """How many the engine uses."""
+        """How many GPUs the engine uses."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
 
     def tokens_a_step(self, context: int | None) -> int | None:
-        """Most tokens of a step: as set, or for the whole prompt where it may not be read in parts;
+        """Maximum tokens per step: the setting, or the whole prompt if chunked prefill is off, or
         else None.
 
         Args:
-            context: most tokens of a request; None or -1 where nobody has chosen.
+            context: maximum tokens of a request; None or -1 if it has not been chosen.
         """
         if self.max_num_batched_tokens or self.enable_chunked_prefill:
             return self.max_num_batched_tokens
@@ -164,7 +166,7 @@ class LaunchSettings(BaseSettings):
 
     @property
     def slow_on_gpu(self) -> bool:
-        """Whether a GPU has the conservative defaults; the fast ones are for the native plugin."""
+        """Whether a GPU uses the conservative defaults. Only the native plugin has fast ones."""
         return self.conservative or self.plugin == "microsoft"
 
     @property
@@ -174,8 +176,8 @@ class LaunchSettings(BaseSettings):
 
 
 class PluginSettings(BaseSettings):
-    """Settings of the plugin in the engine, of which every process reads the same environment. The
-    variable is `VIBEVOICE_` + the field's name in capitals."""
+    """Settings of the plugin inside the engine; each of its processes reads them from the
+    environment. The variable is `VIBEVOICE_` + the field's name in capitals."""
 
     model_config = SettingsConfigDict(
         env_prefix=_PREFIX,
@@ -185,37 +187,37 @@ class PluginSettings(BaseSettings):
     )
 
     engine_audio_seconds: float = Field(default=_AUDIO_SECONDS, gt=0)
-    """Longest recording taken, seconds."""
+    """Maximum length of a recording in seconds."""
     decode_timeout: float = Field(default=300.0, gt=0)
-    """Seconds that decoding one recording may take; 400 above."""
+    """Time limit in seconds for decoding one recording; slower ones get 400."""
     window_seconds: float = Field(default=30.0, ge=1, le=120)
-    """Audio encoded at once, seconds: between two windows of a recording other requests decode. A
+    """Seconds of audio encoded at once; other requests decode between two windows of a recording. A
     second takes 18 MB of memory in float32, 9 MB in 16 bits."""
     windows_per_step: int = Field(default=1, ge=1)
-    """Windows encoded in one step of the engine, each of another request: all others wait for
-    them."""
+    """Windows encoded in one step of the engine, each from a different request; all other requests
+    wait meanwhile."""
     encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Precision of the encoders, whatever that of the language model. On a GPU float32 multiplies
-    in TF32; the start script chooses 16 bits for a GPU below 32 GB: bfloat16, or float16 where the
-    GPU has no bfloat16. It stays float32 where the GPU's size is not known."""
+    """Precision of the encoders, independent of the language model's. On a GPU, float32 products
+    are computed in TF32. For a GPU below 32 GB, the start script chooses 16 bits: bfloat16, or
+    float16 if the GPU does not support bfloat16. If the GPU's size is unknown, it stays float32."""
     acoustic_noise: bool = False
-    """Sample the acoustic latents as in training. The noise depends on the recording alone."""
+    """Sample the acoustic latents as in training; the noise depends only on the recording."""
     warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)
-    """Highest temperature that the header `x-vibevoice-temperature` can set; 0 means that it is
-    ignored. The proxy goes up to 0.6 to bring the model out of a loop; nothing else sends the
-    header."""
+    """Maximum temperature that the header `x-vibevoice-temperature` can set; 0 means that the
+    header is ignored. The proxy raises the temperature up to 0.6 to get the model out of a loop;
+    nothing else sends the header."""
 
     penalties: Switch = "on"
-    """What the middleware pins; the start script sets it by its own setting of this name."""
+    """What the middleware pins; set by the start script from its own setting of this name."""
 
     def window_tokens(self, hop: int) -> int:
-        """Audio tokens of a window, for an encoder of `hop` samples a token at `SAMPLE_RATE`."""
+        """Number of audio tokens in a window, with `hop` samples per token at `SAMPLE_RATE`."""
         return max(1, int(self.window_seconds * SAMPLE_RATE) // hop)
 
 
 def describe_launch_settings() -> list[tuple[str, str, str, str]]:
-    """(flag, environment variable, default as one would write it, description) of every setting of
-    the start script."""
+    """(flag, environment variable, default as a user would write it, description) of every setting
+    of the start script."""
     return [
         (f"--{name.replace('_', '-')}", *described)
         for name, described in _described(LaunchSettings)
@@ -223,7 +225,7 @@ def describe_launch_settings() -> list[tuple[str, str, str, str]]:
 
 
 def describe_plugin_settings() -> list[tuple[str, str, str]]:
-    """(environment variable, default as one would write it, description) of every setting of the
+    """(environment variable, default as a user would write it, description) of every setting of the
     plugin."""
     return [described for _, described in _described(PluginSettings)]
 

@@ -1,8 +1,8 @@
-"""The words of the open segment of every request, kept on the device for vLLM's second runner.
+"""Tracks the words of every request's open segment on the device, for vLLM's second runner.
 
-The same as `word_tokens.Segment`, for all rows of a step at once. A request slot has `MAX_WORDS`
-lanes, each a word and how often it came; a step gathers and changes lanes, never whole
-vocabularies, in shapes that depend on the number of rows alone, and waits for nothing.
+Equivalent to `word_tokens.Segment`, but for all rows of a step at once. A request slot has
+`MAX_WORDS` lanes, each with a word and its count. A step reads and updates lanes, never whole
+vocabularies. Its tensor shapes depend only on the number of rows, and it waits for nothing.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from vibevoice_vllm.word_tokens import (
 
 
 class SlotWords:
-    """Words and counts of `slots` request slots; 12 bytes a lane, 3 KiB a slot."""
+    """Words and counts of `slots` request slots; 12 bytes per lane, 3 KiB per slot."""
 
     def __init__(self, vocabulary: Vocabulary, slots: int, device: torch.device) -> None:
         states = np.arange(STATES, dtype=vocabulary.next_state.dtype)
@@ -33,17 +33,17 @@ class SlotWords:
         self._device = device
         self._moves = torch.from_numpy(np.stack([after, counted, inside], axis=-1)).to(device)
         """(tokens + 1, STATES, 3) uint8: the state after a token, whether it counts as a word, and
-        whether a segment is open then. The last row is of a token that changes nothing."""
+        whether a segment is then open. The last row is for a token that changes nothing."""
         self._lanes = torch.arange(MAX_WORDS, device=device)
         self._progress = torch.zeros((slots, 3), dtype=torch.long, device=device)
-        """(slots, 3): the state, the position of the next token to read, and the distinct words so
-        far. The lanes below the latter are in use, so a segment's end clears them by a zero."""
+        """(slots, 3): the state, the position of the next token to read, and the number of distinct
+        words. Only that many lanes are in use, so a zero clears them when a segment ends."""
         self._words = torch.zeros((slots, MAX_WORDS + 1), dtype=torch.long, device=device)
-        """(slots, lanes): token ids. The last lane takes the tokens that are no words."""
+        """(slots, lanes): token ids. The last lane receives the tokens that are not words."""
         self._counts = torch.zeros((slots, MAX_WORDS + 1), dtype=torch.int32, device=device)
 
     def start(self, segments: Mapping[int, tuple[Segment, int]]) -> None:
-        """Give slots to other requests: what each has written, and the position after it."""
+        """Assign slots to new requests: what each has written, and the position after it."""
         progress = np.zeros((len(segments), 3), dtype=np.int64)
         words = np.zeros((len(segments), MAX_WORDS), dtype=np.int64)
         counts = np.zeros((len(segments), MAX_WORDS), dtype=np.int32)
@@ -60,17 +60,17 @@ class SlotWords:
     def read(
         self, slots: torch.Tensor, tokens: torch.Tensor, positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Take one token for each of some slots, all of them different, and return their words.
+        """Read one token for each of several distinct slots, and return the slots' words.
 
-        A token at another position than the next is not read: the row is still busy with its prompt
-        or, resumed, with its own old tokens.
+        A token is ignored if its position is not the next one: the row is still processing its
+        prompt or, after a preemption, its own earlier tokens.
 
         Args:
             slots, tokens, positions: (rows,) int64.
 
         Returns:
             The words (rows, MAX_WORDS) int64, their counts (rows, MAX_WORDS) int32, and whether a
-            row has any (rows, 1) bool. Lanes that are not in use repeat the first.
+            row has any words (rows, 1) bool. Unused lanes repeat the first.
         """
         state, position, distinct = self._progress[slots].unbind(1)
         new = positions == position

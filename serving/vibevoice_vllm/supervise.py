@@ -1,4 +1,4 @@
-"""Runs the engine as a child process until it ends: waits until it is healthy, forwards signals."""
+"""Runs the engine as a child process: waits until it is healthy, and forwards signals."""
 
 import http.client
 import os
@@ -16,39 +16,39 @@ from types import FrameType
 from vibevoice_vllm.failure import can_be_mended, failure_reason
 
 _SHOWN_LINES = 20
-"""How much of the engine's log is shown again with the reason of its end."""
+"""How many lines of the engine's log are repeated with the reason when it ends."""
 _KEPT_LINES = 1000
-"""In which the reason is looked for: of several processes the one that failed is not the last that
-writes."""
+"""How many lines are searched for the reason: the process that failed is not always the last to
+write to the log."""
 _REPORT_SECONDS = 10
 _STOP_SECONDS = 20
-"""How long the engine may take to stop by itself, when it has no requests to finish."""
+"""How long the engine may take to stop if it has no requests to finish."""
 _REST_SECONDS = 5
-"""How long its other processes may take after it."""
+"""How long its other processes may take after that."""
 
 
 class EngineError(Exception):
-    """The engine did not start or did not stay; the message says why."""
+    """The engine did not start, or it stopped by itself. The message says why."""
 
 
 class EngineEnded(EngineError):
-    """The engine ended by itself."""
+    """The engine exited by itself."""
 
     def __init__(self, code: int, lines: Sequence[str], ready: bool) -> None:
         self.reason = failure_reason(lines)
-        """In one line."""
+        """The reason, on one line."""
         self.mendable = not ready and can_be_mended(code, lines)
-        """Whether another way to run it may start."""
+        """Whether the engine might start with other defaults."""
         when = "" if ready else " before it was ready"
         shown = "\n".join(list(lines)[-_SHOWN_LINES:])
         super().__init__(
             f"the engine ended{when} with exit code {code}. Its last lines:\n{shown}\n"
-            f"The reason: {self.reason}"
+            f"Reason: {self.reason}"
         )
 
 
 class _Engine:
-    """The engine's process, in a session of its own, its output passed on and remembered."""
+    """The engine's process in its own session. Its output is passed on and the end remembered."""
 
     def __init__(self, argv: list[str], environ: Mapping[str, str], stop_seconds: int) -> None:
         self._stop_seconds = stop_seconds
@@ -75,18 +75,18 @@ class _Engine:
         with self.process.stdout as output:
             for line in output:
                 self.last_lines.append(line.rstrip())
-                # Whoever read the log may be gone; the engine must not block on a full pipe.
+                # The reader of the log may be gone; the engine must not block on a full pipe.
                 with suppress(OSError, ValueError):
                     sys.stdout.write(line)
                     sys.stdout.flush()
 
     def ended(self, seconds: float) -> int | None:
-        """Wait so long for the end; the exit code, or None if it still runs."""
+        """Wait up to `seconds` for the exit; return the exit code, or None if it still runs."""
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
-        # The engine's own processes end after the one that answers requests, or not at all.
+        # The engine's other processes exit after the one that answers requests, or not at all.
         until = time.monotonic() + _REST_SECONDS
         while self._signal_group(0) and time.monotonic() < until:
             time.sleep(0.1)
@@ -100,7 +100,7 @@ class _Engine:
             self.process.send_signal(number)
 
     def stop(self) -> None:
-        """Let it end, or end it; no effect if it has ended."""
+        """Stop the engine, and kill it if necessary. No effect if it has exited."""
         if not self.stopping:
             self.forward(signal.SIGTERM)
         if self.ended(self._stop_seconds) is None:
@@ -108,7 +108,7 @@ class _Engine:
             self.ended(_STOP_SECONDS)
 
     def _signal_group(self, number: int) -> bool:
-        """Whether there still is a process of the engine to take the signal."""
+        """Signal all processes of the engine; False if there are none left."""
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
@@ -124,11 +124,11 @@ def supervise(
     wait_seconds: int,
     finish_seconds: int = 0,
 ) -> int:
-    """Run the engine until a signal stops it; returns 0. It has `finish_seconds` for the requests
-    that it has then, and is killed when it does not end.
+    """Run the engine until a signal stops it, then return 0. Its requests then have
+    `finish_seconds` to finish. If it does not exit, it is killed.
 
     Raises:
-        EngineEnded: the engine ended by itself.
+        EngineEnded: the engine exited by itself.
         EngineError: the port is taken, or it was not healthy after `wait_seconds` (0: no limit).
     """
     _require_free(host, port)
@@ -157,8 +157,8 @@ def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
             report(f"the engine is ready at http://{host}:{port} after {elapsed:.0f} s")
         elif wait_seconds and elapsed > wait_seconds:
             raise EngineError(
-                f"the engine was not ready after {wait_seconds} s ({url}: {state}); a longer wait: "
-                "--wait-ready-secs. Its last lines:\n"
+                f"the engine was not ready after {wait_seconds} s ({url}: {state}); raise the "
+                "limit with --wait-ready-secs. Its last lines:\n"
                 + "\n".join([*engine.last_lines][-_SHOWN_LINES:])
             )
         elif elapsed - reported >= _REPORT_SECONDS:
@@ -167,17 +167,17 @@ def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
             report(f"waiting for {url}: {state}, {elapsed:.0f}{limit}")
     if engine.stopping and code in (
         *(0, -engine.stopping, 128 + engine.stopping),
-        # While it loads, vLLM makes a KeyboardInterrupt of every signal to stop.
+        # While loading, vLLM turns every stop signal into a KeyboardInterrupt.
         *(-signal.SIGINT, 128 + signal.SIGINT),
-        -signal.SIGKILL,  # it did not stop by itself
+        -signal.SIGKILL,  # it did not stop in time
     ):
         return 0
-    # One that was told to stop is not started again, however it ended.
+    # If it was asked to stop, it is not restarted, whatever its exit code.
     raise EngineEnded(code, tuple(engine.last_lines), ready or engine.stopping is not None)
 
 
 def _health(host: str, port: int) -> str:
-    """`healthy`, or why not."""
+    """`healthy`, or a description of the failure."""
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/health")
@@ -213,5 +213,5 @@ def _signals_forwarded(engine: _Engine) -> Iterator[None]:
 
 
 def report(text: str) -> None:
-    """Tell whoever reads the script's log."""
+    """Print a line to the script's log."""
     print(f"[start_asr_server] {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""vLLM's own /v1/audio/transcriptions with VibeVoice-ASR: its prompt, and its JSON as text."""
+"""Supports vLLM's own /v1/audio/transcriptions: builds the prompt and extracts the text."""
 
 import json
 import re
@@ -20,12 +20,12 @@ from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.prompt import SYSTEM, clean_words, user_text
 
 _answer: ContextVar[str] = ContextVar("_answer", default="")
-"""The answer of the request at hand, as the model wrote it. vLLM hands on the cleaned text only,
-from which `diarized_json` could not be made."""
+"""The current request's answer as the model wrote it. vLLM passes on only the cleaned text, from
+which `diarized_json` could not be made."""
 
 
 def prompt(seconds: float, words: str = "") -> str:
-    """The whole prompt of a recording of so many seconds; `words` of the caller may be empty."""
+    """The whole prompt for a recording; `words` are the caller's hints and may be empty."""
     return (
         f"<|im_start|>system\n{SYSTEM}<|im_end|>\n"
         f"<|im_start|>user\n<|AUDIO|>\n{user_text(seconds, clean_words(words))}<|im_end|>\n"
@@ -34,7 +34,7 @@ def prompt(seconds: float, words: str = "") -> str:
 
 
 def objects(answer: str) -> Iterator[dict[str, Any]]:
-    """The whole JSON objects in an answer, also in one that breaks off."""
+    """The complete JSON objects in an answer, even if the answer is cut off."""
     decoder = json.JSONDecoder()
     at = answer.find("{")
     while at >= 0:
@@ -47,7 +47,7 @@ def objects(answer: str) -> Iterator[dict[str, Any]]:
 
 
 def segments(answer: str) -> list[DiarizedTranscriptionSegment]:
-    """The segments of an answer, without those that hold no words or no times."""
+    """The segments of an answer, except those without words or times."""
     found = []
     for value in objects(answer):
         start, end = value.get("Start"), value.get("End")
@@ -59,14 +59,14 @@ def segments(answer: str) -> list[DiarizedTranscriptionSegment]:
 
 
 def content(answer: str) -> str:
-    """The words of an answer; the answer itself if it is not the model's JSON."""
+    """The words of an answer, or the answer itself if it is not the model's JSON."""
     return ContentReader().process_delta(answer, finished=True)
 
 
 class ContentReader(StreamingTranscriptionPostProcessor):
-    """The model's JSON in deltas → the words of its `Content` strings in deltas.
+    """Extracts the words of the `Content` strings from deltas of the model's JSON.
 
-    Segments are set apart by a space. An answer that is not the model's JSON passes as it is.
+    Segments are separated by a space. An answer that is not the model's JSON is passed through.
     """
 
     _KEY = re.compile(r'"Content"\s*:\s*"')
@@ -92,7 +92,7 @@ class ContentReader(StreamingTranscriptionPostProcessor):
         return "".join(self._words(finished))
 
     def _recognize(self, finished: bool) -> bool:
-        """Whether enough has come to tell the model's JSON, with or without its role, from text."""
+        """Whether enough text has arrived to tell JSON, with or without a role, from plain text."""
         start = self._rest.lstrip()
         body = start.removeprefix("assistant").lstrip()
         if finished or (body and not "assistant".startswith(start)):
@@ -113,13 +113,13 @@ class ContentReader(StreamingTranscriptionPostProcessor):
                 self._rest, self._begun = self._rest[characters.end() :], True
                 yield json.loads(f'"{characters.group()}"', strict=False)
             elif self._rest and (finished or len(self._rest) >= self._LONGEST_ESCAPE):
-                self._rest = self._rest[1:]  # a backslash that begins no escape
+                self._rest = self._rest[1:]  # a backslash that does not start a valid escape
             else:
                 return
 
 
 class VibeVoiceTranscription(SupportsTranscription):
-    """What vLLM asks of a model that transcribes. Languages need not be named."""
+    """vLLM's interface for models that transcribe. The language is optional."""
 
     supported_languages = ISO639_1_SUPPORTED_LANGS
     supports_diarized_transcription = True

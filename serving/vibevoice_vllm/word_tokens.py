@@ -1,10 +1,10 @@
-"""Which tokens of an answer are words of the segment being written, and which are JSON scaffold.
+"""Distinguishes the words of the segment being written from the JSON scaffold, by token.
 
 VibeVoice-ASR answers `[{"Start":0.0,"End":1.5,"Speaker":0,"Content":"some words"},…]`. The words of
-the segment being written are the tokens inside the `Content` string that is open at the moment. A
-small automaton over characters recognizes that string; here it is lifted to tokens, so that
-following an answer costs one table look-up a token, in Python (one request) and in torch (a batch
-on the device) alike.
+the segment being written are the tokens inside the currently open `Content` string. A small
+automaton over characters recognizes that string. Here it is extended to tokens, so that following
+an answer takes one table lookup per token, both in Python (one request) and in torch (a batch on
+the device).
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,9 +16,9 @@ import numpy as np
 _KEY = "Content"
 
 OUTSIDE = 0
-"""The state an answer starts in: not inside any string."""
+"""The initial state: not inside any string."""
 _KEY_START = 1
-"""States 1 … 8: inside a string that so far reads as the first 0 … 7 characters of `Content`."""
+"""States 1 … 8: inside a string that so far matches the first 0 … 7 characters of `Content`."""
 _OTHER_STRING = _KEY_START + len(_KEY) + 1
 _OTHER_ESCAPE = _OTHER_STRING + 1
 _AFTER_KEY = _OTHER_STRING + 2
@@ -30,12 +30,12 @@ IN_CONTENT_ESCAPE = _OTHER_STRING + 5
 STATES = _OTHER_STRING + 6
 
 MAX_WORDS = 256
-"""Distinct words of the open segment that are remembered. One more takes the place of the one that
-came first, so a loop of up to this many words is found however long the segment is by then. A
-minute of fast speech has some 200 words, about half of them distinct."""
+"""Number of distinct words remembered in the open segment. Beyond it, a new word replaces the
+oldest, so a loop of up to this many words is found however long the segment is. A minute of fast
+speech has about 200 words, about half of them distinct."""
 
 _ALPHABET = '"\\: \n\t\r' + "".join(sorted(set(_KEY)))
-"""The characters that the automaton tells apart; all others are alike."""
+"""The characters that the automaton distinguishes; it treats all others alike."""
 
 
 def _step(state: int, character: str) -> int:
@@ -61,28 +61,29 @@ def _step(state: int, character: str) -> int:
 
 
 def _is_word(text: str) -> bool:
-    """Whether a token of this text carries a word: letters or digits, and nothing of JSON.
+    """Whether a token of this text carries a word: letters or digits, and no JSON syntax.
 
-    Tokens that are parts of a character are left alone because in scripts where every character
-    begins with the same bytes a penalty on those would soon forbid writing at all.
+    Tokens that are parts of a character do not count: in scripts whose characters all begin with
+    the same bytes, a penalty on those bytes would soon make writing impossible.
     """
     return any(c.isalnum() for c in text) and not any(c in text for c in '"\\\ufffd')
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The automaton lifted to the tokens of one vocabulary."""
+    """The automaton, extended to the tokens of one vocabulary."""
 
     next_state: np.ndarray
-    """(tokens, STATES) uint8: the state after a token, by the state before it."""
+    """(tokens, STATES) uint8: the state after a token, for each state before it."""
     is_word: np.ndarray
-    """(tokens,) bool: whether a token carries words when it is inside a `Content` string."""
+    """(tokens,) bool: whether a token inside a `Content` string counts as a word."""
 
     @classmethod
     def from_texts(
         cls, texts: Sequence[str], *, special: Iterable[int] = (), size: int = 0
     ) -> "Vocabulary":
-        """Texts of tokens 0 … n-1. `special` ids never are words; `size` > n pads with unknowns."""
+        """Texts of tokens 0 … n-1. `special` ids are never words; `size` > n adds unknown
+        tokens."""
         alphabet = np.array([ord(c) for c in _ALPHABET])
         step = np.array([[_step(s, c) for s in range(STATES)] for c in [*_ALPHABET, "\0"]], "u1")
         count = max(size, len(texts))
@@ -104,7 +105,7 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any, size: int) -> "Vocabulary":
-        """The vocabulary of a transformers tokenizer, padded to the model's `size` of output."""
+        """The vocabulary of a transformers tokenizer, padded to the model's output `size`."""
         texts = tokenizer.batch_decode([[token] for token in range(min(len(tokenizer), size))])
         added = [token for token in tokenizer.added_tokens_decoder if token < size]
         return cls.from_texts(texts, special=added, size=size)
@@ -117,11 +118,11 @@ class Segment:
         self._vocabulary = vocabulary
         self.state = OUTSIDE
         self.counts: dict[int, int] = {}
-        """Occurrences of each word token in the open `Content` string, at most `MAX_WORDS` of them
-        in the order in which they came; empty outside of one."""
+        """Count of each word token in the open `Content` string, for at most `MAX_WORDS` tokens in
+        order of appearance; empty outside of a `Content` string."""
 
     def read(self, tokens: Iterable[int]) -> None:
-        """Take the next tokens of the answer."""
+        """Read the next tokens of the answer."""
         for token in tokens:
             before = self.state
             self.state = int(self._vocabulary.next_state[token, before])

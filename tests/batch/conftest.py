@@ -1,6 +1,6 @@
-"""The client before a proxy, and recordings for it.
+"""The client connected to a proxy, and recordings for it.
 
-A test module gets the proxy by `pytest_plugins = ("tests.support.proxy_fixtures",)`.
+A test module gets the proxy with `pytest_plugins = ("tests.support.proxy_fixtures",)`.
 """
 
 from collections.abc import Iterator
@@ -14,13 +14,14 @@ from tests.support.transcribing import Uploads, transcribing
 
 @pytest.fixture
 def batch(start_proxy: StartProxy, tmp_path: Path) -> Batch:
-    """The client before a proxy with default settings."""
+    """The client connected to a proxy with default settings."""
     return Batch(tmp_path / "transcripts", start_proxy())
 
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """A folder of five: two of the same content, one that is no audio, one in a folder."""
+    """A folder of five files: two with the same content, one that is not audio, one in a
+    subfolder."""
     folder = tmp_path / "recordings"
     (folder / "inner").mkdir(parents=True)
     for number, name in enumerate(("a.wav", "b.wav", "inner/c.wav")):
@@ -32,7 +33,7 @@ def recordings(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uploads() -> Uploads:
-    """What reaches the server that `calls` asks."""
+    """What is uploaded to the server of `calls`."""
     return Uploads()
 
 

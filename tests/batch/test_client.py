@@ -1,4 +1,4 @@
-"""`vibevoice-transcribe` as users run it: a process, before the real proxy and a fake engine."""
+"""`vibevoice-transcribe` as users run it: as a process, with the real proxy and a fake engine."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ GOOD = ["a.wav", "b.wav", "inner/c.wav", "same.wav"]
 def test_a_thousand_files_killed_three_times(
     batch: Batch, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """Every good file has one transcript, its own, and every bad one is named."""
+    """Every valid file has one transcript, its own, and every invalid one is named."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     bad = {f"{number:03}.wav" for number in range(7, 1000, 50)}
@@ -31,7 +31,7 @@ def test_a_thousand_files_killed_three_times(
             file = folder / f"{number:03}.wav"
             seconds[file.name] = 0.1 + number / 8000
             file.write_bytes(b"no audio" if file.name in bad else noise(seconds[file.name]))
-            # The engine sees hotwords, so it tells which file it was asked for.
+            # The engine sees the hotwords, which tell it the file's name.
             print(json.dumps({"path": str(file), "hotwords": file.name}), file=manifest)
     at_once = 16
     arguments = ["--manifest", manifest.name, "--base", folder, "--format", "json,srt"]
@@ -64,13 +64,13 @@ def test_a_thousand_files_killed_three_times(
     texts = (request["messages"][1]["content"][1]["text"] for request in fake_engine.requests)
     asked = Counter(text.split("extra info: ")[1].split()[0] for text in texts)
     assert set(asked) == good
-    # Only what the client had in flight at a kill may have been asked for again.
+    # Only requests that were in flight when the client was killed may have been repeated.
     assert fake_engine.most_at_once <= at_once
     assert sum(asked.values()) - len(good) <= 3 * at_once
 
 
 def test_the_tree_is_mirrored_in_every_format(batch: Batch, recordings: Path) -> None:
-    """Subtitles are those that the proxy itself writes."""
+    """Subtitles are identical to those that the proxy writes itself."""
     code, said = batch.run(recordings, "--format", "json,srt,vtt,txt")
 
     assert code == 1
@@ -92,7 +92,7 @@ def test_the_tree_is_mirrored_in_every_format(batch: Batch, recordings: Path) ->
 def test_equal_files_are_transcribed_once(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """And written for each of them."""
+    """The transcript is written for each of them."""
     batch.run(recordings, "--format", "txt")
 
     assert fake_engine.asked == 3
@@ -103,7 +103,7 @@ def test_equal_files_are_transcribed_once(
 def test_what_is_done_is_not_asked_for_again(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """Neither transcripts nor refusals; a format first asked for now is made from the journal."""
+    """Neither transcripts nor rejections are requested again; the journal provides new formats."""
     batch.run(recordings)
     (batch.output / "b.wav.json").unlink()
     asked = fake_engine.asked
@@ -119,7 +119,7 @@ def test_what_is_done_is_not_asked_for_again(
 def test_changed_and_refused_files_are_asked_for_again(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """The first always, the second when told to; the journal then has one line for each."""
+    """Changed ones always, rejected ones on demand; the journal then has one line for each."""
     batch.run(recordings)
     (recordings / "b.wav").write_bytes(noise(0.9))
     (recordings / "bad.mp3").write_bytes(noise(0.8))
@@ -137,7 +137,7 @@ def test_changed_and_refused_files_are_asked_for_again(
 def test_another_prompt_is_another_request(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """A transcript made with other words is not taken for this one."""
+    """A transcript made with other words is not reused."""
     batch.run(recordings / "a.wav", recordings / "same.wav")
     batch.run(recordings / "a.wav", recordings / "same.wav", "--hotwords", "Zürich")
 
@@ -148,7 +148,7 @@ def test_another_prompt_is_another_request(
 def test_a_full_server_is_waited_for(
     start_proxy: StartProxy, recordings: Path, tmp_path: Path
 ) -> None:
-    """One place and no queue: everybody else gets 429, and at last a transcript."""
+    """With one slot and no queue, all others get 429, and finally a transcript."""
     url = start_proxy(max_concurrency=1, max_queue=0)
 
     code, said = Batch(tmp_path / "out", url).run(recordings / "a.wav", recordings / "b.wav")
@@ -159,12 +159,12 @@ def test_a_full_server_is_waited_for(
 def test_a_wrong_key_ends_the_run(
     start_proxy: StartProxy, recordings: Path, tmp_path: Path
 ) -> None:
-    """No file is blamed for it, and with the right key the run goes on."""
+    """No file is marked as failed, and with the right key the run continues."""
     batch = Batch(tmp_path / "out", start_proxy(api_keys="secret"))
 
     code, said = batch.run(recordings, VIBEVOICE_API_KEY="guessed")
     assert code == 1
-    assert "answers 401" in said and "Run the same command again" in said
+    assert "returned 401" in said and "Run the same command again" in said
     assert batch.lines() == []
     assert batch.run(recordings / "a.wav", VIBEVOICE_API_KEY="secret")[0] == 0
 
@@ -173,23 +173,25 @@ def test_a_wrong_key_ends_the_run(
     ("arguments", "message"),
     [
         pytest.param([], "no input", id="nothing"),
-        pytest.param(["/no/such/folder"], "neither a file nor a folder", id="missing"),
+        pytest.param(["/no/such/folder"], "neither a file, a folder, nor a glob", id="missing"),
         pytest.param(["*.wav"], "no file matches", id="glob"),
         pytest.param([".", "--format", "docx"], "expected some of json,srt,vtt,txt", id="format"),
         pytest.param([".", "--base-url", "localhost"], "expected a URL like", id="url"),
-        pytest.param([".", "--base-url", "http://a:x"], "the base URL is wrong", id="port"),
-        pytest.param([".", "--concurrency", "0"], "expected a number from 1", id="concurrency"),
+        pytest.param([".", "--base-url", "http://a:x"], "the base URL is invalid", id="port"),
+        pytest.param(
+            [".", "--concurrency", "0"], "expected a whole number of at least 1", id="concurrency"
+        ),
     ],
 )
 def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str], message: str) -> None:
-    """Exit code 2 and what was expected."""
+    """Exit code 2, and a message with what was expected."""
     code, said = Batch(tmp_path / "out").run(*arguments)
 
     assert (code, message in said) == (2, True)
 
 
 def test_a_dry_run_touches_nothing(batch: Batch, recordings: Path) -> None:
-    """It says how much there is to do."""
+    """It reports how much there is to do."""
     code, said = batch.run(recordings, "--dry-run")
 
     assert (code, "5 recordings, 5 to do" in said) == (0, True)
@@ -197,7 +199,7 @@ def test_a_dry_run_touches_nothing(batch: Batch, recordings: Path) -> None:
 
 
 def test_uploads_are_never_in_memory(batch: Batch, tmp_path: Path) -> None:
-    """400 MB to a server that refuses them cost the client what it costs to run."""
+    """Uploading 400 MB to a server that rejects it takes the client no additional memory."""
     with (tmp_path / "long.wav").open("wb") as file:
         file.truncate(400_000_000)
     sizes: list[int] = []

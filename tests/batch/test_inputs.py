@@ -1,4 +1,4 @@
-"""What is given: each file is done, or named with its reason, and the exit code says so."""
+"""Each input file is transcribed, or named with the reason, and the exit code shows which."""
 
 import os
 
@@ -47,7 +47,7 @@ def batch(calls: Batch) -> Batch:
 def test_empty_and_wrong_arguments_are_usage_errors(
     batch: Batch, uploads: Uploads, arguments: list[str]
 ) -> None:
-    """Nothing is sent, least of all the working directory."""
+    """Nothing is uploaded, especially not the working directory."""
     assert batch.cwd
     code, said = batch.run(*arguments)
 
@@ -59,7 +59,7 @@ def test_empty_and_wrong_arguments_are_usage_errors(
 
 
 def test_options_may_stand_between_files(batch: Batch, uploads: Uploads) -> None:
-    """In any order; behind -- there are none."""
+    """In any order; after --, everything is a file."""
     assert batch.cwd
     (batch.cwd / "-o.wav").write_bytes(b"o")
     code, said = batch.run("calls/a.wav", "--format", "txt", "calls/sub/b.mp3")
@@ -74,7 +74,7 @@ def test_options_may_stand_between_files(batch: Batch, uploads: Uploads) -> None
 def test_what_cannot_be_read_is_named(
     batch: Batch, uploads: Uploads, given: str, obstacle: str
 ) -> None:
-    """A folder closed in one way or another, or a file; the rest is done."""
+    """Folders and files that are unreadable in different ways; the rest is transcribed."""
     assert batch.cwd
     batch.prefix = OBEYS_PERMISSIONS
     (batch.cwd / "calls" / "open").mkdir()
@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_named(
 
 
 def test_links_are_followed_and_loops_end(batch: Batch, uploads: Uploads) -> None:
-    """Each folder is taken once; links to nothing and to themselves are named."""
+    """Each folder is read once; links to nothing and to themselves are named."""
     assert batch.cwd
     calls = batch.cwd / "calls"
     (batch.cwd / "elsewhere").mkdir()
@@ -117,16 +117,16 @@ def test_links_are_followed_and_loops_end(batch: Batch, uploads: Uploads) -> Non
     code, said = batch.run("calls")
 
     assert (code, sorted(uploads.contents)) == (1, [b"a", b"b", b"c"]), said
-    assert f"FAILED {calls}/gone.wav: is a link to nowhere, which is not there" in said
+    assert f"FAILED {calls}/gone.wav: is a link to nowhere, which does not exist" in said
     assert f"FAILED {calls}/unmounted: is a link to nowhere" in said
     assert f"FAILED {calls}/self.wav: cannot be read: Too many levels of symbolic links" in said
-    assert f"FAILED {calls}/pipe.wav: is no file but a pipe" in said
-    assert "links lead to what is taken" in said
+    assert f"FAILED {calls}/pipe.wav: is not a file but a pipe" in said
+    assert "links lead to files" in said
     assert "3 transcribed (0 as copies of another), 4 failed" in said
 
 
 def test_two_loops_do_not_make_a_pattern_endless(batch: Batch, uploads: Uploads) -> None:
-    """They are more paths than there are atoms."""
+    """There are more such paths than atoms in the universe."""
     assert batch.cwd
     for name in ("one", "two", "three"):
         (batch.cwd / "calls" / name).symlink_to(".")
@@ -137,7 +137,7 @@ def test_two_loops_do_not_make_a_pattern_endless(batch: Batch, uploads: Uploads)
 
 
 def test_a_link_before_two_dots_is_followed_first(batch: Batch, uploads: Uploads) -> None:
-    """As the system does, not as the text looks."""
+    """The system's meaning counts, not that of the text."""
     assert batch.cwd
     (batch.cwd / "far" / "deep").mkdir(parents=True)
     (batch.cwd / "far" / "a.wav").write_bytes(b"far")
@@ -150,13 +150,13 @@ def test_a_link_before_two_dots_is_followed_first(batch: Batch, uploads: Uploads
 
 
 def test_hidden_files_are_told(batch: Batch, uploads: Uploads) -> None:
-    """They are taken when they are named."""
+    """They are included if they are named."""
     assert batch.cwd
     (batch.cwd / "calls" / ".h.wav").write_bytes(b"h")
 
     code, said = batch.run("calls")
     assert (code, len(uploads.names)) == (0, 2), said
-    assert "1 hidden file or folder is left out (" in said and "name it to take it" in said
+    assert "1 hidden file or folder is skipped (" in said and "to include it" in said
     assert batch.run("calls/.h*")[0] == 0
     assert uploads.contents[-1] == b"h"
 
@@ -166,27 +166,27 @@ def test_hidden_files_are_told(batch: Batch, uploads: Uploads) -> None:
 def test_a_folder_without_recordings_is_no_success(
     batch: Batch, given: list[str], dry: list[str]
 ) -> None:
-    """It may be a disk that is not there."""
+    """It may be a disk that is not mounted."""
     assert batch.cwd
     (batch.cwd / "empty").mkdir()
 
     code, said = batch.run(*given, *dry)
 
-    assert (code, "FAILED empty: holds no recordings" in said) == (1, True), said
+    assert (code, "FAILED empty: contains no recordings" in said) == (1, True), said
 
 
 def test_an_input_that_is_not_there_costs_itself_only(batch: Batch, uploads: Uploads) -> None:
-    """It may have gone since a shell listed it; without any input it is a usage error."""
+    """It may have been deleted after a shell listed it. It is a usage error if no input exists."""
     code, said = batch.run("calls/gone.wav", "calls", "nothing*")
 
     assert (code, len(uploads.names)) == (1, 2), said
-    assert "FAILED calls/gone.wav: is neither a file nor a folder" in said
-    assert "FAILED nothing*: is no file, and no file matches it" in said
+    assert "FAILED calls/gone.wav: is neither a file, a folder, nor a glob" in said
+    assert "FAILED nothing*: does not exist, and no file matches it" in said
     assert batch.run("calls/gone.wav", "nothing*")[0] == 2
 
 
 def test_the_summary_counts_everything(batch: Batch, uploads: Uploads) -> None:
-    """Done, done before, left for later, and failed with each reason."""
+    """Transcribed, previously done, left for later, and failed with each reason."""
     assert batch.cwd
     assert batch.run("calls", "--limit", "1")[0] == 0
     (batch.cwd / "calls" / "c.wav").symlink_to("gone")
@@ -225,7 +225,7 @@ def test_the_summary_counts_everything(batch: Batch, uploads: Uploads) -> None:
 def test_patterns_mean_what_shells_mean(
     pattern: str, path: str, means: bool, leads_to: bool
 ) -> None:
-    """And lead into no more folders than they must."""
+    """No more folders than necessary are searched."""
     parts, wildcards = path.split("/"), pattern.split("/")
 
     assert (matches(parts, wildcards), leads(parts, wildcards)) == (means, leads_to)

@@ -1,4 +1,5 @@
-"""Runs of `vibevoice-transcribe` that are interrupted, or refused while another goes on."""
+"""Runs of `vibevoice-transcribe` that are interrupted, or rejected because another one is
+active."""
 
 import signal
 import subprocess
@@ -24,12 +25,12 @@ def _read_until(process: subprocess.Popen[str], said: str) -> None:
 def test_an_interrupt_waits_for_what_is_being_transcribed(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """Exit code 130; the answer is kept, the rest is left for the next run."""
+    """Exit code 130; the response is saved, and the rest is left for the next run."""
     fake_engine.stall_after = 1
     with batch.start(recordings, "--concurrency", "1") as process:
         wait_for(lambda: fake_engine.at_once)
         process.send_signal(signal.SIGINT)
-        _read_until(process, "Waiting for what is being transcribed")
+        _read_until(process, "Waiting for the requests in flight")
         fake_engine.release.set()
         _, said = process.communicate(timeout=60)
 
@@ -43,7 +44,7 @@ def test_an_interrupt_waits_for_what_is_being_transcribed(
 def test_a_second_interrupt_leaves_at_once(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """The server sees the connection close and drops the work."""
+    """The server notices the closed connection and drops the work."""
     fake_engine.stall_after = 1
     with batch.start(recordings / "a.wav") as process:
         wait_for(lambda: fake_engine.at_once)
@@ -60,7 +61,7 @@ def test_a_second_interrupt_leaves_at_once(
 def test_two_runs_into_one_folder_are_refused(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """Usage error, and the first goes on."""
+    """It is a usage error, and the first run continues."""
     fake_engine.stall_after = 1
     with batch.start(recordings / "a.wav") as process:
         wait_for(lambda: fake_engine.at_once)

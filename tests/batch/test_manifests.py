@@ -1,4 +1,4 @@
-"""Manifests, in the spellings that programs write them in."""
+"""Manifests in the formats that programs write."""
 
 import codecs
 import json
@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def taken(data: bytes, folder: Path) -> list[str]:
-    """The names of the recordings that a manifest names."""
+    """The names of the recordings in a manifest."""
     found = find([], [parse("list", data, folder)])
     assert found.problems == []
     assert all(recording.path.is_file() for recording in found.recordings), found.recordings
@@ -37,7 +37,7 @@ def taken(data: bytes, folder: Path) -> list[str]:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "  \r\n", "\n\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_any_unicode_and_any_end_of_line(folder: Path, encoding: str, end: str) -> None:
-    """With a mark or without; the last line may lack its end."""
+    """With or without a byte order mark; the last line may lack its ending."""
     for text in (end.join(NAMES), end.join([*NAMES, ""])):
         assert taken(text.encode(encoding), folder) == NAMES
 
@@ -51,7 +51,7 @@ def test_any_unicode_and_any_end_of_line(folder: Path, encoding: str, end: str) 
     ],
 )
 def test_marks_of_other_encodings(folder: Path, mark: bytes, encoding: str) -> None:
-    """UTF-32's begins with UTF-16's."""
+    """UTF-32's byte order mark begins with UTF-16's."""
     assert taken(mark + "grün.wav".encode(encoding), folder) == ["grün.wav"]
 
 
@@ -78,19 +78,19 @@ def test_marks_of_other_encodings(folder: Path, mark: bytes, encoding: str) -> N
     ],
 )
 def test_a_path_in_many_spellings(folder: Path, line: str, name: str) -> None:
-    """A file that is called as the line reads comes first."""
+    """A file whose name is exactly the line comes first."""
     assert taken(line.replace("{cwd}", str(folder)).encode(), folder) == [name]
 
 
 def test_names_in_another_encoding_than_unicode(folder: Path) -> None:
-    """As a list from Windows has them, or as the file itself does."""
+    """The name may be encoded as in a list from Windows, or as on disk."""
     assert taken("grün.wav\n".encode("cp1252"), folder) == ["grün.wav"]
     Path("gr\udcfcn2.wav").touch()
     assert taken(b"gr\xfcn2.wav\n", folder) == ["gr\udcfcn2.wav"]
 
 
 def test_paths_that_end_in_nul_are_exact(folder: Path) -> None:
-    """As find -print0 writes them: what lines cannot say they can."""
+    """As written by find -print0; these can contain what lines cannot."""
     names = ["a\nb.wav", " # c ", '"d"']
     for name in names:
         Path(name).touch()
@@ -98,7 +98,7 @@ def test_paths_that_end_in_nul_are_exact(folder: Path) -> None:
 
 
 def test_a_json_array_is_a_list(folder: Path) -> None:
-    """Of paths, or of objects, on any lines."""
+    """An array of paths or objects, across any number of lines."""
     items = ["a.wav", {"path": "b c.wav", "prompt": "p", "id": 7}]
     found = find([], [parse("list", json.dumps(items, indent=1).encode(), folder)])
 
@@ -111,7 +111,7 @@ def test_a_json_array_is_a_list(folder: Path) -> None:
 def test_paths_are_relative_to_the_manifest_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where they are not in the working directory."""
+    """If they are not in the working directory."""
     monkeypatch.chdir(folder / "d")
     found = find([], [parse("../list", b"a.wav\ne.wav\nd/e.wav\n", folder)])
 
@@ -122,7 +122,7 @@ def test_paths_are_relative_to_the_manifest_too(
 
 
 def test_comments_are_counted(folder: Path) -> None:
-    """None of them is a file."""
+    """None of them is the name of a file."""
     found = find([], [parse("list", b"#EXTM3U\na.wav\n  # b\n", folder)])
 
     assert [recording.name for recording in found.recordings] == ["a.wav"]
@@ -132,17 +132,17 @@ def test_comments_are_counted(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "what", "why"),
     [
-        (b"", "list", "names no recordings"),
-        (b" \n\n", "list", "names no recordings"),
-        (b"[]", "list", "names no recordings"),
+        (b"", "list", "lists no recordings"),
+        (b" \n\n", "list", "lists no recordings"),
+        (b"[]", "list", "lists no recordings"),
         (b"d\n", "{folder}/d", "is a folder"),
-        (b"/dev/null\n", "/dev/null", "is no file but a pipe, a socket or a device"),
-        (b'{"path": "a\\u0000.wav"}', "list, line 1", r"'a\x00.wav' cannot be a path"),
-        (b'{"path": "\\ud83d.wav"}', "list, line 1", r"'\ud83d.wav' cannot be a path"),
+        (b"/dev/null\n", "/dev/null", "is not a file but a pipe, a socket, or a device"),
+        (b'{"path": "a\\u0000.wav"}', "list, line 1", r"'a\x00.wav' is not a valid path"),
+        (b'{"path": "\\ud83d.wav"}', "list, line 1", r"'\ud83d.wav' is not a valid path"),
     ],
 )
 def test_what_is_no_recording_is_named(folder: Path, data: bytes, what: str, why: str) -> None:
-    """The others are taken."""
+    """The others are included."""
     found = find(["a.wav"], [parse("list", data, folder)])
 
     assert found.problems == [(what.format(folder=folder), why)]
@@ -152,22 +152,22 @@ def test_what_is_no_recording_is_named(folder: Path, data: bytes, what: str, why
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"\xff\xfea", "begins as utf-16-le but is not"),
-        (b'{"path": "a.wav", "prompt": "\\ud83d"}', "line 1: 'prompt' holds what is no Unicode"),
+        (b"\xff\xfea", "begins as utf-16-le but is invalid"),
+        (b'{"path": "a.wav", "prompt": "\\ud83d"}', "line 1: 'prompt' is not valid Unicode"),
         (b'["a.wav", 7]', "entry 2: expected a path"),
     ],
 )
 def test_what_cannot_be_read_as_a_manifest_is_a_usage_error(
     folder: Path, data: bytes, why: str
 ) -> None:
-    """With the place."""
+    """The message gives the position."""
     with pytest.raises(InputError, match=why):
         parse("list", data, folder)
 
 
 def test_manifests_on_the_command_line(folder: Path) -> None:
-    """From find -print0, from a file in another folder, from nowhere; what is missing is named and
-    counted."""
+    """From find -print0, from a file in another folder, from a missing file; missing recordings are
+    named and counted."""
     uploads = Uploads()
     with transcribing(uploads) as url:
         batch = Batch("out", url)

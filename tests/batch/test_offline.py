@@ -16,7 +16,7 @@ from vibevoice_core.penalties import Penalties
 
 SAMPLES = ROOT / "samples"
 TOLERANCE = 0.3
-"""Seconds a segment's start or end may be off."""
+"""Tolerance in seconds for a segment's start or end."""
 SEGMENTS = [
     {"start": 0.0, "end": 1.0, "speaker": "3", "text": "yes"},
     {"start": 1.0, "end": 2.0, "speaker": "", "text": "[Music]"},
@@ -26,13 +26,13 @@ SEGMENTS = [
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Batch:
-    """The client; there is no server."""
+    """The client, without a server."""
     return Batch(tmp_path / "transcripts")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three recordings, two of them the same."""
+    """Three recordings, two of which are identical."""
     (tmp_path / "in").mkdir()
     for name in ("a.wav", "b.wav", "same.wav"):
         (tmp_path / "in" / name).write_bytes(b"b" if name == "b.wav" else b"a" * 1_000_000)
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(batch: Batch, folder: Path, *arguments: str) -> list[dict]:
-    """The requests for a folder."""
+    """The requests written for a folder."""
     file = batch.output.parent / "requests.jsonl"
     code, said = batch.run("write-batch", "--requests", file, folder, *arguments)
     assert code == 0, said
@@ -48,7 +48,8 @@ def write(batch: Batch, folder: Path, *arguments: str) -> list[dict]:
 
 
 def test_equal_recordings_are_one_request(batch: Batch, folder: Path) -> None:
-    """With the bytes as they are, words to expect, and the decoding that run-batch pins not."""
+    """The audio is included unmodified, with hotwords and the decoding that run-batch does not
+    pin."""
     first, second = write(batch, folder, "--hotwords", "Zürich")
 
     assert first["url"] == "/v1/audio/transcriptions"
@@ -58,7 +59,7 @@ def test_equal_recordings_are_one_request(batch: Batch, folder: Path) -> None:
 
 
 def test_requests_are_decoded_as_the_engine_pins_them(batch: Batch, folder: Path) -> None:
-    """The values of the engine's middleware, which batch and engine each know for themselves."""
+    """The engine's middleware and the client each have these values."""
     middleware = pytest.importorskip("vibevoice_vllm.middleware")
     body = write(batch, folder)[0]["body"]
 
@@ -69,7 +70,7 @@ def test_requests_are_decoded_as_the_engine_pins_them(batch: Batch, folder: Path
 
 
 def test_penalties_can_be_switched_off(batch: Batch, folder: Path) -> None:
-    """By the argument or by the variable; anything but on and off is wrong usage."""
+    """With the argument or the variable; any value other than on or off is a usage error."""
     middleware = pytest.importorskip("vibevoice_vllm.middleware")
     neutral = middleware.pinned_values(penalties=Penalties())["vllm_xargs"]
     body = write(batch, folder, "--penalties", "off")[0]["body"]
@@ -84,7 +85,8 @@ def test_penalties_can_be_switched_off(batch: Batch, folder: Path) -> None:
 
 
 def test_results_become_transcripts(batch: Batch, folder: Path, tmp_path: Path) -> None:
-    """For each file of a content; speakers are letters; what is missing is left."""
+    """For every file with the content; speakers become letters; missing results are left for
+    later."""
     first, second = (request["custom_id"] for request in write(batch, folder))
     answer = {"text": "yes no", "duration": 3.0, "segments": SEGMENTS}
     result = {"custom_id": first, "response": {"status_code": 200, "body": answer}, "error": None}
@@ -109,7 +111,7 @@ def test_results_become_transcripts(batch: Batch, folder: Path, tmp_path: Path) 
 def test_failed_requests_are_named(
     batch: Batch, folder: Path, tmp_path: Path, error: object
 ) -> None:
-    """In whichever of its shapes run-batch tells the error."""
+    """In any of the forms in which run-batch reports the error."""
     result = {"response": {"status_code": 400, "body": None}, "error": error}
     with (tmp_path / "results.jsonl").open("w") as file:
         for request in write(batch, folder):
@@ -122,17 +124,18 @@ def test_failed_requests_are_named(
 
 
 def test_a_file_that_holds_no_results_is_told(batch: Batch, folder: Path, tmp_path: Path) -> None:
-    """Usage error."""
+    """It is a usage error."""
     (tmp_path / "results.jsonl").write_text("[]\n")
 
     code, said = batch.run("read-batch", "--results", tmp_path / "results.jsonl", folder)
 
-    assert (code, "line 1 is no result of run-batch" in said) == (2, True)
+    assert (code, "line 1 is not a run-batch result" in said) == (2, True)
 
 
 @pytest.mark.engine
 def test_run_batch_itself_transcribes(batch: Batch, tmp_path: Path) -> None:
-    """vLLM's program on the embedded checkpoint: the samples are right, what is no audio named."""
+    """vLLM's program on the embedded checkpoint: the samples are correct, and non-audio is
+    named."""
     folder = tmp_path / "in"
     folder.mkdir()
     samples = sorted(SAMPLES.glob("*.wav"))
@@ -164,7 +167,7 @@ def test_run_batch_itself_transcribes(batch: Batch, tmp_path: Path) -> None:
 
 
 def test_microsofts_plugin_runs_a_batch_too(tmp_path: Path) -> None:
-    """vLLM's own program, in their environment; and it knows every argument."""
+    """vLLM's own program runs in their environment and knows every argument."""
     (tmp_path / "requests").write_text("{}\n")
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{tmp_path}/arguments\n")
@@ -195,19 +198,19 @@ def test_microsofts_plugin_runs_a_batch_too(tmp_path: Path) -> None:
     ("files", "reason"),
     [
         ([], "scripts/run_batch.sh requests.jsonl results.jsonl"),
-        (["", "out"], "the name of a file is empty"),
-        (["requests", ""], "the name of a file is empty"),
-        (["nowhere", "out"], "nowhere is no file that can be read"),
-        (["empty", "out"], "empty holds no requests"),
+        (["", "out"], "a file name is empty"),
+        (["requests", ""], "a file name is empty"),
+        (["nowhere", "out"], "nowhere is not a readable file"),
+        (["empty", "out"], "empty contains no requests"),
         (["requests", "requests"], "requests and results are the same file"),
         (["requests", "folder"], "folder is a folder"),
-        (["requests", "nowhere/out"], "nowhere/out cannot be written"),
+        (["requests", "nowhere/out"], "cannot write to nowhere/out"),
     ],
 )
 def test_files_that_run_batch_cannot_use_are_told(
     tmp_path: Path, files: list[str], reason: str
 ) -> None:
-    """Before an engine is started."""
+    """The error comes before an engine is started."""
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty").touch()
     (tmp_path / "requests").write_text("{}\n")

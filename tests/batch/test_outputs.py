@@ -1,4 +1,4 @@
-"""Where transcripts go: beside, above and inside the recordings, and nothing of others replaced."""
+"""The output folder can be anywhere, and files that the client did not write are never replaced."""
 
 import json
 import os
@@ -16,7 +16,7 @@ def batch(calls: Batch) -> Batch:
 
 
 def files(folder: Path) -> set[str]:
-    """All below a folder."""
+    """All files below a folder."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
@@ -36,7 +36,7 @@ def files(folder: Path) -> set[str]:
 def test_the_output_may_lie_anywhere(
     batch: Batch, uploads: Uploads, given: list[str], output: str, transcripts: set[str]
 ) -> None:
-    """Everything is transcribed once, and nothing that a run wrote is taken for a recording."""
+    """Everything is transcribed once, and output files are not mistaken for recordings."""
     assert batch.cwd
     (batch.cwd / "link").symlink_to("calls")
     batch.output = Path(output)
@@ -59,7 +59,7 @@ def test_the_output_may_lie_anywhere(
 
 
 def test_an_earlier_output_is_no_input(batch: Batch, uploads: Uploads) -> None:
-    """Wherever it went, and however it is given."""
+    """Wherever it is, and however it is specified."""
     assert batch.cwd
     batch.output = Path("calls/one")
     assert batch.run("calls", "--format", "json,txt")[0] == 0
@@ -67,7 +67,7 @@ def test_an_earlier_output_is_no_input(batch: Batch, uploads: Uploads) -> None:
 
     code, said = batch.run("calls", "calls/one/a.wav.txt", "calls/one/**", "--all-files")
     assert (code, len(uploads.names)) == (0, 4), said
-    assert "files are left out, since this program wrote them" in said
+    assert "files are skipped because this program wrote them" in said
 
     batch.output = Path("calls")
     requests = ("write-batch", "--requests", "calls/requests.jsonl", "calls", "--all-files")
@@ -82,7 +82,7 @@ def test_an_earlier_output_is_no_input(batch: Batch, uploads: Uploads) -> None:
 
 @pytest.mark.parametrize("output", ["calls/a.wav", "calls/a.wav/x", "dangling"])
 def test_an_output_that_is_no_folder_is_told(batch: Batch, uploads: Uploads, output: str) -> None:
-    """Nothing is sent, and the recording is as it was."""
+    """Nothing is uploaded, and the recording is unchanged."""
     assert batch.cwd
     (batch.cwd / "dangling").symlink_to("nowhere/at/all")
     batch.output = Path(output)
@@ -90,7 +90,7 @@ def test_an_output_that_is_no_folder_is_told(batch: Batch, uploads: Uploads, out
     code, said = batch.run("calls")
 
     assert (code, uploads.names, len(said.splitlines())) == (2, [], 1), said
-    assert "is no folder" in said
+    assert "is not a folder" in said
     assert (batch.cwd / "calls" / "a.wav").read_bytes() == b"a"
 
 
@@ -98,7 +98,7 @@ def test_an_output_that_is_no_folder_is_told(batch: Batch, uploads: Uploads, out
 def test_what_others_wrote_is_never_replaced(
     batch: Batch, uploads: Uploads, given: list[str]
 ) -> None:
-    """Such as notes beside a recording, or a recording that is called like a transcript."""
+    """Such as notes next to a recording, or a recording with the name of a transcript."""
     assert batch.cwd
     batch.output = Path("calls")
     notes = batch.cwd / "calls" / "a.wav.json"
@@ -107,7 +107,7 @@ def test_what_others_wrote_is_never_replaced(
     code, said = batch.run(*given)
 
     assert code == 1
-    assert "FAILED a.wav: calls/a.wav.json is there and was not written here" in said
+    assert "FAILED a.wav: calls/a.wav.json was not written by this program" in said
     assert b"a" not in uploads.contents
     assert notes.read_text() == "mine"
     notes.unlink()
@@ -116,7 +116,7 @@ def test_what_others_wrote_is_never_replaced(
 
 
 def test_a_format_asked_for_later_replaces_nothing_either(batch: Batch) -> None:
-    """The others are written."""
+    """The other transcripts are written."""
     assert batch.cwd
     batch.output = Path("calls")
     assert batch.run("calls")[0] == 0
@@ -124,13 +124,16 @@ def test_a_format_asked_for_later_replaces_nothing_either(batch: Batch) -> None:
 
     code, said = batch.run("calls", "--format", "txt,srt")
 
-    assert (code, "FAILED a.wav: calls/a.wav.txt is there" in said) == (1, True), said
+    assert (code, "FAILED a.wav: calls/a.wav.txt was not written by this program" in said) == (
+        1,
+        True,
+    ), said
     assert (batch.cwd / "calls" / "a.wav.txt").read_text() == "mine"
     assert {"a.wav.srt", "sub/b.mp3.srt", "sub/b.mp3.txt"} <= files(batch.cwd / "calls")
 
 
 def test_another_program_s_journal_is_never_touched(batch: Batch, uploads: Uploads) -> None:
-    """It may be called as ours is."""
+    """It may have the same name as ours."""
     assert batch.cwd
     (batch.cwd / "transcripts").mkdir()
     other = batch.cwd / "transcripts" / "transcripts.jsonl"
@@ -138,13 +141,13 @@ def test_another_program_s_journal_is_never_touched(batch: Batch, uploads: Uploa
 
     code, said = batch.run("calls")
 
-    assert (code, "was not written here: give another -o" in said) == (2, True), said
+    assert (code, "was not written by this program: use another -o" in said) == (2, True), said
     assert other.read_text() == '{"file": "x", "text": "mine"}\nand no end'
     assert uploads.names == []
 
 
 def test_names_that_differ_little_are_kept_apart(batch: Batch, uploads: Uploads) -> None:
-    """By their ending, or by the case of letters."""
+    """They may differ only in extension or in case."""
     assert batch.cwd
     for name in ("a.mp3", "A.wav", "a", "a.wav.wav"):
         (batch.cwd / "calls" / name).write_bytes(f"is {name}".encode())
@@ -158,7 +161,7 @@ def test_names_that_differ_little_are_kept_apart(batch: Batch, uploads: Uploads)
 
 
 def test_another_file_of_the_same_name_replaces_nothing(batch: Batch, uploads: Uploads) -> None:
-    """A later run over another folder into the same output; the same content is the same."""
+    """Two runs write to the same output from different folders; identical content is allowed."""
     assert batch.cwd
     for name, content in (("a.wav", b"another"), ("c.wav", b"a")):
         (batch.cwd / "more").mkdir(exist_ok=True)
@@ -182,7 +185,7 @@ def test_another_file_of_the_same_name_replaces_nothing(batch: Batch, uploads: U
 def test_a_changed_file_of_the_same_size_and_time_elsewhere_is_read(
     batch: Batch, uploads: Uploads
 ) -> None:
-    """Size and time alone say nothing of another file."""
+    """Size and time alone do not identify a file elsewhere."""
     assert batch.cwd
     assert batch.run("calls/a.wav")[0] == 0
     stat = (batch.cwd / "calls" / "a.wav").stat()
@@ -199,7 +202,7 @@ def test_a_changed_file_of_the_same_size_and_time_elsewhere_is_read(
 def test_a_folder_that_cannot_be_written_costs_its_own_files_only(
     batch: Batch, uploads: Uploads
 ) -> None:
-    """They are named with the reason, and written when it can be."""
+    """They are named with the reason, and are written once that is possible."""
     assert batch.cwd
     batch.output = Path("calls")
     batch.prefix = OBEYS_PERMISSIONS
@@ -218,7 +221,7 @@ def test_a_folder_that_cannot_be_written_costs_its_own_files_only(
 
 
 def test_an_output_that_cannot_be_written_is_told(batch: Batch, uploads: Uploads) -> None:
-    """Nothing is sent whose answer would be lost."""
+    """Nothing is uploaded whose transcript would be lost."""
     assert batch.cwd
     batch.prefix = OBEYS_PERMISSIONS
     (batch.cwd / "transcripts").mkdir(mode=0o555)
@@ -230,7 +233,7 @@ def test_an_output_that_cannot_be_written_is_told(batch: Batch, uploads: Uploads
 
 
 def test_a_full_disk_ends_the_run(batch: Batch, uploads: Uploads) -> None:
-    """With the reason and the summary; the journal is whole, and the next run goes on."""
+    """The reason and the summary are shown, the journal is intact, and the next run continues."""
     assert batch.cwd
     for number in range(20):
         (batch.cwd / "calls" / f"{number}.wav").write_bytes(bytes([number]))
@@ -251,7 +254,7 @@ def test_a_full_disk_ends_the_run(batch: Batch, uploads: Uploads) -> None:
 
 
 def test_names_may_be_as_long_as_the_file_system_takes(batch: Batch, uploads: Uploads) -> None:
-    """Their transcripts' names are cut, each in its own way, and found again."""
+    """Their transcripts' names are cut, each to a unique name, and are found again."""
     assert batch.cwd
     names = ["é" * 125 + end for end in ("1.wav", "2.wav")] + ["x" * 250 + ".wav"]
     for name in names:
@@ -273,7 +276,8 @@ def test_names_may_be_as_long_as_the_file_system_takes(batch: Batch, uploads: Up
     + [b'"q".wav', b"\x1b[2J.wav", b"*.wav", b"back\\slash.wav", "\U0001f3b5.wav".encode()],
 )
 def test_names_may_hold_anything(batch: Batch, uploads: Uploads, name: bytes) -> None:
-    """In a folder, by name, by a pattern, and in a manifest; no terminal is told to obey them."""
+    """In a folder, by name, by a pattern, and in a manifest; terminals see no control
+    characters."""
     assert batch.cwd
     folder = batch.cwd / "odd"
     folder.mkdir()
@@ -298,7 +302,7 @@ def test_names_may_hold_anything(batch: Batch, uploads: Uploads, name: bytes) ->
 def test_an_answer_that_no_file_can_hold_as_it_is_is_kept(
     tmp_path: Path, batch: Batch, uploads: Uploads
 ) -> None:
-    """Half of a surrogate pair in the text."""
+    """A lone surrogate in the text."""
     uploads.text = "one \ud83d two"
 
     code, said = batch.run("calls", "--format", "json,srt")

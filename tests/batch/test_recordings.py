@@ -1,4 +1,4 @@
-"""Which recordings the batch client takes, what they are called, and what is kept of them."""
+"""Which recordings the batch client includes, their names, and what the journal keeps."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from vibevoice_batch.recordings import Recording
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder with recordings, what is none, and what is hidden."""
+    """A folder with recordings, other files, and hidden files."""
     for name in ("x/a.wav", "x/deep/b.MP3", "x/notes.txt", "x/.hidden.wav", "y/a.wav"):
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -29,12 +29,12 @@ def names(*inputs: Path | str, **options: object) -> list[str]:
 
 
 def manifest(*lines: str) -> list[Manifest]:
-    """A manifest called list, in the working directory."""
+    """A manifest named list, in the working directory."""
     return [parse("list", "\n".join(lines).encode(), Path.cwd())]
 
 
 def test_a_folder_is_mirrored(tree: Path) -> None:
-    """Names are relative to the folder; what is no recording is listed apart."""
+    """Names are relative to the folder; other files are listed separately."""
     found = find([str(tree / "x")])
 
     assert [recording.name for recording in found.recordings] == ["a.wav", "deep/b.MP3"]
@@ -50,19 +50,19 @@ def test_files_and_globs_are_taken_whatever_they_are_called(tree: Path) -> None:
 
 
 def test_a_file_given_twice_is_one_recording(tree: Path) -> None:
-    """However it was given."""
+    """It does not matter how it is specified."""
     assert names(tree / "x", tree / "x/a.wav", tree / "x/deep/../a.wav") == ["a.wav", "deep/b.MP3"]
 
 
 def test_two_files_of_one_name_need_a_base(tree: Path) -> None:
-    """Without it one would overwrite the other."""
-    with pytest.raises(InputError, match="would both be called a.wav: give --base"):
+    """Without a base, one would overwrite the other."""
+    with pytest.raises(InputError, match="would both be named a.wav: set --base"):
         names(tree / "x", tree / "y")
     assert names(tree / "x", tree / "y", base=tree) == ["x/a.wav", "x/deep/b.MP3", "y/a.wav"]
 
 
 def test_what_runs_wrote_is_left_out(tree: Path) -> None:
-    """Wherever the folder of transcripts lies; recordings in it are taken."""
+    """Wherever the folder of transcripts is; recordings in it are included."""
     with Journal(tree / "y") as journal:
         _add(journal, "a.wav", "1")
     for name in ("a.wav.json", "a.wav.docx", "b.wav.json"):
@@ -79,7 +79,7 @@ def test_what_runs_wrote_is_left_out(tree: Path) -> None:
 
 
 def test_a_manifest_names_paths_and_fields(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Paths are relative to the working directory; fields of a line win; other keys are kept."""
+    """Paths are relative to the working directory; a line's fields win; other keys are kept."""
     monkeypatch.chdir(tree)
     line = {"path": "x/deep/b.MP3", "hotwords": "Zürich", "keywords": ["a", "b"], "id": 7}
 
@@ -92,7 +92,7 @@ def test_a_manifest_names_paths_and_fields(tree: Path, monkeypatch: pytest.Monke
 
 
 def test_a_manifest_tells_of_files_given_otherwise(tree: Path) -> None:
-    """What a line says holds for the file in a folder too; two lines may not contradict."""
+    """A line also applies to a file found in a folder; two lines must not contradict each other."""
     line = json.dumps({"path": str(tree / "x/a.wav"), "prompt": "Bonn"})
     found = find([str(tree / "x")], manifest(line, line, str(tree / "x/a.wav")))
     assert [(one.name, one.fields) for one in found.recordings] == [
@@ -121,7 +121,7 @@ def test_no_name_leads_out_of_the_output(tree: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_wrong_line_of_a_manifest_is_named(line: str) -> None:
-    """With its number."""
+    """The message includes its number."""
     with pytest.raises(InputError, match="^list, line 2"):
         find([], manifest("a.wav", line))
 
@@ -139,7 +139,7 @@ def _of(journal: Journal, name: str) -> str | None:
 
 @pytest.mark.parametrize("torn", range(1, 120, 17))
 def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: int) -> None:
-    """Killed at any byte of a write: lines before count, and the next begins anew."""
+    """Killed at any byte of a write: earlier lines count, and the next one starts on a new line."""
     with Journal(tmp_path) as journal:
         _add(journal, "a", "1")
         _add(journal, "b", "2")
@@ -155,7 +155,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: int) -> None:
 def test_a_broken_line_in_the_middle_loses_only_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is named, and gone when the run ends."""
+    """It is named, and is removed at the end of the run."""
     with Journal(tmp_path) as journal:
         _add(journal, "a", "1")
         first = journal.path.read_bytes()
@@ -165,12 +165,12 @@ def test_a_broken_line_in_the_middle_loses_only_itself(
     with Journal(tmp_path) as journal:
         assert (_of(journal, "a"), _of(journal, "b")) == ("a", "b")
         journal.compact()
-    assert "line 2 cannot be read" in caplog.text
+    assert "line 2 is invalid" in caplog.text
     assert len(journal.path.read_bytes().splitlines()) == 2
 
 
 def test_names_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
-    """A file's name on Linux is bytes."""
+    """On Linux, a file name is a sequence of bytes."""
     name = b"gr\xfc\xdfe.wav".decode(errors="surrogateescape")
     with Journal(tmp_path) as journal:
         _add(journal, name, "1")
@@ -179,7 +179,7 @@ def test_names_that_are_no_utf8_are_kept(tmp_path: Path) -> None:
 
 
 def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
-    """The lock goes with the process that holds it."""
+    """The lock is released when its process exits."""
     with Journal(tmp_path):
         with pytest.raises(JournalError, match="another run is writing"), Journal(tmp_path):
             pass

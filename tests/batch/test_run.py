@@ -1,4 +1,4 @@
-"""What the batch client makes of answers: which it asks for again, and how many at once."""
+"""How the batch client handles responses: which requests it retries, and how many run at once."""
 
 import json
 import socketserver
@@ -22,7 +22,7 @@ DIARIZED = {"task": "transcribe", "duration": 1.5, "text": "yes", "segments": [S
 
 
 class Script:
-    """A server that gives one answer after the other, and the last for ever."""
+    """A server that gives one response after another, and repeats the last."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str], object]] = []
@@ -37,13 +37,13 @@ class Script:
 
 @pytest.fixture
 def script() -> Script:
-    """What the server answers."""
+    """The server's responses."""
     return Script()
 
 
 @pytest.fixture
 def batch(script: Script, tmp_path: Path) -> Iterator[Batch]:
-    """The client before it."""
+    """The client connected to it."""
     route = Route("/v1/audio/transcriptions", script.answer, methods=["POST"])
     with serve(Starlette(routes=[route])) as url:
         yield Batch(tmp_path / "transcripts", url)
@@ -51,7 +51,7 @@ def batch(script: Script, tmp_path: Path) -> Iterator[Batch]:
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    """One."""
+    """A recording."""
     (tmp_path / "a.wav").write_bytes(noise(0.2))
     return tmp_path / "a.wav"
 
@@ -77,17 +77,17 @@ ERROR = {"error": {"message": "no", "type": "t", "param": None, "code": "c"}}
         pytest.param([(413, {}, ERROR), OK], 1, 1, "FAILED a.wav: no", id="too-large"),
         pytest.param([(502, {}, ERROR), OK], 1, 1, "FAILED a.wav: no", id="engine-failed"),
         pytest.param([(500, {}, "<html>"), OK], 1, 1, 'FAILED a.wav: "<html>"', id="no-json-error"),
-        pytest.param([(404, {}, ERROR), OK], 1, 1, "answers 404: no", id="wrong-url"),
+        pytest.param([(404, {}, ERROR), OK], 1, 1, "returned 404: no", id="wrong-url"),
         pytest.param(
             [(400, {}, "The plain HTTP request was sent to HTTPS port"), OK],
             1,
             1,
-            "is it https://?",
+            "should it be https://?",
             id="wants-tls",
         ),
-        pytest.param([(307, {"location": "/"}, ""), OK], 1, 1, "answers 307", id="redirect"),
-        pytest.param([(200, {}, {"text": "yes"})], 1, 1, "is no diarized_json", id="other-format"),
-        pytest.param([(200, {}, {"segments": [{}]})], 1, 1, "is no diarized_json", id="no-times"),
+        pytest.param([(307, {"location": "/"}, ""), OK], 1, 1, "returned 307", id="redirect"),
+        pytest.param([(200, {}, {"text": "yes"})], 1, 1, "is not diarized_json", id="other-format"),
+        pytest.param([(200, {}, {"segments": [{}]})], 1, 1, "is not diarized_json", id="no-times"),
         pytest.param(
             [(200, {}, {**DIARIZED, "duration": "1.5"})], 1, 0, "1 transcribed", id="text"
         ),
@@ -102,7 +102,7 @@ def test_only_what_can_heal_is_asked_for_again(
     code: int,
     said: str,
 ) -> None:
-    """429, 503 and a connection refused; everything else is the file's failure or the run's end."""
+    """429, 503, and a refused connection; all other errors fail the file or end the run."""
     script.answers = answers
 
     result = batch.run(recording)
@@ -122,7 +122,7 @@ def test_only_what_can_heal_is_asked_for_again(
 def test_the_next_run_asks_again_for_what_was_not_the_files_fault(
     batch: Batch, script: Script, recording: Path, status: int, asked: int
 ) -> None:
-    """A refusal stays one."""
+    """A rejection remains final."""
     script.answers = [(status, {}, ERROR), OK]
     batch.run(recording)
 
@@ -133,19 +133,19 @@ def test_the_next_run_asks_again_for_what_was_not_the_files_fault(
 
 
 def test_a_server_that_is_not_there_is_waited_for_in_vain(tmp_path: Path, recording: Path) -> None:
-    """No file is blamed: it is left for the next run."""
+    """No file is marked as failed: it is left for the next run."""
     batch = Batch(tmp_path / "transcripts", "http://127.0.0.1:9")
 
     code, said = batch.run(recording, "--patience", "0.1")
 
     assert code == 1
-    assert said.count("Trying again: the server cannot be reached") == 1
+    assert said.count("Retrying: the server cannot be reached") == 1
     assert "Run the same command again" in said
     assert batch.lines() == []
 
 
 class Hangup(socketserver.BaseRequestHandler):
-    """Takes a connection and closes it in the middle of the request."""
+    """Accepts a connection and closes it during the request."""
 
     asked = 0
 
@@ -157,7 +157,7 @@ class Hangup(socketserver.BaseRequestHandler):
 def test_a_recording_that_breaks_the_connection_is_given_up(
     tmp_path: Path, recording: Path
 ) -> None:
-    """A few tries later, since it may be what breaks the server."""
+    """After a few attempts, since it may be what crashes the server."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hangup) as server:
         threading.Thread(target=server.serve_forever).start()
         batch = Batch(tmp_path / "transcripts", f"http://127.0.0.1:{server.server_address[1]}")
@@ -169,7 +169,7 @@ def test_a_recording_that_breaks_the_connection_is_given_up(
 
 
 def test_unreadable_files_are_named(batch: Batch, script: Script, tmp_path: Path) -> None:
-    """And the others transcribed."""
+    """The others are transcribed."""
     script.answers = [OK]
     (tmp_path / "a.wav").write_bytes(noise(0.2))
     (tmp_path / "list").write_text(f"{tmp_path}/gone.wav\n{tmp_path}/a.wav\n")
@@ -184,27 +184,28 @@ def test_unreadable_files_are_named(batch: Batch, script: Script, tmp_path: Path
 def test_what_a_manifest_says_comes_with_the_transcript(
     batch: Batch, script: Script, recording: Path, tmp_path: Path
 ) -> None:
-    """So that results can be joined to what they belong to; `truncated` is counted."""
+    """This allows joining results with other data; `truncated` is counted."""
     script.answers = [(200, {}, {**DIARIZED, "truncated": "loop"})]
     entry = {"path": str(recording), "id": 7, "language": "de"}
     (tmp_path / "list").write_text(json.dumps(entry))
 
     code, said = batch.run("--manifest", tmp_path / "list")
 
-    assert (code, "1 transcripts miss a part" in said) == (0, True)
+    assert (code, "1 transcripts are incomplete" in said) == (0, True)
     (line,) = batch.lines()
     assert (line["manifest"], line["request"]) == ({"id": 7}, {"language": "de"})
 
 
 def round_of(limit: Limit, seconds: float) -> None:
-    """As many answers as there may be requests in flight, each of a second of audio."""
+    """As many responses as the limit, each for a second of audio."""
     sent = [limit.sent() for _ in range(limit.value)]
     for number in sent:
         limit.answered(number, 1.0, seconds)
 
 
 def test_the_limit_doubles_while_that_pays() -> None:
-    """A server with 32 places answers more slowly above: the limit finds 32 and stays."""
+    """A server with 32 slots responds more slowly above that: the limit finds 32 and stays
+    there."""
     limit = Limit()
     tries, rest = [64] * FLAT_ROUNDS, [32] * ROUNDS_BETWEEN_TRIES
     for value in [START, 16, 32, *tries, *rest, *tries, *rest]:
@@ -213,7 +214,7 @@ def test_the_limit_doubles_while_that_pays() -> None:
 
 
 def test_the_limit_follows_a_server_that_grows() -> None:
-    """Some rounds later it tries again."""
+    """It probes again after some rounds."""
     limit = Limit()
     for _ in range(3 * (FLAT_ROUNDS + ROUNDS_BETWEEN_TRIES)):
         round_of(limit, limit.value)
@@ -224,7 +225,7 @@ def test_the_limit_follows_a_server_that_grows() -> None:
 
 
 def test_the_limit_halves_once_for_a_round_of_refusals() -> None:
-    """Requests sent at once are refused for one and the same reason."""
+    """Requests sent at the same time are rejected for the same reason."""
     limit = Limit()
     sent = [limit.sent() for _ in range(START)]
     for number in sent:
@@ -236,7 +237,7 @@ def test_the_limit_halves_once_for_a_round_of_refusals() -> None:
 
 
 def test_lengths_of_recordings_do_not_look_like_speed() -> None:
-    """An hour takes sixty times as long as a minute; neither is a faster server."""
+    """An hour takes sixty times as long as a minute; that is not a faster or slower server."""
     limit = Limit()
     for number in range(8 * START):
         seconds = 3600.0 if number % 7 == 0 else 60.0
@@ -245,7 +246,7 @@ def test_lengths_of_recordings_do_not_look_like_speed() -> None:
 
 
 def test_a_fixed_limit_stays() -> None:
-    """Whatever comes back."""
+    """Whatever the responses are."""
     limit = Limit(3)
     for _ in range(20):
         round_of(limit, 0.1)

@@ -1,4 +1,4 @@
-"""Ways to the server: URLs, keys, proxies and certificates, each taken, or told at once."""
+"""URLs, keys, proxies, and certificates are used, or rejected before anything is sent."""
 
 import re
 import time
@@ -12,26 +12,26 @@ from tests.support.transcribing import Uploads, transcribing
 from tests.support.ways import Certificate, ForwardProxy, certificate, tls
 
 AT_ONCE = 30
-"""Seconds; the client would wait for ten minutes."""
+"""Seconds; by default, the client would wait for ten minutes."""
 
 
 @pytest.fixture
 def url(uploads: Uploads) -> Iterator[str]:
-    """The server."""
+    """The server's URL."""
     with transcribing(uploads) as url:
         yield url
 
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    """One."""
+    """A recording."""
     (tmp_path / "a.wav").write_bytes(b"a")
     return tmp_path / "a.wav"
 
 
 @pytest.fixture
 def batch(tmp_path: Path, url: str) -> Batch:
-    """The client of the server."""
+    """The client for the server."""
     return Batch(tmp_path / "out", url)
 
 
@@ -42,7 +42,7 @@ def batch(tmp_path: Path, url: str) -> Batch:
 def test_a_base_url_may_be_spelled_in_many_ways(
     batch: Batch, uploads: Uploads, recording: Path, base: str
 ) -> None:
-    """All mean the same server."""
+    """All of them mean the same server."""
     code, said = batch.run(recording, "--base-url", base.format(batch.url))
 
     assert code == 0, said
@@ -51,7 +51,7 @@ def test_a_base_url_may_be_spelled_in_many_ways(
 
 
 def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> None:
-    """It is asked there; nothing listens, which is told with the address."""
+    """It is contacted; since nothing listens there, the message names the address."""
     port = nobody().rpartition(":")[2]
     batch = Batch(tmp_path / "out", f"http://[::1]:{port}")
 
@@ -69,22 +69,22 @@ def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> N
         pytest.param({"VIBEVOICE_BASE_URL": "http://a b/v1"}, "expected a URL like", id="blank"),
         pytest.param({"VIBEVOICE_BASE_URL": "h:1/v1"}, "expected a URL like", id="no-scheme"),
         pytest.param({"VIBEVOICE_BASE_URL": "ftp://h/v1"}, "expected a URL like", id="scheme"),
-        pytest.param({"VIBEVOICE_BASE_URL": "http://::1:8/"}, "base URL is wrong", id="ipv6"),
-        pytest.param({"VIBEVOICE_BASE_URL": "http://h:70000"}, "no port 70000", id="port"),
+        pytest.param({"VIBEVOICE_BASE_URL": "http://::1:8/"}, "base URL is invalid", id="ipv6"),
+        pytest.param({"VIBEVOICE_BASE_URL": "http://h:70000"}, "not a port number", id="port"),
         pytest.param({"VIBEVOICE_API_KEY": ""}, "VIBEVOICE_API_KEY is empty", id="no-key"),
         pytest.param({"VIBEVOICE_API_KEY": " \n"}, "VIBEVOICE_API_KEY is empty", id="blank-key"),
         pytest.param({"VIBEVOICE_API_KEY": "s1\ns2"}, "its character 3 is", id="two-lines"),
         pytest.param({"VIBEVOICE_API_KEY": "clé"}, "its character 3 is", id="accent"),
-        pytest.param({"HTTP_PROXY": "ftp://h:1"}, "HTTP_PROXY asks for a proxy ftp://h", id="ftp"),
+        pytest.param({"HTTP_PROXY": "ftp://h:1"}, "HTTP_PROXY specifies a proxy ftp://h", id="ftp"),
         pytest.param({"ALL_PROXY": "socks4://h:1"}, "proxy socks4://h", id="socks4"),
-        pytest.param({"HTTP_PROXY": "http://h:x"}, "HTTP_PROXY is wrong", id="proxy-port"),
+        pytest.param({"HTTP_PROXY": "http://h:x"}, "HTTP_PROXY is invalid", id="proxy-port"),
         pytest.param({"SSL_CERT_FILE": "/no/such"}, "SSL_CERT_FILE or SSL_CERT_DIR", id="no-certs"),
     ],
 )
 def test_what_cannot_be_used_is_told_at_the_start(
     batch: Batch, uploads: Uploads, recording: Path, environ: dict[str, str], reason: str
 ) -> None:
-    """Usage error with what was expected; nothing is sent or written, no key shown."""
+    """Usage error with what was expected; nothing is sent or written, and no key is shown."""
     code, said = batch.run(recording, environ=environ)
 
     assert (code, reason in said) == (2, True), said
@@ -95,36 +95,39 @@ def test_what_cannot_be_used_is_told_at_the_start(
 
 @pytest.mark.parametrize(
     ("key", "advice"),
-    [(None, "set VIBEVOICE_API_KEY"), ("guessed", "VIBEVOICE_API_KEY is not a key of this server")],
+    [
+        (None, "set VIBEVOICE_API_KEY"),
+        ("guessed", "VIBEVOICE_API_KEY is not valid for this server"),
+    ],
 )
 def test_a_wrong_or_missing_key_ends_the_run(
     batch: Batch, uploads: Uploads, tmp_path: Path, recording: Path, key: str | None, advice: str
 ) -> None:
-    """With what to set, and the summary; a key with the end of its line is the key."""
+    """The message says what to set, and there is a summary. A trailing line break is removed."""
     (tmp_path / "b.wav").write_bytes(b"b")
     uploads.key = "secret"
 
     code, said = batch.run(tmp_path, environ={"VIBEVOICE_API_KEY": key} if key else {})
 
-    assert (code, "answers 401: Wrong key." in said, advice in said) == (1, True, True), said
+    assert (code, "returned 401: Wrong key." in said, advice in said) == (1, True, True), said
     assert "0 transcribed (0 as copies of another), 0 failed, 2 left" in said
     assert batch.run(recording, VIBEVOICE_API_KEY="secret\n")[0] == 0
 
 
 def test_a_password_in_the_url_is_not_shown(tmp_path: Path, uploads: Uploads) -> None:
-    """Neither with a refusal."""
+    """Not even in an error message."""
     (tmp_path / "a.wav").write_bytes(b"a")
     uploads.key = "secret"
     with transcribing(uploads) as url:
         batch = Batch(tmp_path / "out", url.replace("//", "//user:hidden@"))
         code, said = batch.run(tmp_path / "a.wav")
 
-    assert (code, "answers 401" in said, "hidden" in said) == (1, True, False), said
+    assert (code, "returned 401" in said, "hidden" in said) == (1, True, False), said
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_is_used(batch: Batch, uploads: Uploads, recording: Path, variable: str) -> None:
-    """Whichever variable names it, with the name and password in it."""
+    """Whichever variable specifies it, including the name and password in it."""
     with ForwardProxy(login="me:p@ss") as proxy:
         way = proxy.url.replace("//", "//me:p%40ss@")
         code, said = batch.run(recording, environ={variable: way})
@@ -149,7 +152,7 @@ def test_a_proxy_is_used(batch: Batch, uploads: Uploads, recording: Path, variab
 def test_no_proxy_names_what_is_asked_directly(
     batch: Batch, recording: Path, no_proxy: str, is_direct: bool
 ) -> None:
-    """Addresses, networks, ports and all."""
+    """Addresses, networks, ports, and `*`."""
     port = batch.url.rpartition(":")[2]
     with ForwardProxy() as proxy:
         code, said = batch.run(recording, HTTP_PROXY=proxy.url, NO_PROXY=no_proxy.format(port=port))
@@ -160,8 +163,8 @@ def test_no_proxy_names_what_is_asked_directly(
 @pytest.mark.parametrize(
     ("login", "refusal", "scheme", "reason"),
     [
-        pytest.param("me:x", None, "http", "answers 407", id="login"),
-        pytest.param("me:x", None, "https", "wants a login: set HTTP_PROXY or", id="login-tls"),
+        pytest.param("me:x", None, "http", "returned 407", id="login"),
+        pytest.param("me:x", None, "https", "requires a login: set HTTP_PROXY or", id="login-tls"),
         pytest.param(None, "403 Forbidden", "https", "refuses 127.0.0.1: 403 Forbidden", id="ban"),
     ],
 )
@@ -173,7 +176,7 @@ def test_a_proxy_that_refuses_ends_the_run(
     scheme: str,
     reason: str,
 ) -> None:
-    """At once, by name, and without its password."""
+    """Immediately; the message names it without its password."""
     batch = Batch(tmp_path / "out", f"{scheme}://127.0.0.1:9")
     with ForwardProxy(login, refusal) as proxy:
         way = proxy.url.replace("//", "//me:hidden@")
@@ -184,18 +187,18 @@ def test_a_proxy_that_refuses_ends_the_run(
 
 
 def test_a_proxy_that_is_not_there_is_named(batch: Batch, recording: Path) -> None:
-    """And asked again, as a server is."""
+    """It is retried, as for a server."""
     way = nobody()
 
     code, said = batch.run(recording, "--patience", "0.1", HTTP_PROXY=way)
 
     assert code == 1
-    assert f"by the proxy {way}: Connection refused" in said
+    assert f"through the proxy {way}: Connection refused" in said
 
 
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
-    """A certificate for this machine that nobody knows."""
+    """A certificate for this machine from an unknown issuer."""
     return certificate(tmp_path_factory.mktemp("tls"), "DNS:localhost", "IP:127.0.0.1")
 
 
@@ -203,7 +206,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def test_a_certificate_that_is_not_trusted_ends_the_run(
     batch: Batch, uploads: Uploads, recording: Path, signed: Certificate, by_proxy: bool
 ) -> None:
-    """At once, with OpenSSL's reason and what to set; that helps then."""
+    """Immediately, with OpenSSL's reason and what to set; setting it then helps."""
     with tls(batch.url, signed) as url, ForwardProxy() as proxy:
         secure = Batch(batch.output, url)
         environ = {"HTTPS_PROXY": proxy.url} if by_proxy else {}
@@ -226,7 +229,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_run(
 def test_a_certificate_for_another_host_ends_the_run(
     batch: Batch, recording: Path, tmp_path: Path
 ) -> None:
-    """With the names."""
+    """The message includes the names."""
     (tmp_path / "tls").mkdir()
     other = certificate(tmp_path / "tls", "DNS:asr.example.com")
     with tls(batch.url, other) as url:
@@ -239,20 +242,22 @@ def test_a_certificate_for_another_host_ends_the_run(
 def test_a_file_without_certificates_is_told(
     batch: Batch, recording: Path, tmp_path: Path, content: str | None
 ) -> None:
-    """Usage error."""
+    """It is a usage error."""
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
 
     code, said = batch.run(recording, "--ca-file", tmp_path / "ca.pem")
 
     assert code == 2
-    assert re.search(r"--ca-file \S+ (holds no certificates|cannot be read: No such)", said), said
+    assert re.search(r"--ca-file \S+ (contains no certificates|cannot be read: No such)", said), (
+        said
+    )
 
 
 def test_the_wrong_scheme_is_told(batch: Batch, recording: Path, signed: Certificate) -> None:
-    """TLS with a server that speaks none ends the run."""
+    """TLS with a server that does not support it ends the run."""
     started = time.monotonic()
     code, said = Batch(batch.output, batch.url.replace("http:", "https:")).run(recording)
 
-    assert (code, "is it http://?" in said) == (1, True), said
+    assert (code, "should it be http://?" in said) == (1, True), said
     assert time.monotonic() - started < AT_ONCE

@@ -1,4 +1,5 @@
-"""The checkpoint of the published size: names and sizes as published, the same in both layouts."""
+"""The checkpoint of the published size has the published names and sizes, the same in both
+layouts."""
 
 import json
 import re
@@ -18,11 +19,11 @@ from vibevoice_vllm.checkpoint import CheckpointError
 from vibevoice_vllm.prepare import prepare
 
 SMALL = 1_000_000
-"""Bytes of the tensors that are written here: a few hundred of them."""
+"""Maximum bytes of the tensors that are written here: a few hundred of them."""
 
 
 def small(layout: Layout, folder: Path, seed: int = 0) -> dict[str, torch.Tensor]:
-    """The small tensors of a layout as they are read from its files, by what they are."""
+    """The small tensors of a layout as read from its files, by their key."""
     folder.mkdir(exist_ok=True)
     chosen = [t for t in tensors(layout, 1) if t.nbytes < SMALL]
     write_weights(folder, chosen, seed)
@@ -39,14 +40,14 @@ def small(layout: Layout, folder: Path, seed: int = 0) -> dict[str, torch.Tensor
 def test_tensors_are_as_many_and_as_large_as_published(
     layout: Layout, count: int, size: int
 ) -> None:
-    """The figures are those of microsoft/VibeVoice-ASR and microsoft/VibeVoice-ASR-HF."""
+    """The numbers are those of microsoft/VibeVoice-ASR and microsoft/VibeVoice-ASR-HF."""
     found = tensors(layout)
     assert len({tensor.name for tensor in found}) == len(found) == count
     assert sum(tensor.nbytes for tensor in found) == size
 
 
 def test_the_acoustic_decoder_has_its_original_names() -> None:
-    """The table of the speech models, which have the same decoder, leads back from them."""
+    """The name table of the speech models, which have the same decoder, maps them back."""
     decoder = [t for t in tensors("original") if t.name.startswith("model.acoustic_tokenizer.dec")]
     assert len(decoder) == 276
     for tensor in decoder:
@@ -55,7 +56,7 @@ def test_the_acoustic_decoder_has_its_original_names() -> None:
 
 
 def test_both_layouts_have_the_same_weights(tmp_path: Path) -> None:
-    """Bit by bit; another seed gives others."""
+    """They are bit-identical; another seed gives different ones."""
     original, hf = (small(layout, tmp_path / layout) for layout in LAYOUTS)
     assert len(hf) > 500
     assert hf.keys() < original.keys()
@@ -69,7 +70,7 @@ def test_both_layouts_have_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_a_tensor_larger_than_the_noise_is_written_whole(tmp_path: Path) -> None:
-    """No two of its rows are the same, and values keep their size."""
+    """No two of its rows are equal, and values keep their size."""
     name = "language_model.model.layers.0.mlp.down_proj.weight"
     write_weights(tmp_path, [Tensor(name, name, (5000, 3584))], 0)
     (file,) = tmp_path.glob("*.safetensors")
@@ -86,8 +87,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_stand_in_for_the_tokenizer_is_prepared(tokenizer: Path, tmp_path: Path) -> None:
-    """`prepare` finds every special token under its published id, and a prompt has as many tokens
-    as with Qwen2.5's."""
+    """`prepare` finds every special token with its published id, and a prompt has as many tokens as
+    with Qwen2.5's."""
     source, served = tmp_path / "source", tmp_path / "served"
     source.mkdir()
     (source / "config.json").write_text(json.dumps(SIZE))
@@ -104,7 +105,7 @@ def test_the_stand_in_for_the_tokenizer_is_prepared(tokenizer: Path, tmp_path: P
 
 
 def test_a_tokenizer_with_other_ids_is_refused(tokenizer: Path, tmp_path: Path) -> None:
-    """What the test above would not notice if `prepare` took anything."""
+    """This proves that the test above does not pass because `prepare` accepts anything."""
     base, source = tmp_path / "base", tmp_path / "source"
     base.mkdir()
     source.mkdir()
@@ -115,6 +116,6 @@ def test_a_tokenizer_with_other_ids_is_refused(tokenizer: Path, tmp_path: Path) 
     (source / "config.json").write_text(json.dumps(size(2)))
     write_weights(source, [t for t in tensors("original", 1) if t.nbytes < 1000], 0)
     with pytest.raises(
-        CheckpointError, match=re.escape("<|AUDIO|> has id 151664, expected 151665")
+        CheckpointError, match=re.escape("<|AUDIO|> has id 151664; expected 151665")
     ):
         prepare(str(source), tmp_path / "served", str(base))

@@ -1,4 +1,4 @@
-"""`make bench-gpu`: what it measures, that it stops in time, and what it writes."""
+"""`make bench-gpu`: what it measures, its time limit, and what it writes."""
 
 import math
 import subprocess
@@ -33,7 +33,7 @@ TOKENS = 5
 
 
 def results() -> Results:
-    """Of a run that was cut short."""
+    """The results of a run that was cut short."""
     return Results(
         "2026-11-30",
         {"GPU": "NVIDIA H200, 143771 MiB, 580.1", "vllm": "0.32.0"},
@@ -42,52 +42,52 @@ def results() -> Results:
         clips=[Clips("default, 200 tokens", 8, 16, 30.0, 4.0, 3000, [0.5, 0.25, 1.0], 7.25, 1)],
         hours=[Hour("default", 3600.0, 12.5, 112.5, 10_001, False)],
         speech=[Speech("vibevoice-0.5b", "bfloat16", 0, 5, 16, 0.06, 24.04, 0.1803)],
-        skipped=[("Microsoft's plugin", "the time was up")],
+        skipped=[("Microsoft's plugin", "time ran out")],
     )
 
 
 def test_results_become_tables() -> None:
-    """Each figure in its column; what is missing with its reason."""
+    """Each figure in its column; missing ones with the reason."""
     text = markdown(results())
     assert "| default | 61 s | 120.2 GiB |" in text
     assert (
         "| default, 200 tokens | 8 | 16 of 30 s, 1 failed | 112.5 | 750 | 0.50 and 1.00 s | 7.2 |"
         in text
     )
-    assert "| default | 60 min | 12.5 s | 10001 | 10.0 | broken off after 112 s |" in text
+    assert "| default | 60 min | 12.5 s | 10001 | 10.0 | stopped after 112 s |" in text
     assert "| vibevoice-0.5b, bfloat16 | 5 | 16 | 60 ms | 24.0 ms | 0.18 |" in text
-    assert text.endswith("- Microsoft's plugin: the time was up")
+    assert text.endswith("- Microsoft's plugin: time ran out")
     heads = [line.count("|") for line in text.splitlines() if line.startswith("|")]
     assert set(heads) == {4, 8, 7}
 
 
 def test_results_are_kept_in_a_file(tmp_path: Path) -> None:
-    """What is written is read again."""
+    """What is written can be read back."""
     results().save(tmp_path / "gpu.json")
     assert Results.load(tmp_path / "gpu.json") == results()
 
 
 def test_the_page_shows_the_results_of_the_file() -> None:
-    """The section "Measured" of docs/gpu.md is that of bench/gpu.json, or says that there is no
-    such file; `python -m bench.gpu --table` writes it."""
+    """The section "Measured" of docs/gpu.md matches bench/gpu.json, or says that there are no
+    results; `python -m bench.gpu --table` writes it."""
     text = PAGE.read_text()
     assert text == page(text, Results.load(FILE) if FILE.exists() else None)
 
 
 def test_the_rest_of_the_page_stays() -> None:
-    """Before and after the section; one that is missing comes at the end."""
+    """Before and after the section; a missing section is added at the end."""
     before, after = "# On a GPU\n\nText.\n\n", "## Else\n\nMore.\n"
     assert page(before, None) == f"{before}## Measured\n\n{NOTHING}\n"
     found = page(f"{before}## Measured\n\nold\n\n{after}", results())
     assert found.startswith(before + "## Measured\n\n2026-11-30, GPU NVIDIA H200")
-    assert found.endswith("the time was up\n\n" + after)
+    assert found.endswith("time ran out\n\n" + after)
     assert "old" not in found
     assert page(found, results()) == found
 
 
 @pytest.mark.engine
 def test_many_clients_and_one_long_recording(engine_url: str) -> None:
-    """Every answer has the number of tokens that it was forced to, whatever the model says."""
+    """Every answer has the forced number of tokens, whatever the model predicts."""
     until = time.monotonic() + 120
     found = sweep(to_engine(engine_url, TOKENS), "tiny", 3, 4, 2.0, until, 1)
     assert (found.clients, found.clips, found.failures) == (3, 4, 0)
@@ -100,7 +100,7 @@ def test_many_clients_and_one_long_recording(engine_url: str) -> None:
 
 
 def test_the_proxy_is_measured_too(tmp_path: Path) -> None:
-    """With answers as long as the model's."""
+    """The answers have the length that the model gives them."""
     with fake_engine(tmp_path / "log", 0.2, TTS_MODEL_TYPE="off") as (url, *_):
         found = sweep(to_proxy(url), "proxy", 2, 2, 2.0, time.monotonic() + 60, 3)
         with pytest.raises(OutOfTime):
@@ -112,7 +112,7 @@ def test_the_proxy_is_measured_too(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
-    """What came until then counts."""
+    """Tokens that arrived in time count."""
     alone = hour(engine_url, "tiny", 2.0, 30_000, time.monotonic() + 2)
     assert not alone.whole
     assert 0 < alone.tokens < 30_000
@@ -120,8 +120,8 @@ def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
 
 
 def fake_python(folder: Path, seconds: float = 0.05) -> Path:
-    """A Python for `VIBEVOICE_PYTHON` that starts the fake engine, at the port of vLLM's; it takes
-    so long for each answer."""
+    """A Python for `VIBEVOICE_PYTHON` that starts the fake engine on vLLM's port; each answer takes
+    `seconds`."""
     script = folder / "python"
     script.write_text(
         "#!/bin/sh\n"
@@ -133,7 +133,7 @@ def fake_python(folder: Path, seconds: float = 0.05) -> Path:
 
 
 def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
-    """With published weights: clips straight to the engine and through the proxy, then an hour."""
+    """With published weights: clips directly and through the proxy, then an hour."""
     base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path)), "VIBEVOICE_DEVICE": "cpu"}
     run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, 300)
     model = Model(TINY, "those of tiny-asr", True)
@@ -152,7 +152,7 @@ def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
 
 
 def test_a_start_that_was_repeated_is_no_row(tmp_path: Path) -> None:
-    """The figures would be those of other settings than the row names."""
+    """The results would be for other settings than the row says."""
     python = fake_python(tmp_path)
     said = "echo '!!! Starting it ONCE MORE with --conservative'"
     python.write_text(python.read_text().replace("\n", f"\n{said}\n", 1))
@@ -163,24 +163,24 @@ def test_a_start_that_was_repeated_is_no_row(tmp_path: Path) -> None:
     found = Results.load(tmp_path / "gpu.json")
     assert (found.starts, found.clips, found.hours) == ([], [], [])
     ((_, why),) = found.skipped
-    assert why.startswith("it died so and runs with --conservative (log: ")
+    assert why.startswith("it died and was restarted with --conservative (log: ")
 
 
 def test_a_long_recording_that_takes_too_long(tmp_path: Path) -> None:
-    """It is left out after a quarter of the time; what comes after it is measured."""
+    """It is stopped after a quarter of the time; the remaining measurements are made."""
     base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path, 2.0)), "VIBEVOICE_DEVICE": "cpu"}
     run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, math.inf)
     run.hour_seconds = 1.0
     model = Model(TINY, "those of tiny-asr", False)
     run.step("transcription", lambda: run.transcription(model, DEFAULT, (1,)))
     found = Results.load(tmp_path / "gpu.json")
-    assert found.skipped == [("one long recording alone", "no token came in the time for it")]
+    assert found.skipped == [("one long recording alone", "time ran out before the first token")]
     assert (len(found.clips), found.hours) == (1, [])
     assert found.starts[0].memory > 0
 
 
 def test_a_run_stops_in_time(tmp_path: Path) -> None:
-    """An engine that is too slow is left, and the file says what is missing."""
+    """An engine that is too slow is stopped, and the file says what is missing."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 1.0)
     started = time.monotonic()
     with fake_engine_process(tmp_path / "log", 30.0, killed=True) as engine:
@@ -197,11 +197,11 @@ def test_a_run_stops_in_time(tmp_path: Path) -> None:
         bench.step("a process", endless)
     assert time.monotonic() - started < 20
     found = Results.load(tmp_path / "gpu.json")
-    assert found.skipped[-2:] == [("sweep", "the time was up"), ("a process", "the time was up")]
+    assert found.skipped[-2:] == [("sweep", "time ran out"), ("a process", "time ran out")]
 
 
 def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
-    """In the middle of it."""
+    """While it is running."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 0.5)
     started = time.monotonic()
     with pytest.raises(OutOfTime), bench.in_time():
@@ -213,7 +213,7 @@ def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_written_with_the_reason(tmp_path: Path) -> None:
-    """An engine that is not there, a setting that it has not, a plugin that is not installed."""
+    """A missing engine, an unknown setting, a plugin that is not installed."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, math.inf)
     until = time.monotonic() + 20
     bench.step("nobody", lambda: hour(nobody(), "x", 1.0, 1, until) and None)
@@ -221,12 +221,12 @@ def test_what_cannot_be_measured_is_written_with_the_reason(tmp_path: Path) -> N
     bench.step("plugin", lambda: microsoft("").require())
     reasons = dict(Results.load(tmp_path / "gpu.json").skipped)
     assert "refused" in reasons["nobody"]
-    assert reasons["setting"] == "the engine has no setting VIBEVOICE_NO_SUCH"
+    assert reasons["setting"] == "the engine does not have the setting VIBEVOICE_NO_SUCH"
     assert "--microsoft-python" in reasons["plugin"]
 
 
 def test_the_settings_compared_are_those_of_the_engine() -> None:
-    """The encoders' precision and CUDA graphs are settings; others may come."""
+    """The encoders' precision and CUDA graphs are settings; there may be others."""
     for setting in (*SETTINGS[:3], Setting("rehearsal", ON_CPU)):
         setting.require()
     with pytest.raises(Unavailable):
@@ -236,12 +236,12 @@ def test_the_settings_compared_are_those_of_the_engine() -> None:
 def test_without_a_gpu_the_command_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And names the rehearsal."""
+    """It also names the rehearsal."""
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SystemExit) as ended:
         main(["--minutes", "15"])
     assert ended.value.code == 2
-    assert "finds no GPU; --cpu --layers 2 --short" in capsys.readouterr().err
+    assert "finds no GPU; use --cpu --layers 2 --short" in capsys.readouterr().err
 
 
 def test_the_bench_is_a_target() -> None:

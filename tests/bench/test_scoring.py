@@ -1,4 +1,4 @@
-"""The scores of bench.light_accuracy, by cases that one can count by hand."""
+"""The scores of bench.light_accuracy, with examples that can be counted by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ TRUTH = [
     Heard(7.0, 10.0, "bob", "five six"),
     Heard(11.0, 12.0, "ann", "seven"),
 ]
-"""Ten seconds of speech with the pause of 0.2 s, in which nobody else speaks."""
+"""Ten seconds of speech, including the 0.2 s pause in which nobody else speaks."""
 
 
 def relabeled(**changes: str) -> list[Heard]:
@@ -26,7 +26,7 @@ def relabeled(**changes: str) -> list[Heard]:
 
 
 def test_words() -> None:
-    """One changed, one added, one left out; how a number is written does not count."""
+    """One substituted, one inserted, one deleted; the spelling of numbers does not count."""
     assert word_errors("press 2 to go on now", "press two to go off now") == (1, 6)
     assert word_errors("it's the end", "it is the very end") == (1, 4)
     assert word_errors("go on", "go") == (1, 2)
@@ -76,7 +76,7 @@ def test_diarization(
 
 
 def test_a_collar_forgives_what_is_near_a_border() -> None:
-    """Each segment is 0.2 s late; the collar takes twelve quarters of a second off the speech."""
+    """Each segment is 0.2 s late; the collar removes twelve quarters of a second of speech."""
     late = [Heard(one.start + 0.2, one.end + 0.2, one.speaker, "") for one in TRUTH]
     assert diarization_errors(TRUTH, late).rate.part > 1
     forgiving = diarization_errors(TRUTH, late, collar=0.25)
@@ -85,7 +85,7 @@ def test_a_collar_forgives_what_is_near_a_border() -> None:
 
 
 def test_words_with_the_right_speaker() -> None:
-    """A word left out counts nowhere, a word misheard counts, a label too many is wrong."""
+    """Missing words do not count, misheard words do, and words with an extra label are wrong."""
     heard = [
         Heard(0.0, 6.0, "0", "one two three"),
         Heard(7.0, 10.0, "1", "five sick"),
@@ -95,21 +95,21 @@ def test_words_with_the_right_speaker() -> None:
 
 
 def test_borders() -> None:
-    """They count at 0.3 s, and only with their own speaker."""
+    """They match within 0.3 s, and only with the same speaker."""
     heard = [Heard(0.2, 6.4, "0", ""), Heard(6.8, 12.0, "1", "")]
-    # ann's first turn begins well and ends 0.4 s late; bob's begins well; nothing else fits
+    # ann's first turn starts correctly and ends 0.4 s late; bob's starts correctly; no others match
     assert near_borders(TRUTH, heard) == (2, 6)
 
 
 def test_labels_get_the_names_that_fit_best_together() -> None:
-    """The label with the most of ann is not ann where that leaves more to the others."""
+    """The label that fits ann best is not assigned to ann if the others then fit better."""
     truth = [Heard(0, 10, "ann", ""), Heard(10, 19, "bob", "")]
     heard = [Heard(0, 4, "0", ""), Heard(4, 19, "1", "")]
     assert name_speakers(truth, heard) == {"0": "ann", "1": "bob"}
 
 
 def test_the_best_names_of_all_are_found() -> None:
-    """Compared with every order there is."""
+    """Compared with all possible assignments."""
     from itertools import permutations
 
     from bench.scoring import _assign
@@ -125,7 +125,7 @@ def test_the_best_names_of_all_are_found() -> None:
 
 
 def test_pauses_are_bridged_within_one_speaker() -> None:
-    """0.2 s are no break, the second that bob does not speak is one, and another's turn is one."""
+    """0.2 s is not a break; the second in which bob is silent is one, and so is another's turn."""
     assert [(turn.start, turn.end) for turn in bridged(TRUTH, 0.3)] == [
         (0.0, 6.0),
         (7.0, 10.0),

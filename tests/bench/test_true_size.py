@@ -1,4 +1,4 @@
-"""The bench of the true size tells answers that a reference would give from others."""
+"""The true-size benchmark distinguishes answers that match a reference from others."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ TOKENS = 12
 
 
 def test_an_answer_is_compared_with_transformers(engine_url: str, tmp_path: Path) -> None:
-    """The embedded checkpoint in the real engine agrees; a wrong token, or another recording, does
+    """The embedded checkpoint in the real engine matches; a wrong token, or another recording, does
     not."""
     audio = tmp_path / "audio.wav"
     audio.write_bytes(clip(1, 6.0))

@@ -1,4 +1,4 @@
-"""No channel is lost on the way to one."""
+"""No channel is lost in mixing."""
 
 import io
 from typing import Any, cast
@@ -18,11 +18,11 @@ from vibevoice_core.mixing import Mixer
 from vibevoice_core.resampling import Levels
 
 QUIET = 1e-5
-"""-100 dBFS: nothing of it is left in 16 bits."""
+"""-100 dBFS: nothing of this remains in 16 bits."""
 
 
 def decoded(data: bytes, **options: Any) -> NDArray[np.float64]:
-    """The audio of a file, full scale 1.0."""
+    """The audio of a file, with full scale 1.0."""
     blocks = decode(io.BytesIO(data), np.int16, max_seconds=60, timeout=60, **options)
     return np.concatenate(list(blocks)) / 32768
 
@@ -39,7 +39,7 @@ TONE = level(tone(2.0))
 @pytest.mark.parametrize("channels", [2, 3, 4, 5, 6, 7, 8, 10, 16, 24, 60])
 @pytest.mark.parametrize("speaking", ["first", "middle", "last"])
 def test_a_voice_on_one_channel_of_many_is_kept(channels: int, speaking: str) -> None:
-    """Whatever the number of channels and whichever one speaks, no more than 9 dB are lost."""
+    """Whatever the number of channels and whichever one speaks, at most 9 dB are lost."""
     samples = np.zeros((2 * SAMPLE_RATE, channels), np.float32)
     number = {"first": 0, "middle": channels // 2, "last": channels - 1}[speaking]
     samples[:, number] = tone(2.0)
@@ -48,19 +48,19 @@ def test_a_voice_on_one_channel_of_many_is_kept(channels: int, speaking: str) ->
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_channels_that_cancel_are_kept(subtype: str) -> None:
-    """A balanced microphone on a stereo input: the right channel mirrors the left one."""
+    """A balanced microphone on a stereo input: the right channel is the inverse of the left one."""
     samples = np.stack([tone(2.0), -tone(2.0)], axis=1)
     assert level(decoded(wav(samples, subtype=subtype))) == pytest.approx(TONE, abs=0.5)
 
 
 def test_four_channels_that_cancel_are_kept() -> None:
-    """Also in pairs."""
+    """Including channels that cancel in pairs."""
     samples = np.stack([tone(2.0), -tone(2.0), 0.5 * tone(2.0), -0.5 * tone(2.0)], axis=1)
     assert level(decoded(wav(samples))) == pytest.approx(TONE, abs=0.5)
 
 
 def test_two_speakers_on_two_channels_are_both_kept() -> None:
-    """Each in their own half of the recording, and both together."""
+    """Each in one half of the recording, and both together."""
     left, right = tone(3.0), tone(3.0, frequency=700.0)
     left[2 * SAMPLE_RATE :] = 0
     right[:SAMPLE_RATE] = 0
@@ -71,7 +71,7 @@ def test_two_speakers_on_two_channels_are_both_kept() -> None:
 
 
 def test_the_choice_makes_no_click() -> None:
-    """Where the loudest channel takes over, neighboring samples differ as in a tone."""
+    """When the loudest channel takes over, neighboring samples differ no more than in a tone."""
     samples = np.zeros((10, 3 * 48_000), np.float32)
     samples[:, :48_000] = tone(1.0, 48_000) * 0.5
     samples[3, 48_000:] = tone(2.0, 48_000)
@@ -82,7 +82,7 @@ def test_the_choice_makes_no_click() -> None:
 
 
 def test_effects_do_not_drown_the_dialog() -> None:
-    """Rumble on the low-frequency channel is left out while anything else is heard."""
+    """Rumble on the low-frequency channel is ignored while any other channel has sound."""
     names = ["FL", "FR", "FC", "LFE", "BL", "BR"]
     samples = np.zeros((6, 48_000), np.float32)
     samples[2] = 0.05 * tone(1.0, 48_000)
@@ -97,7 +97,7 @@ def test_effects_do_not_drown_the_dialog() -> None:
     ("form", "subtype"), [("WAV", "PCM_24"), ("FLAC", "PCM_24"), ("WAV", "FLOAT")]
 )
 def test_levels_of_fine_recordings_are_seen(form: str, subtype: str) -> None:
-    """The peak is that of the file, far below what 16 bits hold, and a gain brings it up."""
+    """The peak is that of the file, far below 16-bit resolution, and a gain raises it."""
     data = wav(QUIET * 2 * tone(2.0), subtype=subtype, format=form)
     levels = Levels()
     assert np.abs(decoded(data, levels=levels)).max() < 2 / 32768
@@ -108,7 +108,7 @@ def test_levels_of_fine_recordings_are_seen(form: str, subtype: str) -> None:
 
 @pytest.mark.parametrize(("container", "codec"), [("mp3", "libmp3lame"), ("ogg", "libopus")])
 def test_lossy_recordings_are_not_fine(container: str, codec: str) -> None:
-    """What their decoders make of silence is no signal, however small the steps."""
+    """Their decoders' output for silence is not a signal, however small the steps."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         stream = cast(AudioStream, output.add_stream(codec, rate=48_000))
@@ -125,7 +125,7 @@ def test_lossy_recordings_are_not_fine(container: str, codec: str) -> None:
 
 
 def test_the_next_track_is_heard_when_the_first_is_silent() -> None:
-    """Two tracks, as recorders of screens write them; silence when all are silent."""
+    """Two tracks, as written by screen recorders; silence if all are silent."""
     for amplitude, expected in ((0.5, TONE - 6), (0.0, -240)):
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as output:
@@ -146,7 +146,7 @@ def test_the_next_track_is_heard_when_the_first_is_silent() -> None:
 
 
 def test_large_tags_before_the_audio_are_passed_over() -> None:
-    """A picture of 20 MB in an ID3 tag, and a WAV with as much before its samples."""
+    """A 20 MB picture in an ID3 tag, and a WAV with as much data before its samples."""
     size = 20_000_000
     id3 = b"ID3\x03\0\0" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)) + bytes(size)
     mp3 = io.BytesIO()
@@ -159,7 +159,7 @@ def test_large_tags_before_the_audio_are_passed_over() -> None:
 
 
 def test_the_demuxers_are_known_and_open_nothing_else() -> None:
-    """Each is in the bundled FFmpeg; none reads playlists, other files or sockets."""
+    """Each exists in the bundled FFmpeg; none reads playlists, other files, or sockets."""
     names = DEMUXERS.split(",")
     assert len(names) == len(set(names)) > 150
     known = {part for name in av.formats_available for part in name.split(",")}

@@ -1,4 +1,4 @@
-"""Subtitles that a player shows and a viewer can read."""
+"""Subtitles that players can show and viewers can read."""
 
 import itertools
 import re
@@ -33,7 +33,7 @@ def cues(text: str) -> list[tuple[float, float, str]]:
 
 
 def test_a_long_segment_is_split_at_sentences() -> None:
-    """Each cue within the limits, their words those of the segment, their times within its own."""
+    """Each cue is within the limits and within the segment's time, and no words change."""
     found = cues(srt([LONG], Limits()))
     assert " ".join(" ".join(text.split()) for _, _, text in found) == SENTENCES
     assert found[0][0] == 10.0
@@ -52,7 +52,7 @@ def test_a_long_segment_is_split_at_sentences() -> None:
     "text", [SENTENCES, CHINESE, "word " * 300, "x" * 500, "Yes.", "a-b " * 50], ids=range(6)
 )
 def test_limits_hold_and_no_word_is_lost(text: str, seconds: float, count: int, width: int) -> None:
-    """Whatever the limits, every character comes out again, in order."""
+    """Whatever the limits, all characters are preserved in order."""
     segment = Cue(0.0, 40.0, "A", text)
     found = cues(srt([segment, Cue(50, 51, "B", "End.")], Limits(width, count, seconds)))
     written = "".join(re.sub(r"\AA:\s*", "", cue) for _, _, cue in found[:-1])
@@ -69,7 +69,7 @@ def test_limits_hold_and_no_word_is_lost(text: str, seconds: float, count: int, 
 
 
 def test_without_limits_a_segment_is_a_cue() -> None:
-    """As the JSON formats have it."""
+    """As in the JSON formats."""
     assert cues(srt([LONG], Limits(0, 0, 0))) == [(10.0, 34.0, SENTENCES)]
 
 
@@ -81,7 +81,7 @@ def test_wide_characters_count_twice() -> None:
 
 @pytest.mark.parametrize("write", [srt, vtt])
 def test_cues_are_in_order_and_none_is_empty(write: object) -> None:
-    """Segments that overlap, run backward or have no length."""
+    """Segments that overlap, run backward, or have no duration."""
     times = [(5, 9), (0, 4), (2, 2), (2, 2), (3, 30), (8, 8.01), (40, 39), (39.9995, 39.9996)]
     segments = [Cue(start, end, "AB"[n % 2], f"Words {n}.") for n, (start, end) in enumerate(times)]
     found = cues((srt if write is srt else vtt)(segments, Limits()))
@@ -93,7 +93,7 @@ def test_cues_are_in_order_and_none_is_empty(write: object) -> None:
 
 
 def test_speakers_are_named_where_there_are_several() -> None:
-    """On every cue of a split segment; a voice tag in vtt takes no room."""
+    """On every cue of a split segment; a voice tag in vtt does not count toward the width."""
     segments = [replace(LONG, speaker="A"), Cue(40, 41, "B", "Yes.")]
     assert all(text[:3] in ("A: ", "B: ") for _, _, text in cues(srt(segments, Limits())))
     assert all(text[:5] in ("<v A>", "<v B>") for _, _, text in cues(vtt(segments, Limits())))
@@ -101,13 +101,13 @@ def test_speakers_are_named_where_there_are_several() -> None:
 
 
 def test_vtt_escapes_what_is_markup_there() -> None:
-    """After the lines are made, so that no escape is cut."""
+    """After the lines are wrapped, so that no escape is cut."""
     text = vtt([Cue(0, 3, None, "a < b && c --> d " * 6)], Limits())
     assert "&lt;" in text and text.count("-->") == len(cues(text))
     assert "&am\np" not in text
 
 
 def test_a_text_of_a_megabyte_takes_no_time() -> None:
-    """Time is linear in the length."""
+    """The time is linear in the length."""
     found = cues(srt([Cue(0, 3600, None, "word and word, " * 70_000)], Limits()))
     assert len(found) > 10_000

@@ -1,4 +1,4 @@
-"""Nothing is sent to anybody, and nothing is kept about this machine."""
+"""No usage data is sent, and no data about this machine is stored."""
 
 import os
 import subprocess
@@ -20,12 +20,12 @@ hibari.Hibari(model=VOICE_FILE)
 """,
 }
 SUPPRESSING = ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS")
-"""Variables with which onnxruntime keeps quiet by itself."""
+"""Variables that make onnxruntime itself disable telemetry."""
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_onnxruntime_stores_no_device_id(program: str, tmp_path: Path) -> None:
-    """Its telemetry, on by default, would begin with a database and an id in the home folder."""
+    """Its telemetry, on by default, would start with a database and an id in the home folder."""
     environ = {name: value for name, value in os.environ.items() if name not in SUPPRESSING}
     environ |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", PROGRAMS[program]], check=True, env=environ)

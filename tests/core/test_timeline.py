@@ -1,4 +1,4 @@
-"""Decoded audio lies where a player would play it, whatever the container leaves out."""
+"""Decoded audio is placed where a player would play it, whatever the container omits."""
 
 import io
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from vibevoice_core.timeline import Span, Timeline
 
 RATE = 44_100
 BURSTS = (0.5, 2.5, 4.5)
-"""Seconds at which a tone of 0.5 s begins; silence lies between."""
+"""Seconds at which a 0.5 s tone begins, with silence in between."""
 SECONDS = 6.0
 GAP_AT, GAP = 3.5, 4.0
 LATE = 4.9
@@ -51,7 +51,7 @@ def _rate(codec: str) -> int:
 
 
 def encoded(codec: str) -> bytes:
-    """The tones in a container that keeps times well."""
+    """The tones in a container that stores times accurately."""
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as output:
         stream = cast(AudioStream, output.add_stream(codec, rate=_rate(codec), layout="mono"))
@@ -70,7 +70,7 @@ def encoded(codec: str) -> bytes:
 def recording(
     container: str, codec: str, change: Callable[[Packets], Packets], *, has_picture: bool = False
 ) -> bytes:
-    """The tones in a container, with `change` made to the packets; pictures begin at 0."""
+    """The tones in a container, with `change` applied to the packets; the video begins at 0."""
     file = io.BytesIO()
     with (
         av.open(io.BytesIO(encoded(codec)), "r") as source,
@@ -98,13 +98,13 @@ def recording(
 
 
 def seconds(packet: av.Packet) -> float:
-    """When a packet is to be heard."""
+    """The presentation time of a packet."""
     assert packet.pts is not None and packet.time_base is not None
     return float(packet.pts * packet.time_base)
 
 
 def moved(packets: Packets, after: float, by: float) -> Packets:
-    """`packets`, those from `after` seconds on later by so many."""
+    """`packets`, with those after `after` seconds shifted by `by` seconds."""
     for packet in packets:
         if seconds(packet) >= after:
             assert packet.pts is not None and packet.dts is not None and packet.time_base
@@ -123,7 +123,7 @@ def onsets(data: bytes) -> list[float]:
 
 @pytest.mark.parametrize(("container", "codec"), CONTAINERS)
 def test_a_late_start_is_silence(container: str, codec: str) -> None:
-    """Sound that begins after the picture keeps its place."""
+    """Sound that begins after the video keeps its position."""
     data = recording(container, codec, lambda p: moved(p, -1, LATE), has_picture=True)
     assert onsets(data) == pytest.approx([LATE + start for start in BURSTS], abs=0.06)
 
@@ -137,7 +137,7 @@ def test_without_a_picture_the_recording_begins_with_its_sound(container: str, c
 
 @pytest.mark.parametrize(("container", "codec"), CONTAINERS)
 def test_a_gap_is_silence(container: str, codec: str) -> None:
-    """What comes after lost packets is not moved forward."""
+    """Audio after lost packets is not moved forward."""
     data = recording(container, codec, lambda p: moved(p, GAP_AT, GAP))
     first, second, third = BURSTS
     assert onsets(data) == pytest.approx([first, second, third + GAP], abs=0.06)
@@ -145,7 +145,7 @@ def test_a_gap_is_silence(container: str, codec: str) -> None:
 
 @pytest.mark.parametrize(("container", "codec"), CONTAINERS)
 def test_missing_packets_are_silence(container: str, codec: str) -> None:
-    """A second that is not there costs itself alone."""
+    """A missing second affects only itself."""
 
     def without(packets: Packets) -> Packets:
         return [p for p in packets if not 1.2 <= seconds(p) < 2.2]
@@ -159,7 +159,7 @@ def test_missing_packets_are_silence(container: str, codec: str) -> None:
     "filler", [pytest.param(b"\0", id="zeros"), pytest.param(b"\xa5", id="a5")]
 )
 def test_damage_costs_its_own_time_only(container: str, codec: str, filler: bytes) -> None:
-    """Packets of half a second between two tones that are overwritten move nothing."""
+    """Half a second of overwritten packets between two tones shifts nothing."""
 
     def damaged(packets: Packets) -> Packets:
         return [
@@ -183,7 +183,7 @@ def _with_payload(packet: av.Packet, filler: bytes) -> av.Packet:
 def positions(
     spans: list[tuple[float | None, float]], origin: float, end: float | None
 ) -> list[float]:
-    """The positions of all frames of `spans`, (time, duration) each."""
+    """The positions of all frames of `spans`, each (time, duration)."""
     timeline = Timeline(origin, end)
     found = [position for span in spans for position in timeline.feed(Span(*span))]
     return [round(position, 6) for position in [*found, *timeline.finish()]]
@@ -205,12 +205,12 @@ def positions(
     ],
 )
 def test_positions(times: list[float | None], expected: list[float]) -> None:
-    """Frames of a second each, in a file that says it ends after 100 s."""
+    """Frames of one second each, in a file that says it ends after 100 s."""
     assert positions([(time, 1.0) for time in times], 0.0, 100.0) == expected
 
 
 def test_a_gap_counts_toward_the_limit() -> None:
-    """A few kilobytes that claim hours of silence are refused, without making them."""
+    """A few kilobytes that claim hours of silence are rejected without generating it."""
     data = recording("webm", "libopus", lambda p: moved(p, GAP_AT, 30_000))
     blocks = decode(io.BytesIO(data), np.int16, max_seconds=600, timeout=60)
     with pytest.raises(AudioTooLong):

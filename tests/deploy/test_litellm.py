@@ -272,7 +272,7 @@ def test_hotwords_of_another_kind_are_a_400(value: Any, gateway: Gateway) -> Non
     """The message says what was expected."""
     answer = gateway.chat("vibevoice-asr", hotwords=value)
     assert answer.status_code == 400
-    assert "hotwords must be a text or a list of texts" in answer.json()["error"]["message"]
+    assert "hotwords must be a string or a list of strings" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_the_batch_client_sees_what_is_missing(gateway: Gateway, tmp_path: Path)
     batch = Batch(tmp_path / "transcripts", gateway.url)
     code, said = batch.run(recording, VIBEVOICE_API_KEY=KEY)
     assert (code, batch.lines()[0]["transcript"]["truncated"]) == (0, "length"), said
-    assert "1 transcripts miss a part" in said
+    assert "1 transcripts are incomplete" in said
 
 
 def test_an_unreachable_server_is_passed_over(gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""docs/api.md says what is there."""
+"""docs/api.md matches the code."""
 
 import ast
 import re
@@ -19,7 +19,7 @@ PROOFS = sorted(set(re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", PAGE)))
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The cells of the first table under a heading, without its head."""
+    """The cells of the first table under a heading, without its header row."""
     section = PAGE.split(f"\n{heading}\n", 1)[1]
     lines = re.findall(r"^\|(.*)\|$", section.partition("\n#")[0], re.M)
     return [[cell.strip() for cell in line.split("|")] for line in lines[2:]]
@@ -27,7 +27,7 @@ def rows(heading: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(("file", "name"), PROOFS)
 def test_every_proof_is_a_test(file: str, name: str) -> None:
-    """A test that the page names is there."""
+    """Every test that the page names exists."""
     tree = ast.parse((TESTS / file).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     assert name in {node.name for node in tree.body if isinstance(node, functions)}
@@ -45,7 +45,7 @@ def test_every_expectation_has_a_proof_or_a_reason(heading: str) -> None:
 
 
 def test_every_field_is_told() -> None:
-    """The table of fields has those of the form and no other."""
+    """The table of fields has exactly the fields of the form."""
     told = {
         name.removesuffix("[]")
         for cells in rows("## Transcriptions")
@@ -55,7 +55,7 @@ def test_every_field_is_told() -> None:
 
 
 def test_every_metric_is_told(http: httpx2.Client) -> None:
-    """The table of metrics has all of ours."""
+    """The table of metrics has all our metrics."""
     told = {name for cells in rows("## Metrics") for name in re.findall(r"`([^`]+)`", cells[0])}
     families = text_string_to_metric_families(http.get("/metrics").text)
     ours = {
@@ -67,7 +67,7 @@ def test_every_metric_is_told(http: httpx2.Client) -> None:
 
 
 def test_every_setting_named_is_one() -> None:
-    """A setting that the page names exists."""
+    """Every setting that the page names exists."""
     named = set(re.findall(r"VIBEVOICE_[A-Z_]+", PAGE))
     assert named
     assert named <= {name for name, _, _ in describe_settings()}

@@ -1,4 +1,4 @@
-"""What README, docs/settings.md and .env.example say of settings is what the code does."""
+"""README, docs/settings.md and .env.example describe the settings as in the code."""
 
 import re
 import subprocess
@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def table(heading: str) -> dict[str, list[str]]:
-    """First column (without backticks) → other columns, of the table under a README heading."""
+    """First column (without backticks) → other columns, for the table under a README heading."""
     section = README.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [
         [cell.strip() for cell in line.strip()[1:-1].split("|")]
@@ -34,7 +34,7 @@ def test_reference_is_written_from_the_code() -> None:
 
 
 def test_env_example_is_written_from_the_code() -> None:
-    """.env.example too."""
+    """.env.example is what `make settings` writes, too."""
     assert EXAMPLE.read_text() == example()
 
 
@@ -47,7 +47,7 @@ def test_env_example_is_written_from_the_code() -> None:
     ],
 )
 def test_reference_has_every_setting(settings: type[Settings], heading: str) -> None:
-    """Each with a meaning."""
+    """Every setting has a description."""
     section = reference().split(f"\n{heading}\n", 1)[1].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| `")]
     assert len(rows) == len(settings.model_fields)
@@ -55,7 +55,7 @@ def test_reference_has_every_setting(settings: type[Settings], heading: str) -> 
 
 
 def test_readme_has_the_settings_that_matter() -> None:
-    """Ten of them, as the reference has them."""
+    """The README has ten settings, with the same text as the reference."""
     proxy = {
         name: [f"`{default}`" if default else "", " ".join(text.split())]
         for name, default, text in describe_settings()
@@ -66,7 +66,7 @@ def test_readme_has_the_settings_that_matter() -> None:
 
 
 def test_help_prints_the_settings() -> None:
-    """`--help` starts no server, and anything else is refused."""
+    """`--help` does not start a server, and any other argument is rejected."""
     command = [sys.executable, "-m", "vibevoice_proxy"]
     printed = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     for name, default, _ in describe_settings():
@@ -77,7 +77,7 @@ def test_help_prints_the_settings() -> None:
 
 
 def test_endpoints_table_is_complete() -> None:
-    """Every route that is in the OpenAPI schema is in the README."""
+    """Every route in the OpenAPI schema is in the README."""
     documented = set(table("Endpoints"))
     schema = create_app(Settings()).openapi()
     served = {
@@ -88,11 +88,11 @@ def test_endpoints_table_is_complete() -> None:
 
 @pytest.mark.parametrize("command", sorted(set(re.findall(r"^\$ make ([\w-]+)", README, re.M))))
 def test_make_commands_exist(command: str) -> None:
-    """A `make` command in the README is a target of the Makefile."""
+    """Every `make` command in the README is a target in the Makefile."""
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.M)
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"\]\(([\w./-]+)\)", README))))
 def test_links_lead_somewhere(path: str) -> None:
-    """A relative link in the README is a file of the repository."""
+    """Every relative link in the README points to a file in the repository."""
     assert (ROOT / path).exists()

@@ -1,8 +1,8 @@
-"""The snippets of the README and of docs/moving-in.md, run as their readers would run them.
+"""Runs the snippets of the README and docs/moving-in.md as readers would run them.
 
-Every block of bash, Python or JavaScript that names the address of the proxy or of the engine is
-run against the real ones. A block of `text` right after it is what it must print, but for times and
-counts of tokens, which are the model's.
+Every block of bash, Python or JavaScript that contains the address of the proxy or of the engine is
+run against the real ones. A block of `text` right after it is the expected output, except for times
+and token counts, which come from the model.
 """
 
 import os
@@ -47,14 +47,14 @@ class Snippet:
     language: str
     code: str
     output: str | None
-    """What the page says that it prints."""
+    """The output shown on the page."""
 
     def __str__(self) -> str:
         return f"{Path(self.page).stem}-{self.line}-{self.language}"
 
 
 def snippets(page: str) -> list[Snippet]:
-    """The blocks of a page that name one of the two addresses."""
+    """The blocks of a page that contain one of the two addresses."""
     text = (ROOT / page).read_text()
     found = []
     for block in _BLOCK.finditer(text):
@@ -69,7 +69,7 @@ def snippets(page: str) -> list[Snippet]:
 
 
 def commands(session: str) -> str:
-    """What was typed in a terminal session: the lines after `$`, and those that continue them."""
+    """The commands in a terminal session: the lines after `$`, and their continuation lines."""
     typed = []
     continued = False
     for line in session.splitlines():
@@ -80,7 +80,7 @@ def commands(session: str) -> str:
 
 
 def without_figures(output: str) -> str:
-    """`output` with every time and every count of tokens made the same."""
+    """`output` with all times and token counts replaced by placeholders."""
     return _FIGURE.sub("0", output).rstrip()
 
 
@@ -89,7 +89,7 @@ SNIPPETS = [snippet for page in PAGES for snippet in snippets(page)]
 
 @pytest.fixture(scope="module")
 def proxy_url(engine_url: str) -> Iterator[str]:
-    """A proxy before the real engine that is ready to transcribe and to speak."""
+    """A proxy with the real engine, ready for transcription and speech."""
     with serve(create_app(Settings(asr_base_url=engine_url, tts_model_type="espeak"))) as url:
         wait_for(lambda: answers(f"{url}/health"), 60)
         yield url
@@ -97,7 +97,7 @@ def proxy_url(engine_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
-    """The JavaScript client as package-lock.json pins it, installed where it is not yet."""
+    """The JavaScript client as pinned in package-lock.json, installed if necessary."""
     folder = NPM / "node_modules"
     installed = folder / ".package-lock.json"
     lock = NPM / "package-lock.json"
@@ -108,14 +108,14 @@ def node_modules() -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder with the samples, and a curl that fails where the answer is an error."""
+    """A working folder with the samples, and a curl that fails on error responses."""
     (tmp_path / "samples").symlink_to(ROOT / "samples")
     (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
     return tmp_path
 
 
 def run(snippet: Snippet, code: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a snippet, its code adapted, in `folder`."""
+    """Run a snippet in `folder`, with its code adapted."""
     script = folder / "snippet.mjs"
     script.write_text(code)
     command = {
@@ -140,7 +140,7 @@ def run(snippet: Snippet, code: str, folder: Path) -> subprocess.CompletedProces
 def test_a_snippet_does_what_the_page_says(
     snippet: Snippet, folder: Path, proxy_url: str, engine_url: str, node_modules: Path
 ) -> None:
-    """It ends well, prints what stands below it, and what it writes is speech."""
+    """It succeeds, prints the output shown below it, and any file it writes is speech."""
     (folder / "node_modules").symlink_to(node_modules)
     code = snippet.code.replace(PROXY, proxy_url).replace(ENGINE, engine_url)
     done = run(snippet, code, folder)
@@ -163,18 +163,18 @@ def test_a_snippet_does_what_the_page_says(
     ],
 )
 def test_every_language_is_found(page: str, languages: set[str]) -> None:
-    """No page's snippets are overlooked."""
+    """The snippets of each page are found."""
     assert {snippet.language for snippet in snippets(page)} == languages
 
 
 def test_a_terminal_session_is_what_was_typed() -> None:
-    """Its output is left out, the lines of one command are kept together."""
+    """Output is left out, and the lines of one command are kept together."""
     assert commands("$ a \\\n    b\nprinted\n$ c\n") == "a \\\n    b\nc"
 
 
 @pytest.mark.parametrize("page", ["docs/moving-in.md", "docs/scaling.md"])
 def test_every_setting_named_is_one(page: str) -> None:
-    """A setting of ours that the page names exists, in the proxy or in the engine."""
+    """Every setting that the page names exists in the proxy or in the engine."""
     named = set(re.findall(r"VIBEVOICE_[A-Z_]+", (ROOT / page).read_text()))
     known = {name for name, _, _ in (*describe_settings(), *describe_plugin_settings())}
     known |= {name for _, name, _, _ in describe_launch_settings()}

@@ -10,7 +10,7 @@ from vibevoice_light import LightRecognizer, ModelFilesMissing, find_moonshine
 
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
-    """Moonshine's files, which set-up has fetched or the setting names."""
+    """The folder of Moonshine's files, downloaded at setup or given by the setting."""
     try:
         return find_moonshine(os.environ.get("VIBEVOICE_LIGHT_MODELS", ""))
     except ModelFilesMissing as error:

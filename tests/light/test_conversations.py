@@ -1,4 +1,4 @@
-"""Who says what when in a conversation of two real people, whose truth is exact."""
+"""Words, speakers and times in a conversation of two real people with exact ground truth."""
 
 import pytest
 from bench.channels import CHANNELS
@@ -15,7 +15,7 @@ SECONDS = 90
 
 @pytest.mark.parametrize("channel", ["clean", "G.711, 8 kHz"])
 def test_two_people(recognizer: LightRecognizer, channel: str) -> None:
-    """`bench.light_accuracy` measures far more of this; docs/light.md has its figures."""
+    """`bench.light_accuracy` measures this in more detail; docs/light.md has the figures."""
     long = [one for one in prompts() if one.seconds >= MIN_SECONDS]
     built = converse({"prompts": long, "librivox": librivox()}, SECONDS)
     heard = [

@@ -1,4 +1,4 @@
-"""The worker processes of the light recognizer: answers, cancellation, crashes and hangs."""
+"""The worker processes of the light recognizer: results, cancellation, crashes and hangs."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ Samples = NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def reading() -> Samples:
-    """Half a minute of LibriVox."""
+    """Half a minute from LibriVox."""
     samples, _ = conversation([("reader", one) for one in librivox()], 1.0)
     return samples
 
@@ -47,7 +47,7 @@ async def recognized(pool: LightPool, samples: Samples, lookahead: float = 120.0
 async def test_processes_answer_as_the_recognizer_does(
     recognizer: LightRecognizer, model_folder: Path, reading: Samples
 ) -> None:
-    """Several recordings at once in one process, each as if it were alone."""
+    """Several concurrent recordings in one process give the same results as each one alone."""
     parts = [reading, reading[: 20 * RATE], reading[: RATE // 100], np.zeros(0, np.float32)]
     async with open_pool(model_folder, 1) as pool:
         await ready(pool)
@@ -59,7 +59,7 @@ async def test_processes_answer_as_the_recognizer_does(
 async def test_a_short_recording_does_not_wait_for_a_long_one(
     model_folder: Path, reading: Samples
 ) -> None:
-    """They take turns, and a recording whose client leaves is dropped."""
+    """They take turns, and a recording is dropped when its client disconnects."""
     async with open_pool(model_folder, 1) as pool:
         await ready(pool)
         async with aclosing(pool.recognize(blocks(np.tile(reading, 20)), 0.0)) as long:
@@ -75,8 +75,8 @@ async def test_a_short_recording_does_not_wait_for_a_long_one(
 async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
     model_folder: Path, reading: Samples, sent: signal.Signals
 ) -> None:
-    """The one in it fails with a message, the one in the other process goes on, and both processes
-    serve again."""
+    """Its request fails with a message, the request in the other process continues, and then both
+    processes serve again."""
     async with open_pool(model_folder, 2, hang_timeout=10.0) as pool:
         await ready(pool)
         first = asyncio.create_task(recognized(pool, np.tile(reading, 4)))
@@ -86,7 +86,7 @@ async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
         assert [worker.in_flight for worker in pool.workers] == [1, 1]
         assert pool.workers[0].pid
         os.kill(pool.workers[0].pid, sent)
-        with pytest.raises(WorkerLost, match="The light worker .* in the middle of its work"):
+        with pytest.raises(WorkerLost, match="The light worker .* while processing the request"):
             await first
         assert await second
         await ready(pool)
@@ -95,14 +95,14 @@ async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
 
 
 async def test_a_pool_without_a_model_is_not_ready(tmp_path: Path) -> None:
-    """The process ends, and the message says that there is none."""
+    """The process exits, and the message says that the model is missing."""
     async with open_pool(tmp_path, 1) as pool:
         with pytest.raises(WorkerLost, match="The model light is still loading"):
             await recognized(pool, np.zeros(RATE, np.float32))
 
 
 async def test_a_slow_client_is_no_hang(model_folder: Path, reading: Samples) -> None:
-    """A worker that waits for a client to take its segments says that it lives."""
+    """A worker that waits for a client to read its segments keeps sending heartbeats."""
     async with open_pool(model_folder, 1, hang_timeout=8) as pool:
         await ready(pool)
         async with aclosing(pool.recognize(blocks(reading), 0.0)) as segments:
@@ -113,7 +113,7 @@ async def test_a_slow_client_is_no_hang(model_folder: Path, reading: Samples) ->
 
 
 async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samples) -> None:
-    """Over all workers, also while every slot is taken."""
+    """They are spread over all workers, even while all slots are in use."""
     async with open_pool(model_folder, 2) as pool:
         await ready(pool)
         short = reading[: 2 * RATE]

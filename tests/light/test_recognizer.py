@@ -1,4 +1,4 @@
-"""The light recognizer on real people: words, speakers, times, and what is no speech."""
+"""The light recognizer with real people: words, speakers, times and audio without speech."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from tests.support.wording import errors, words
 from vibevoice_light import LightRecognizer, Segment
 
 EVERY = 12
-"""Each twelfth prompt is recognized: 46 of 552."""
+"""Every twelfth prompt is recognized: 46 of 552."""
 
 
 def text_of(segments: list[Segment]) -> str:
@@ -23,7 +23,7 @@ def text_of(segments: list[Segment]) -> str:
 
 
 def two_women(pause: float) -> tuple[NDArray[np.float32], list[str], list[str]]:
-    """Ten turns of two real women: the recording, who speaks, and what."""
+    """Ten turns of two real women: the recording, the speakers and the words."""
     long = [prompt for prompt in prompts() if 3 < prompt.seconds < 7]
     turns: list[tuple[str, Utterance]] = []
     for number, sentence in enumerate(librivox()):
@@ -39,7 +39,7 @@ def alternating() -> tuple[NDArray[np.float32], list[str], list[str]]:
 
 
 def test_words_of_real_prompts(recognizer: LightRecognizer) -> None:
-    """At most 9 % of the words are wrong; most of those stand alone, as in "tenth"."""
+    """At most 9 % of the words are wrong, mostly in one-word prompts such as "tenth"."""
     wrong = count = 0
     for prompt in prompts()[::EVERY]:
         reference = words(prompt.text)
@@ -54,7 +54,7 @@ def test_two_real_voices_alternate(
     recognizer: LightRecognizer,
     alternating: tuple[NDArray[np.float32], list[str], list[str]],
 ) -> None:
-    """Each turn has its speaker, the first is 0, and the words are there in order."""
+    """Each turn has the right speaker, the first one is 0, and the words are in order."""
     samples, speakers, texts = alternating
     segments = recognizer.transcribe(samples)
     numbers = {"prompts": 0, "librivox": 1}
@@ -69,7 +69,7 @@ def test_two_real_voices_alternate(
 
 
 def test_a_live_recording_has_the_same_words(recognizer: LightRecognizer) -> None:
-    """Fed in blocks of 0.1 s, each turn comes out as soon as a pause has ended it, in order."""
+    """Fed in blocks of 0.1 s, each turn is returned in order, as soon as a pause ends it."""
     samples, _, texts = two_women(1.2)
     listener = recognizer.listen()
     segments: list[Segment] = []
@@ -86,8 +86,8 @@ def test_a_live_recording_has_the_same_words(recognizer: LightRecognizer) -> Non
 
 
 def test_long_speech_is_cut_without_losing_words(recognizer: LightRecognizer) -> None:
-    """Sentences that follow each other without a pause are turns of at most 12 s, and no word is
-    missing or said twice at the cuts."""
+    """Sentences without pauses between them become turns of at most 12 s, and no word is lost or
+    doubled at the cuts."""
     sentences = [*librivox(), *librivox()]
     samples, spoken = conversation((("reader", one) for one in sentences), pause=0.05)
     segments = recognizer.transcribe(samples)
@@ -105,7 +105,7 @@ def noise(seconds: float) -> NDArray[np.float32]:
 
 
 def chords(seconds: float) -> NDArray[np.float32]:
-    """Music of a kind: chords of three notes with overtones, half a second each."""
+    """Simple music: chords of three notes with overtones, half a second each."""
     rng = np.random.default_rng(2)
     time = np.arange(RATE // 2) / RATE
     parts = []
@@ -134,7 +134,7 @@ def test_what_is_no_speech_gives_nothing(
 
 
 def test_another_language_is_unclear(recognizer: LightRecognizer) -> None:
-    """Italian is no English text, and the speech is not passed over in silence either."""
+    """Italian is not transcribed as English, but it is not silently dropped either."""
     italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 3 < prompt.seconds < 6][:4]
     samples, spoken = conversation((("carlo", one) for one in italian), 1.0)
     listener = recognizer.listen(120.0)
@@ -149,7 +149,8 @@ def test_confidence_is_real(
     recognizer: LightRecognizer,
     alternating: tuple[NDArray[np.float32], list[str], list[str]],
 ) -> None:
-    """Clear speech is surer than the same speech in noise; tokens make up the text."""
+    """Clear speech has higher confidence than the same speech in noise; the tokens make up the
+    text."""
     samples, *_ = alternating
     part = samples[: 8 * RATE]
     loud = np.random.default_rng(3).normal(0, 0.05, len(part)).astype(np.float32)

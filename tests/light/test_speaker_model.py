@@ -1,4 +1,4 @@
-"""The speaker model in the repository says what the original says, and tells people apart."""
+"""The speaker model in the repository equals the original and distinguishes speakers."""
 
 import json
 
@@ -17,7 +17,7 @@ from vibevoice_light.sessions import open_session
 RECORDED: dict[str, list[float]] = json.loads(
     (ROOT / "tests" / "data" / "speaker-embeddings.json").read_text()
 )
-"""Of the original in torch, by scripts/convert_speaker_model.py."""
+"""Computed by the original in torch with scripts/convert_speaker_model.py."""
 
 
 @pytest.mark.parametrize("file", [VOICE_ACTIVITY_MODEL, SPEAKER_MODEL], ids=["voice", "speaker"])
@@ -28,7 +28,7 @@ def test_files_are_those_that_are_named(file: ModelFile) -> None:
 
 @pytest.mark.parametrize("name", sorted(RECORDED))
 def test_the_converted_model_equals_the_original(name: str) -> None:
-    """Its vector of a whole sample is that of the original up to float16's rounding."""
+    """Its vector for a whole sample equals that of the original up to float16 rounding."""
     samples, rate = soundfile.read(ROOT / "samples" / name, dtype="float32")
     banks = filterbanks(soxr.resample(samples, rate, RATE))
     banks = (banks - banks.mean(axis=0))[None]
@@ -40,7 +40,8 @@ def test_the_converted_model_equals_the_original(name: str) -> None:
 
 
 def test_windows_of_one_voice_are_alike() -> None:
-    """Vectors of 1.5 s: at least 95 % of the pairs of two real women's are told apart by 0.35."""
+    """For vectors of 1.5 s from two real women, a threshold of 0.35 classifies at least 95 % of the
+    pairs correctly."""
     embedder = SpeakerEmbedder(open_session(SPEAKER_MODEL.path))
 
     def vectors(recordings: list[Samples]) -> np.ndarray:
@@ -59,7 +60,7 @@ def test_windows_of_one_voice_are_alike() -> None:
 
 
 def test_windows_cover_the_speech() -> None:
-    """They begin with it, end with it and overlap; short speech has one, a click none."""
+    """They start and end with the speech and overlap; short speech has one, a click none."""
     embedder = SpeakerEmbedder(open_session(SPEAKER_MODEL.path))
     noise = np.random.default_rng(0).normal(0, 0.1, 5 * RATE).astype(np.float32)
     windows = embedder.embed(noise)

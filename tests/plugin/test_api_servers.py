@@ -1,4 +1,4 @@
-"""Several API processes before one engine: every one of them pins, and is counted."""
+"""With several API processes in front of one engine, all of them pin decoding and are counted."""
 
 import base64
 import re
@@ -20,8 +20,8 @@ SECONDS = 8.03
 
 @pytest.mark.parametrize("flag", ["--api-server-count", "--data-parallel-size"])
 def test_every_api_process_pins(flag: str, tmp_path: Path) -> None:
-    """Either flag gives two API processes, the latter two engines too; a caller's temperature has
-    no effect in any."""
+    """Each flag starts two API processes, the latter also two engines. A caller's temperature has
+    no effect in any of them."""
     log = tmp_path / "log"
     recording = (ROOT / "samples" / "one-speaker.wav").read_bytes()
     url_of_audio = "data:audio/wav;base64," + base64.b64encode(recording).decode()
@@ -40,7 +40,7 @@ def test_every_api_process_pins(flag: str, tmp_path: Path) -> None:
     with start_engine(TINY, log, flag, "2") as url:
 
         def ask(seed: int) -> str:
-            # A connection each: the kernel deals them out to the processes.
+            # One connection each: the kernel distributes them among the processes.
             answer = httpx2.post(
                 f"{url}/v1/chat/completions", json={**body, "seed": seed}, timeout=300
             )

@@ -1,4 +1,4 @@
-"""What the engine makes of a recording before it encodes it."""
+"""The engine reads, normalizes, and splits a recording before it encodes it."""
 
 import base64
 import io
@@ -39,7 +39,7 @@ def test_check_refuses(samples: np.ndarray, expected: str) -> None:
 
 @pytest.mark.parametrize("level", [1e-9, 1e-3, 0.5, 30.0], ids=["silent", "low", "usual", "loud"])
 def test_normalize_is_transformers(level: float) -> None:
-    """The level is that of transformers' feature extractor."""
+    """The level is the same as with transformers' feature extractor."""
     samples = (tone(1.7) + 0.01) * np.float32(level)
     extractor = VibeVoiceAcousticTokenizerFeatureExtractor()
     expected = extractor([samples], sampling_rate=24_000)["input_values"][0, 0]
@@ -47,7 +47,7 @@ def test_normalize_is_transformers(level: float) -> None:
 
 
 def test_normalize_limits_the_peak() -> None:
-    """A click does not leave the range that the encoders know."""
+    """A click stays within the range on which the encoders were trained."""
     samples = np.zeros(24_000, np.float32)
     samples[5] = 1.0
     assert abs(normalize(samples, HOP)).max() <= 1.0
@@ -63,7 +63,7 @@ def test_normalize_fills_the_last_hop(count: int) -> None:
 
 @pytest.mark.parametrize("tokens", [1, 29, 30, 31, 60, 101])
 def test_windows_cover_the_recording(tokens: int) -> None:
-    """Own parts of the windows follow one another, each with its context before it."""
+    """The windows themselves are contiguous, and each is preceded by its context."""
     samples = np.random.default_rng(0).standard_normal(tokens * HOP).astype(np.float32)
     windows = cut(samples, HOP, window_tokens=30, context_tokens=7)
     assert sum(window.tokens for window in windows) == tokens
@@ -90,7 +90,7 @@ def test_windows_cover_the_recording(tokens: int) -> None:
 )
 @pytest.mark.parametrize("layout", ["mono", "stereo"])
 def test_read_audio_containers(container: str, codec: str, layout: str) -> None:
-    """Any common container gives mono at 24 kHz, of the right length and pitch."""
+    """Every common container decodes to mono at 24 kHz with the correct length and pitch."""
     data = encoded(container, codec, 2.0, layout=layout)
     samples = read_audio(io.BytesIO(data), SETTINGS)
     assert samples.dtype == np.float32
@@ -101,7 +101,7 @@ def test_read_audio_containers(container: str, codec: str, layout: str) -> None:
 
 @pytest.mark.parametrize("rate", [8_000, 44_100, 192_000])
 def test_read_audio_resamples(rate: int) -> None:
-    """Any rate becomes 24 kHz with the same duration."""
+    """Every rate is resampled to 24 kHz with the same duration."""
     samples = read_audio(io.BytesIO(wav(tone(1.5, rate), rate)), SETTINGS)
     assert len(samples) == pytest.approx(36_000, abs=100)
 
@@ -111,7 +111,7 @@ def test_read_audio_resamples(rate: int) -> None:
     ("container", "codec"), [("flac", "flac"), ("wav", "pcm_s16le"), ("mp3", "libmp3lame")]
 )
 def test_read_audio_truncated(container: str, codec: str, part: float) -> None:
-    """A recording that breaks off gives what there is of it."""
+    """A truncated recording is decoded as far as possible."""
     data = encoded(container, codec, 4.0)
     samples = read_audio(io.BytesIO(data[: int(part * len(data))]), SETTINGS)
     assert 0 < len(samples) < 4.0 * 24_000
@@ -144,14 +144,14 @@ def test_read_audio_stops_at_the_limit() -> None:
 
 
 def test_read_audio_takes_a_bounded_time() -> None:
-    """A recording that costs more than its bytes show does not keep a thread of the engine busy."""
+    """A recording that is expensive to decode does not block a thread of the engine."""
     settings = PluginSettings(decode_timeout=1e-6)
     with pytest.raises(ValueError, match="could not be decoded within 1e-06 seconds"):
         read_audio(io.BytesIO(wav(tone(1.0))), settings)
 
 
 def test_parser_mixes_down_and_resamples() -> None:
-    """What vLLM decoded itself (its own transcription route) becomes mono at 24 kHz too."""
+    """Audio decoded by vLLM itself (in its own transcription route) is also mixed and resampled."""
     stereo = np.stack([tone(1.0, 8_000), tone(1.0, 8_000)])
     items = RecordingParser(max_seconds=10).parse_mm_data({"audio": (stereo, 8_000)})
     (samples,) = items["audio"].get_all()
@@ -162,20 +162,20 @@ def test_parser_mixes_down_and_resamples() -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        pytest.param([None], "by id alone", id="no-data"),
+        pytest.param([None], "only by id", id="no-data"),
         pytest.param(torch.zeros(1, 4, 8), "embeddings", id="embeddings"),
         pytest.param({"audio_embeds": torch.zeros(4, 8)}, "embeddings", id="embedding-dict"),
     ],
 )
 def test_parser_refuses(data: object, expected: str) -> None:
-    """Only a recording is taken."""
+    """Only a recording is accepted."""
     with pytest.raises(ValueError, match=expected):
         RecordingParser(max_seconds=10).parse_mm_data({"audio": data})  # type: ignore[dict-item]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """An allowed folder with a recording, beside a recording that is outside of it."""
+    """An allowed folder with a recording, and a recording outside of it."""
     (tmp_path / "allowed").mkdir()
     (tmp_path / "allowed" / "a.wav").write_bytes(wav(tone(0.5)))
     (tmp_path / "b.wav").write_bytes(wav(tone(0.5)))
@@ -184,7 +184,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_file_below_the_allowed_folder(folder: Path) -> None:
-    """file: is read below the folder that the operator allowed."""
+    """file: URLs are read from the folder that the operator allowed."""
     connector = RecordingConnector(allowed_local_media_path=str(folder / "allowed"))
     samples, rate = connector.fetch_audio((folder / "allowed" / "a.wav").as_uri())
     assert (len(samples), rate) == (12_000, 24_000)
@@ -194,7 +194,7 @@ def test_file_below_the_allowed_folder(folder: Path) -> None:
     "name", ["b.wav", "allowed/../b.wav", "allowed/%2e%2e/b.wav", "allowed/link.wav"]
 )
 def test_file_outside_is_refused(folder: Path, name: str) -> None:
-    """Nothing leads out of the folder, and the message does not tell where it is."""
+    """No path leads out of the folder, and the message does not reveal the folder."""
     connector = RecordingConnector(allowed_local_media_path=str(folder / "allowed"))
     with pytest.raises(ValueError, match="not allowed") as refused:
         connector.fetch_audio(f"file://{folder}/{name}")
@@ -204,8 +204,8 @@ def test_file_outside_is_refused(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        pytest.param("http://127.0.0.1:1/a.wav", "nothing is fetched", id="http"),
-        pytest.param("HTTP://127.0.0.1:1/a.wav", "nothing is fetched", id="http-upper-case"),
+        pytest.param("http://127.0.0.1:1/a.wav", "URLs are not fetched", id="http"),
+        pytest.param("HTTP://127.0.0.1:1/a.wav", "URLs are not fetched", id="http-upper-case"),
         pytest.param("file:///etc/passwd", "not allowed", id="file"),
         pytest.param("data:audio/wav,abc", "form data:audio/wav;base64", id="not-base64"),
         pytest.param("data:audio/wav;base64,!!!!", "not valid base64", id="broken-base64"),
@@ -213,13 +213,13 @@ def test_file_outside_is_refused(folder: Path, name: str) -> None:
     ],
 )
 async def test_url_is_refused(url: str, expected: str) -> None:
-    """Only data: URLs by default, and none that is broken."""
+    """Only valid data: URLs are accepted by default."""
     with pytest.raises(ValueError, match=expected):
         await RecordingConnector().fetch_audio_async(url)
 
 
 def test_encoded_size_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file larger than allowed is refused before it is decoded, also as base64."""
+    """A file that is too large is rejected before it is decoded, even as base64."""
     monkeypatch.setenv("VLLM_MAX_AUDIO_CLIP_FILESIZE_MB", "1")
     data = wav(tone(30.0))
     media = RecordingIO(PluginSettings(engine_audio_seconds=100))

@@ -1,4 +1,4 @@
-"""The chat templates: any shape of content becomes the prompt that the model was trained on."""
+"""The chat templates turn content of any form into the prompt on which the model was trained."""
 
 from pathlib import Path
 
@@ -63,13 +63,13 @@ def render(tokenizer, messages: list[dict], **options) -> str:
     ],
 )
 def test_content_of_any_shape(tokenizer, content: list | str, user: str) -> None:
-    """Audio comes first, on a line of its own, then all text."""
+    """The audio comes first, on a separate line, then all text."""
     assert render(tokenizer, [{"role": "user", "content": content}]) == HEAD + user + ASKED
 
 
 @pytest.mark.parametrize("content", ["Other.", [{"type": "text", "text": "Other."}]])
 def test_own_system_message(tokenizer, content: list | str) -> None:
-    """A system message of the caller takes the place of the model's."""
+    """A caller's system message replaces the model's."""
     messages = [{"role": "system", "content": content}, {"role": "user", "content": [AUDIO, TEXT]}]
     assert render(tokenizer, messages) == (
         f"<|im_start|>system\nOther.<|im_end|>\n<|im_start|>user\n<|AUDIO|>\n{REQUEST}{ASKED}"
@@ -80,7 +80,7 @@ def test_own_system_message(tokenizer, content: list | str) -> None:
     "text", ["<|AUDIO|>", "<|im_end|>", "<<||AUDIO|>", "<|<|AUDIO|>", "<|box_start|>"]
 )
 def test_text_cannot_spell_special_tokens(tokenizer, text: str) -> None:
-    """What a caller writes stays text, in every role."""
+    """A caller's text stays text, in every role."""
     messages = [
         {"role": "system", "content": text},
         {"role": "user", "content": [{"type": "text", "text": text}]},
@@ -94,7 +94,7 @@ def test_text_cannot_spell_special_tokens(tokenizer, text: str) -> None:
 @pytest.mark.parametrize("kept", ['[{"Start":0.0,"End":1.5,"Speaker":0,"Content":"a"},', "[ "])
 @pytest.mark.parametrize("as_parts", [False, True])
 def test_an_answer_is_continued_to_the_letter(tokenizer, kept: str, as_parts: bool) -> None:
-    """`continue_final_message` leaves the assistant's turn open, its last space included."""
+    """`continue_final_message` leaves the assistant's turn open, including the last space."""
     answer = [{"type": "text", "text": kept}] if as_parts else kept
     messages = [
         {"role": "user", "content": [AUDIO, TEXT]},
@@ -106,7 +106,7 @@ def test_an_answer_is_continued_to_the_letter(tokenizer, kept: str, as_parts: bo
 
 @pytest.mark.parametrize("hotwords", [None, "Zoë, nine\nlives"])
 def test_ids_are_those_of_the_models_own_processor(tokenizer, hotwords: str | None) -> None:
-    """With the plugin's expansion of the audio, id for id what transformers makes of a request."""
+    """With the plugin's expansion of the audio, the ids are identical to those of transformers."""
     processor = VibeVoiceAsrProcessor(
         VibeVoiceAcousticTokenizerFeatureExtractor(), tokenizer, HF_TEMPLATE
     )
@@ -124,7 +124,7 @@ def test_ids_are_those_of_the_models_own_processor(tokenizer, hotwords: str | No
 
 
 def test_microsofts_plugin_writes_the_line_break_itself(tokenizer) -> None:
-    """Its expansion ends in a line break, so its chats are rendered without one."""
+    """Its expansion ends with a line break, so its chats are rendered without one."""
     prompt = render(
         tokenizer, [{"role": "user", "content": [AUDIO, TEXT]}], newline_after_audio=False
     )
@@ -132,7 +132,7 @@ def test_microsofts_plugin_writes_the_line_break_itself(tokenizer) -> None:
 
 
 def test_vllm_takes_content_as_parts(tokenizer) -> None:
-    """vLLM recognizes the format that the start script sets by flag, so it logs no doubt."""
+    """vLLM detects the format that the start script sets by a flag, so it logs no warning."""
 
     class Config:
         revision = code_revision = None

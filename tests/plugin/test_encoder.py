@@ -1,4 +1,4 @@
-"""Windows of a recording give what transformers' encoders give for the whole of it."""
+"""Windows of a recording give the same result as transformers' encoders on the whole recording."""
 
 import copy
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ from vibevoice_vllm.encoder import (
 
 HOP = 3200
 PUBLISHED = VibeVoiceAcousticTokenizerEncoderConfig()
-"""The published acoustic encoder's; the semantic one differs in its width, 128."""
+"""Of the published acoustic encoder; the semantic one differs in its width, 128."""
 BLOCKS = sum(PUBLISHED.depths)
 CONVOLUTIONS = len(PUBLISHED.depths) + 1
-"""Beside those of the blocks."""
+"""Operations outside of the blocks."""
 WINDOW, CONTEXT = 225, 58
-"""Tokens of a whole window, and of its context."""
+"""Number of tokens in a whole window, and in its context."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_published_context_is_58_tokens() -> None:
 
 @pytest.mark.parametrize("offset", [pytest.param(0, id="last"), pytest.param(1, id="beyond")])
 def test_context_is_exact(offset: int) -> None:
-    """A token depends on the sample `context_samples` before its hop, and not on the one before."""
+    """A token depends on the sample `context_samples` before its hop, but not on earlier ones."""
     torch.manual_seed(0)
     config = VibeVoiceAcousticTokenizerEncoderConfig(
         num_filters=2, hidden_size=2, depths=[1, 2, 1], downsampling_ratios=[2, 4]
@@ -74,7 +74,8 @@ def test_context_is_exact(offset: int) -> None:
 
 @pytest.fixture(scope="module", params=[64, 128], ids=["acoustic", "semantic"])
 def encoder(request: pytest.FixtureRequest) -> Any:
-    """An encoder as deep as the published ones and an eighth as wide, all its weights at work."""
+    """An encoder as deep as the published ones and an eighth as wide, with all its weights in
+    use."""
     torch.manual_seed(0)
     config = VibeVoiceAcousticTokenizerEncoderConfig(num_filters=4, hidden_size=request.param)
     encoder = VibeVoiceAcousticTokenizerEncoderModel(config).eval()
@@ -97,7 +98,7 @@ def reference(encoder: Any, audio: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("tokens", [1, 2, 11])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_latents_are_those_of_transformers(encoder: Any, tokens: int, rows: int) -> None:
-    """The difference is rounding: 3e-6 of the largest value at most, in float32."""
+    """Differences are due to rounding: at most 3e-6 of the largest value, in float32."""
     audio = 0.1 * torch.randn(rows, tokens * HOP)
     expected, found = reference(encoder, audio), encode(encoder, audio)
     assert found.shape == expected.shape == (rows, tokens, encoder.config.hidden_size)
@@ -107,7 +108,7 @@ def test_latents_are_those_of_transformers(encoder: Any, tokens: int, rows: int)
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_sixteen_bits_are_as_exact_as_transformers(encoder: Any, dtype: torch.dtype) -> None:
-    """Against float32 the error is no larger than theirs."""
+    """The error relative to float32 is not larger than transformers'."""
     audio = (0.1 * torch.randn(2, 5 * HOP)).to(dtype)
     exact = reference(encoder, audio.float())
     half = copy.deepcopy(encoder).to(dtype)
@@ -116,7 +117,7 @@ def test_sixteen_bits_are_as_exact_as_transformers(encoder: Any, dtype: torch.dt
 
 
 def test_left_context_gives_what_the_recording_gives(encoder: Any) -> None:
-    """The last tokens of a window with its context, against the whole recording."""
+    """The last tokens of a window with context equal those of the whole recording."""
     audio = 0.1 * torch.randn(1, (CONTEXT + 12) * HOP)
     whole = reference(encoder, audio)
     window = encode(encoder, audio[:, -(CONTEXT + 5) * HOP :])
@@ -126,7 +127,7 @@ def test_left_context_gives_what_the_recording_gives(encoder: Any) -> None:
 
 
 def test_windows_filled_up_in_a_batch_are_as_alone(encoder: Any) -> None:
-    """Neither what a window is filled up with nor its neighbors change its tokens."""
+    """Neither padding nor the other windows in a batch change a window's tokens."""
     windows = [0.1 * torch.randn(tokens * HOP) for tokens in (5, 3, 6)]
     together = encode(encoder, stacked(windows, 6 * HOP, torch.float32))
     for window, latents in zip(windows, together, strict=True):
@@ -135,7 +136,7 @@ def test_windows_filled_up_in_a_batch_are_as_alone(encoder: Any) -> None:
 
 
 def test_arranged_weights_stay_so_when_a_checkpoint_is_loaded(encoder: Any) -> None:
-    """Channels last, under the same names and with the same values."""
+    """They are channels-last, with the same names and values."""
     weights = VibeVoiceAcousticTokenizerEncoderModel(encoder.config).state_dict()
     loaded: Any = arranged(VibeVoiceAcousticTokenizerEncoderModel(encoder.config))
     loaded.load_state_dict(weights)
@@ -146,7 +147,7 @@ def test_arranged_weights_stay_so_when_a_checkpoint_is_loaded(encoder: Any) -> N
 
 
 def test_another_activation_is_refused() -> None:
-    """Its results would be wrong."""
+    """The results would be wrong."""
     config = VibeVoiceAcousticTokenizerEncoderConfig(num_filters=1, hidden_act="relu")
     with pytest.raises(ValueError, match="Expected hidden_act gelu, got relu"):
         arranged(VibeVoiceAcousticTokenizerEncoderModel(config))
@@ -154,8 +155,8 @@ def test_another_activation_is_refused() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_operations_and_memory_at_the_published_size(rows: int) -> None:
-    """Nothing is computed in more operations or more memory than the docs say, and no operation
-    comes on top for several rows but one a stage."""
+    """The numbers of operations and bytes are at most those in the docs, and several rows add only
+    one operation per stage."""
     tokens = 20
     with torch.device("meta"):
         encoder = arranged(VibeVoiceAcousticTokenizerEncoderModel(PUBLISHED))
@@ -170,8 +171,8 @@ def test_operations_and_memory_at_the_published_size(rows: int) -> None:
 
 @pytest.mark.parametrize("window", [45, 225])
 def test_windows_equal_the_whole(model: Any, window: int) -> None:
-    """Embeddings of windows, encoded as the engine does, differ from transformers' own by rounding
-    only."""
+    """Embeddings of windows, encoded as in the engine, differ from transformers' own only by
+    rounding."""
     samples = gliding_tone(31.23)
     inputs = VibeVoiceAcousticTokenizerFeatureExtractor()([samples], sampling_rate=24_000)
     parts, config = model.model, model.config
@@ -207,8 +208,8 @@ def test_windows_equal_the_whole(model: Any, window: int) -> None:
     ],
 )
 def test_a_batch_is_at_most_one_whole_window(lengths: Sequence[int]) -> None:
-    """Every window is in one batch, with others of about its length; together they are no more than
-    one whole window with its context, and no batch could have been put into another."""
+    """Every window is in one batch, with others of similar length. A batch is no larger than one
+    whole window with its context, and no two batches could be merged."""
     found = list(batches(lengths, WINDOW, CONTEXT))
     assert sorted(i for _, batch in found for i in batch) == list(range(len(lengths)))
     for length, batch in found:
@@ -221,7 +222,7 @@ def test_a_batch_is_at_most_one_whole_window(lengths: Sequence[int]) -> None:
 
 
 def test_lengths_are_few() -> None:
-    """And those of whole windows are among them."""
+    """They include the lengths of whole windows."""
     lengths = [fixed_length(n, WINDOW, WINDOW + CONTEXT) for n in range(1, WINDOW + CONTEXT + 1)]
     assert lengths == sorted(lengths)
     assert len(set(lengths)) == 50
@@ -238,7 +239,7 @@ def test_noise_depends_on_the_recording_alone() -> None:
 
 
 def test_noise_deviation_is_one_per_recording() -> None:
-    """Windows of a recording share the deviation of their noise, as transformers draws it."""
+    """The windows of a recording share the deviation of their noise, as in transformers."""
     latents = torch.zeros(4000, 4)
     deviations = [noise(latents, 0.6, 7 << 20 | start).std() for start in range(3)]
     torch.testing.assert_close(deviations[1], deviations[0], rtol=0.03, atol=0)

@@ -1,4 +1,4 @@
-"""The plugin in the real engine: right answers, whatever other callers send."""
+"""The plugin in the real engine gives correct answers, whatever other callers send."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.engine
 
 TOKENS = 48
 SECONDS = [0.05, 1.5, 30.0, 37.3, 95.0]
-"""One token, one window, exactly one, two and four windows."""
+"""Recordings of one token, up to one window, exactly one, two, and four windows."""
 
 
 def data_url(data: bytes) -> str:
@@ -65,7 +65,7 @@ def transcribe(url: str, samples: np.ndarray, **values: Any) -> tuple[list[int],
 
 @pytest.fixture(scope="module")
 def reference() -> dict[float, tuple[list[int], list[int]]]:
-    """What transformers' own `generate` makes of the recordings: prompt and answer tokens."""
+    """What transformers' own `generate` returns for the recordings: prompt and answer tokens."""
     classes: Any = VibeVoiceAsrForConditionalGeneration
     model = classes.from_pretrained(TINY, dtype=torch.float32).eval()
     model.generation_config.max_length = 65_536
@@ -108,13 +108,13 @@ def plain_url(
 def test_answers_are_those_of_transformers(
     plain_url: str, reference: dict[float, tuple[list[int], list[int]]]
 ) -> None:
-    """The same prompt and the same greedy tokens, on either layout, in one window or more."""
+    """The prompt and the greedy tokens are the same, in both layouts, with one window or more."""
     for seconds in SECONDS:
         assert transcribe(plain_url, gliding_tone(seconds)) == reference[seconds], seconds
 
 
 def test_concurrent_answers_are_those_alone(engine_url: str) -> None:
-    """Recordings encoded side by side do not change one another's answers."""
+    """Recordings that are encoded at the same time do not change each other's answers."""
     samples = [gliding_tone(s) for s in (0.4, 33.0, 1.7, 65.0, 3.1, 34.0, 0.9, 2.2)]
     alone = [transcribe(engine_url, s) for s in samples]
     with ThreadPoolExecutor(len(samples)) as threads:
@@ -123,7 +123,7 @@ def test_concurrent_answers_are_those_alone(engine_url: str) -> None:
 
 
 def test_others_decode_while_a_long_recording_is_encoded(engine_url: str) -> None:
-    """Between two of its windows every other request gets a token."""
+    """Between two of its windows, every other request gets a token."""
     windows, spoken, done = 10, threading.Event(), threading.Event()
     counted = 0
 
@@ -173,13 +173,13 @@ REFUSED = {
     "two-audios": ([audio_part(wav(tone(0.5)))] * 2, "At most 1 audio"),
     "http-url": (
         [{"type": "audio_url", "audio_url": {"url": "http://127.0.0.1:1/a.wav"}}],
-        "nothing is fetched",
+        "other URLs are not fetched",
     ),
     "file-url": (
         [{"type": "audio_url", "audio_url": {"url": "file:///etc/passwd"}}],
         "not allowed",
     ),
-    "id-alone": ([{"type": "audio_url", "audio_url": None, "uuid": "a"}], "by id alone"),
+    "id-alone": ([{"type": "audio_url", "audio_url": None, "uuid": "a"}], "only by id"),
     "62-minutes": (
         [audio_part(wav(np.zeros(62 * 60 * 24_000, np.int16), format="FLAC"))],
         "at most 3660 seconds",
@@ -200,7 +200,7 @@ TAKEN = {
 
 @pytest.fixture(scope="module")
 def usual(engine_url: str) -> tuple[list[int], list[int]]:
-    """What the engine answers before anything bad was sent."""
+    """The engine's answer before any bad request is sent."""
     return transcribe(engine_url, gliding_tone(3.3))
 
 
@@ -208,7 +208,7 @@ def usual(engine_url: str) -> tuple[list[int], list[int]]:
 def test_bad_request_is_refused(
     engine_url: str, usual: tuple[list[int], list[int]], case: str
 ) -> None:
-    """A 400 that says what was expected, and the next answer is as ever."""
+    """The error is a 400 that says what was expected, and the next answer is unchanged."""
     parts, expected = REFUSED[case]
     answer = chat(engine_url, parts)
     assert answer.status_code == 400, answer.text
@@ -220,7 +220,7 @@ def test_bad_request_is_refused(
 def test_odd_recording_is_taken(
     engine_url: str, usual: tuple[list[int], list[int]], case: str
 ) -> None:
-    """An answer, and the next one is as ever."""
+    """It gets an answer, and the next answer is unchanged."""
     answer = chat(engine_url, [audio_part(TAKEN[case])])
     assert answer.status_code == 200, answer.text
     assert transcribe(engine_url, gliding_tone(3.3)) == usual
@@ -229,14 +229,14 @@ def test_odd_recording_is_taken(
 def test_chat_without_audio_is_answered(
     engine_url: str, usual: tuple[list[int], list[int]]
 ) -> None:
-    """Text alone is a chat with the language model."""
+    """Text without audio is a chat with the language model."""
     answer = chat(engine_url, "Hello")
     assert answer.status_code == 200, answer.text
     assert transcribe(engine_url, gliding_tone(3.3)) == usual
 
 
 def test_a_second_placeholder_is_refused(engine_url: str) -> None:
-    """A prompt that was not written by the template may not claim more audio than it has."""
+    """A prompt not written by the template cannot claim more audio than it has."""
     body = {
         "model": "vibevoice",
         "chat_template": "<|AUDIO|><|AUDIO|>",
@@ -247,7 +247,7 @@ def test_a_second_placeholder_is_refused(engine_url: str) -> None:
 
 
 def test_a_callers_id_names_no_other_recording(engine_url: str) -> None:
-    """Two recordings under one id are two recordings."""
+    """Two recordings with the same id are still different recordings."""
     first, second = gliding_tone(2.0), gliding_tone(2.5)[:48_000]
 
     def ask(samples: np.ndarray) -> list[float]:
@@ -284,12 +284,12 @@ def test_native_transcription_streams_what_it_answers(engine_url: str) -> None:
 
 
 def test_native_transcription_takes_any_language(engine_url: str) -> None:
-    """The model needs no language, so none is wrong."""
+    """The model does not need a language, so no language is rejected."""
     assert form(engine_url, gliding_tone(1.0), language="tlh").status_code == 200
 
 
 def test_native_transcription_is_diarized(engine_url: str) -> None:
-    """`diarized_json` has the segments, their times and speakers, and clean text."""
+    """`diarized_json` contains the segments, their times and speakers, and clean text."""
     sample = Path(__file__).parents[2] / "samples" / "two-speakers.wav"
     answer = httpx2.post(
         f"{engine_url}/v1/audio/transcriptions",

@@ -58,7 +58,7 @@ def engine(
 
 
 def test_pinned_for_json(engine: tuple, audio: bytes) -> None:
-    """A caller's temperature and penalties change nothing in a chat completion."""
+    """A caller's temperature and penalties have no effect on a chat completion."""
     url = "data:audio/wav;base64," + base64.b64encode(audio).decode()
     parts = [
         {"type": "text", "text": REQUEST},
@@ -78,7 +78,7 @@ def test_pinned_for_json(engine: tuple, audio: bytes) -> None:
 
 
 def test_pinned_for_forms(engine: tuple, audio: bytes) -> None:
-    """Nor in a transcription."""
+    """They have no effect on a transcription either."""
     answers = set()
     for values in ({}, {**WARM, "temperature": 1.0}, {**WARM, "temperature": 0.8, "seed": 1}):
         answer = httpx2.post(
@@ -93,7 +93,7 @@ def test_pinned_for_forms(engine: tuple, audio: bytes) -> None:
 
 
 def test_the_engines_death_ends_the_script(engine: tuple) -> None:
-    """When its core is killed the script ends too, with the reason and a code that is not 0."""
+    """If its core is killed, the script exits too, with the reason and a nonzero exit code."""
     process, url, log = engine
     core = [
         child

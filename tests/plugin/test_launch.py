@@ -1,4 +1,4 @@
-"""The start script: settings → the engine's command, and what happens while it runs."""
+"""The start script turns settings into the engine's command and supervises the engine."""
 
 import json
 import os
@@ -31,7 +31,7 @@ SCRIPT = ROOT / "scripts" / "start_asr_server.sh"
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the shell that runs the tests do not count."""
+    """The settings of the shell that runs the tests are ignored."""
     names = {"MODEL_DIR", "ASR_PORT", "ASR_HOST", "ASR_DTYPE", "BATCH_SIZE"}
     for name in list(os.environ):
         if name in names or name.startswith("VIBEVOICE_"):
@@ -78,14 +78,14 @@ def option(made: EngineCommand, name: str) -> str | None:
     ],
 )
 def test_default_options(name: str, gpu: str | None, cpu: str | None) -> None:
-    """What is fast on a GPU, where no plan says otherwise, and what suits a CPU."""
+    """The fast defaults for a GPU without a plan, and the defaults for a CPU."""
     assert option(command("gpu"), name) == gpu
     assert option(command("cpu"), name) == cpu
 
 
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_default_switches(device: Device) -> None:
-    """Chunked, without prefix cache, no code from the model folder; CUDA graphs on a GPU."""
+    """Chunked prefill, no prefix cache, no code from the model folder; CUDA graphs on a GPU."""
     argv = command(device).argv
     assert {"--enable-chunked-prefill", "--no-enable-prefix-caching"} <= {*argv}
     assert "--trust-remote-code" not in argv
@@ -93,7 +93,7 @@ def test_default_switches(device: Device) -> None:
 
 
 def test_conservative_set_is_one_flag_away() -> None:
-    """That of the source systems; what is set by hand stays."""
+    """The defaults of the source systems; settings made by hand still apply."""
     made = command(conservative=True)
     assert "--enforce-eager" in made.argv
     assert option(made, "--attention-backend") == "TRITON_ATTN"
@@ -132,7 +132,7 @@ def test_conservative_set_is_one_flag_away() -> None:
     ],
 )
 def test_settings_become_options(values: dict, name: str, expected: str) -> None:
-    """What is set reaches vLLM."""
+    """Settings reach vLLM."""
     assert option(command(**values), name) == expected
 
 
@@ -147,7 +147,7 @@ def test_settings_become_options(values: dict, name: str, expected: str) -> None
 )
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_whole_prompts(device: Device, values: dict[str, Any], tokens: str) -> None:
-    """Where a prompt is not read in parts, a step takes the longest, or vLLM does not start."""
+    """Without chunked prefill, a step holds the longest prompt, or else vLLM does not start."""
     made = command(device, enable_chunked_prefill=False, **values)
     assert option(made, "--max-num-batched-tokens") == tokens
 
@@ -161,8 +161,8 @@ def test_whole_prompts(device: Device, values: dict[str, Any], tokens: str) -> N
     ],
 )
 def test_choice_of_environment(values: dict, python: list[str]) -> None:
-    """The server is run as a module, so vLLM's console command is not needed; Microsoft's plugin
-    has an environment without our package."""
+    """The server runs as a module, so vLLM's console command is not needed. Microsoft's plugin has
+    an environment without our package."""
     argv = command(**values).argv
     assert argv[: len(python) + 3] == [*python, "-m", "vibevoice_vllm.engine", "m"]
     theirs = command(plugin="microsoft", **values).argv
@@ -171,7 +171,7 @@ def test_choice_of_environment(values: dict, python: list[str]) -> None:
 
 
 def test_vllm_knows_every_argument() -> None:
-    """Its own parser reads the command as it is meant."""
+    """Its own parser reads the command as intended."""
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -197,18 +197,18 @@ def test_vllm_knows_every_argument() -> None:
 
 
 def test_python_may_be_a_folder(tmp_path: Path) -> None:
-    """A virtual environment is named by its folder."""
+    """A virtual environment can be given by its folder."""
     assert command(python=str(tmp_path)).argv[0] == str(tmp_path / "bin" / "python")
 
 
 def test_default_chat_template_is_the_projects() -> None:
-    """The file is found where this is checked out."""
+    """The file is found in a checkout."""
     template = option(command(), "--chat-template") or ""
     assert Path(template) == ROOT / "chat_templates" / "vibevoice_asr.jinja"
 
 
 def test_answers_are_bounded_and_greedy_by_default() -> None:
-    """Also for a route that the middleware does not know."""
+    """This includes routes that the middleware does not know."""
     generation = json.loads(option(command(), "--override-generation-config") or "")
     assert generation == {
         "temperature": 0.0,
@@ -221,7 +221,7 @@ def test_answers_are_bounded_and_greedy_by_default() -> None:
 
 
 def test_microsofts_plugin_gets_the_plain_values() -> None:
-    """None of our classes, its own line break after the audio, and the literal penalties."""
+    """None of our classes, no line break (the plugin adds it itself), and the literal penalties."""
     made = command(plugin="microsoft")
     assert not any("vibevoice_vllm" in argument for argument in made.argv)
     generation = json.loads(option(made, "--override-generation-config") or "")
@@ -238,7 +238,7 @@ def test_microsofts_plugin_gets_the_plain_values() -> None:
 
 
 def test_penalties_can_be_switched_off() -> None:
-    """Then there is no processor that could apply any, and the middleware is told."""
+    """No processor is loaded that could apply them, and the middleware knows it."""
     made = command(penalties="off")
     assert option(made, "--logits-processors") is None
     assert option(made, "--middleware") == "vibevoice_vllm.middleware.PinnedDecoding"
@@ -251,7 +251,7 @@ def test_penalties_can_be_switched_off() -> None:
 
 
 def test_environment() -> None:
-    """Limits that fit 61 minutes, no fetching, no reporting, our plugin alone."""
+    """Limits for 61 minutes, no downloads, no usage reports, and only our plugin."""
     env = command("gpu", gpu="0,1").env
     assert env == {
         "VLLM_MAX_AUDIO_CLIP_FILESIZE_MB": "168",
@@ -272,7 +272,7 @@ def test_environment() -> None:
 
 
 def test_own_environment_wins_over_defaults() -> None:
-    """A limit that the caller has set is kept; which plugin is loaded is not the shell's choice."""
+    """A limit set by the caller is kept, but the choice of plugin does not come from the shell."""
     environ = {"VLLM_MAX_AUDIO_DECODE_BYTES": "1", "VLLM_PLUGINS": "other"}
     env = command("gpu", environ).env
     assert "VLLM_MAX_AUDIO_DECODE_BYTES" not in env
@@ -280,7 +280,7 @@ def test_own_environment_wins_over_defaults() -> None:
 
 
 def test_flags_win_over_the_environment_that_the_plugin_reads() -> None:
-    """What the plugin reads for itself is set to what the flag says."""
+    """Variables that the plugin reads itself are set from the flags."""
     environ = {"VIBEVOICE_ENGINE_AUDIO_SECONDS": "100", "VLLM_CPU_KVCACHE_SPACE": "1"}
     env = command("cpu", environ, max_audio_seconds=60, cpu_kvcache_gib=3).env
     assert env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] == "60"
@@ -288,13 +288,13 @@ def test_flags_win_over_the_environment_that_the_plugin_reads() -> None:
 
 
 def test_first_runner_on_a_gpu_gets_its_own_processor() -> None:
-    """The way back to vLLM's first runner takes the processor along."""
+    """With vLLM's first runner, the matching processor is used."""
     made = command("gpu", {"VLLM_USE_V2_MODEL_RUNNER": "0"})
     assert option(made, "--logits-processors") == "vibevoice_vllm.segment_penalty:SegmentPenalty"
 
 
 def test_dry_run_prints_a_command_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
-    """Quoted, with its environment, and with what stands after --."""
+    """It is quoted and includes the environment and everything after --."""
     assert main(["--model-dir", "a b", "--device", "gpu", "--dry-run", "--", "--seed", "1"]) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[0] == "env"
@@ -319,7 +319,7 @@ def test_flag_over_environment_over_default(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Where a setting comes from."""
+    """Flags override the environment, which overrides the default."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert main([*arguments, "--dry-run", "--device", "cpu"]) == 0
@@ -341,7 +341,7 @@ def test_flag_over_environment_over_default(
 def test_bad_settings_are_named(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line a setting, exit code 2."""
+    """One line per setting, and exit code 2."""
     assert main([*arguments, "--dry-run"]) == 2
     assert message in capsys.readouterr().err
 
@@ -357,7 +357,7 @@ def test_bad_settings_are_named(
 def test_device_is_found(
     gpus: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GPU is there when nvidia-smi lists one."""
+    """There is a GPU if nvidia-smi lists one."""
     smi = tmp_path / "nvidia-smi"
     smi.write_text(f"#!/bin/sh\n{gpus}\n")
     smi.chmod(0o755)
@@ -367,7 +367,7 @@ def test_device_is_found(
 
 
 def fake_nvidia_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, *rows: str) -> None:
-    """A program that answers as nvidia-smi does, on PATH."""
+    """A program on PATH that answers like nvidia-smi."""
     smi = folder / "nvidia-smi"
     listing = "\n".join(rows)
     smi.write_text(
@@ -404,7 +404,7 @@ def test_the_card_is_found(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The fullest of the first ones, which the engine uses, with what others have of it."""
+    """The fullest of the first cards, which the engine uses, and how much others use of it."""
     fake_nvidia_smi(tmp_path, monkeypatch, L4, H100)
     card = find_card(ids, environ, count)
     assert (card and card.name) == name
@@ -439,7 +439,7 @@ def test_what_nvidia_smi_tells(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where it is no use there is no card, and so no plan."""
+    """If its output is unusable, there is no card and therefore no plan."""
     fake_nvidia_smi(tmp_path, monkeypatch, row)
     card = find_card("", {})
     if expected is None or card is None:
@@ -453,7 +453,7 @@ def test_what_nvidia_smi_tells(
 def test_the_plan_is_for_the_gpus_that_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One takes the first, whatever the others have; a model in two parts takes both."""
+    """One GPU means the first, whatever is on the others; a model in two parts uses both."""
     fake_nvidia_smi(tmp_path, monkeypatch, H100.replace("1, ", "0, ", 1), L4.replace("0", "1", 1))
     arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run"]
     for flags, name in (([], "H100"), (["--tensor-parallel-size", "2"], "L4")):
@@ -462,7 +462,7 @@ def test_the_plan_is_for_the_gpus_that_are_used(
 
 
 def test_plan_of_a_card_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    """The plan goes to the log, the exact command to the output; flags after -- are known too."""
+    """The plan is logged, and the command is printed to stdout; flags after -- count as well."""
     arguments = ["--model-dir", "microsoft/VibeVoice-ASR", "--device", "gpu", "--dry-run"]
     assert main([*arguments, "--gpu-memory", "24", "--", "--quantization", "fp8"]) == 0
     shown = capsys.readouterr()
@@ -483,7 +483,7 @@ def test_plan_of_a_card_that_is_not_there(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_shared_card_gets_a_cache_of_a_fixed_size(capsys: pytest.CaptureFixture[str]) -> None:
-    """So that nothing depends on what the speech worker takes or frees meanwhile."""
+    """It does not depend on what the speech worker allocates or frees meanwhile."""
     arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run", "--gpu-memory", "80"]
     assert main([*arguments, "--gpu-memory-reserved", "8"]) == 0
     words = shlex.split(capsys.readouterr().out)
@@ -496,17 +496,17 @@ def test_a_shared_card_gets_a_cache_of_a_fixed_size(capsys: pytest.CaptureFixtur
 def test_a_share_of_an_unknown_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It cannot be left to others."""
+    """No part of it can be reserved."""
     fake_nvidia_smi(tmp_path, monkeypatch)
     arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run"]
     assert main([*arguments, "--gpu-memory-reserved", "8"]) == 1
-    assert "give --gpu-memory (VIBEVOICE_GPU_MEMORY)" in capsys.readouterr().err
+    assert "set it with --gpu-memory (VIBEVOICE_GPU_MEMORY)" in capsys.readouterr().err
     assert main(arguments) == 0
     assert "no memory plan" in capsys.readouterr().err
     microsoft = ["--plugin", "microsoft", "--gpu-memory", "80"]
     for flags, kept in (([], True), (["--gpu-memory-reserved", "8"], False)):
         assert main([*arguments, *microsoft, *flags]) == 0
-        assert ("--gpu-memory-reserved is not kept" in capsys.readouterr().err) != kept
+        assert ("--gpu-memory-reserved is ignored" in capsys.readouterr().err) != kept
 
 
 @pytest.mark.parametrize(
@@ -531,7 +531,7 @@ def test_front_ends_without_middleware_are_refused(
 def test_the_rust_front_end_is_not_started(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One sentence, exit code 1, nothing started."""
+    """The output is one sentence, the exit code is 1, and nothing is started."""
     monkeypatch.setenv("VLLM_USE_RUST_FRONTEND", "1")
     assert main(["--model-dir", str(MODEL), "--device", "cpu"]) == 1
     assert "Unset it." in capsys.readouterr().err
@@ -547,7 +547,7 @@ def test_model_folder_is_found(tmp_path: Path) -> None:
 def test_dry_run_names_the_folder_served(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What run_batch.sh runs is what the start script would."""
+    """run_batch.sh runs exactly what the start script would."""
     (tmp_path / "VibeVoice-ASR").symlink_to(MODEL)
     for given, served in (
         (str(tmp_path), str(tmp_path / "VibeVoice-ASR")),
@@ -559,7 +559,7 @@ def test_dry_run_names_the_folder_served(
 
 
 def test_folder_that_cannot_be_served_is_named(tmp_path: Path) -> None:
-    """Before the engine takes a minute to find out."""
+    """The check runs before the engine, which would take a minute to find out."""
     with pytest.raises(CheckpointError, match="cannot be served: config.json is missing"):
         find_model(str(tmp_path))
     with pytest.raises(CheckpointError, match="set --model-dir or MODEL_DIR"):
@@ -595,7 +595,7 @@ def engine(
     status: int = 200,
     on_term: str = "lambda *_: sys.exit(0)",
 ) -> list[str]:
-    """A little engine with /health, that does something before or after it listens."""
+    """A small engine with /health that does something before or after it listens."""
     code = textwrap.dedent(SERVER).format(
         before=before, after=after, status=status, on_term=on_term
     )
@@ -607,7 +607,7 @@ def run(argv: list[str], port: int, wait_seconds: int = 60) -> int:
 
 
 def test_reports_when_the_engine_is_ready(port: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """Its log goes through; an exit code of its own after that is passed as the reason."""
+    """Its log is passed on. If it exits later, the message contains its exit code."""
     argv = engine(port, after="time.sleep(3); print('out of memory'); sys.exit(7)")
     with pytest.raises(EngineError, match=r"(?s)ended with exit code 7\..*out of memory"):
         run(argv, port)
@@ -617,14 +617,14 @@ def test_reports_when_the_engine_is_ready(port: int, capfd: pytest.CaptureFixtur
 
 
 def test_dying_before_it_is_ready_is_told_with_the_reason(port: int) -> None:
-    """The last lines of its log are in the message."""
+    """The message contains the last lines of its log."""
     argv = engine(port, before="raise ValueError('no such model')")
     with pytest.raises(EngineError, match=r"(?s)before it was ready with exit code 1\..*no such"):
         run(argv, port)
 
 
 def test_waiting_ends_when_the_time_is_over(port: int) -> None:
-    """The message says what was waited for, and the engine is not left behind."""
+    """The message says what was awaited, and no engine is left running."""
     argv = engine(port, status=503)
     with pytest.raises(EngineError, match=r"not ready after 2 s \(http://.*/health: status 503\)"):
         run(argv, port, wait_seconds=2)
@@ -634,7 +634,7 @@ def test_waiting_ends_when_the_time_is_over(port: int) -> None:
 
 
 def test_a_port_in_use_is_told_before_the_start(port: int) -> None:
-    """Another server's health is not taken for the engine's."""
+    """The health of another server is not mistaken for the engine's."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
@@ -643,7 +643,7 @@ def test_a_port_in_use_is_told_before_the_start(port: int) -> None:
 
 
 def test_a_python_that_is_missing(port: int) -> None:
-    """The name of what could not be run is in the message."""
+    """The message names what could not be run."""
     with pytest.raises(EngineError, match="cannot run /nowhere/bin/python: No such file"):
         run(["/nowhere/bin/python"], port)
 
@@ -660,7 +660,7 @@ except EngineError as error:
 
 @contextmanager
 def supervised(argv: list[str], port: int) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A supervisor in its own process, ready; and the lines that it writes."""
+    """A supervisor in its own process, ready, and the lines that it writes."""
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISE, json.dumps(argv), str(port)],
         stdout=subprocess.PIPE,
@@ -690,7 +690,7 @@ def supervised(argv: list[str], port: int) -> Iterator[tuple[subprocess.Popen[st
 
 
 def test_an_engine_that_does_not_stop_is_killed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would keep the port and the GPU."""
+    """Otherwise it would keep the port and the GPU."""
     monkeypatch.setattr("vibevoice_vllm.supervise._STOP_SECONDS", 1)
     argv = engine(port, on_term="signal.SIG_IGN", after="os.kill(os.getppid(), signal.SIGTERM)")
     assert run(argv, port) == 0
@@ -701,7 +701,7 @@ def test_an_engine_that_does_not_stop_is_killed(port: int, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_engine(number: signal.Signals, port: int) -> None:
-    """It is passed on, and a stop that was asked for is a success."""
+    """The signal is passed on, and a requested stop is a success."""
     argv = engine(port, after="signal.signal(signal.SIGINT, lambda *_: sys.exit(0))")
     with supervised(argv, port) as (process, _):
         process.send_signal(number)
@@ -709,7 +709,7 @@ def test_a_signal_stops_the_engine(number: signal.Signals, port: int) -> None:
 
 
 def test_the_engines_children_go_with_it(port: int, tmp_path: Path) -> None:
-    """A worker that survives its killed server would keep the GPU's memory."""
+    """A worker that outlives its killed server would hold the GPU's memory."""
     note = tmp_path / "pids"
     before = (
         "child = subprocess.Popen(['sleep', '600'])\n"
@@ -720,6 +720,6 @@ def test_the_engines_children_go_with_it(port: int, tmp_path: Path) -> None:
         os.kill(server, signal.SIGKILL)
         assert process.wait(30) == 1
     assert "the engine ended with exit code -9" in "".join(lines)
-    # A zombie that nobody has collected yet has no command line any more.
+    # A zombie that has not been reaped yet no longer has a command line.
     running = Path(f"/proc/{child}/cmdline")
     assert not running.exists() or running.read_bytes() == b""

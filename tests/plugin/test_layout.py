@@ -1,4 +1,4 @@
-"""The original layout and transformers' are the same checkpoint."""
+"""The original layout and transformers' layout hold the same checkpoint."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from vibevoice_vllm.layout import MIXER, PREFIXES, VARIANTS
 
 
 def hf_name(name: str) -> str:
-    """A tensor's name in transformers' layout, read from the table as vLLM's mapper reads it."""
+    """A tensor's name in transformers' layout, from the table, as vLLM's mapper reads it."""
     name = name.replace(*MIXER)
     for begins, becomes in PREFIXES.items():
         if name.startswith(begins):
@@ -83,19 +83,19 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_names_map_both_ways(original_key: str, hf_key: str) -> None:
-    """A published name of one layout is the published name of the other."""
+    """The published name in one layout maps to the published name in the other."""
     assert hf_name(original_key) == hf_key
     assert original_name(hf_key) == original_key
 
 
 def test_foreign_tensor_has_no_original_name() -> None:
-    """A tensor that no VibeVoice-ASR has is named in the error, not dropped."""
+    """The error names a tensor that is not part of VibeVoice-ASR; it is not dropped."""
     with pytest.raises(KeyError, match="prediction_head"):
         original_name("prediction_head.weight")
 
 
 def test_export_keeps_every_tensor(original: Path) -> None:
-    """The shards hold exactly the source's tensors, under names that lead back to it."""
+    """The shards contain exactly the source's tensors, under names that map back."""
     source = load_file(TINY / "model.safetensors")
     index = json.loads((original / "model.safetensors.index.json").read_text())["weight_map"]
     exported: dict[str, torch.Tensor] = {}
@@ -111,7 +111,7 @@ def test_export_keeps_every_tensor(original: Path) -> None:
 
 
 def test_exported_config_is_read_as_the_source(original: Path) -> None:
-    """vLLM sees the same encoders and language model in either layout."""
+    """vLLM sees the same encoders and language model in both layouts."""
     hf: Any = VibeVoiceAsrConfig.from_pretrained(TINY)
     read: Any = OriginalConfig.from_pretrained(original)
     for part in ("acoustic_tokenizer_encoder_config", "semantic_tokenizer_encoder_config"):
@@ -124,8 +124,8 @@ def test_exported_config_is_read_as_the_source(original: Path) -> None:
 
 
 def test_published_config_is_read() -> None:
-    """The original values (microsoft/VibeVoice, vibevoice/configs/qwen2.5_7b_32k.json) are those of
-    transformers' layout, rotary base and acoustic noise among them."""
+    """The original values (microsoft/VibeVoice, vibevoice/configs/qwen2.5_7b_32k.json) equal those
+    of transformers' layout, including rotary base and acoustic noise."""
     tokenizer = {
         "channels": 1,
         "encoder_depths": "3-3-3-3-3-3-8",
@@ -157,7 +157,7 @@ def test_published_config_is_read() -> None:
 
 
 def test_export_has_no_tokenizer(original: Path) -> None:
-    """As in the published checkpoint, tokenizer files are for `prepare` to add."""
+    """As in the published checkpoint; `prepare` adds the tokenizer files."""
     assert sorted(path.name for path in original.iterdir()) == [
         "config.json",
         "model-00001-of-00002.safetensors",

@@ -42,7 +42,7 @@ def chunks(body: bytes, size: int) -> list[bytes]:
 
 
 class Engine:
-    """An ASGI app that keeps the request it got."""
+    """An ASGI app that saves the request it received."""
 
     def __init__(self) -> None:
         self.body: bytes | None = None
@@ -64,7 +64,8 @@ async def post(
     root_path: str = "",
     method: str = "POST",
 ) -> tuple[Engine, list[Message]]:
-    """A request in the given chunks through the middleware: the engine behind it, the answer."""
+    """Send a request through the middleware in the given chunks; return the engine and the
+    response."""
     engine, sent, left = Engine(), [], list(body)
     names = {"content-length": str(sum(map(len, left))), **(headers or {})}
     scope: Scope = {
@@ -87,7 +88,8 @@ async def post(
 
 
 async def form_of(body: bytes, boundary: str) -> dict[str, str | bytes]:
-    """What vLLM's web framework reads from a form: the last field of each name; files as bytes."""
+    """What vLLM's web framework reads from a form: the last field of each name, and files as
+    bytes."""
     headers = Headers({"content-type": f"multipart/form-data; boundary={boundary}"})
 
     async def stream():
@@ -115,7 +117,7 @@ async def form_of(body: bytes, boundary: str) -> dict[str, str | bytes]:
     ],
 )
 async def test_json_gets_the_pinned_keys(body: bytes, size: int) -> None:
-    """Every key of the caller stays but the pinned ones, however the body is cut."""
+    """All the caller's keys except the pinned ones stay, however the body is split."""
     engine, _ = await post(chunks(body, size))
     assert engine.body is not None
     assert json.loads(engine.body) == {**json.loads(body), **PINS}
@@ -135,7 +137,7 @@ async def test_json_gets_the_pinned_keys(body: bytes, size: int) -> None:
     ],
 )
 async def test_what_is_not_an_object_is_left_to_vllm(body: bytes, size: int) -> None:
-    """Nothing but space is added, so vLLM's own message fits what the caller sent."""
+    """Only white space is added, so vLLM's own message matches what the caller sent."""
     engine, _ = await post(chunks(body, size))
     assert engine.body is not None
     if body[:2] != b"\xff\xd8":
@@ -152,7 +154,7 @@ async def test_what_is_not_an_object_is_left_to_vllm(body: bytes, size: int) -> 
 )
 @pytest.mark.parametrize("text", ['{"temperature":1.5}', '{"temperature":1.5} ', "{}"])
 async def test_no_other_encoding_escapes(text: str, encoding: str, size: int) -> None:
-    """Python's json also reads UTF-16 and UTF-32; such bodies become invalid."""
+    """Python's json also reads UTF-16 and UTF-32; such bodies are made invalid."""
     engine, _ = await post(chunks(text.encode(encoding), size))
     assert engine.body is not None
     with pytest.raises(ValueError, match=r".*"):
@@ -160,7 +162,7 @@ async def test_no_other_encoding_escapes(text: str, encoding: str, size: int) ->
 
 
 def test_no_json_text_escapes() -> None:
-    """Of many bodies of JSON's characters none is read as an object without the pinned keys."""
+    """Of many bodies of JSON characters, none is read as an object without the pinned keys."""
     rng = random.Random(0)
     alphabet = [b"{", b"}", b'"', b"\\", b",", b":", b"1", b" ", b'"temperature"', b"[", b"]"]
     read = 0
@@ -187,7 +189,7 @@ def multipart(fields: dict[str, str], file: bytes = b"RIFF\0\xff\r\n--\r\n") -> 
 @pytest.mark.parametrize("path", sorted(FORM_ROUTES))
 @pytest.mark.parametrize("size", SPLITS)
 async def test_forms_get_the_pinned_fields(size: int, path: str) -> None:
-    """The caller's file and other fields stay, the pinned fields win."""
+    """The caller's file and other fields stay, and the pinned fields win."""
     sent = {"model": "m", "temperature": "1.5", "vllm_xargs": '{"a":1}'}
     body, boundary = multipart(sent)
     kind = f"multipart/form-data; boundary={boundary}"
@@ -203,7 +205,7 @@ async def test_forms_get_the_pinned_fields(size: int, path: str) -> None:
 @pytest.mark.parametrize("size", SPLITS)
 @pytest.mark.parametrize("epilogue", [b"", b"\r\n", b"\r\nmore\r\n--B--\r\n"])
 async def test_a_file_that_looks_like_the_end_is_not_the_end(epilogue: bytes, size: int) -> None:
-    """Beginnings of the boundary inside a file, and text after the end, change nothing."""
+    """Parts of the boundary inside a file, and text after the end, change nothing."""
     file = b"\r\n--B-\r\r\n--\r\n\r\n--A--"
     body = (
         b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -234,7 +236,7 @@ async def test_a_file_that_looks_like_the_end_is_not_the_end(epilogue: bytes, si
     ],
 )
 async def test_a_form_that_never_closes_is_invalid(body: bytes) -> None:
-    """Its fields so far are not taken for the whole form."""
+    """Its fields are not accepted as the whole form."""
     pinned = FormBody(PINS, b"B")
     result = pinned.feed(body) + pinned.close()
     assert len(result) == len(body) + pinned.growth
@@ -243,7 +245,7 @@ async def test_a_form_that_never_closes_is_invalid(body: bytes) -> None:
 
 
 async def test_no_form_escapes() -> None:
-    """Of many bodies made of a form's parts none is read without the pinned fields."""
+    """Of many bodies made from parts of a form, none is read without the pinned fields."""
     rng = random.Random(0)
     alphabet = [
         b"--B",
@@ -277,12 +279,12 @@ async def test_no_form_escapes() -> None:
 
 
 async def test_a_form_in_another_charset_is_refused() -> None:
-    """Field names that only another charset can read would pass by the pinned ones."""
+    """Field names that only another charset can read would bypass the pinned ones."""
     kind = "multipart/form-data; boundary=B; charset=utf-16"
     engine, sent = await post([b"--B--"], path=TRANSCRIPTIONS, headers={"content-type": kind})
     assert engine.body is None
     assert sent[0]["status"] == 400
-    assert json.loads(sent[1]["body"])["error"]["message"] == "The form's charset must be utf-8."
+    assert json.loads(sent[1]["body"])["error"]["message"] == "The form's charset must be UTF-8."
 
 
 @pytest.mark.parametrize(
@@ -297,7 +299,7 @@ async def test_a_form_in_another_charset_is_refused() -> None:
     ],
 )
 async def test_other_requests_pass_unchanged(path: str, method: str, headers: dict) -> None:
-    """What holds no sampling parameters is not touched."""
+    """Requests without sampling parameters are not modified."""
     engine, _ = await post([b'{"a"', b":1}"], path=path, method=method, headers=headers)
     assert engine.body == b'{"a":1}'
     assert engine.headers["content-length"] == "7"
@@ -305,14 +307,14 @@ async def test_other_requests_pass_unchanged(path: str, method: str, headers: di
 
 @pytest.mark.parametrize("path", sorted(JSON_ROUTES))
 async def test_every_route_is_pinned_below_a_root_path(path: str) -> None:
-    """A server mounted below a prefix is pinned the same."""
+    """A server mounted under a prefix is pinned as well."""
     engine, _ = await post([b'{"temperature":1.5}'], path=path, root_path="/asr")
     assert engine.body is not None
     assert json.loads(engine.body)["temperature"] == 0.0
 
 
 def test_the_proxy_may_ask_for_what_it_needs() -> None:
-    """By default the engine accepts the temperatures at which the proxy goes on after a loop."""
+    """By default, the engine accepts the temperatures with which the proxy leaves a loop."""
     assert PluginSettings().warmer_limit >= max(TEMPERATURES)
 
 
@@ -331,7 +333,7 @@ def test_the_proxy_may_ask_for_what_it_needs() -> None:
 async def test_warmer_header(
     limit: float, asked: str, expected: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The header raises the temperature up to the limit that the server allows, never beyond."""
+    """The header raises the temperature up to the limit that the server allows, not beyond."""
     monkeypatch.setenv("VIBEVOICE_WARMER_LIMIT", str(limit))
     engine, sent = await post([b'{"temperature":2}'], headers={"x-vibevoice-temperature": asked})
     if expected is None:
@@ -348,7 +350,7 @@ async def test_warmer_header(
     [ChatCompletionRequest, CompletionRequest, TranscriptionRequest, TranslationRequest],
 )
 def test_vllm_knows_every_pinned_name(request_class: type) -> None:
-    """A parameter that vLLM renames would no longer be pinned."""
+    """If vLLM renamed a parameter, it would no longer be pinned."""
     assert PINS.keys() <= request_class.model_fields.keys()
 
 
@@ -356,7 +358,7 @@ def test_vllm_knows_every_pinned_name(request_class: type) -> None:
     "request_class", [BatchChatCompletionRequest, ResponsesRequest, AnthropicMessagesRequest]
 )
 def test_other_routes_have_no_sampling_parameter_that_is_not_pinned(request_class: type) -> None:
-    """They have fewer parameters than chat, all of them pinned."""
+    """They have fewer parameters than chat, and all of these are pinned."""
     sampling = {n for n in request_class.model_fields if "penalty" in n or n.startswith("top_")}
     sampling -= {"top_logprobs", "length_penalty"}
     assert sampling <= PINS.keys()
@@ -364,14 +366,14 @@ def test_other_routes_have_no_sampling_parameter_that_is_not_pinned(request_clas
 
 
 async def test_penalties_that_are_switched_off_are_neutral(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else changes, and a caller cannot switch them on."""
+    """Nothing else changes, and a caller cannot turn them on."""
     monkeypatch.setenv("VIBEVOICE_PENALTIES", "off")
     engine, _ = await post([json.dumps({"vllm_xargs": PINNED.as_xargs()}).encode()])
     assert json.loads(engine.body or b"") == {**PINS, "vllm_xargs": Penalties().as_xargs()}
 
 
 def test_vllm_reads_the_pinned_values() -> None:
-    """vLLM makes greedy, neutral parameters of them, with the penalties beside."""
+    """vLLM parses them as greedy, neutral parameters, plus our penalties."""
     body = {"messages": [], "temperature": 1.5, "frequency_penalty": 2, "use_beam_search": True}
     params = ChatCompletionRequest(**{**body, **PINS}).to_sampling_params(10, {"temperature": 0.7})
     assert (params.temperature, params.top_p, params.top_k, params.min_p) == (0.0, 1.0, 0, 0.0)

@@ -1,7 +1,7 @@
-"""The penalties are letter by letter those of an implementation with a count for every token.
+"""The penalties exactly equal those of an implementation with a count for every token.
 
-`tests/support/whole_vocabulary.py` is the oracle. Both runners go through recorded answers and
-generated ones, with the rows of a batch coming and going as they do in vLLM.
+That implementation is `tests/support/whole_vocabulary.py`, the oracle. Both runners process
+recorded and generated answers, with rows of a batch that come and go as they do in vLLM.
 """
 
 import json
@@ -32,15 +32,15 @@ MODEL = ROOT / "models" / "tiny-asr"
 ANSWERS: dict[str, list[int]] = json.loads((ROOT / "tests" / "data" / "answers.json").read_text())
 SLOTS = 6
 PROMPT = 40
-"""Most tokens of a prompt."""
+"""Maximum number of tokens of a prompt."""
 STEP = 256
-"""Most tokens of a prompt that are read in a step."""
+"""Maximum number of prompt tokens read in a step."""
 OTHER = Penalties(frequency=-0.3, presence=0.0, repetition=0.9)
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Rows are few: threads would wait for one another longer than they compute."""
+    """There are few rows: threads would spend longer waiting than computing."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -58,7 +58,7 @@ def config() -> VllmConfig:
 
 
 def generated(tokenizer, rng: np.random.Generator, segments: int) -> list[int]:
-    """An answer of segments of up to 600 words, the frequent ones again and again."""
+    """An answer with segments of up to 600 words, in which frequent words are repeated."""
     vocabulary = Vocabulary.from_tokenizer(tokenizer, len(tokenizer))
     words = rng.permutation(np.flatnonzero(vocabulary.is_word))
     answer = []
@@ -80,15 +80,15 @@ def answers(request: pytest.FixtureRequest, tokenizer) -> list[list[int]]:
 
 @dataclass
 class Request:
-    """One request of a simulated server."""
+    """One request to a simulated server."""
 
     prompt: list[int]
     answer: list[int]
     penalties: Penalties | None
     written: int = 0
-    """Tokens of the answer that are there."""
+    """Number of tokens of the answer so far."""
     computed: int = 0
-    """Tokens of prompt and answer that the model has read."""
+    """Number of tokens of prompt and answer that the model has read."""
     output: list[int] = field(default_factory=list)
 
     @property
@@ -98,7 +98,7 @@ class Request:
 
 
 def requests(answers: list[list[int]], rng: np.random.Generator) -> list[Request]:
-    """One for each answer and the first again without penalties."""
+    """One request per answer, and the first one again without penalties."""
     kinds = [PINNED, OTHER, PINNED, Penalties(frequency=2.0), PINNED, Penalties(repetition=2.0)]
     found = [
         Request(rng.integers(9, size=rng.integers(1, PROMPT)).tolist(), answer, kind)
@@ -108,7 +108,7 @@ def requests(answers: list[list[int]], rng: np.random.Generator) -> list[Request
 
 
 def random_logits(rows: int, size: int, rng: np.random.Generator) -> torch.Tensor:
-    """Logits of both signs, some of them forbidden by a grammar."""
+    """Logits of both signs, some of them masked by a grammar."""
     logits = torch.from_numpy(rng.standard_normal((rows, size), dtype=np.float32) * 6)
     return logits.masked_fill_(torch.from_numpy(rng.random((rows, size)) < 0.05), -torch.inf)
 
@@ -116,13 +116,13 @@ def random_logits(rows: int, size: int, rng: np.random.Generator) -> torch.Tenso
 def served(
     waiting: list[Request], rng: np.random.Generator
 ) -> Iterator[tuple[list[tuple[int, Request]], list[tuple[int, int, int]]]]:
-    """The steps of a server with `SLOTS` places until all requests are answered.
+    """The steps of a server with `SLOTS` slots until all requests are answered.
 
-    Requests wait for a slot, read their prompts in parts, are preempted now and then and read
-    prompt and answer again in another slot; the rows of a step are some slots in any order.
+    Requests wait for a slot and read their prompts in parts. Some are preempted and read their
+    prompt and answer again in another slot. The rows of a step are some of the slots in any order.
 
     Yields:
-        Requests that were put into a slot, and rows: (slot, token fed, its position).
+        Requests that were assigned to a slot, and rows: (slot, token fed, its position).
     """
     slots: dict[int, Request] = {}
     while waiting or slots:
@@ -152,7 +152,8 @@ def served(
 def test_second_runner_equals_the_oracle(
     dtype: torch.dtype, answers: list[list[int]], tokenizer, config: VllmConfig
 ) -> None:
-    """Every bit of every logit: rows reused and reordered, prompts in parts, requests resumed."""
+    """All logits are bit-identical: rows reused and reordered, prompts in parts, requests
+    resumed."""
     rng, size = np.random.default_rng(7), len(tokenizer)
     ours = SecondRunner(config, SLOTS, size)
     oracle = SecondRunner(config, SLOTS, size, WholeVocabularyV2)
@@ -174,7 +175,7 @@ def test_second_runner_equals_the_oracle(
 def first_runner(
     size: int, kind: Callable[[], SegmentPenalty | WholeVocabulary]
 ) -> tuple[InputBatch, SegmentPenalty | WholeVocabulary]:
-    """vLLM's own batch of the first runner, with a processor that it keeps up to date."""
+    """The first runner's own vLLM batch, with a processor that it keeps up to date."""
     processor = kind()
     batch = InputBatch(
         max_num_reqs=SLOTS,
@@ -193,7 +194,8 @@ def first_runner(
 def test_first_runner_equals_the_oracle(
     answers: list[list[int]], tokenizer, config: VllmConfig
 ) -> None:
-    """Every bit of every logit, in vLLM's own batch: it swaps rows, moves them and fills gaps."""
+    """All logits are bit-identical in vLLM's own batch, which swaps rows, moves them, and fills
+    gaps."""
     rng, size = np.random.default_rng(8), len(tokenizer)
     pairs = [
         first_runner(size, partial(kind, config, CPU, False))
@@ -245,7 +247,7 @@ def _state(key: int, request: Request) -> CachedRequestState:
 
 def test_a_presence_penalty_is_taken_off_last(tokenizer, config: VllmConfig) -> None:
     """As in vLLM. The oracle's second runner added it to the frequency penalty first, so the last
-    bit may differ by that rounding; what is pinned has none."""
+    bit may differ by that rounding; the pinned values do not use it."""
     rng, size = np.random.default_rng(9), len(tokenizer)
     params = SamplingParams(extra_args=Penalties(0.3, 0.7, 1.1).as_xargs())
     answer = ANSWERS["60 segments, seed 900"]
@@ -260,14 +262,14 @@ def test_a_presence_penalty_is_taken_off_last(tokenizer, config: VllmConfig) -> 
 
 
 def words_of(slots: SlotWords, slot: int, token: int, position: int) -> dict[int, int]:
-    """Words of a slot after one more token, as `Segment.counts` has them."""
+    """Words of a slot after one more token, in the form of `Segment.counts`."""
     row = (torch.tensor([value]) for value in (slot, token, position))
     words, counts, some = slots.read(*row)
     return dict(zip(words[0].tolist(), counts[0].tolist(), strict=True)) if some else {}
 
 
 def test_beyond_the_bound_the_oldest_word_gives_way() -> None:
-    """On the host and on the device, also in a slot that is resumed; until the segment's end."""
+    """On the host and on the device, including a resumed slot, until the end of the segment."""
     texts = ['{"Content":"', '"},', *(f" w{n}" for n in range(2 * MAX_WORDS))]
     vocabulary = Vocabulary.from_texts(texts)
     first, last = 2, len(texts)
@@ -293,7 +295,7 @@ def test_beyond_the_bound_the_oldest_word_gives_way() -> None:
 
 
 def test_a_loop_is_penalized_however_long_the_segment_is() -> None:
-    """Three words again and again, after more words than are remembered."""
+    """Three repeated words, after more words than are remembered."""
     texts = ['{"Content":"', *(f" w{n}" for n in range(2 * MAX_WORDS))]
     segment = Segment(Vocabulary.from_texts(texts))
     segment.read(range(MAX_WORDS + 50))
@@ -303,8 +305,8 @@ def test_a_loop_is_penalized_however_long_the_segment_is() -> None:
 
 @pytest.mark.parametrize("size", [152_064, 512_000])
 def test_a_step_moves_words_and_not_vocabularies(size: int, config: VllmConfig) -> None:
-    """On a device without data, where reading a value back would fail: at 256 rows every tensor
-    that a step makes is 524 kB at most, and all it moves 13 MB, whatever the vocabulary."""
+    """On a device without data, where reading a value back would fail: at 256 rows, each tensor of
+    a step takes at most 524 kB, and a step moves at most 13 MB, whatever the vocabulary."""
     rows = 256
     runner = SecondRunner(config, rows, size, device=torch.device("meta"))
     for slot in range(rows):

@@ -1,4 +1,4 @@
-"""The operator's switch for the penalties, in the real engine and with real speech."""
+"""The operator's switch for the penalties, with the real engine and real speech."""
 
 import base64
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ from vibevoice_core.prompt import user_text
 pytestmark = pytest.mark.engine
 
 SAID = 8
-"""How often one word comes in the recording: the penalties cost the last."""
+"""How often the word occurs in the recording; with the penalties, the last one is lost."""
 HARD = Penalties(frequency=2.0, presence=2.0, repetition=2.0)
 
 
 @pytest.fixture(scope="module")
 def speech() -> NDArray[np.float32]:
-    """One word again and again, with half a second of silence around."""
+    """One word repeated several times, with half a second of silence before and after."""
     voice = Voice("en-us", "f2", words_per_minute=140, pitch=45, pitch_range=50)
     said = Synthesizer().say(["seven"] * SAID, voice)
     assert said
@@ -35,7 +35,7 @@ def speech() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def off_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An engine whose operator has switched the penalties off."""
+    """An engine whose operator has turned the penalties off."""
     with start_engine(TINY, tmp_path_factory.mktemp("off") / "log", penalties="off") as url:
         yield url
 
@@ -56,13 +56,14 @@ def transcript(url: str, samples: NDArray[np.float32], **values: Any) -> str:
 def test_off_is_off_and_on_is_on(
     engine_url: str, off_url: str, speech: NDArray[np.float32]
 ) -> None:
-    """Without penalties every word that was said is written; with them the last repeat is not."""
+    """Without penalties, every spoken word is written; with them, the last repetition is not."""
     assert transcript(off_url, speech).count("seven") == SAID
     assert transcript(engine_url, speech).count("seven") < SAID
 
 
 def test_callers_cannot_switch(engine_url: str, off_url: str, speech: NDArray[np.float32]) -> None:
-    """Neither by vLLM's own parameters nor by those of the processor; nor sample."""
+    """Not with vLLM's own parameters, nor with those of the processor; sampling is not possible
+    either."""
     harder = {
         "vllm_xargs": HARD.as_xargs(),
         "frequency_penalty": 2.0,

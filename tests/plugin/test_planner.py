@@ -1,4 +1,4 @@
-"""What fits on a GPU: sizes from config.json, the plan, and the page that shows it."""
+"""Model sizes from config.json, the plan for a GPU, and the page that shows it."""
 
 import json
 import re
@@ -31,7 +31,7 @@ SIZES = model_sizes(PUBLISHED)
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the shell that runs the tests do not count."""
+    """The settings of the shell that runs the tests are ignored."""
     for name in ("ASR_DTYPE", "BATCH_SIZE", "VIBEVOICE_ENCODER_DTYPE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -54,8 +54,8 @@ def published() -> VibeVoiceAsrConfig:
 
 
 def test_sizes_are_those_of_the_model(published: VibeVoiceAsrConfig) -> None:
-    """Counted from config.json as transformers builds them: 8,330,325,888 parameters, as the
-    published -HF checkpoint has."""
+    """Computed from config.json and built by transformers: 8,330,325,888 parameters, as in the
+    published -HF checkpoint."""
     with torch.device("meta"):
         model = VibeVoiceAsrForConditionalGeneration(published)
     counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -68,7 +68,7 @@ def test_sizes_are_those_of_the_model(published: VibeVoiceAsrConfig) -> None:
 
 @pytest.mark.parametrize("layout", ["hf", "original"])
 def test_sizes_of_both_layouts(layout: str, tmp_path: Path) -> None:
-    """The embedded checkpoint has as many parameters as its file holds, in either layout."""
+    """The embedded checkpoint has as many parameters as its file contains, in both layouts."""
     folder = TINY
     if layout == "original":
         folder = tmp_path / "original"
@@ -82,7 +82,7 @@ def test_sizes_of_both_layouts(layout: str, tmp_path: Path) -> None:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """The most bytes of tensors that live at the same time."""
+    """Peak number of bytes of tensors that exist at the same time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class _LiveBytes(TorchDispatchMode):
 @pytest.mark.parametrize("kind", ["acoustic", "semantic"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_peak_of_an_encoder(kind: str, dtype: torch.dtype, published: VibeVoiceAsrConfig) -> None:
-    """transformers' encoder on the meta device takes what the plan says for a window with its
+    """On the meta device, transformers' encoder takes what the plan says for a window with its
     context: 1.30 GiB in float32, 0.65 in bfloat16."""
     config = getattr(published, f"{kind}_tokenizer_encoder_config")
     samples = 30 * 24_000 + CONTEXT_SAMPLES
@@ -132,7 +132,7 @@ def test_context_of_a_window(published: VibeVoiceAsrConfig) -> None:
 
 @pytest.mark.parametrize("sequences", [1, 4, 5, 8, 32, 64, 100, 128, 256, 300])
 def test_captured_graphs(sequences: int) -> None:
-    """As many as vLLM's own rule gives."""
+    """The same number as vLLM's own rule."""
     chosen: Any = SimpleNamespace(
         cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE,
         max_cudagraph_capture_size=None,
@@ -154,7 +154,7 @@ def test_captured_graphs(sequences: int) -> None:
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.label)
 def test_plan_adds_up(card: Any) -> None:
-    """The parts are the share, which is less than the card, and what is chosen fits."""
+    """The parts add up to the share, which is less than the card, and the chosen values fit."""
     made = plan(card.gib, **card.settings)
     parts = made.weights + made.work + made.graphs + made.overhead + made.spare + made.cache
     assert parts == pytest.approx(made.share, abs=8)
@@ -164,15 +164,15 @@ def test_plan_adds_up(card: Any) -> None:
 
 
 def test_page_shows_the_plan() -> None:
-    """The table of docs/gpu.md is the one that the code makes (`make settings` writes it), and so
-    is the plan that it shows."""
+    """The table and the plan in docs/gpu.md are those that the code computes; `make settings`
+    writes the table."""
     page = (ROOT / "docs" / "gpu.md").read_text()
     assert table() in page
     assert f"[start_asr_server] {plan(24)}\n" in page
 
 
 def test_encoders_follow_the_card() -> None:
-    """In bfloat16 below 32 GB, an RTX 5090's 31.84 GiB; unless told otherwise."""
+    """bfloat16 below 32 GB, such as an RTX 5090's 31.84 GiB, unless set otherwise."""
     assert [plan(gib).encoder_dtype for gib in (24, 30, 31.84, 48)] == [
         *["bfloat16"] * 2,
         *["float32"] * 2,
@@ -183,7 +183,7 @@ def test_encoders_follow_the_card() -> None:
 
 
 def test_what_is_set_stays() -> None:
-    """Only what was left open is chosen, and vLLM may choose the context."""
+    """Only open settings are chosen; vLLM can be left to choose the context."""
     values: Any = {"max_model_len": 40000, "max_num_batched_tokens": 3000, "max_num_seqs": 7}
     given = LaunchSettings(model_dir="m", **values)
     made = plan(80, **values)
@@ -193,14 +193,14 @@ def test_what_is_set_stays() -> None:
 
 
 def test_conservative_set() -> None:
-    """No graphs; 32768 tokens a step and 64 requests, where they fit."""
+    """No graphs; 32768 tokens per step and 64 requests, if they fit."""
     made = plan(80, conservative=True)
     assert (made.batched, made.sequences, made.context, made.graphs) == (32768, 64, 65536, 0)
     assert plan(24, conservative=True).batched < 32768
 
 
 def test_quantization_and_cache_make_it_smaller() -> None:
-    """Only the linear layers; and int8_per_channel_weight_only does not touch ours."""
+    """Only linear layers shrink, and int8_per_channel_weight_only does not affect ours."""
     plain = plan(48)
     assert plain.weights - plan(48, quantization="fp8").weights == SIZES.linears
     assert plan(48, quantization="int8_per_channel_weight_only").weights == plain.weights
@@ -211,17 +211,17 @@ def test_quantization_and_cache_make_it_smaller() -> None:
 
 
 def test_gpus_that_share_a_model() -> None:
-    """Each holds its part of the language model and whole encoders."""
+    """Each holds its part of the language model, and complete encoders."""
     one, two = plan(48), plan(48, tensor_parallel_size=2)
     halved = (SIZES.linears + SIZES.rest) * 2 // 2
     assert one.weights - two.weights == halved
     assert two.token * 2 == one.token
     four, eight = (plan(48, tensor_parallel_size=count) for count in (4, 8))
-    assert one.token == 4 * four.token == 4 * eight.token  # of four heads each has one at least
+    assert one.token == 4 * four.token == 4 * eight.token  # each has at least one of four heads
 
 
 def test_prompts_that_are_not_read_in_parts() -> None:
-    """A step takes the longest request, or vLLM does not start."""
+    """A step holds the longest request, or else vLLM does not start."""
     for gib in (24, 80):
         made = plan(gib, enable_chunked_prefill=False)
         assert made.batched == made.context
@@ -230,7 +230,7 @@ def test_prompts_that_are_not_read_in_parts() -> None:
 
 
 def test_a_card_that_is_shared_is_planned_to_the_byte() -> None:
-    """The cache does not depend on what vLLM finds free; others have their part."""
+    """The cache does not depend on what vLLM finds free; others keep their part."""
     made = plan(24, quantization="fp8", gpu_memory_reserved=5)
     assert made.shares_card
     assert made.share + 5 * GIB < made.card.total
@@ -242,12 +242,12 @@ def test_a_card_that_is_shared_is_planned_to_the_byte() -> None:
 
 
 def test_others_have_what_is_left_to_them_and_no_more() -> None:
-    """CUDA's own part of the card is not theirs."""
+    """CUDA's own part of the card is not available to them."""
     assert plan(24, used=4.9, quantization="fp8", gpu_memory_reserved=5)
-    with pytest.raises(DoesNotFit, match=r"other programs have 5\.2 GiB"):
+    with pytest.raises(DoesNotFit, match=r"other programs use 5\.2 GiB"):
         plan(24, used=5.2, quantization="fp8", gpu_memory_reserved=5)
     assert plan(80, used=5.5)
-    with pytest.raises(DoesNotFit, match=r"other programs have 6\.0 GiB"):
+    with pytest.raises(DoesNotFit, match=r"other programs use 6\.0 GiB"):
         plan(80, used=6)
 
 
@@ -257,11 +257,15 @@ def test_others_have_what_is_left_to_them_and_no_more() -> None:
         (12, {}, r"weights take 15\.5 .*--quantization mxfp4 \(\d+ tokens\).*gpu-12gb\.env"),
         (16, {}, r"--quantization fp8 \(49152 tokens\)\. docker/env/gpu-16gb\.env"),
         (12, {"quantization": "mxfp4", "max_model_len": 65536}, r"a shorter context; .*\(40960 "),
-        (8, {"quantization": "mxfp4"}, r"A GPU of 16 GiB would do\."),
-        (12, {}, r"weights take 15\.5 and work 1\.\d, which is more than that\. "),
+        (8, {"quantization": "mxfp4"}, r"A 16 GiB GPU would be large enough\."),
+        (12, {}, r"weights take 15\.5 and working memory 1\.\d, which exceeds it\. "),
         (12, {"gpu_memory_reserved": 1}, r"--quantization mxfp4 \(\d+ tokens\)\.$"),
         (22.49, {"gpu_memory_reserved": 5}, r"fp8 \(\d+ tokens\)\. docker/env/gpu-24gb\.env"),
-        (24, {"gpu_memory_reserved": 24}, "nothing of a GPU of 24 GiB: lower --gpu-memory-res"),
+        (
+            24,
+            {"gpu_memory_reserved": 24},
+            "leaves nothing of a GPU of 24 GiB for the engine: lower",
+        ),
         (24, {"max_num_batched_tokens": 65536}, "help: leaving --max-num-batched-tokens to the pl"),
         (
             24,
@@ -270,12 +274,12 @@ def test_others_have_what_is_left_to_them_and_no_more() -> None:
         ),
         (12, {"max_model_len": 32768}, r"help: --quantization mxfp4 \(32768 tokens\)"),
         (24, {"gpu_memory_utilization": 0.99}, "lower --gpu-memory-utilization"),
-        (24, {"used": 6}, r"other programs have 6\.0 GiB .*--gpu-memory-reserved 6"),
+        (24, {"used": 6}, r"other programs use 6\.0 GiB .*--gpu-memory-reserved 6"),
         (24, {"dtype": "float32"}, "weights take 29"),
     ],
 )
 def test_refusals_say_what_would_help(gib: float, values: dict[str, Any], message: str) -> None:
-    """In one sentence that names the flag, the file or the card."""
+    """In one sentence that names the flag, the file, or the card."""
     with pytest.raises(DoesNotFit, match=message):
         plan(gib, **values)
 
@@ -283,7 +287,7 @@ def test_refusals_say_what_would_help(gib: float, values: dict[str, Any], messag
 def test_no_bfloat16() -> None:
     """Cards before Ampere."""
     old = Card.of(32, has_bfloat16=False)
-    with pytest.raises(DoesNotFit, match="no bfloat16"):
+    with pytest.raises(DoesNotFit, match="does not support bfloat16"):
         Planner(SIZES, old, LaunchSettings(model_dir="m"), PluginSettings()).plan()
     settings = LaunchSettings(model_dir="m", dtype="float16")
     small = Card.of(24, has_bfloat16=False)

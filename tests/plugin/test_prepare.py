@@ -1,4 +1,4 @@
-"""A checkpoint becomes a served folder, and a folder is checked."""
+"""Checkpoints are turned into served folders, and served folders are checked."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ def base_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def served(original: Path, base_tokenizer: Path, tmp_path: Path) -> Path:
-    """A prepared folder whose files may be changed."""
+    """A prepared folder whose files may be modified."""
     folder = tmp_path / "served"
     prepare(str(original), folder, str(base_tokenizer))
     for shard in folder.glob("*.safetensors"):
@@ -68,7 +68,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_original_layout_gets_the_models_tokenizer(served: Path) -> None:
-    """The audio tokens follow the base's own, and text is cut as by the model's tokenizer."""
+    """The audio tokens follow those of the base, and text is split as by the model's tokenizer."""
     made, own = AutoTokenizer.from_pretrained(served), AutoTokenizer.from_pretrained(MODEL)
     text = "<|im_start|>user\n<|AUDIO|>\nThis is zero<|audio_bos|><|audio_eos|><|im_end|>"
     assert made(text).input_ids == own(text).input_ids
@@ -78,7 +78,7 @@ def test_original_layout_gets_the_models_tokenizer(served: Path) -> None:
 
 
 def test_tokenizer_class_is_removed_and_kept_aside(served: Path) -> None:
-    """The file as it was stays beside as .bak."""
+    """The original file is kept as .bak."""
     assert "tokenizer_class" not in json.loads((served / "tokenizer_config.json").read_text())
     kept = json.loads((served / "tokenizer_config.json.bak").read_text())
     assert kept["tokenizer_class"] == "Qwen2Tokenizer"
@@ -87,7 +87,7 @@ def test_tokenizer_class_is_removed_and_kept_aside(served: Path) -> None:
 def test_preparing_again_changes_nothing(
     original: Path, base_tokenizer: Path, tmp_path: Path
 ) -> None:
-    """Neither the served folder nor, ever, the source."""
+    """Neither the served folder nor the source changes."""
     source, folder = contents(original), tmp_path / "served"
     prepare(str(original), folder, str(base_tokenizer))
     first = contents(folder)
@@ -100,20 +100,20 @@ def test_preparing_again_changes_nothing(
 
 
 def test_weights_are_linked_not_copied(tmp_path: Path) -> None:
-    """The served folder takes no second copy of the weights."""
+    """The served folder does not hold a second copy of the weights."""
     prepare(str(MODEL), tmp_path / "served")
     assert (tmp_path / "served" / "model.safetensors").samefile(MODEL / "model.safetensors")
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    """The error names the reason."""
+    """The error includes the reason."""
     (tmp_path / "file").touch()
     assert main([str(MODEL), str(tmp_path / "file" / "served")]) == 1
     assert "Not a directory" in capsys.readouterr().err
 
 
 def test_a_folder_is_prepared_in_place(tmp_path: Path) -> None:
-    """transformers' layout needs only its tokenizer_class removed."""
+    """transformers' layout only needs its tokenizer_class removed."""
     folder = tmp_path / "model"
     shutil.copytree(MODEL, folder)
     before = (folder / "tokenizer_config.json").read_bytes()
@@ -125,7 +125,7 @@ def test_a_folder_is_prepared_in_place(tmp_path: Path) -> None:
 def test_audio_tokens_are_added_to_transformers_layout(
     base_tokenizer: Path, tmp_path: Path
 ) -> None:
-    """microsoft/VibeVoice-ASR-HF has Qwen2.5's tokenizer as it is, without them."""
+    """microsoft/VibeVoice-ASR-HF has Qwen2.5's unmodified tokenizer, which lacks them."""
     source, folder = tmp_path / "source", tmp_path / "served"
     shutil.copytree(MODEL, source)
     shutil.copytree(base_tokenizer, source, dirs_exist_ok=True)
@@ -168,7 +168,7 @@ def change(path: Path, **values: object) -> None:
             lambda f: shutil.copy(
                 f / "model-00001-of-00002.safetensors", f / "model-00002-of-00002.safetensors"
             ),
-            "tensors of the index, first ",
+            "tensors of the index (first: ",
             id="wrong-shard",
         ),
         pytest.param(
@@ -199,17 +199,17 @@ def change(path: Path, **values: object) -> None:
         ),
         pytest.param(
             lambda f: change(f / "tokenizer_config.json", tokenizer_class="Other"),
-            "tokenizer_config.json still names a tokenizer_class",
+            "tokenizer_config.json still has a tokenizer_class",
             id="tokenizer-class",
         ),
         pytest.param(
             lambda f: change(f / "config.json", decoder_config={"vocab_size": 152064}),
-            "token <|AUDIO|> has id {id}, expected 151665",
+            "token <|AUDIO|> has id {id}; expected 151665",
             id="other-ids-than-published",
         ),
         pytest.param(
             lambda f: change(f / "config.json", decoder_config={"vocab_size": 400}),
-            "token <|AUDIO|> has id {id}, the model has only 400",
+            "token <|AUDIO|> has id {id}, but the vocabulary size is 400",
             id="ids-beyond-the-model",
         ),
     ],
@@ -217,7 +217,7 @@ def change(path: Path, **values: object) -> None:
 def test_check_names_what_is_wrong(
     damage, problem: str, served: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--check` exits 1 and prints each problem on a line."""
+    """`--check` exits with 1 and prints one problem per line."""
     assert main(["--check", str(served)]) == 0
     assert capsys.readouterr().out == f"{served} is ready to be served\n"
     own_id = AutoTokenizer.from_pretrained(MODEL).convert_tokens_to_ids("<|AUDIO|>")
@@ -227,11 +227,11 @@ def test_check_names_what_is_wrong(
 
 
 def test_check_finds_weights_that_are_gone(served: Path, tmp_path: Path) -> None:
-    """A link whose file was deleted, as from a cache, is named as such."""
+    """A link whose target was deleted, for instance from a cache, is reported as such."""
     shard = served / "model-00001-of-00002.safetensors"
     shard.unlink()
     shard.symlink_to(tmp_path / "gone")
-    assert problems(served) == [f"{shard.name} is missing (a link to a file that is gone)"]
+    assert problems(served) == [f"{shard.name} is missing (broken link)"]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_check_finds_weights_that_are_gone(served: Path, tmp_path: Path) -> None
 def test_another_model_is_refused(
     architecture: str | None, model_type: str | None, named: str, tmp_path: Path
 ) -> None:
-    """The message says which model it is and which were expected."""
+    """The message says which model it is and which models were expected."""
     source = tmp_path / "source"
     source.mkdir()
     config = {"architectures": [architecture] if architecture else None, "model_type": model_type}
@@ -348,7 +348,7 @@ def run(tmp_path: Path) -> Iterator:
 def test_a_hub_id_is_downloaded_once(
     run, original: Path, base_tokenizer: Path, tmp_path: Path
 ) -> None:
-    """Checkpoint and tokenizer come from the hub; the cache stays as downloaded."""
+    """Checkpoint and tokenizer are downloaded from the hub; its cache is not modified."""
     with Hub({"microsoft/VibeVoice-ASR": original, "Qwen/Qwen2.5-7B": base_tokenizer}) as hub:
         result = run("microsoft/VibeVoice-ASR", HF_ENDPOINT=hub.url)
         assert result.returncode == 0, result.stderr
@@ -363,7 +363,7 @@ def test_a_hub_id_is_downloaded_once(
 
 
 def test_another_model_is_not_downloaded(run, tmp_path: Path) -> None:
-    """Its config says so before gigabytes are fetched."""
+    """Its config shows this before gigabytes are downloaded."""
     source = tmp_path / "tts"
     source.mkdir()
     (source / "config.json").write_text(
@@ -378,7 +378,7 @@ def test_another_model_is_not_downloaded(run, tmp_path: Path) -> None:
 
 
 def test_no_disk_space_is_said_before_the_download(run, original: Path) -> None:
-    """A petabyte fits nowhere."""
+    """No disk has room for a petabyte."""
     with Hub({"microsoft/VibeVoice-ASR": original}, declared_size=10**15) as hub:
         result = run("microsoft/VibeVoice-ASR", HF_ENDPOINT=hub.url)
     assert result.returncode == 1
@@ -394,7 +394,7 @@ def test_no_disk_space_is_said_before_the_download(run, original: Path) -> None:
     ],
 )
 def test_what_cannot_be_fetched(run, source: str, environ: dict[str, str], message: str) -> None:
-    """One line says what was tried, without a stack trace."""
+    """One line says what was attempted, without a stack trace."""
     result = run(source, **environ)
     assert result.returncode == 1
     assert message in result.stderr
@@ -406,4 +406,4 @@ def test_unknown_repository(run, original: Path) -> None:
     with Hub({"microsoft/VibeVoice-ASR": original}) as hub:
         result = run("microsoft/VibeVoice-ASSR", HF_ENDPOINT=hub.url)
     assert result.returncode == 1
-    assert "the hub has no microsoft/VibeVoice-ASSR at revision main" in result.stderr
+    assert "microsoft/VibeVoice-ASSR (revision main) is not on the hub" in result.stderr

@@ -28,7 +28,7 @@ WINDOW, PER_STEP, BLOCK = 225, 4, 16
 
 @pytest.fixture
 def per_step() -> int | None:
-    """Windows that a step may encode; None leaves the default."""
+    """Number of windows that a step may encode; None keeps the default."""
     return PER_STEP
 
 
@@ -36,7 +36,7 @@ def per_step() -> int | None:
 def scheduler(
     request: pytest.FixtureRequest, per_step: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scheduler]:
-    """The plugin's scheduler as the engine makes it, with room for four hours of audio."""
+    """The plugin's scheduler as created by the engine, with room for four hours of audio."""
     register()
     monkeypatch.setenv("VIBEVOICE_WINDOWS_PER_STEP", str(per_step or ""))
     config = EngineArgs(
@@ -95,7 +95,7 @@ def add(scheduler: Scheduler) -> Callable[..., Request]:
 
 
 def step(scheduler: Scheduler) -> SchedulerOutput:
-    """One step of the engine, in which every request whose prompt is read gets a token."""
+    """One step of the engine, in which every request whose prompt has been read gets a token."""
     output = scheduler.schedule()
     names = list(output.num_scheduled_tokens)
     tokens = [[7] if not scheduler.requests[n].is_prefill_chunk else [] for n in names]
@@ -113,7 +113,7 @@ def step(scheduler: Scheduler) -> SchedulerOutput:
 def test_it_is_vllms_scheduler_of_the_kind_configured(
     scheduler: Scheduler, request: pytest.FixtureRequest
 ) -> None:
-    """With asynchronous scheduling it is vLLM's asynchronous scheduler, else not."""
+    """With asynchronous scheduling, it is vLLM's asynchronous scheduler, and otherwise not."""
     asynchronous = scheduler.vllm_config.scheduler_config.async_scheduling
     assert isinstance(scheduler, AsyncScheduler) is asynchronous
 
@@ -121,7 +121,7 @@ def test_it_is_vllms_scheduler_of_the_kind_configured(
 def test_an_hour_is_encoded_a_window_a_step(
     scheduler: Scheduler, add: Callable[..., Request]
 ) -> None:
-    """While an hour is encoded another request gets a token in every step."""
+    """While an hour is encoded, another request gets a token in every step."""
     talk = add("talk", 0)
     step(scheduler)
     hour = add("hour", 120)
@@ -138,7 +138,7 @@ def test_an_hour_is_encoded_a_window_a_step(
 def test_requests_are_encoded_side_by_side(
     scheduler: Scheduler, add: Callable[..., Request]
 ) -> None:
-    """A short recording does not wait for the hours before it."""
+    """A short recording does not wait for hours of audio before it."""
     for name in ("a", "b", "c"):
         add(name, 120)
     step(scheduler)
@@ -154,8 +154,8 @@ def test_requests_are_encoded_side_by_side(
 
 
 def test_turns_are_taken(scheduler: Scheduler, add: Callable[..., Request]) -> None:
-    """With more hours at once than a step has windows, all get on alike, and a short recording
-    gets its turn like them."""
+    """With more hour-long recordings than a step has windows, all make equal progress, and a short
+    recording gets its turn as well."""
     hours = [add(f"hour{i}", 100) for i in range(6)]
     for _ in range(13):
         step(scheduler)
@@ -168,7 +168,7 @@ def test_turns_are_taken(scheduler: Scheduler, add: Callable[..., Request]) -> N
 
 
 def test_a_step_encodes_a_bounded_amount(scheduler: Scheduler, add: Callable[..., Request]) -> None:
-    """No step encodes more than its windows, and all requests get done all the same."""
+    """No step encodes more than its windows, and all requests still finish."""
     requests = [add(f"r{i}", 3) for i in range(12)]
     steps = 0
     while any(request.num_output_tokens == 0 for request in requests):
@@ -182,7 +182,7 @@ def test_a_step_encodes_a_bounded_amount(scheduler: Scheduler, add: Callable[...
 def test_a_step_encodes_one_window_by_default(
     scheduler: Scheduler, add: Callable[..., Request]
 ) -> None:
-    """All others wait for it; hours take turns, and a short recording has its own soon."""
+    """All others wait for it; long recordings take turns, and a short one comes soon."""
     hours = [add(f"hour{i}", 100) for i in range(3)]
     for _ in range(9):
         assert sum(map(len, step(scheduler).scheduled_encoder_inputs.values())) == 1
@@ -195,7 +195,7 @@ def test_a_step_encodes_one_window_by_default(
 
 
 def test_short_recordings_share_a_step(scheduler: Scheduler, add: Callable[..., Request]) -> None:
-    """The budget is audio, not requests: many short recordings are encoded in one step."""
+    """The budget counts audio, not requests: many short recordings are encoded in one step."""
     for i in range(12):
         add(f"r{i}", 1, tokens=20)
     assert len(step(scheduler).scheduled_encoder_inputs) == 12
@@ -204,7 +204,7 @@ def test_short_recordings_share_a_step(scheduler: Scheduler, add: Callable[..., 
 def test_an_aborted_request_is_not_encoded_further(
     scheduler: Scheduler, add: Callable[..., Request]
 ) -> None:
-    """A caller who hangs up costs at most the window under way."""
+    """If a caller disconnects, at most the window in progress is wasted."""
     add("gone", 120)
     add("stays", 120)
     step(scheduler)

@@ -1,4 +1,4 @@
-"""The penalties on the words of the segment being written, in both of vLLM's interfaces."""
+"""Penalties on the words of the segment being written, in both of vLLM's interfaces."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +21,7 @@ from vibevoice_vllm.word_tokens import IN_CONTENT, Segment, Vocabulary
 MODEL = Path(__file__).parents[2] / "models" / "tiny-asr"
 PINNED_PARAMS = SamplingParams(temperature=0.0, extra_args=PINNED.as_xargs())
 MARGIN = 20.0
-"""By how much the scripted model prefers its next token to noise; large for a real model."""
+"""How much the scripted model prefers its next token over noise; a large value for a real model."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def vocabulary(tokenizer) -> Vocabulary:
 
 
 def transcript(segments: int, words: int = 8) -> str:
-    """An answer of so many segments, in the model's own form."""
+    """An answer with `segments` segments, in the model's own format."""
     rng = np.random.default_rng(0)
     digits = "zero one two three four five six seven eight nine".split()
     return json.dumps(
@@ -72,7 +72,7 @@ def written(
 
 
 def ours(processor: SegmentPenalty) -> Callable[[torch.Tensor, list[int]], None]:
-    """Penalize as vLLM's first runner does for one request."""
+    """Penalizes as vLLM's first runner does for one request."""
     seen: list[list[int]] = []
 
     def penalize(logits: torch.Tensor, answer: list[int]) -> None:
@@ -86,7 +86,7 @@ def ours(processor: SegmentPenalty) -> Callable[[torch.Tensor, list[int]], None]
 
 
 def plain(frequency: float) -> Callable[[torch.Tensor, list[int]], None]:
-    """Penalize with vLLM's own operation, as for a request with `frequency_penalty`."""
+    """Penalizes with vLLM's own operation, as for a request with `frequency_penalty`."""
 
     def penalize(logits: torch.Tensor, answer: list[int]) -> None:
         size = logits.shape[0]
@@ -127,7 +127,7 @@ def test_words_of_the_open_segment(text: str, counts: dict[str, int], inside: bo
 
 
 def test_any_tokenization_follows_the_same_string(tokenizer, vocabulary: Vocabulary) -> None:
-    """Tokens of several characters lead to the state that their characters lead to."""
+    """A token of several characters leads to the same state as its characters."""
     text = transcript(5).replace("nine", 'ni\\"ne\\\\')
     single = Vocabulary.from_texts([chr(i) for i in range(256)])
     by_token, by_character = Segment(vocabulary), Segment(single)
@@ -138,7 +138,7 @@ def test_any_tokenization_follows_the_same_string(tokenizer, vocabulary: Vocabul
 
 
 def test_special_and_broken_tokens_are_not_words(tokenizer, vocabulary: Vocabulary) -> None:
-    """Special tokens, JSON characters and halves of characters are never penalized."""
+    """Special tokens, JSON characters, and partial characters are never penalized."""
     words = {tokenizer.decode([int(t)]) for t in np.flatnonzero(vocabulary.is_word)}
     assert "zero" in words
     assert not any(c in word for word in words for c in '"\\\ufffd')
@@ -149,7 +149,7 @@ def test_special_and_broken_tokens_are_not_words(tokenizer, vocabulary: Vocabula
 def test_plain_penalty_breaks_a_long_transcript_and_ours_does_not(
     kind: str, tokenizer, config: VllmConfig
 ) -> None:
-    """Sixty segments: frequency_penalty 0.5 loses the JSON, ours writes every character."""
+    """In sixty segments, frequency_penalty 0.5 breaks the JSON; ours writes every character."""
     text = transcript(60)
     processor = SegmentPenalty(config, CPU, False)
     if kind == "bpe":
@@ -166,7 +166,7 @@ def test_plain_penalty_breaks_a_long_transcript_and_ours_does_not(
 
 
 def test_a_loop_inside_a_segment_is_broken(tokenizer, config: VllmConfig) -> None:
-    """A model that always prefers the same word ends the string once the word has become dear."""
+    """A model that always prefers the same word ends the string once its penalty is high enough."""
     head = tokenizer('[{"Start":0.0,"End":9.0,"Speaker":0,"Content":"zero').input_ids
     word, end = tokenizer(" zero").input_ids[0], tokenizer('"}').input_ids[0]
     processor, answer = SegmentPenalty(config, CPU, False), list(head)
@@ -180,7 +180,7 @@ def test_a_loop_inside_a_segment_is_broken(tokenizer, config: VllmConfig) -> Non
 
 
 def test_values_are_those_of_vllm(tokenizer, config: VllmConfig) -> None:
-    """Inside a segment, words get exactly what vLLM's operation gives them; the rest nothing."""
+    """In a segment, words get exactly the penalty of vLLM's operation; other tokens get none."""
     opened = tokenizer('[{"Content":"').input_ids
     answer = [*opened, *tokenizer("zero nine zero four zero").input_ids]
     params = SamplingParams(
@@ -199,7 +199,8 @@ def test_values_are_those_of_vllm(tokenizer, config: VllmConfig) -> None:
 def test_requests_keep_their_own_state_when_the_batch_changes(
     tokenizer, config: VllmConfig
 ) -> None:
-    """Rows swapped, moved, removed or unmarked are penalized by what is in them, or not at all."""
+    """Rows that are swapped, moved, removed, or unmarked get the penalties of their content, or
+    none."""
     answers = [tokenizer(f'[{{"Content":"{w} {w}').input_ids for w in ("zero", "nine")]
     processor = SegmentPenalty(config, CPU, False)
     unmarked = (2, SamplingParams(), None, answers[0])
@@ -225,7 +226,7 @@ def steps(prompt: list[int], answer: Sequence[int]) -> Iterator[tuple[int, int]]
 
 
 def test_both_interfaces_give_the_same_logits(tokenizer, config: VllmConfig) -> None:
-    """Step by step over ten segments, two requests out of step, in reversed rows."""
+    """Checked at every step over ten segments, with two requests out of step, in reversed rows."""
     scripts = [tokenizer(transcript(10, words)).input_ids for words in (4, 9)]
     prompts, size = [[1, 2, 3], [4]], len(tokenizer)
     first = SegmentPenalty(config, CPU, False)
@@ -247,14 +248,14 @@ def test_both_interfaces_give_the_same_logits(tokenizer, config: VllmConfig) -> 
 
 @pytest.mark.parametrize("kept", [20, 40, 60])
 def test_second_runner_resumes_after_preemption(kept: int, tokenizer, config: VllmConfig) -> None:
-    """A request put back into a slot with part of its answer goes on as if never interrupted."""
+    """A request put back into a slot with part of its answer continues as if never interrupted."""
     script, prompt, size = tokenizer(transcript(4)).input_ids, [1, 2], len(tokenizer)
     undisturbed, resumed = (SecondRunner(config, 1, size) for _ in range(2))
     undisturbed.add(0, PINNED_PARAMS, prompt)
     resumed.add(0, PINNED_PARAMS, [7] * 9)
     resumed.apply(torch.ones(1, size), [(0, 7, 8)])
     resumed.add(0, PINNED_PARAMS, prompt, script[:kept])
-    # Its old tokens are fed again in two parts, whose rows sample nothing that counts.
+    # Its old tokens are fed again in two parts; what their rows sample is ignored.
     resumed.apply(torch.ones(1, size), [(0, script[4], len(prompt) + 4)])
     for token, position in steps(prompt, script):
         expected = undisturbed.apply(torch.ones(1, size), [(0, token, position)])
@@ -264,7 +265,8 @@ def test_second_runner_resumes_after_preemption(kept: int, tokenizer, config: Vl
 
 
 def test_second_runner_leaves_unmarked_requests_alone(tokenizer, config: VllmConfig) -> None:
-    """A request without our arguments keeps its logits, next to one with them and in its slot."""
+    """A request without our arguments keeps its logits, next to one with them and in its old
+    slot."""
     opened, size = tokenizer('[{"Content":"zero').input_ids, len(tokenizer)
     runner = SecondRunner(config, 2, size)
     assert runner.add(0, PINNED_PARAMS, [1], opened)
@@ -278,7 +280,7 @@ def test_second_runner_leaves_unmarked_requests_alone(tokenizer, config: VllmCon
 
 
 def test_masked_tokens_stay_masked(tokenizer, config: VllmConfig) -> None:
-    """A token that a grammar forbids (-inf) is still forbidden after the penalties."""
+    """A token masked by a grammar (-inf) is still masked after the penalties."""
     opened, size = tokenizer('[{"Content":"zero').input_ids, len(tokenizer)
     runner = SecondRunner(config, 1, size)
     runner.add(0, PINNED_PARAMS, [1], opened)
@@ -299,7 +301,7 @@ def test_masked_tokens_stay_masked(tokenizer, config: VllmConfig) -> None:
     ],
 )
 def test_bad_values_are_refused_at_admission(name: str, value: object) -> None:
-    """Both classes name the argument and its range, which vLLM answers as a 400."""
+    """Both classes name the argument and its range; vLLM returns this as a 400."""
     params = SamplingParams(extra_args={f"vibevoice_{name}_penalty": value})
     for processor in (SegmentPenalty, SegmentPenaltyV2):
         with pytest.raises(ValueError, match=f"vibevoice_{name}_penalty must be a number"):

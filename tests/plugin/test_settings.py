@@ -1,4 +1,4 @@
-"""The settings of the start script and of the plugin, and how they are described."""
+"""The settings of the start script and of the plugin, and their descriptions."""
 
 import os
 import subprocess
@@ -20,13 +20,13 @@ DESCRIBED = [*(row[1:] for row in describe_launch_settings()), *describe_plugin_
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings of the shell that runs the tests do not count."""
+    """The settings of the shell that runs the tests are ignored."""
     for name, _, _ in DESCRIBED:
         monkeypatch.delenv(name, raising=False)
 
 
 def test_described_defaults_are_those_in_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Written into the environment as described, every default changes nothing."""
+    """Putting every default into the environment as described changes nothing."""
     expected = LaunchSettings(), PluginSettings()
     for name, default, _ in DESCRIBED:
         monkeypatch.setenv(name, default)
@@ -34,7 +34,7 @@ def test_described_defaults_are_those_in_effect(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_setting_is_described() -> None:
-    """None is left out, each has a sentence."""
+    """None is missing, and each has a sentence."""
     names = [flag.removeprefix("--").replace("-", "_") for flag, *_ in describe_launch_settings()]
     assert names == list(LaunchSettings.model_fields)
     assert len(describe_plugin_settings()) == len(PluginSettings.model_fields)
@@ -44,19 +44,24 @@ def test_every_setting_is_described() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        ("--port", "ASR_PORT", "8006", "Port that the engine listens on."),
+        ("--port", "ASR_PORT", "8006", "Port on which the engine listens."),
         (
             "--enforce-eager",
             "VIBEVOICE_ENFORCE_EAGER",
             "",
-            "No compilation and no CUDA graphs; empty means only on a CPU and with `conservative`.",
+            "Disable compilation and CUDA graphs; empty means only on a CPU or if `conservative`.",
         ),
-        ("--data-parallel-size", "VIBEVOICE_DATA_PARALLEL_SIZE", "1", "Copies of the model."),
+        (
+            "--data-parallel-size",
+            "VIBEVOICE_DATA_PARALLEL_SIZE",
+            "1",
+            "Number of copies of the model (data parallelism).",
+        ),
     ],
     ids=lambda row: row[0],
 )
 def test_launch_settings_are_described(row: tuple[str, str, str, str]) -> None:
-    """Flag, variable, default as one would write it, and description."""
+    """Flag, variable, default as a user would write it, and description."""
     assert row in describe_launch_settings()
 
 
@@ -72,12 +77,12 @@ def test_launch_settings_are_described(row: tuple[str, str, str, str]) -> None:
     ],
 )
 def test_plugin_settings_are_described(name: str, default: str) -> None:
-    """Variable and default as one would write it."""
+    """Variable, and default as a user would write it."""
     assert (name, default) in [row[:2] for row in describe_plugin_settings()]
 
 
 def test_a_window_is_at_most_two_minutes() -> None:
-    """Longer ones are beyond a GPU's memory, and then beyond its kernels' 32-bit counts."""
+    """Longer windows exceed a GPU's memory, and eventually the 32-bit counts of its kernels."""
     assert PluginSettings(window_seconds=120).window_tokens(3200) == 900
     with pytest.raises(ValueError, match="less than or equal to 120"):
         PluginSettings(window_seconds=121)
@@ -86,7 +91,7 @@ def test_a_window_is_at_most_two_minutes() -> None:
 def test_help_has_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its default, its variable and its description."""
+    """With its default, its variable, and its description."""
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
@@ -98,7 +103,7 @@ def test_help_has_every_setting(
 
 
 def test_settings_need_no_vllm() -> None:
-    """The docs and the start script read them where only pydantic is installed."""
+    """The docs and the start script can read them when only pydantic is installed."""
     code = (
         "import sys, vibevoice_vllm.settings, vibevoice_vllm.launch; "
         "sys.exit(sorted({'vllm', 'torch', 'transformers', 'numpy'} & set(sys.modules)) or 0)"

@@ -1,4 +1,4 @@
-"""A start on a GPU that is not there: one program answers as nvidia-smi, another as the engine."""
+"""Starting on a simulated GPU: one program answers like nvidia-smi, another like the engine."""
 
 import json
 import os
@@ -56,7 +56,7 @@ DIES_FAST = f"if '--enforce-eager' not in arguments: die(1, *{CAPTURE!r})"
 
 
 class FakeGpu:
-    """A machine with an L4 by all appearances."""
+    """A machine that appears to have an L4."""
 
     def __init__(self, folder: Path) -> None:
         self.note = folder / "starts"
@@ -69,7 +69,8 @@ class FakeGpu:
         return [json.loads(line) for line in lines]
 
     def run(self, *flags: str, before: str = "", ready: str = STOP) -> int:
-        """Start an engine that does `before`, then listens, and `ready` once it was asked."""
+        """Start an engine that does `before`, then listens, then does `ready` after the first
+        request."""
         self._write(
             self.engine,
             ENGINE.format(python=sys.executable, note=str(self.note), before=before, ready=ready),
@@ -97,7 +98,7 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
 def test_a_slow_start_is_waited_for(
     flags: list[str], seconds: int, gpu: FakeGpu, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Half an hour on a GPU, two minutes on a CPU; the plan is shown before."""
+    """Half an hour on a GPU, two minutes on a CPU. The plan is shown first."""
     assert gpu.run(*flags, before="time.sleep(2)") == 0
     shown = capfd.readouterr().err
     assert f"1 of {seconds} s" in shown
@@ -109,8 +110,8 @@ def test_a_slow_start_is_waited_for(
 def test_a_start_that_dies_is_repeated_with_the_conservative_set(
     gpu: FakeGpu, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Loudly, with the reason of the process that failed, not of the one that noticed; and with no
-    more work at once, since it may have died for want of memory."""
+    """It is reported prominently, with the reason from the process that failed, not from the one
+    that noticed. The retry has no larger steps, since memory may have been the cause."""
     assert gpu.run(before=DIES_FAST) == 0
     fast, slow = gpu.starts()
     assert "--enforce-eager" not in fast and "--attention-backend" not in fast
@@ -128,7 +129,7 @@ def test_a_start_that_dies_is_repeated_with_the_conservative_set(
 
 
 def test_a_repeated_start_reads_whole_prompts_too(gpu: FakeGpu) -> None:
-    """A step still takes the longest request."""
+    """A step still holds the longest request."""
     assert gpu.run("--no-enable-chunked-prefill", before=DIES_FAST) == 0
     for started in gpu.starts():
         flags = ("--max-model-len", "--max-num-batched-tokens")
@@ -137,10 +138,10 @@ def test_a_repeated_start_reads_whole_prompts_too(gpu: FakeGpu) -> None:
 
 
 def test_it_is_repeated_once_only(gpu: FakeGpu, capfd: pytest.CaptureFixture[str]) -> None:
-    """The second death is the end, and says why."""
+    """After the second failure, the script exits and says why."""
     assert gpu.run(before=f"die(1, *{CAPTURE!r})") == 1
     assert len(gpu.starts()) == 2
-    assert f"The reason: {REASON}" in capfd.readouterr().err.splitlines()[-1]
+    assert f"Reason: {REASON}" in capfd.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_it_is_repeated_once_only(gpu: FakeGpu, capfd: pytest.CaptureFixture[str
     ],
 )
 def test_what_is_not_repeated(flags: list[str], before: str, ready: str, gpu: FakeGpu) -> None:
-    """A refused setting, something missing, a CPU, an engine that had served, a stop."""
+    """A rejected setting, something missing, a CPU, an engine that had been ready, a stop."""
     stopped = before == STOP
     pause = "; time.sleep(30)" if stopped else ""
     assert gpu.run(*flags, before=before + pause, ready=ready) == (0 if stopped else 1)
@@ -167,7 +168,7 @@ INTERRUPTED = (
     "def interrupt(*_): raise KeyboardInterrupt('terminated')\n"
     "signal.signal(signal.SIGTERM, interrupt)\n"
 )
-"""What vLLM does with SIGTERM until it listens."""
+"""How vLLM reacts to SIGTERM until it listens."""
 
 
 @pytest.mark.parametrize(
@@ -185,13 +186,13 @@ INTERRUPTED = (
 def test_an_engine_that_is_stopped_while_it_loads_stays_down(
     before: str, code: int, gpu: FakeGpu
 ) -> None:
-    """A second one would stay on the GPU after the stop."""
+    """A second engine would remain on the GPU after the stop."""
     assert gpu.run(before=before) == code
     assert len(gpu.starts()) == 1
 
 
 def test_what_does_not_fit_is_not_started(gpu: FakeGpu, capfd: pytest.CaptureFixture[str]) -> None:
-    """The sentence says what would help."""
+    """The message says what would help."""
     assert gpu.run("--gpu-memory-utilization", "0.04") == 1
     assert gpu.starts() == []
     assert "the model does not fit NVIDIA L4: of 0.9 GiB" in capfd.readouterr().err
@@ -232,6 +233,6 @@ OUT_OF_MEMORY = [
     ],
 )
 def test_the_reason_is_found(lines: list[str], code: int, reason: str, mended: bool) -> None:
-    """Of several processes the one that failed is not the last that writes."""
+    """Of several processes, the one that failed is not the last to write to the log."""
     assert failure_reason(lines).startswith(reason)
     assert can_be_mended(code, lines) == mended

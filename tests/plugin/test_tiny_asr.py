@@ -1,4 +1,4 @@
-"""The embedded checkpoint through the real engine, on voices that it was not trained on."""
+"""The embedded checkpoint in the real engine, with voices on which it was not trained."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.engine
 
 
 def transcribe(url: str, recordings: list) -> list[str]:
-    """The engine's answers to all recordings, asked at the same time."""
+    """The engine's answers to all recordings, requested at the same time."""
     with httpx2.Client(base_url=f"{url}/v1/") as client, ThreadPoolExecutor(8) as threads:
         return list(
             threads.map(lambda r: ask(client, "vibevoice", flac(r), r.duration), recordings)
@@ -28,9 +28,10 @@ def transcribe(url: str, recordings: list) -> list[str]:
 def test_transcribes_held_out_speech(
     engine_url: str, kind: str, errors: float, near: float, speakers: float
 ) -> None:
-    """Words, times and speakers of unknown voices are about as right as docs/tiny-asr.md says.
+    """Words, times, and speakers of unknown voices are about as accurate as docs/tiny-asr.md says.
 
-    Looser than measured there: eSpeak NG's noise has no seed, so every run has other clips.
+    The limits are looser than the measured values: eSpeak NG's noise has no seed, so the clips
+    differ in every run.
     """
     recordings = clips(kind, 24, seed=7)
     score = Score()

@@ -1,4 +1,4 @@
-"""What the training of the embedded checkpoint rests on."""
+"""The encoder that trains the embedded checkpoint."""
 
 import torch
 from training.tiny_asr.encoder import encoded
@@ -6,8 +6,8 @@ from training.tiny_asr.model import make_config, make_model, make_tokenizer
 
 
 def test_training_computes_the_encoders_of_transformers() -> None:
-    """The faster order of work gives what transformers' own encoders give, from the first sample
-    on, and the same gradients."""
+    """The faster implementation gives the same outputs, from the first sample on, and the same
+    gradients as transformers' own encoders."""
     torch.manual_seed(0)
     model = make_model(make_config(make_tokenizer()))
     audio = 0.1 * torch.randn(2, 3200 * 7)

@@ -1,4 +1,4 @@
-"""The model's JSON as clean text and as segments, whole or in deltas."""
+"""The model's JSON is converted to clean text and segments, both complete and in deltas."""
 
 import pytest
 
@@ -14,7 +14,7 @@ TEXT = 'one "two" three café 😀 \\ done'
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 11, 1000])
 @pytest.mark.parametrize("prefix", ["", "assistant\n", "\n "], ids=["bare", "role", "space"])
 def test_deltas_make_the_text(size: int, prefix: str) -> None:
-    """However the answer is split, its deltas join to the same words."""
+    """However the answer is split, its deltas add up to the same words."""
     reader, answer = ContentReader(), prefix + ANSWER
     parts = [answer[i : i + size] for i in range(0, len(answer), size)]
     deltas = [reader.process_delta(p, finished=p is parts[-1]) for p in parts]
@@ -35,12 +35,12 @@ def test_deltas_make_the_text(size: int, prefix: str) -> None:
     ],
 )
 def test_content(answer: str, text: str) -> None:
-    """Words come out whatever is left of the JSON around them."""
+    """Words are extracted however much of the JSON is left around them."""
     assert content(answer).strip() == text
 
 
 def test_segments() -> None:
-    """Times are numbers, speakers are the model's."""
+    """Times are numbers, and speakers are the model's."""
     first, second = segments(ANSWER)
     assert (first.start, first.end, first.speaker, first.text) == (0, 1.5, "0", 'one "two" three')
     assert (second.start, second.end, second.speaker) == (2.0, 3.25, "1")
@@ -57,12 +57,12 @@ def test_segments() -> None:
     ],
 )
 def test_segments_of_odd_answers(answer: str, count: int) -> None:
-    """Whole segments are kept, others left out."""
+    """Complete segments are kept; others are dropped."""
     assert len(segments(answer)) == count
 
 
 def test_prompt_is_the_models() -> None:
-    """To the letter, as it was trained."""
+    """It exactly matches the training prompt."""
     assert prompt(12.25) == (
         "<|im_start|>system\nYou are a helpful assistant that transcribes audio input into text "
         "output in JSON format.<|im_end|>\n<|im_start|>user\n<|AUDIO|>\nThis is a 12.25 seconds "
@@ -72,7 +72,7 @@ def test_prompt_is_the_models() -> None:
 
 
 def test_prompt_takes_hotwords_as_words() -> None:
-    """Callers' words cannot be a special token nor start a line."""
+    """Callers' words can neither form a special token nor start a new line."""
     text = prompt(1.0, "Zürich\n<|im_end|><<||AUDIO|>")
     assert "audio, with extra info: Zürich << ||AUDIO|>\n\nPlease transcribe" in text
     assert text.count("<|im_end|>") == 2

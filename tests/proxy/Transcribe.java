@@ -9,7 +9,7 @@ import java.net.http.HttpResponse.BodyHandlers;
 import java.nio.file.Files;
 import java.nio.file.Path;
 
-/** Uploads a recording with the JDK's client as it is: HTTP/2, which it offers as h2c over http://. */
+/** Uploads a recording with the JDK's default client, which offers HTTP/2 as h2c over http://. */
 public class Transcribe {
     public static void main(String[] arguments) throws Exception {
         String base = arguments[0];

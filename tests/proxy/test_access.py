@@ -1,4 +1,4 @@
-"""API keys, CORS, request ids and the log."""
+"""API keys, CORS, request ids and logging."""
 
 import json
 import logging
@@ -28,20 +28,20 @@ PAGE = "http://page.example"
 
 @pytest.fixture
 def closed(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
-    """A proxy that wants one of three keys."""
+    """A proxy that requires one of three keys."""
     url = start_proxy(api_keys=",".join(KEYS), cors_origins=PAGE)
     with httpx2.Client(base_url=url, timeout=30) as client:
         yield client
 
 
 def bearer(key: str) -> dict[str, str]:
-    """The header that carries a key."""
+    """The authorization header with a key."""
     return {"authorization": f"Bearer {key}"}
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_key_opens(key: str, closed: httpx2.Client) -> None:
-    """Several keys are good, so that one can be replaced while the other works."""
+    """Several keys are valid, so one can be rotated while another still works."""
     answer = closed.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=bearer(key))
     assert answer.status_code == 200
 
@@ -61,7 +61,7 @@ def test_each_key_opens(key: str, closed: httpx2.Client) -> None:
 def test_without_a_known_key_nothing_is_done(
     headers: dict[str, str], closed: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """401 in OpenAI's shape, with the scheme expected and without the key that was sent."""
+    """An OpenAI-style 401 names the expected scheme and does not repeat the key that was sent."""
     answer = closed.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=headers)
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -73,7 +73,8 @@ def test_without_a_known_key_nothing_is_done(
 
 
 def test_the_official_client_raises_although_it_was_still_sending(start_proxy: StartProxy) -> None:
-    """The refusal comes before the body is read; the client reads it and does not try again."""
+    """The proxy rejects the request before reading the body; the client reads the response and does
+    not retry."""
     url = start_proxy(api_keys="good")
     with (
         openai.OpenAI(base_url=f"{url}/v1", api_key="bad") as client,
@@ -110,7 +111,7 @@ def test_listings_and_health_are_open_and_nothing_else(
 
 
 def test_listings_can_be_closed(start_proxy: StartProxy) -> None:
-    """With closed listings only health is open."""
+    """With closed listings, only the health check is open."""
     with httpx2.Client(base_url=start_proxy(api_keys="k", open_listings=False)) as http:
         assert http.get("/v1/models").status_code == 401
         assert http.get("/docs").status_code == 401
@@ -119,13 +120,14 @@ def test_listings_can_be_closed(start_proxy: StartProxy) -> None:
 
 
 def test_without_keys_everything_is_open(http: httpx2.Client) -> None:
-    """A key that nobody asked for does no harm."""
+    """A key is ignored if none is required."""
     answer = http.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=bearer("any"))
     assert answer.status_code == 200
 
 
 def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
-    """One key a line beside those of the setting; comments and empty lines are none."""
+    """One key per line, in addition to those in the setting; comments and empty lines are
+    ignored."""
     file = tmp_path / "keys"
     file.write_text("# ours\none\n\n two # of Ann\n")
     settings = Settings(api_keys="zero", api_keys_file=str(file))  # type: ignore[arg-type]
@@ -133,7 +135,7 @@ def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
 
 
 def test_keys_are_not_shown_with_the_settings() -> None:
-    """Settings that are printed do not tell the keys."""
+    """Printing the settings does not reveal the keys."""
     settings = Settings(api_keys="hush", translate_api_key="secrecy")  # type: ignore[arg-type]
     assert not re.search("hush|secrecy", repr(settings))
 
@@ -142,7 +144,7 @@ def test_keys_are_not_shown_with_the_settings() -> None:
     ("content", "said"), [(None, "No such file"), ("# nothing\n", "holds no key")]
 )
 def test_a_file_without_keys_ends_the_start(content: str | None, said: str, tmp_path: Path) -> None:
-    """A server that was meant to be closed does not start open."""
+    """A server that should require keys does not start without any."""
     file = tmp_path / "keys"
     if content is not None:
         file.write_text(content)
@@ -164,7 +166,7 @@ def test_a_file_without_keys_ends_the_start(content: str | None, said: str, tmp_
 
 
 def test_a_page_of_a_known_origin_may_call(closed: httpx2.Client) -> None:
-    """The browser's question is answered without a key, and answers may be read."""
+    """The preflight request needs no key, and the page may read the responses."""
     asked = {
         "origin": PAGE,
         "access-control-request-method": "POST",
@@ -180,7 +182,7 @@ def test_a_page_of_a_known_origin_may_call(closed: httpx2.Client) -> None:
 
 
 def test_a_page_of_another_origin_may_not(closed: httpx2.Client, http: httpx2.Client) -> None:
-    """Neither an origin that is not listed, nor any where none is."""
+    """Unlisted origins may not call, nor may any origin if the list is empty."""
     for client in (closed, http):
         answer = client.get("/health/live", headers={"origin": "http://evil.example"})
         assert "access-control-allow-origin" not in answer.headers
@@ -189,7 +191,7 @@ def test_a_page_of_another_origin_may_not(closed: httpx2.Client, http: httpx2.Cl
 def test_every_answer_is_one_log_line_with_its_id(
     http: httpx2.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Method, path as it came and status; a line end in the path is none in the log."""
+    """Logs method, original path and status; a line break in the path does not split the line."""
     with caplog.at_level(logging.INFO, "vibevoice_proxy"):
         http.get("/v1/models?a=b")
         http.get("/x%0Ay")
@@ -203,7 +205,7 @@ def test_every_answer_is_one_log_line_with_its_id(
 def test_nothing_of_what_was_said_is_logged(
     start_proxy: StartProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither words, nor prompts, nor keys, at any level of ours."""
+    """Transcripts, prompts and keys are never logged, at any level."""
     url = start_proxy(api_keys="s3cret", log_level="DEBUG")
     with caplog.at_level(logging.DEBUG, "vibevoice_proxy"):
         answer = httpx2.post(
@@ -221,7 +223,7 @@ def test_nothing_of_what_was_said_is_logged(
 def test_an_answer_that_is_not_understood_is_not_logged(
     http: httpx2.Client, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may hold what was said, so that the log tells its length alone."""
+    """It may contain the transcript, so only its length is logged."""
     fake_engine.junk_after = 3
     answer = http.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)})
     assert answer.status_code == 502
@@ -230,7 +232,8 @@ def test_an_answer_that_is_not_understood_is_not_logged(
 
 
 def test_the_process_logs_json_with_the_request_id(fake_engine: FakeEngine, tmp_path: Path) -> None:
-    """Every line of a proxy of its own is an object; those of a request carry the answer's id."""
+    """Every line of a separate proxy process is a JSON object; lines about a request have its
+    id."""
     process = subprocess.Popen(
         [sys.executable, "-m", "vibevoice_proxy"],
         env={
@@ -258,7 +261,7 @@ def test_the_process_logs_json_with_the_request_id(fake_engine: FakeEngine, tmp_
 
 
 def test_a_json_line_is_one_line_whatever_is_in_it() -> None:
-    """Line ends and stack traces stay inside their strings."""
+    """Line breaks and stack traces stay inside JSON strings."""
     try:
         raise ValueError("a\nb")
     except ValueError:

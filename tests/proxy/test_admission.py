@@ -1,4 +1,4 @@
-"""So many requests at once, a short queue, and an answer for everyone else."""
+"""A limit on concurrent requests, a short queue, and 429 for everyone else."""
 
 import http.client
 import threading
@@ -23,7 +23,7 @@ SPEECH = wav(tone(1.0))
 
 
 async def test_places_are_given_in_order() -> None:
-    """Nobody who came later is served before those who wait."""
+    """Waiting requests are served in order of arrival."""
     admission = Admission(1, 3, 10.0)
     order: list[int] = []
 
@@ -42,7 +42,7 @@ async def test_places_are_given_in_order() -> None:
 
 
 async def test_a_full_queue_turns_away() -> None:
-    """With every place and the whole queue taken there is no waiting."""
+    """If all slots and the queue are full, requests are rejected immediately."""
     admission = Admission(1, 0, 10.0)
     async with admission.place():
         with pytest.raises(TooManyRequests):
@@ -51,7 +51,7 @@ async def test_a_full_queue_turns_away() -> None:
 
 
 async def test_nobody_waits_longer_than_told() -> None:
-    """A place that does not come free in time is a refusal, and leaves no one in the queue."""
+    """If no slot becomes free in time, the request is rejected and leaves the queue."""
     admission = Admission(1, 1, 0.01)
     async with admission.place():
         with pytest.raises(TooManyRequests):
@@ -61,7 +61,7 @@ async def test_nobody_waits_longer_than_told() -> None:
 
 
 async def test_a_place_comes_back_whatever_happens() -> None:
-    """An error, or a client that is gone, frees its place."""
+    """An error or a disconnect releases the slot."""
     admission = Admission(1, 0, 10.0)
     with pytest.raises(ZeroDivisionError):
         async with admission.place():
@@ -75,7 +75,7 @@ async def test_a_place_comes_back_whatever_happens() -> None:
 
 @contextmanager
 def busy(url: str, engine: FakeEngine) -> Iterator[None]:
-    """A request that keeps a place of the proxy at `url` until the block ends."""
+    """A request that occupies a slot of the proxy at `url` until the block ends."""
     engine.stall_after = 2
     before = engine.asked
 
@@ -105,7 +105,7 @@ def busy(url: str, engine: FakeEngine) -> Iterator[None]:
 def test_who_is_turned_away_is_told_before_the_upload(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """429 with Retry-After comes on the head of the request alone, and listings still work."""
+    """429 with Retry-After is sent after the request headers; listings still work."""
     url = start_proxy(max_concurrency=1, max_queue=0)
     with busy(url, fake_engine):
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
@@ -125,7 +125,7 @@ def test_who_is_turned_away_is_told_before_the_upload(
 def test_a_client_that_keeps_sending_sees_the_answer(
     chunked: bool, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """A client that sends all of a big upload before it listens still gets the 429."""
+    """A client that sends a large upload completely before reading still gets the 429."""
     url = start_proxy(max_concurrency=1, max_queue=0)
     body = bytes(30_000_000)
     with busy(url, fake_engine):
@@ -141,7 +141,7 @@ def test_a_client_that_keeps_sending_sees_the_answer(
 def test_the_openai_client_waits_and_comes_again(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """The official client takes the 429 as a rate limit, after the retries that it was allowed."""
+    """The official client raises a rate limit error after the configured retries."""
     url = start_proxy(max_concurrency=1, max_queue=0)
     with busy(url, fake_engine), openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
         with pytest.raises(openai.RateLimitError) as refused:
@@ -152,7 +152,7 @@ def test_the_openai_client_waits_and_comes_again(
 
 
 def test_who_waits_is_served(start_proxy: StartProxy, fake_engine: FakeEngine) -> None:
-    """A request in the queue is served when the one before it is done."""
+    """A queued request is served when the one before it is done."""
     url = start_proxy(max_concurrency=1, max_queue=1)
     statuses: list[int] = []
 

@@ -1,4 +1,4 @@
-"""Every failure has its status, OpenAI's error body and a request id, and leaks nothing."""
+"""Every error has an HTTP status, an OpenAI error body and a request id, and leaks nothing."""
 
 import base64
 import os
@@ -27,7 +27,7 @@ Fields = dict[str, Any]
 
 
 def error_of(answer: httpx2.Response) -> dict[str, Any]:
-    """The error in `answer`, checked for the shape that every error has."""
+    """The error in `answer`, checked for the common shape."""
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"].startswith("req_")
     (error,) = answer.json().values()
@@ -72,7 +72,7 @@ def post(
 def test_a_wrong_field_is_named_with_what_was_expected(
     fields: Fields, param: str, said: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """400, the field as param, what was expected in the message, and no work for the engine."""
+    """Returns 400 with the field as param and the expected value; the engine is not called."""
     answer = post(http, fields)
     error = error_of(answer)
     assert (answer.status_code, error["param"]) == (400, param)
@@ -95,7 +95,7 @@ def test_a_wrong_field_is_named_with_what_was_expected(
 def test_a_file_that_is_no_recording_is_a_400(
     data: bytes, code: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """The engine never sees what cannot be transcribed."""
+    """The engine never receives a file that cannot be transcribed."""
     answer = post(http, data=data)
     error = error_of(answer)
     assert (answer.status_code, error["param"], error["code"]) == (400, "file", code)
@@ -103,7 +103,7 @@ def test_a_file_that_is_no_recording_is_a_400(
 
 
 def test_a_long_recording_is_a_400_with_the_limit(start_proxy: StartProxy) -> None:
-    """Too long is the client's to mend, and the message says how long is allowed."""
+    """A recording that is too long is the client's error; the message states the limit."""
     with httpx2.Client(base_url=start_proxy(max_audio_seconds=60.0)) as http:
         answer = post(http, data=wav(tone(61.0)))
     assert answer.status_code == 400
@@ -162,7 +162,7 @@ def field(name: str, value: bytes, more: bytes = b"") -> bytes:
             MULTIPART,
             3 * field("prompt", b"x" * (5 * 1024 * 1024)) + b"--b--\r\n",
             400,
-            "together",
+            "in total",
             id="huge text fields",
         ),
         pytest.param({"content-type": "application/json"}, b"{}", 400, "input_audio", id="JSON"),
@@ -173,7 +173,7 @@ def field(name: str, value: bytes, more: bytes = b"") -> bytes:
 def test_a_body_that_is_no_form_with_a_file_is_refused(
     headers: dict[str, str], content: bytes, status: int, said: str, http: httpx2.Client
 ) -> None:
-    """The message tells what the body lacks."""
+    """The message says what is missing."""
     answer = http.post(TRANSCRIPTIONS, content=content, headers=headers)
     assert answer.status_code == status
     assert said.lower() in error_of(answer)["message"].lower()
@@ -181,20 +181,20 @@ def test_a_body_that_is_no_form_with_a_file_is_refused(
 
 @pytest.fixture
 def small(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
-    """A proxy that takes a million bytes at most."""
+    """A proxy with an upload limit of one million bytes."""
     with httpx2.Client(base_url=start_proxy(max_upload_bytes=1_000_000)) as client:
         yield client
 
 
 def test_an_announced_upload_over_the_limit_is_a_413(small: httpx2.Client) -> None:
-    """A body whose length exceeds the limit is refused, with the limit in the message."""
+    """A Content-Length above the limit is rejected; the message states the limit."""
     answer = post(small, data=bytes(5_000_000))
     assert answer.status_code == 413
     assert "1000000" in error_of(answer)["message"]
 
 
 def test_an_upload_without_a_length_is_counted(small: httpx2.Client) -> None:
-    """A chunked body is refused when it passes the limit."""
+    """A chunked body is rejected once it exceeds the limit."""
 
     def chunks() -> Iterator[bytes]:
         yield field("file", b"", b'; filename="a"')[:-2]
@@ -219,7 +219,7 @@ def test_an_upload_without_a_length_is_counted(small: httpx2.Client) -> None:
 def test_unknown_routes_have_the_same_error_body(
     method: str, path: str, status: int, http: httpx2.Client
 ) -> None:
-    """The framework's own errors look like all others."""
+    """Errors from the framework have the same format."""
     answer = http.request(method, path)
     assert answer.status_code == status
     assert error_of(answer)["type"] == "invalid_request_error"
@@ -245,7 +245,7 @@ def test_unknown_routes_have_the_same_error_body(
 def test_faults_of_the_engine_are_told_apart(
     engine: Fields, status: int, retry: str | None, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Each fault has its status, tells whether to retry, and hides the engine's own words."""
+    """Each fault has its own status and retry hint, and hides the engine's message."""
     for name, value in engine.items():
         setattr(fake_engine, name, value)
     answer = post(http)
@@ -257,7 +257,7 @@ def test_faults_of_the_engine_are_told_apart(
 
 
 def test_an_engine_that_is_down_is_a_503(start_proxy: StartProxy) -> None:
-    """Nobody listens: the client is told to come back."""
+    """Nothing listens there: the client is told to retry."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         engine = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -274,7 +274,7 @@ def test_an_engine_that_is_down_is_a_503(start_proxy: StartProxy) -> None:
 def test_an_engine_that_takes_too_long_is_a_504(
     limit: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """A time-out is final: the same work again would time out again."""
+    """A timeout is not retried, since the same work would time out again."""
     if limit == "upstream_read_timeout":
         fake_engine.stall_after = 2
     settings = {limit: 0.5 if limit == "upstream_read_timeout" else 1e-9}
@@ -287,7 +287,8 @@ def test_an_engine_that_takes_too_long_is_a_504(
 
 @pytest.mark.parametrize("started", [False, True], ids=["before the answer", "in the answer"])
 def test_a_bug_is_logged_and_hidden(started: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """An unexpected exception is a plain 500 with the request id, or a cut answer once begun."""
+    """An unexpected exception is a plain 500 with the request id, or closes a response that has
+    begun."""
 
     async def broken(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and started:
@@ -318,7 +319,7 @@ main()
 
 
 def test_a_full_disk_is_a_503(tmp_path: Path) -> None:
-    """The proxy as a process of its own, in which no file may grow beyond 2 MB, says so."""
+    """A separate proxy process whose files may not exceed 2 MB returns 503."""
     process = subprocess.Popen(
         [sys.executable, "-c", PROXY_WITH_LITTLE_ROOM],
         env={**os.environ, "API_PORT": "0"},
@@ -340,7 +341,7 @@ def test_a_full_disk_is_a_503(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_told_at_the_start(tmp_path: Path) -> None:
-    """The process ends at once with the name of the setting, without a stack trace."""
+    """The process exits at once and names the setting, without a stack trace."""
     process = subprocess.run(
         [sys.executable, "-m", "vibevoice_proxy"],
         env={**os.environ, "API_PORT": "high"},

@@ -1,4 +1,4 @@
-"""Whatever dies or stalls, on either side: nobody hangs, nothing stays behind."""
+"""Crashes and stalls on either side: no request hangs and nothing is left behind."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def engine_server(fake_engine: FakeEngine) -> Iterator[str]:
 
 
 class Client(threading.Thread):
-    """A transcription in a thread: its answer, or the error in place of one."""
+    """A transcription in a thread: its response, or the error instead."""
 
     def __init__(self, url: str, data: bytes = SPEECH, **fields: str) -> None:
         super().__init__(daemon=True)
@@ -63,7 +63,7 @@ class Client(threading.Thread):
 def test_a_shutdown_finishes_what_is_in_flight(
     engine_server: str, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """A proxy told to stop answers the request that it has, and then ends."""
+    """A proxy that is shutting down finishes its current request, then exits."""
     fake_engine.stall_after = 2
     with proxy_process(tmp_path / "log", killed=True, ASR_BASE_URL=engine_server) as (process, url):
         client = Client(url)
@@ -81,7 +81,7 @@ def test_a_shutdown_finishes_what_is_in_flight(
 def test_a_shutdown_ends_after_its_grace_time(
     engine_server: str, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """What does not finish is cut off, the engine's work with it; the client sees it at once."""
+    """Unfinished requests are cut off, also in the engine; the client notices at once."""
     fake_engine.stall_after = 2
     settings = {"ASR_BASE_URL": engine_server, "VIBEVOICE_SHUTDOWN_GRACE": "1"}
     with proxy_process(tmp_path / "log", killed=True, **settings) as (process, url):
@@ -95,13 +95,13 @@ def test_a_shutdown_ends_after_its_grace_time(
 
 
 def spooled(pid: int, folder: Path) -> list[str]:
-    """Files in `folder` that a process holds open, as /proc tells them."""
+    """Files in `folder` that a process has open, according to /proc."""
     links = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
             links.append(os.readlink(entry))
         except FileNotFoundError:
-            continue  # closed meanwhile
+            continue  # closed in the meantime
     return [link for link in links if link.startswith(str(folder))]
 
 
@@ -109,7 +109,8 @@ def spooled(pid: int, folder: Path) -> list[str]:
 def test_a_killed_proxy_leaves_no_file(
     engine_server: str, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """Uploads and decoded audio have no name from the beginning: a kill leaves nothing to sweep."""
+    """Files for uploads and decoded audio are unnamed from the start, so a kill leaves nothing
+    behind."""
     spool = tmp_path / "spool"
     spool.mkdir()
     fake_engine.stall_after = 2
@@ -132,7 +133,7 @@ def test_a_killed_proxy_leaves_no_file(
 
 @pytest.mark.parametrize("part", ["in the head", "in the file"])
 def test_a_client_that_stops_sending_is_sent_away(part: str, start_proxy: StartProxy) -> None:
-    """Who pauses too long loses the place in which others wait; the answer is a 408."""
+    """A client that pauses too long loses its slot to others and gets a 408."""
     url = start_proxy(upload_timeout=0.2, max_concurrency=1, max_queue=0)
     head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head[:20] if part == "in the head" else head + bytes(2_000_000)
@@ -151,7 +152,7 @@ def test_a_client_that_stops_sending_is_sent_away(part: str, start_proxy: StartP
 def test_a_client_may_be_gone_at_any_moment(
     at: int, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """A connection cut anywhere in the upload costs neither a place nor the engine any work."""
+    """A connection lost anywhere in the upload releases its slot and does not reach the engine."""
     url = start_proxy(max_concurrency=1, max_queue=0)
     request = httpx2.Request("POST", url + TRANSCRIPTIONS, files={"file": ("a", wav(tone(30.0)))})
     body = request.read()
@@ -191,7 +192,7 @@ def test_a_client_may_be_gone_at_any_moment(
 def test_garbage_from_the_engine_is_a_502(
     answer: bytes, stream: str, start_proxy: StartProxy
 ) -> None:
-    """Whatever a broken engine says, the client reads a clean error and is told not to retry."""
+    """Whatever a broken engine sends, the client gets a clean error and is told not to retry."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=_say, args=(server, answer), daemon=True)
         thread.start()
@@ -208,7 +209,7 @@ def test_garbage_from_the_engine_is_a_502(
 
 
 def _say(server: socket.socket, answer: bytes) -> None:
-    """Takes a request whole and says `answer`."""
+    """Read a complete request and send `answer`."""
     connection, _ = server.accept()
     with connection, connection.makefile("rb") as request:
         length = 0
@@ -222,7 +223,7 @@ def _say(server: socket.socket, answer: bytes) -> None:
 def test_an_engine_that_is_back_is_used_at_once(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """No memory of an outage keeps the proxy from an engine that answers again."""
+    """After an outage, the proxy uses the engine again as soon as it responds."""
     port = free_port()
     url = start_proxy(asr_base_url=f"http://127.0.0.1:{port}")
     assert httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}).status_code == 503
@@ -235,7 +236,7 @@ def test_an_engine_that_is_back_is_used_at_once(
 
 
 def minutes_of_speech() -> bytes:
-    """Five minutes of digits: more than the engine transcribes in the time of a test."""
+    """Five minutes of digits: more than the engine can transcribe during a test."""
     samples, rate = soundfile.read(SAMPLES / "one-speaker.wav", dtype="float32")
     return wav(np.tile(samples, round(300 / (len(samples) / rate))), rate)
 
@@ -246,7 +247,7 @@ def minutes_of_speech() -> bytes:
 def test_clients_that_hang_up_leave_the_engine_idle(
     clients: int, stream: str, engine_url: str
 ) -> None:
-    """The real engine's own count of requests falls to none when their clients are gone."""
+    """The real engine's own request count drops to zero when the clients are gone."""
     data = minutes_of_speech()
     wait_for(lambda: in_engine(engine_url) == 0, 120)
     with serve(create_app(Settings(asr_base_url=engine_url))) as url:
@@ -268,8 +269,8 @@ def test_clients_that_hang_up_leave_the_engine_idle(
 def test_an_engine_killed_under_32_clients(
     start: Callable[..., AbstractContextManager[str]], text: str, tmp_path: Path
 ) -> None:
-    """Every client gets a right transcript or a clean error, none hangs, and the service is back by
-    itself when the engine is."""
+    """Every client gets a correct transcript or a clean error, none hangs, and the service recovers
+    by itself when the engine is back."""
     port = free_port()
     data = (SAMPLES / "one-speaker.wav").read_bytes()
     with serve(create_app(Settings(asr_base_url=f"http://127.0.0.1:{port}"))) as url:

@@ -1,4 +1,4 @@
-"""A transcript in each of OpenAI's response formats, in their exact shapes."""
+"""A transcript in each of OpenAI's response formats, with the exact structure."""
 
 import json
 from typing import Any
@@ -51,7 +51,7 @@ def test_json_has_text_and_tokens() -> None:
 
 
 def test_text_is_one_line_of_running_text() -> None:
-    """Plain text is what was said and a line end, nothing else."""
+    """Plain text is the transcript and a line break, nothing else."""
     transcript = Transcript((Segment(0, 1, "A", "Hi."), Segment(1, 2, "B", "Ho.")), 2.0)
     assert render(transcript, "text").body == "Hi. Ho.\n"
 
@@ -66,7 +66,7 @@ def test_srt_cues_name_the_speakers_when_there_are_several() -> None:
 
 
 def test_vtt_cues_escape_markup_and_carry_voice_tags() -> None:
-    """WebVTT has its header, a point before the milliseconds, voice tags and escaped text."""
+    """WebVTT has its header, a period before the milliseconds, voice tags and escaped text."""
     assert render(TWO_SPEAKERS, "vtt", Limits(0, 0, 0)).body == (
         "WEBVTT\n\n"
         "00:00:00.000 --> 00:00:01.500\n<v A>Tom &amp; &lt;Jerry&gt; --&gt; here.\n\n"
@@ -77,14 +77,14 @@ def test_vtt_cues_escape_markup_and_carry_voice_tags() -> None:
 
 @pytest.mark.parametrize("response_format", ["srt", "vtt"])
 def test_subtitles_of_one_speaker_name_nobody(response_format: str) -> None:
-    """With one speaker there is nobody to tell apart."""
+    """With a single speaker, labels would be useless."""
     transcript = Transcript((Segment(0, 1, "A", "Hi."),), 1.0)
     assert render(transcript, response_format).body.endswith("\nHi.\n")
 
 
 def test_verbose_json_has_every_key_of_a_segment() -> None:
-    """What the model tells of OpenAI's segment, and the speaker beside it. How sure it is of a
-    segment it does not tell: there is no such number then."""
+    """Has the fields of OpenAI's segment that the model provides, plus the speaker. If the model
+    does not report confidence, those fields are absent."""
     verbose = body(TWO_SPEAKERS, "verbose_json")
     assert {key: verbose[key] for key in ("task", "language", "duration", "usage")} == {
         "task": "transcribe",
@@ -140,8 +140,8 @@ def test_diarized_json_has_one_line_per_turn_and_typed_segments() -> None:
 def test_json_formats_satisfy_the_types_of_the_official_client(
     response_format: str, model: type[BaseModel], transcript: Transcript
 ) -> None:
-    """The client itself does not validate; its types, applied, find nothing missing but what the
-    model does not tell."""
+    """The client itself does not validate. Validating with its types finds no missing fields except
+    those that the model does not provide."""
     answer = json.loads(render(transcript, response_format).body)
     if response_format == "verbose_json":
         for segment in answer["segments"]:
@@ -151,7 +151,7 @@ def test_json_formats_satisfy_the_types_of_the_official_client(
 
 
 def test_confidence_is_what_the_model_tells() -> None:
-    """In verbose_json for each segment, in json for each token where it is asked for."""
+    """In verbose_json for each segment; in json for each token, if requested."""
     segment = Segment(
         0.0, 1.0, "A", "Hé there.", -0.25, 0.02, (Token("Hé", -0.5), Token(" there.", 0))
     )
@@ -170,13 +170,13 @@ def test_confidence_is_what_the_model_tells() -> None:
 
 
 def test_an_event_is_no_speech() -> None:
-    """The model itself says so."""
+    """The model marks it as an event itself."""
     transcript = Transcript((Segment(0.0, 1.0, None, "[Music]"),), 1.0)
     assert body(transcript, "verbose_json")["segments"][0]["no_speech_prob"] == 1.0
 
 
 def test_a_diarized_segment_is_an_event_of_the_official_client() -> None:
-    """The same object serves as segment and as streamed event."""
+    """The same object is used as segment and as streamed event."""
     event = TranscriptionTextSegmentEvent.model_validate(
         diarized_segment(1, TWO_SPEAKERS.segments[0])
     )
@@ -202,7 +202,7 @@ def test_nothing_said_is_empty_text_and_no_segments() -> None:
 
 
 def test_media_types_are_those_of_the_formats() -> None:
-    """Subtitles and text are no JSON, and say so."""
+    """Subtitles and text are not sent as JSON."""
     assert {name: render(NOTHING, name).media_type for name in RESPONSE_FORMATS} == {
         "json": "application/json",
         "text": "text/plain; charset=utf-8",

@@ -1,4 +1,4 @@
-"""Forms as clients write them: what is a file, what is text, and in which letters."""
+"""Forms as clients send them: files, text fields and charsets."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,7 +36,7 @@ def form(*parts: bytes) -> bytes:
 def send(
     http: httpx2.Client, body: bytes, content_type: str = "multipart/form-data; boundary=b"
 ) -> httpx2.Response:
-    """`body` in pieces that cut everything somewhere, without a length."""
+    """`body` in small chunks of various sizes, without a Content-Length."""
 
     def chunks() -> Iterator[bytes]:
         step = 7 if len(body) < 20_000 else 997
@@ -47,7 +47,7 @@ def send(
 
 
 def info(engine: FakeEngine) -> str:
-    """What the engine was told beside the audio."""
+    """The context that the engine got besides the audio."""
     text = engine.requests[-1]["messages"][1]["content"][1]["text"]
     return text.partition("extra info: ")[2].partition("\n")[0]
 
@@ -97,7 +97,7 @@ TEXT_AS_FILE = [
 def test_a_text_field_as_a_file_is_text(
     first: bool, text: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """What counts is the name of the field."""
+    """Only the field name matters."""
     parts = [text, part(FILE)]
     answer = send(http, form(*(parts if first else parts[::-1])))
     assert (answer.status_code, info(fake_engine)) == (200, "Zoë")
@@ -107,7 +107,7 @@ def test_a_text_field_as_a_file_is_text(
 def test_clients_that_give_everything_as_files(
     client: Any, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """`files={"file": …, "language": "en"}` makes a file of each."""
+    """`files={"file": …, "language": "en"}` sends every field as a file."""
     files = {"file": SPEECH, "language": "en", "prompt": "Zoë", "response_format": "verbose_json"}
     if client is httpx2:
         files = {name: (name, value) for name, value in files.items()}
@@ -140,7 +140,7 @@ def test_clients_that_give_everything_as_files(
     ],
 )
 def test_the_recording_is_found(head: str, http: httpx2.Client) -> None:
-    """With a filename in any form or none, and without a name when there is no other."""
+    """With any form of filename or none, and without a field name if there is no other file."""
     answer = send(http, form(part(named("model"), "whisper-1"), part(head)))
     assert (answer.status_code, answer.json()["text"]) == (200, WORDS)
 
@@ -159,7 +159,7 @@ def test_the_recording_is_found(head: str, http: httpx2.Client) -> None:
 )
 @pytest.mark.parametrize("first", [True, False], ids=["before the file", "after it"])
 def test_empty_files_are_ignored(first: bool, others: list[bytes], http: httpx2.Client) -> None:
-    """A page with several file inputs sends the ones nobody filled, too."""
+    """A page with several file inputs also sends the empty ones."""
     parts = [*others, part(FILE)] if first else [part(FILE), *others]
     assert send(http, form(*parts)).status_code == 200
 
@@ -167,7 +167,7 @@ def test_empty_files_are_ignored(first: bool, others: list[bytes], http: httpx2.
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        pytest.param([part(FILE), part(FILE)], "Too many files: there is one in each of 'file'"),
+        pytest.param([part(FILE), part(FILE)], "Too many files: found one in each of 'file'"),
         pytest.param([part(FILE), part(named("audio", '; filename="a"'))], "'file', 'audio'"),
         pytest.param([part(FILE), part(named("audio", '; filename="a"'), SHORT)], "'audio'"),
         pytest.param([part("content-type: audio/wav"), part(FILE)], "Too many files"),
@@ -176,7 +176,7 @@ def test_empty_files_are_ignored(first: bool, others: list[bytes], http: httpx2.
     ids=["the same field", "a large one", "a small one", "one without a name", "a voice"],
 )
 def test_several_files_are_a_400(parts: list[bytes], said: str, http: httpx2.Client) -> None:
-    """Nobody can tell which is meant; the fields are named."""
+    """It would be ambiguous; the message names the fields."""
     assert said in message(send(http, form(*parts)))
 
 
@@ -201,7 +201,7 @@ def test_a_recording_in_another_field_is_told(
 
 
 def test_a_form_without_a_recording_tells_what_it_has(http: httpx2.Client) -> None:
-    """A typing error in a name is seen at once."""
+    """A typo in a field name is obvious from the message."""
     said = message(send(http, form(part(named("sprache"), "x"), part(named("language"), "en"))))
     assert "file is missing" in said
     assert "'sprache', 'language'" in said
@@ -210,7 +210,7 @@ def test_a_form_without_a_recording_tells_what_it_has(http: httpx2.Client) -> No
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        pytest.param(b"https://a.example/b.mp3", "file is a URL, and none is fetched", id="URL"),
+        pytest.param(b"https://a.example/b.mp3", "file is a URL, which is not fetched", id="URL"),
         pytest.param(b"data:audio/wav;base64,UklGRg==", "a URL", id="data URL"),
         pytest.param(b"UklGR" * 1000, "is text, such as base64", id="base64"),
         pytest.param(b"UklGRg-_\r\n" * 30, "is text, such as base64", id="URL-safe base64"),
@@ -220,7 +220,7 @@ def test_a_form_without_a_recording_tells_what_it_has(http: httpx2.Client) -> No
 def test_text_in_place_of_a_recording_is_told(
     head: str | bytes, data: bytes, said: str, http: httpx2.Client
 ) -> None:
-    """400 before any decoder is asked."""
+    """Returns 400 without decoding."""
     assert said in message(send(http, form(part(head, data))))
 
 
@@ -244,7 +244,7 @@ def test_text_in_place_of_a_recording_is_told(
 def test_text_in_any_charset(
     content_type: str, head: str, value: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """As the part, or else the form, declares it; a byte order mark is no letter."""
+    """As declared by the part, or else by the form; a byte order mark is not part of the text."""
     typed = f"\r\nContent-Type: text/plain{head}" if head else ""
     body = form(part(FILE), part(named("prompt", typed), value))
     answer = send(http, body, f"multipart/form-data{content_type}; boundary=b")
@@ -255,7 +255,7 @@ def test_text_in_any_charset(
 def test_the_charset_field_of_html(
     last: bool, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """`_charset_` tells the charset of the other fields."""
+    """`_charset_` sets the charset of the other fields."""
     parts = [part(named("_charset_"), "cp850"), part(named("prompt"), "Zoë".encode("cp850"))]
     assert send(http, form(part(FILE), *(parts[::-1] if last else parts))).status_code == 200
     assert info(fake_engine) == "Zoë"
@@ -272,7 +272,7 @@ def test_the_charset_field_of_html(
 def test_text_that_is_not_what_it_declares_is_told(
     charset: str, value: bytes, said: str, http: httpx2.Client
 ) -> None:
-    """The message names the field, the charset and the place."""
+    """The message names the field, the charset and the position."""
     head = named("prompt", f"\r\nContent-Type: text/plain; charset={charset}")
     answer = send(http, form(part(FILE), part(head, value)))
     assert said in message(answer)
@@ -289,7 +289,7 @@ def test_text_that_is_not_what_it_declares_is_told(
     ],
 )
 def test_boundaries_in_any_spelling(content_type: str, edge: bytes, http: httpx2.Client) -> None:
-    """Quoted ones may hold what is special elsewhere."""
+    """Quoted boundaries may contain special characters."""
     body = form(part(FILE)).replace(b"--b", b"--" + edge)
     assert send(http, body, content_type).status_code == 200
 
@@ -309,7 +309,7 @@ def test_boundaries_in_any_spelling(content_type: str, edge: bytes, http: httpx2
     ],
 )
 def test_broken_forms_are_told(body: bytes, said: str, http: httpx2.Client) -> None:
-    """The message tells what is wrong, and where."""
+    """The message says what is wrong, and where."""
     assert said in message(send(http, body))
 
 
@@ -319,7 +319,7 @@ def test_a_form_may_be_framed_by_line_ends_and_an_epilogue(http: httpx2.Client) 
 
 
 def test_text_in_a_file_is_bounded(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """Up to 64 KiB are text; more is a file that is not kept."""
+    """Up to 64 KiB is text; anything larger is a file that is not kept."""
     head = named("unknown", '; filename="a.txt"')
     assert send(http, form(part(FILE), part(head, b"a" * 65_536))).status_code == 200
     assert "'unknown'" in message(send(http, form(part(FILE), part(head, b"a" * 65_537))))

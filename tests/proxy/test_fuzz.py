@@ -1,4 +1,4 @@
-"""A small share of the fuzzing of `bench/fuzz.py`: the same inputs every time."""
+"""A small, deterministic part of the fuzzing in `bench/fuzz.py`."""
 
 import random
 
@@ -15,7 +15,7 @@ pytest_plugins = ("tests.support.proxy_fixtures",)
 def test_no_hostile_input_is_the_proxys_fault(
     seed: int, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Damaged audio, broken forms and vanishing clients get a 2xx or 4xx, and the proxy lives."""
+    """Damaged audio, broken forms and disconnects lead to a 2xx or 4xx, and the proxy survives."""
     fake_engine.decode_audio = False
     url = start_proxy(decode_timeout=20, upload_timeout=1)
     figures = Figures()
@@ -27,7 +27,7 @@ def test_no_hostile_input_is_the_proxys_fault(
 
 
 def test_damage_is_the_same_for_the_same_seed() -> None:
-    """A fault that was found once can be found again."""
+    """A fault that was found can be reproduced."""
     originals = {name: make() for name, make in CONTAINERS.items()}
     made = [damaged_audio(random.Random("1 7"), originals) for _ in range(2)]
     assert made[0] == made[1]
@@ -35,7 +35,7 @@ def test_damage_is_the_same_for_the_same_seed() -> None:
 
 
 def test_the_suite_knows_a_fault_when_it_sees_one() -> None:
-    """A server error and a client left without an answer are faults, a refusal is none."""
+    """A server error and a missing response count as faults; a 4xx does not."""
     figures = Figures()
     for status in ("200", "400", "413", "error", "gone"):
         figures.note("audio", "input", status, 0.1)

@@ -1,4 +1,4 @@
-"""HTTP as real programs and odd clients speak it, over real sockets."""
+"""HTTP from real programs and unusual clients, over real sockets."""
 
 import shutil
 import socket
@@ -34,7 +34,7 @@ def form(**fields: str) -> bytes:
 
 
 def request(version: str, body: bytes, *headers: str, path: str = TRANSCRIPTIONS) -> bytes:
-    """A whole POST request."""
+    """A complete POST request."""
     lines = [
         f"POST {path} HTTP/{version}",
         "Host: x",
@@ -71,7 +71,7 @@ UPGRADES = [
 
 @pytest.mark.parametrize("headers", UPGRADES)
 def test_an_offer_to_upgrade_is_ignored(headers: tuple[str, ...], start_proxy: StartProxy) -> None:
-    """The body is read, and the answer is HTTP/1.1."""
+    """The body is read, and the response is HTTP/1.1."""
     headers = tuple(h for h in headers if "close" not in h) + ("X-Last: 1",)
     data = request("1.1", form(), *headers)
     closing = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -82,7 +82,7 @@ def test_an_offer_to_upgrade_is_ignored(headers: tuple[str, ...], start_proxy: S
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_curl_may_offer_http2(chunked: bool, start_proxy: StartProxy, tmp_path: Path) -> None:
-    """`curl --http2` against http:// is such a client."""
+    """`curl --http2` with an http:// URL offers such an upgrade."""
     recording = tmp_path / "a.wav"
     recording.write_bytes(SPEECH)
     command = ["curl", "-sS", "--http2", "--max-time", "30", "-F", f"file=@{recording}"]
@@ -95,7 +95,7 @@ def test_curl_may_offer_http2(chunked: bool, start_proxy: StartProxy, tmp_path: 
 
 @pytest.mark.skipif(not shutil.which("javac"), reason="needs a JDK (Debian: default-jdk-headless)")
 def test_the_client_of_the_jdk_gets_an_answer(start_proxy: StartProxy, tmp_path: Path) -> None:
-    """java.net.http.HttpClient as Spring AI and LangChain4j use it: it offers h2c."""
+    """java.net.http.HttpClient, as used by Spring AI and LangChain4j, offers h2c."""
     recording = tmp_path / "a.wav"
     recording.write_bytes(SPEECH)
     found = subprocess.run(
@@ -106,7 +106,7 @@ def test_the_client_of_the_jdk_gets_an_answer(start_proxy: StartProxy, tmp_path:
 
 @pytest.mark.parametrize("stream", ["false", "true"])
 def test_http_1_0_gets_a_body_without_chunks(stream: str, start_proxy: StartProxy) -> None:
-    """It ends with the connection, as that version has it."""
+    """The end of the connection ends the body, as in HTTP/1.0."""
     answer = exchange(start_proxy(), request("1.0", form(stream=stream)))
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200")
@@ -122,7 +122,7 @@ def test_http_1_0_gets_a_body_without_chunks(stream: str, start_proxy: StartProx
 def test_a_half_closed_connection_is_answered(
     seconds: float, stream: str, version: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """A client may end its side after the request; interim responses are all that is added."""
+    """A client may close its sending side after the request; only interim responses are added."""
     fake_engine.seconds = seconds
     answer = exchange(start_proxy(), request(version, form(stream=stream)), half_close=True)
     while answer.startswith(b"HTTP/1.1 100"):
@@ -136,7 +136,7 @@ def test_a_half_closed_connection_is_answered(
 def test_a_client_that_is_gone_is_told_from_a_half_closed_one(
     at_once: bool, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """One that leaves right after its request is noticed within some probes, later ones at once."""
+    """A disconnect right after the request is noticed within a few probes, a later one at once."""
     fake_engine.stall_after = 0
     parts = urlsplit(start_proxy())
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as client:
@@ -149,7 +149,7 @@ def test_a_client_that_is_gone_is_told_from_a_half_closed_one(
 
 
 def test_a_request_that_ends_early_is_not_answered(start_proxy: StartProxy) -> None:
-    """Half a body and the end of the connection: nobody waits for an answer."""
+    """After half a body and the end of the connection, there is no response."""
     assert exchange(start_proxy(), request("1.1", form())[:-100], half_close=True) == b""
 
 
@@ -166,26 +166,26 @@ def test_what_is_not_http_gets_an_error_body(start_proxy: StartProxy) -> None:
      "/openapi.json", "/v1/audio/models", "/v1/audio/voices"],
 )  # fmt: skip
 def test_head_is_answered_wherever_get_is(path: str, http: httpx2.Client) -> None:
-    """With the same status and headers, and no body."""
+    """The response has the same status and headers, but no body."""
     get, head = http.get(path), http.head(path)
     assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
     assert head.headers["content-type"] == get.headers["content-type"]
 
 
 def test_head_of_a_post_route_is_a_405(http: httpx2.Client) -> None:
-    """As GET is."""
+    """Just like GET."""
     assert http.head(TRANSCRIPTIONS).status_code == http.get(TRANSCRIPTIONS).status_code == 405
 
 
 @pytest.mark.skipif(not shutil.which("wget"), reason="needs wget")
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/v1/models", "/metrics"])
 def test_wget_may_look(path: str, start_proxy: StartProxy) -> None:
-    """`wget --spider`, as container checks use it."""
+    """`wget --spider`, as used in container health checks."""
     subprocess.run(["wget", "-q", "--spider", "--tries=1", start_proxy() + path], check=True)
 
 
 def test_httpie_uploads_any_name(start_proxy: StartProxy, tmp_path: Path) -> None:
-    """It writes only `filename*` for a name beyond ASCII."""
+    """For a non-ASCII name, it sends only `filename*`."""
     recording = tmp_path / "запись.wav"
     recording.write_bytes(SPEECH)
     url = start_proxy() + TRANSCRIPTIONS
@@ -215,7 +215,7 @@ def test_httpie_uploads_any_name(start_proxy: StartProxy, tmp_path: Path) -> Non
     ],
 )
 def test_paths(path: str, expected: str) -> None:
-    """Slashes too many, and a base URL that has `/v1` already."""
+    """Extra slashes, and a base URL that already has `/v1`."""
     assert normalize_path(path) == expected
 
 
@@ -224,13 +224,13 @@ def test_paths(path: str, expected: str) -> None:
     ["/v1/v1/audio/transcriptions", "//v1/audio/transcriptions", "/v1/audio/transcriptions/"],
 )
 def test_such_paths_are_served_at_once(path: str, http: httpx2.Client) -> None:
-    """Without a redirect, which clients do not follow with a body."""
+    """Without a redirect, since clients do not follow one with a body."""
     answer = http.post(path, files={"file": ("a", SPEECH)})
     assert (answer.status_code, answer.json()["text"]) == (200, TEXT)
 
 
 def test_normalized_paths_need_keys_as_others_do(start_proxy: StartProxy) -> None:
-    """No spelling of a path passes the check of keys."""
+    """No spelling of a path bypasses the key check."""
     url = start_proxy(api_keys="secret", open_listings=False)
     for path in ("/v1/models", "//v1/models", "/v1/v1/models/", "/v1/models/"):
         assert httpx2.get(url + path).status_code == httpx2.head(url + path).status_code == 401

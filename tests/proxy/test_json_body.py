@@ -53,7 +53,7 @@ def parse(text: bytes, step: int) -> tuple[bytes, list[tuple[str, str]]]:
 def test_any_base64_in_any_split_is_decoded(
     write: Callable[[str], str], step: int, size: int
 ) -> None:
-    """Short or long, however it is written and however it arrives."""
+    """Short or long, in any spelling and in chunks of any size."""
     data = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
     text = '{"model": "a\\"b\\\\", "input_audio": {"data": "%s"}, "stream": true}'
     audio, fields = parse((text % write(base64_of(data))).encode(), step)
@@ -62,7 +62,7 @@ def test_any_base64_in_any_split_is_decoded(
 
 
 def test_fields_become_those_of_a_form() -> None:
-    """Lists are repeated fields, null is not given, numbers and objects are written out."""
+    """Lists become repeated fields, null is omitted, numbers and objects become text."""
     fields = {"keywords": ["a", "b"], "language": None, "temperature": 0.5, "x": {"y": 1}}
     _, found = parse(json.dumps(body("", **fields)).encode(), 65_536)
     assert found == [
@@ -93,11 +93,13 @@ LONG_DATA = b"A" * 100_000
         pytest.param(b'{"file": "UklG"}', '{"input_audio": {"data"', id="recording as file"),
         pytest.param(b'{"input_audio": "UklG"}', '{"data": BASE64', id="recording as text"),
         pytest.param(b'{"input_audio": {"data": 1}}', '{"data": BASE64', id="data a number"),
-        pytest.param(b'{"input_audio": {"data": "!!!!"}}', "no base64", id="no base64"),
+        pytest.param(b'{"input_audio": {"data": "!!!!"}}', "not valid base64", id="no base64"),
         pytest.param(
-            b'{"input_audio": {"data": "https://a.example/b.wav"}}', "none is fetched", id="URL"
+            b'{"input_audio": {"data": "https://a.example/b.wav"}}', "not fetched", id="URL"
         ),
-        pytest.param(b'{"input_audio": {"data": "AAAAA"}}', "no base64", id="impossible length"),
+        pytest.param(
+            b'{"input_audio": {"data": "AAAAA"}}', "not valid base64", id="impossible length"
+        ),
         pytest.param(
             b'{"input_audio": {"data": "' + LONG_DATA, "Unterminated", id="cut in the recording"
         ),
@@ -108,17 +110,17 @@ LONG_DATA = b"A" * 100_000
         ),
         pytest.param(
             b'{"input_audio": {"data": "' + b"!" * 100_000 + b'"}}',
-            "no base64",
+            "not valid base64",
             id="long and no base64",
         ),
         pytest.param(
             b'{"input_audio": {"data": "' + "é".encode() * 100_000 + b'"}}',
-            "no base64",
+            "not valid base64",
             id="no ASCII",
         ),
         pytest.param(
             b'{"input_audio": {"data": "\\ud800' + LONG_DATA + b'"}}',
-            "no base64",
+            "not valid base64",
             id="half a character in the recording",
         ),
         pytest.param(
@@ -160,7 +162,7 @@ LONG_DATA = b"A" * 100_000
 )
 @pytest.mark.parametrize("step", [7, 65_536])
 def test_what_is_no_such_body_is_refused(step: int, text: bytes, said: str) -> None:
-    """The message tells what is wrong and where, also behind a recording that was taken out."""
+    """The message says what is wrong and where, even after a recording that was extracted."""
     with pytest.raises(InvalidRequest) as raised:
         parse(text, step)
     assert said in str(raised.value)
@@ -187,7 +189,7 @@ def test_what_is_no_such_body_is_refused(step: int, text: bytes, said: str) -> N
 def test_json_as_clients_write_it(
     step: int, size: int, text: bytes, charset: str, model: str
 ) -> None:
-    """Any charset that keeps ASCII, halves of characters, and raw control characters."""
+    """Any ASCII-compatible charset, lone surrogates and raw control characters are accepted."""
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
     recording = b'"input_audio": {"data": "%s"}' % base64_of(data).encode()
     parser = JsonBody(1_000_000, charset)
@@ -201,7 +203,7 @@ def test_json_as_clients_write_it(
 
 @pytest.mark.parametrize("charset", ["shift_jis", "gbk", "cp037", "utf-16"])
 def test_a_charset_without_plain_ascii_is_told(charset: str) -> None:
-    """A quote is found in the bytes, which such a charset does not allow."""
+    """The parser looks for quotes in the bytes, which does not work in such a charset."""
     with pytest.raises(InvalidRequest, match="send UTF-8"):
         parser = JsonBody(1_000_000, charset)
         parser.feed('{"model": "x", "input_audio": {"data": ""}}'.encode(charset))
@@ -210,7 +212,7 @@ def test_a_charset_without_plain_ascii_is_told(charset: str) -> None:
 
 @pytest.mark.parametrize("size", [300, 100_000], ids=["short", "long"])
 def test_url_safe_base64_is_taken(size: int) -> None:
-    """Also with line ends that were written as they are."""
+    """Also with raw line breaks."""
     data = bytes([251, 255, 254]) * (size // 3)
     digits = base64.urlsafe_b64encode(data)
     assert b"-" in digits and b"_" in digits
@@ -230,7 +232,7 @@ def test_url_safe_base64_is_taken(size: int) -> None:
 def test_open_webui_may_send_json(
     data: bytes, response_format: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """The recording is decoded from the body whatever its format says; fields work as in a form."""
+    """The recording is decoded whatever the `format` says; fields work as in a form."""
     fields = {"language": "en", "keywords": ["Ann", "Bob"], "response_format": response_format}
     answer = http.post(TRANSCRIPTIONS, json=body(base64_of(data), **fields))
     assert answer.status_code == 200
@@ -248,7 +250,8 @@ def test_open_webui_may_send_json(
     ],
 )
 def test_json_under_any_type(content_type: str, http: httpx2.Client) -> None:
-    """`curl -d` calls it a form, and fetch plain text; what begins like an object is one."""
+    """`curl -d` sends it as a form, fetch as plain text; a body that begins like an object is
+    JSON."""
     content = b"\n " + json.dumps(body(base64_of(SPEECH))).encode()
     headers = {"content-type": content_type} if content_type else {}
     answer = http.post(TRANSCRIPTIONS, content=content, headers=headers)
@@ -266,7 +269,7 @@ def test_json_under_any_type(content_type: str, http: httpx2.Client) -> None:
 def test_the_prompt_of_a_json_body_reaches_the_engine(
     charset: str, prompt: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """In its charset, without what no text can hold."""
+    """Decoded from its charset, without lone surrogates."""
     content = b'{"prompt": "%s", "input_audio": {"data": "%s"}}' % (
         prompt,
         base64_of(SPEECH).encode(),
@@ -278,7 +281,7 @@ def test_the_prompt_of_a_json_body_reaches_the_engine(
 
 
 def test_a_json_body_may_ask_for_a_stream(http: httpx2.Client) -> None:
-    """true is true, and the data may be a data URL."""
+    """`true` is accepted as a boolean, and the data may be a data URL."""
     url = "data:audio/wav;base64," + base64_of(SPEECH)
     answer = http.post(TRANSCRIPTIONS, json=body(url, stream=True))
     assert answer.text.count("transcript.text.delta") == 2
@@ -297,14 +300,14 @@ def test_a_json_body_may_ask_for_a_stream(http: httpx2.Client) -> None:
 def test_errors_are_those_of_a_form(
     content: dict[str, Any], code: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """400 in OpenAI's shape, and no work for the engine."""
+    """An OpenAI-style 400, without calling the engine."""
     answer = http.post(TRANSCRIPTIONS, json=content)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
     assert fake_engine.asked == 0
 
 
 def test_a_json_body_is_counted_while_it_is_read(start_proxy: StartProxy) -> None:
-    """Without a length it is refused when it passes the limit."""
+    """Without a Content-Length, it is rejected once it exceeds the limit."""
 
     def chunks() -> Iterator[bytes]:
         yield b'{"input_audio": {"data": "'

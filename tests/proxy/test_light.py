@@ -30,7 +30,7 @@ FOLDER = os.environ.get("VIBEVOICE_LIGHT_MODELS", "")
 
 @pytest.fixture(scope="module")
 def talk() -> tuple[bytes, list[str]]:
-    """Six turns of two real women as a WAV file, and what they say."""
+    """Six turns of two real women as a WAV file, and their words."""
     long = [prompt for prompt in prompts() if 3 < prompt.seconds < 7]
     turns = [
         turn
@@ -43,7 +43,7 @@ def talk() -> tuple[bytes, list[str]]:
 
 @pytest.fixture
 def light(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
-    """A proxy whose light recognizer is ready, before a fake engine."""
+    """A proxy with a fake engine, whose light recognizer is ready."""
     try:
         find_moonshine(FOLDER)
     except ModelFilesMissing as error:
@@ -66,7 +66,7 @@ def post(http: httpx2.Client, audio: bytes, **fields: Any) -> httpx2.Response:
 
 
 def test_every_format(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """The same transcript in each: words, two speakers, times in order, real confidence."""
+    """Each has the same transcript: words, two speakers, times in order, real confidence."""
     audio, texts = talk
     reference = words(" ".join(texts))
     answers = {
@@ -129,7 +129,7 @@ def test_what_is_no_speech_is_an_empty_transcript(light: httpx2.Client) -> None:
 def test_speech_that_is_not_understood_is_missing(
     light: httpx2.Client, talk: tuple[bytes, list[str]]
 ) -> None:
-    """English and Italian: the answer says which part has no transcript, and why."""
+    """For English and Italian, the response says which part has no transcript, and why."""
     english = [prompt for prompt in prompts() if 3 < prompt.seconds < 7][:2]
     italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 3 < prompt.seconds < 6][:4]
     turns = [("A", english[0]), *(("B", one) for one in italian), ("A", english[1])]
@@ -144,8 +144,8 @@ def test_speech_that_is_not_understood_is_missing(
 def test_names_go_where_they_belong(
     light: httpx2.Client, fake_engine: FakeEngine, talk: tuple[bytes, list[str]]
 ) -> None:
-    """OpenAI's names and no name mean the light recognizer, `vibevoice` and its kin the engine;
-    the lists tell both."""
+    """OpenAI's names and an empty name select the light recognizer, `vibevoice` and its variants
+    the engine; the listings show both."""
     listed = [model["id"] for model in light.get("/v1/models").json()["data"]]
     assert listed[:2] == ["light", "vibevoice"]
     assert {"whisper-1", "vibevoice-asr"} < set(listed)
@@ -160,7 +160,7 @@ def test_names_go_where_they_belong(
 
 
 def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """English under any of its names is taken."""
+    """English is accepted under any of its names."""
     for language in ("en", "EN-us", "english"):
         post(light, talk[0], language=language).raise_for_status()
     answer = post(light, talk[0], language="de")
@@ -173,7 +173,7 @@ def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, li
 def test_a_model_that_is_switched_off_is_not_found(
     start_proxy: StartProxy, talk: tuple[bytes, list[str]]
 ) -> None:
-    """Neither goes to the other."""
+    """Neither model takes over requests for the other."""
     base = start_proxy(light="off")
     with httpx2.Client(base_url=base, timeout=30) as http:
         assert post(http, talk[0], model="light").status_code == 404
@@ -183,7 +183,7 @@ def test_a_model_that_is_switched_off_is_not_found(
 def test_no_name_of_the_engine_goes_to_the_light_recognizer(
     start_proxy: StartProxy, talk: tuple[bytes, list[str]]
 ) -> None:
-    """Without an engine they do not exist."""
+    """Without an engine, these names do not exist."""
     base = start_proxy(light="on", light_models=FOLDER, light_workers=1, asr_api="off")
     with httpx2.Client(base_url=base, timeout=60) as http:
         for name in ("vibevoice", "vibevoice-asr"):
@@ -191,7 +191,7 @@ def test_no_name_of_the_engine_goes_to_the_light_recognizer(
 
 
 def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> None:
-    """All of it, so that the transcript is empty and marked; it is no failure of the server."""
+    """All of it is missing, so the transcript is empty and marked; this is not a server error."""
     italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 2 < prompt.seconds < 5][:4]
     samples, _ = conversation([("reader", prompt) for prompt in italian], 2.0)
     answer = post(light, wav(samples, RATE), response_format="verbose_json")
@@ -200,7 +200,7 @@ def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> Non
 
 
 def test_noise_takes_no_longer_than_it_may(start_proxy: StartProxy) -> None:
-    """The limit on a transcription holds where there is nothing to transcribe."""
+    """The time limit also applies if there is nothing to transcribe."""
     base = start_proxy(light="on", light_models=FOLDER, light_workers=1, transcription_timeout=0.5)
     noise = np.random.default_rng(1).normal(0, 0.1, 900 * RATE).clip(-1, 1).astype(np.float32)
     with httpx2.Client(base_url=base, timeout=60) as http:
@@ -210,7 +210,7 @@ def test_noise_takes_no_longer_than_it_may(start_proxy: StartProxy) -> None:
 
 
 def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """503 for the request that was inside, and the next one is served."""
+    """The request in that worker gets a 503, and the next one is served."""
     [worker] = [
         child
         for child in psutil.Process().children(recursive=True)
@@ -245,7 +245,7 @@ def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, lis
 def test_auto_looks_at_what_the_engine_has(
     tmp_path: Path, settings: dict[str, Any], size: int | None, is_on: bool
 ) -> None:
-    """A checkpoint of a real size makes it the engine's turn."""
+    """With a full-size checkpoint, the engine is used."""
     models = tmp_path / "moonshine"
     models.mkdir()
     for name in ("encoder_model.ort", "decoder_model_merged.ort", "tokenizer.bin"):
@@ -254,7 +254,7 @@ def test_auto_looks_at_what_the_engine_has(
         folder = tmp_path / "VibeVoice-ASR"
         folder.mkdir()
         with (folder / "model.safetensors").open("wb") as file:
-            file.truncate(size)  # takes no room
+            file.truncate(size)  # sparse file, takes no space
         settings = {"model_dir": str(tmp_path), **settings}
     found = choose_light(Settings(light_models=str(models), **settings))
     assert found == (models if is_on else None)
@@ -263,12 +263,12 @@ def test_auto_looks_at_what_the_engine_has(
 def test_missing_files_are_told_with_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As a warning where the light recognizer is only wished for, else the start ends with it."""
+    """A warning if the light recognizer is optional; otherwise startup fails."""
     monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
     monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
     assert choose_light(Settings()) is None
     assert "python -m vibevoice_light.fetch" in caplog.text
     with pytest.raises(ValueError, match="python -m vibevoice_light.fetch"):
         Settings(light="on")
-    with pytest.raises(ValueError, match="holds no Moonshine"):
+    with pytest.raises(ValueError, match="contains no Moonshine"):
         Settings(light="on", light_models=str(tmp_path))

@@ -1,5 +1,5 @@
-"""Recordings longer than the model can take: cut at quiet points, transcribed side by side, joined
-in order."""
+"""Recordings too long for the model: cut at quiet points, transcribed concurrently, joined in
+order."""
 
 import io
 import json
@@ -26,12 +26,12 @@ pytest_plugins = ("tests.support.proxy_fixtures",)
 
 
 def blocks(samples: NDArray[np.int16], size: int) -> Iterator[NDArray[np.int16]]:
-    """`samples` as a decoder gives them."""
+    """`samples` in blocks, as from a decoder."""
     return (samples[at : at + size] for at in range(0, len(samples), size))
 
 
 def sections_of(samples: NDArray[np.int16], seconds: float, size: int = 1024) -> list[Any]:
-    """The sections of `samples`, each in one array."""
+    """The sections of `samples`, each as one array."""
     found: dict[int, list[NDArray[np.int16]]] = {}
     for number, block in cut(blocks(samples, size), int(seconds * SAMPLE_RATE)):
         found.setdefault(number, []).append(block)
@@ -50,7 +50,8 @@ def noise(seconds: float, *pauses: float) -> NDArray[np.int16]:
 @pytest.mark.parametrize("size", [1, 100, 1024, 65_536])
 @pytest.mark.parametrize("seconds", [0.5, 3.9, 4.0, 4.1, 8.0, 13.7])
 def test_nothing_is_lost_or_doubled(seconds: float, size: int) -> None:
-    """The sections joined are the recording, none above the limit, and none where one is enough."""
+    """The joined sections equal the recording; none exceeds the limit, and a short recording has
+    only one."""
     samples = noise(seconds)[:: 40 if size == 1 else 1]
     limit = 4.0 / (40 if size == 1 else 1)
     sections = sections_of(samples, limit, size)
@@ -60,7 +61,7 @@ def test_nothing_is_lost_or_doubled(seconds: float, size: int) -> None:
 
 
 def test_the_cut_is_in_the_pause() -> None:
-    """A pause near the limit is found, and none that is far from it."""
+    """A pause near the limit is used, but not one far from it."""
     sections = sections_of(noise(20.0, 2.0, 6.4, 10.0), 8.0)
     assert len(sections[0]) / SAMPLE_RATE == pytest.approx(6.4, abs=0.1)
     assert len(sections) == 3
@@ -71,7 +72,7 @@ def test_the_cut_is_in_the_pause() -> None:
     [pytest.param(0, id="none"), pytest.param(5, id="few"), pytest.param(5000, id="many")],
 )
 def test_silence_has_a_quietest_point(length: int) -> None:
-    """Whatever the window holds, the point is in it."""
+    """The point is inside the window, whatever it contains."""
     assert 0 <= quietest_point(np.zeros(length, np.int16)) <= length
 
 
@@ -85,7 +86,7 @@ def in_sections(data: bytes, files: ExitStack, seconds: float) -> Recording:
 
 
 def test_every_section_is_a_file_of_its_own() -> None:
-    """What the engine gets of the sections is the recording, each at its place."""
+    """The sections sent to the engine make up the recording, in order."""
     samples = noise(10.0, 3.5, 7.0)
     with ExitStack() as files:
         recording = in_sections(wav(samples), files, 4.0)
@@ -100,7 +101,7 @@ def test_every_section_is_a_file_of_its_own() -> None:
 
 
 def test_one_silent_section_is_told_from_the_others() -> None:
-    """Silence is known section by section."""
+    """Silence is detected per section."""
     samples = np.concatenate([noise(4.0), np.zeros(8 * SAMPLE_RATE, np.int16)])
     with ExitStack() as files:
         recording = in_sections(wav(samples), files, 4.0)
@@ -120,8 +121,8 @@ def transcribe(url: str, **fields: str) -> httpx2.Response:
 def test_sections_are_joined_at_their_times(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Times go on over the sections, tokens add up. Where voices are not compared, labels say in
-    which section a speaker was heard."""
+    """Times continue across sections, and token counts are summed. Where voices are not compared,
+    labels include the section of the speaker."""
     url = start_proxy(max_section_seconds=4, speaker_linking=False)
     answer = transcribe(url, response_format="diarized_json").json()
     assert [segment["speaker"] for segment in answer["segments"]] == [
@@ -136,7 +137,7 @@ def test_sections_are_joined_at_their_times(
 
 
 def test_a_recording_in_one_section_has_plain_speakers(start_proxy: StartProxy) -> None:
-    """Where the limit is not met, nothing changes."""
+    """Below the limit, nothing changes."""
     answer = transcribe(start_proxy(max_section_seconds=11), response_format="diarized_json").json()
     assert [segment["speaker"] for segment in answer["segments"]] == ["A", "B"]
 
@@ -145,8 +146,8 @@ def test_a_recording_in_one_section_has_plain_speakers(start_proxy: StartProxy) 
 def test_sections_come_in_order(
     held: int, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Whichever section is slow, a stream gives the recording from beginning to end, and what comes
-    before the slow section at once."""
+    """Even if one section is slow, the stream is in order, and everything before the slow section
+    arrives at once."""
     url = start_proxy(max_section_seconds=4, speaker_linking=False)
     durations = [section.duration for section in sections_in_order()]
     assert len({f"{duration:.2f}" for duration in durations}) == 3
@@ -180,7 +181,7 @@ def test_sections_come_in_order(
 
 
 def sections_in_order() -> Any:
-    """The sections in which the long recording goes to the engine."""
+    """The sections of the long recording as sent to the engine."""
     with ExitStack() as files:
         return in_sections(LONG, files, 4.0).sections
 
@@ -188,7 +189,7 @@ def sections_in_order() -> Any:
 def test_sections_are_bounded_side_by_side(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """No more than the setting allows are in the engine at once."""
+    """No more sections than configured are in the engine at once."""
     url = start_proxy(max_section_seconds=2, section_concurrency=2)
     assert transcribe(url).status_code == 200
     assert len(fake_engine.requests) >= 5
@@ -198,7 +199,7 @@ def test_sections_are_bounded_side_by_side(
 def test_a_client_that_hangs_up_stops_every_section(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """No section runs on when nobody listens any more."""
+    """No section keeps running after the client has disconnected."""
     fake_engine.stall_after = 1
     url = start_proxy(max_section_seconds=4)
     with start_upload(url, LONG):

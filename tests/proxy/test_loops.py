@@ -1,4 +1,4 @@
-"""Loops are told from people who repeat themselves, and the model is brought out of them."""
+"""Loops are distinguished from people who repeat themselves, and the model recovers from them."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ RECORDING = wav(tone(8.0))
     ],
 )
 def test_a_loop_is_seen(text: str, seconds: float | None) -> None:
-    """More is repeated than anybody could have said in the time."""
+    """The repeated text is longer than anybody could have said in the time."""
     assert is_loop(text, seconds)
 
 
@@ -51,12 +51,12 @@ def test_a_loop_is_seen(text: str, seconds: float | None) -> None:
     ],
 )
 def test_repetition_is_no_loop(text: str, seconds: float | None) -> None:
-    """People say things many times; that takes them its time."""
+    """People repeat things, but that takes time."""
     assert not is_loop(text, seconds)
 
 
 def watched(*segments: Segment) -> tuple[list[Segment], bool]:
-    """What the watch passes on of `segments`, and whether it sees a loop."""
+    """The segments that the watch forwards, and whether it detects a loop."""
     watch = LoopWatch()
     passed = [passed for segment in segments for passed in watch.pass_on(segment)]
     return passed + watch.finish(), watch.is_looping
@@ -79,7 +79,7 @@ SECOND = Segment(2.0, 4.0, "B", "And good morning to you too.")
     ],
 )
 def test_segments_without_time_are_a_loop(repeated: list[Segment]) -> None:
-    """Of segments that come again without time going on, none passes after the first."""
+    """If segments repeat without time advancing, only the first is forwarded."""
     passed, looping = watched(FIRST, SECOND, *repeated)
     assert looping
     assert passed[:2] == [FIRST, SECOND]
@@ -99,12 +99,13 @@ def test_segments_without_time_are_a_loop(repeated: list[Segment]) -> None:
     ],
 )
 def test_segments_that_come_again_pass(segments: list[Segment]) -> None:
-    """What people may have said is passed on whole and in order."""
+    """Plausible repetitions are forwarded completely and in order."""
     assert watched(*segments) == (segments, False)
 
 
 def answer(*segments: tuple[float, float, str], end: str = "]") -> str:
-    """The model's text for (start, end, content), without the closing bracket for another `end`."""
+    """The model's text for (start, end, content), followed by `end` instead of the closing bracket
+    if given."""
     objects = [
         f'{{"Start":{start},"End":{stop},"Speaker":0,"Content":"{text}"}}'
         for start, stop, text in segments
@@ -125,7 +126,7 @@ def transcribe(http: httpx2.Client, **fields: str) -> httpx2.Response:
 
 
 def of_requests(engine: FakeEngine, key: str) -> list[Any]:
-    """One value of each request that the engine got."""
+    """One value from each request that the engine received."""
     return [request.get(key) for request in engine.requests]
 
 
@@ -134,7 +135,8 @@ def of_requests(engine: FakeEngine, key: str) -> list[Any]:
 def test_a_loop_is_left(
     loop: str, times: int, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """The model goes on from its last whole segment, warmer each time, and nothing is missing."""
+    """The model continues after its last complete segment, with a higher temperature each time, and
+    nothing is missing."""
     fake_engine.text = WHOLE
     rest = loop.removeprefix(BEGINNING + OPENING)
     fake_engine.answers = [(loop, "length"), *[(rest, "length")] * (times - 1)]
@@ -151,7 +153,7 @@ def test_a_loop_is_left(
 
 
 def test_a_loop_is_broken_off_at_once(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """The engine's connection is closed on the loop; nobody waits for more of it."""
+    """The connection to the engine is closed as soon as a loop is detected."""
     fake_engine.text = WHOLE
     fake_engine.answers = [(IN_A_SEGMENT, "length")]
     fake_engine.stall_after = 1000 // fake_engine.split
@@ -163,7 +165,8 @@ def test_a_loop_is_broken_off_at_once(http: httpx2.Client, fake_engine: FakeEngi
 def test_a_loop_without_a_way_out_keeps_what_was_said(
     loop: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """After three more attempts the transcript ends with its last whole segment, and says so."""
+    """After three more attempts, the transcript ends with the last complete segment and is
+    marked."""
     rest = loop.removeprefix(BEGINNING + OPENING)
     fake_engine.answers = [(loop, "length"), *[(rest, "length")] * 3]
     response = transcribe(http)
@@ -176,7 +179,8 @@ def test_a_loop_without_a_way_out_keeps_what_was_said(
 def test_the_marker_is_in_the_body_too(
     response_format: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Clients that see no headers find `truncated` beside the segments; whole answers lack it."""
+    """Clients that cannot see headers find `truncated` next to the segments; complete responses
+    lack it."""
     assert "truncated" not in transcribe(http, response_format=response_format).json()
     fake_engine.text = IN_A_SEGMENT
     body = transcribe(http, response_format=response_format).json()
@@ -185,7 +189,7 @@ def test_the_marker_is_in_the_body_too(
 
 
 def test_the_marker_ends_the_stream(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """What was streamed is not taken back, and the last event says that it is not all."""
+    """Streamed text is not retracted, and the last event says that it is incomplete."""
     fake_engine.text = IN_A_SEGMENT
     lines = transcribe(http, stream="true").text.splitlines()
     events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data")]
@@ -194,7 +198,7 @@ def test_the_marker_ends_the_stream(http: httpx2.Client, fake_engine: FakeEngine
 
 
 def test_a_streamed_loop_leaves_no_trace(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """Segments of a loop are held back until it is over: the client never sees one."""
+    """Segments of a loop are held back until it is over, so the client never sees them."""
     fake_engine.text = WHOLE
     fake_engine.answers = [(OF_SEGMENTS, "length")]
     lines = transcribe(http, stream="true").text.splitlines()
@@ -203,8 +207,8 @@ def test_a_streamed_loop_leaves_no_trace(http: httpx2.Client, fake_engine: FakeE
 
 
 def test_a_loop_at_the_end_is_cut_off(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """When the words reach the end of the recording, a loop after them is dropped, and all is told:
-    the model is not asked for more."""
+    """If the words reach the end of the recording, a loop after them is dropped, and the model is
+    not called again."""
     fake_engine.text = answer((0, 4, "One."), *[(4, 7.9, "Two.")] * 500, end="")
     response = transcribe(http)
     assert response.json()["text"] == "One. Two."
@@ -213,7 +217,7 @@ def test_a_loop_at_the_end_is_cut_off(http: httpx2.Client, fake_engine: FakeEngi
 
 
 def test_an_answer_out_of_tokens_is_continued(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """A limit of the engine's own does not end the transcript."""
+    """A token limit of the engine does not end the transcript."""
     fake_engine.text = WHOLE
     fake_engine.answers = [(WHOLE[:-20], "length")]
     response = transcribe(http)
@@ -225,7 +229,7 @@ def test_an_answer_out_of_tokens_is_continued(http: httpx2.Client, fake_engine: 
 def test_an_answer_that_stays_out_of_tokens_is_marked(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """The words until then are the transcript, and the reason is told."""
+    """The transcript has the words so far, and the reason is reported."""
     fake_engine.text = WHOLE[:-20]
     fake_engine.finish_reason = "length"
     response = transcribe(http)
@@ -244,7 +248,7 @@ def test_an_answer_that_stays_out_of_tokens_is_marked(
 def test_an_engine_that_cannot_go_on_ends_the_transcript(
     refusal: int, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """An engine that does not continue costs none of the words that it had written before."""
+    """If the engine does not continue, the words it has already written are kept."""
     fake_engine.answers = [(IN_A_SEGMENT, "length")]
     fake_engine.refuses_to_continue = True
     fake_engine.refusal = refusal
@@ -254,7 +258,7 @@ def test_an_engine_that_cannot_go_on_ends_the_transcript(
 
 
 def test_a_loop_from_the_start_is_an_error(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """When not one segment came out, an empty transcript would be a lie."""
+    """If there is not a single segment, an empty transcript would be misleading."""
     fake_engine.text = '[{"Start":0,"End":2,"Speaker":0,"Content":"' + "and so on, " * 500
     response = transcribe(http)
     assert response.status_code == 502
@@ -263,7 +267,7 @@ def test_a_loop_from_the_start_is_an_error(http: httpx2.Client, fake_engine: Fak
 
 
 def test_tokens_of_all_attempts_are_counted(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """The prompt counts once, and what was written in every attempt."""
+    """The prompt is counted once, and the output of every attempt is counted."""
     fake_engine.text = WHOLE
     fake_engine.answers = [(WHOLE[:-20], "length")]
     usage = transcribe(http).json()["usage"]

@@ -1,4 +1,4 @@
-"""Memory goes back to the system when a request is over."""
+"""Memory is returned to the system after a request."""
 
 import gc
 import io
@@ -35,8 +35,8 @@ print(libc.mallinfo2().hblks - before)
 
 
 async def test_a_failed_decoding_leaves_no_decoder() -> None:
-    """FFmpeg's memory is free as soon as the error is there, not when the garbage collector comes:
-    anyio's future and the error refer to each other."""
+    """FFmpeg's memory is freed as soon as the error is raised, not only by the garbage collector,
+    although anyio's future and the error reference each other."""
     decoder = AudioDecoder(1, timeout=20)
     speech = tone(2)
     broken = speech * np.float32("nan")
@@ -59,13 +59,13 @@ async def test_a_failed_decoding_leaves_no_decoder() -> None:
 
 
 def containers() -> set[int]:
-    """Those in this process; other tests may have left some."""
-    # `isinstance` would ask objects of other libraries for their class, and some warn
+    """The containers in this process; other tests may have left some."""
+    # `isinstance` would read `__class__` of other libraries' objects, and some of them warn
     return {id(thing) for thing in gc.get_objects() if type(thing) is InputContainer}
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no limit")
 def test_large_blocks_are_returned() -> None:
-    """A block of 1 MiB is mapped, so it is returned, even after a larger one was freed."""
+    """A block of 1 MiB is mapped, so it is returned, even after a larger one has been freed."""
     done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

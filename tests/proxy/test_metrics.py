@@ -1,4 +1,4 @@
-"""GET /metrics after requests of every kind."""
+"""GET /metrics after all kinds of requests."""
 
 import threading
 
@@ -15,12 +15,12 @@ SPEECH = wav(tone(2.0))
 
 @pytest.fixture
 def fresh(start_proxy: StartProxy) -> httpx2.Client:
-    """A proxy of its own, with counters at zero."""
+    """A separate proxy with all counters at zero."""
     return httpx2.Client(base_url=start_proxy(max_concurrency=2), timeout=30)
 
 
 def test_requests_are_counted_by_route_and_status(fresh: httpx2.Client) -> None:
-    """A route is a pattern: neither names in paths nor unknown paths make new series."""
+    """A route is a pattern: names in paths and unknown paths do not create new series."""
     with fresh as http:
         http.get("/v1/models/vibevoice")
         http.get("/v1/models/nothing-like-it")
@@ -45,7 +45,7 @@ def test_requests_are_counted_by_route_and_status(fresh: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("stream", ["false", "true"])
 def test_a_transcription_is_measured(stream: str, fresh: httpx2.Client) -> None:
-    """Seconds of audio, and one observation of each time, streamed or not."""
+    """Counts seconds of audio and observes each duration once, streamed or not."""
     with fresh as http:
         http.post(TRANSCRIPTIONS, data={"stream": stream}, files={"file": ("a", SPEECH)})
         counted = ("vibevoice_request_seconds_count", TRANSCRIPTIONS)
@@ -58,7 +58,7 @@ def test_a_transcription_is_measured(stream: str, fresh: httpx2.Client) -> None:
 
 
 def test_faults_of_the_engine_are_counted(fresh: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """By their code, and not as audio transcribed; a bad request is no fault of the engine."""
+    """Counted by code, and not as transcribed audio; a bad request is not an engine error."""
     with fresh as http:
         http.post(TRANSCRIPTIONS, files={"file": ("a", b"no recording")})
         fake_engine.status = 503
@@ -78,7 +78,7 @@ def test_faults_of_the_engine_are_counted(fresh: httpx2.Client, fake_engine: Fak
 def test_loops_are_counted(
     loops: int, outcome: str, fresh: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """By what became of them, once for a recording however often the model was asked."""
+    """Counted by outcome, once per recording regardless of the number of attempts."""
     whole = '[{"Start":0,"End":1,"Speaker":0,"Content":"One."}'
     loop = whole + ',{"Start":1,"End":2,"Speaker":0,"Content":"' + "and so on, " * 2000
     fake_engine.text = whole + ',{"Start":1,"End":2,"Speaker":0,"Content":"Two."}]'
@@ -94,7 +94,7 @@ def test_loops_are_counted(
 def test_requests_in_flight_and_in_the_queue_are_told(
     fresh: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Of three requests where two are served at once, one waits."""
+    """With two slots, one of three requests waits."""
 
     def state(found: dict[tuple[str, ...], float]) -> tuple[float, float]:
         return found["vibevoice_in_flight",], found["vibevoice_waiting",]
@@ -119,7 +119,7 @@ def test_requests_in_flight_and_in_the_queue_are_told(
 
 
 def test_the_process_itself_is_measured(fresh: httpx2.Client) -> None:
-    """Memory and file descriptors are there for an alarm on leaks."""
+    """Memory and file descriptors are reported, for alerts on leaks."""
     with fresh as http:
         assert samples(http)["process_resident_memory_bytes",] > 1e7
 
@@ -127,7 +127,7 @@ def test_the_process_itself_is_measured(fresh: httpx2.Client) -> None:
 def test_two_proxies_in_one_process_do_not_share_counters(
     fresh: httpx2.Client, http: httpx2.Client
 ) -> None:
-    """The registry belongs to the application."""
+    """Each application has its own registry."""
     with fresh:
         http.get("/v1/models/only-there")
         assert ("vibevoice_requests_total", "GET", "/v1/models/{name:path}", "404") not in samples(

@@ -1,4 +1,4 @@
-"""A section of a long recording that fails costs that section only, and the answer says so."""
+"""A failed section of a long recording affects only that section, and the response reports it."""
 
 import json
 import re
@@ -30,17 +30,17 @@ pytest_plugins = ("tests.support.proxy_fixtures",)
 
 RATE = 24_000
 SECTIONS = ("3.50", "3.40", "3.10")
-"""Seconds of each section, as the engine is told."""
+"""Length of each section in seconds, as stated to the engine."""
 FIRST, SECOND = 3.5, 6.9
 """Seconds at which the first two sections end."""
 FORMATS = ("json", "text", "srt", "vtt", "verbose_json", "diarized_json")
 FIRST_SEGMENT = 9
-"""Deltas of the fake engine that hold its first segment."""
+"""Number of deltas from the fake engine that contain its first segment."""
 PLAIN = "I cannot transcribe this."
 
 
 def noise() -> NDArray[np.int16]:
-    """Ten seconds of noise, quiet around the two ends of sections."""
+    """Ten seconds of noise, quiet around the two section boundaries."""
     loud = np.random.default_rng(0).integers(-9000, 9000, 10 * RATE)
     for pause in (FIRST, SECOND):
         loud[round((pause - 0.15) * RATE) : round((pause + 0.15) * RATE)] = 0
@@ -93,13 +93,14 @@ def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
     start_proxy: StartProxy,
     fake_engine: FakeEngine,
 ) -> None:
-    """200 in every format, with the seconds and the reason in the headers and in detailed JSON."""
+    """Returns 200 in every format; headers and detailed JSON have the missing seconds and the
+    reason."""
     fault(fake_engine)
     url = start_proxy(speaker_linking=False, max_section_seconds=4, upstream_read_timeout=1.0)
     answer = transcribe(url, response_format=response_format)
     fake_engine.release.set()
     assert answer.status_code == 200
-    assert answer.text.count("Good morning.") in (2, 4)  # `text` beside the segments has it too
+    assert answer.text.count("Good morning.") in (2, 4)  # `text` next to the segments has it too
     assert answer.headers["x-vibevoice-truncated"] == reason
     start, end = (
         float(time) for time in answer.headers["x-vibevoice-missing"].split()[0].split("-")
@@ -125,7 +126,7 @@ def test_a_stream_goes_on_and_ends_with_the_mark(url: str, fake_engine: FakeEngi
 
 
 def test_what_a_section_gave_before_it_failed_is_kept(url: str, fake_engine: FakeEngine) -> None:
-    """The second attempt passes on what is new, here nothing; only the rest is missing."""
+    """The second attempt only adds new segments, here none; only the rest is missing."""
     fake_engine.cut_after, fake_engine.cut_if = FIRST_SEGMENT, in_second
     answer = transcribe(url, response_format="diarized_json").json()
     assert [s["speaker"] for s in answer["segments"]] == ["A1", "B1", "A2", "A3", "B3"]
@@ -134,7 +135,7 @@ def test_what_a_section_gave_before_it_failed_is_kept(url: str, fake_engine: Fak
 
 
 def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
-    """A fault that passes costs nothing."""
+    """A temporary fault has no effect on the result."""
     failed: list[str] = []
 
     def fail_once(text: str) -> bool:
@@ -162,7 +163,7 @@ def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
 def test_when_nothing_comes_out_the_request_fails(
     change: dict[str, Any], status: int, code: str, url: str, fake_engine: FakeEngine
 ) -> None:
-    """With the first error's own status and code."""
+    """It returns the status and code of the first error."""
     vars(fake_engine).update(change)
     answer = transcribe(url)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -172,7 +173,7 @@ def test_when_nothing_comes_out_the_request_fails(
 def test_text_that_is_not_the_models_format_is_marked(
     limit: int, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """It is asked for once more; what is plain text again is passed on with a mark."""
+    """It is requested once more; if it is plain text again, it is returned with a mark."""
     fake_engine.text_for = lambda text: (
         PLAIN if in_second(text) or "10.00 seconds" in text else None
     )
@@ -185,7 +186,7 @@ def test_text_that_is_not_the_models_format_is_marked(
 
 
 def test_missing_seconds_are_counted(url: str, fake_engine: FakeEngine) -> None:
-    """By reason, in the metrics."""
+    """Counted by reason in the metrics."""
     error(fake_engine)
     transcribe(url)
     with httpx2.Client(base_url=url) as http:
@@ -194,7 +195,7 @@ def test_missing_seconds_are_counted(url: str, fake_engine: FakeEngine) -> None:
 
 
 def test_many_missing_parts_fit_into_a_header() -> None:
-    """It names twenty of them, and how many more there are."""
+    """The header names twenty of them, and how many more there are."""
     parts = tuple(Missing(2.0 * n, 2.0 * n + 1, "upstream_timeout") for n in range(100))
     found = truncation_headers(Transcript((), 200.0, missing=parts))
     assert found["x-vibevoice-truncated"] == "upstream_timeout"
@@ -204,7 +205,7 @@ def test_many_missing_parts_fit_into_a_header() -> None:
 
 
 class Relay:
-    """Passes chats on to the real engine, but for those about one section: a broken connection."""
+    """Forwards requests to the real engine, except that it drops the connection for one section."""
 
     def __init__(self, engine: str, broken: Callable[[bytes], bool]) -> None:
         self._engine = engine

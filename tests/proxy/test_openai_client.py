@@ -1,4 +1,4 @@
-"""The official openai client against the proxy on a real socket."""
+"""The official openai client with the proxy on a real socket."""
 
 import io
 import json
@@ -27,7 +27,7 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 def test_json_is_a_transcription(openai_client: openai.OpenAI) -> None:
-    """The default format gives the text and the tokens."""
+    """The default format has the text and the token counts."""
     answer = openai_client.audio.transcriptions.create(file=SPEECH, model="whisper-1")
     assert isinstance(answer, Transcription)
     assert answer.text == "Good morning. Hello."
@@ -37,7 +37,7 @@ def test_json_is_a_transcription(openai_client: openai.OpenAI) -> None:
 
 
 def test_verbose_json_has_segments_with_speakers(openai_client: openai.OpenAI) -> None:
-    """Times, duration and, beyond OpenAI's type, the speaker."""
+    """Has times, duration and, in addition to OpenAI's type, the speaker."""
     answer = openai_client.audio.transcriptions.create(
         file=SPEECH, model="whisper-1", response_format="verbose_json", language="en"
     )
@@ -77,7 +77,7 @@ def test_diarized_json_tells_who_said_what(openai_client: openai.OpenAI) -> None
 def test_text_formats_are_strings(
     response_format: str, start: str, openai_client: openai.OpenAI
 ) -> None:
-    """The body comes as it is, without JSON quotes."""
+    """The body is plain text, without JSON quotes."""
     answer = openai_client.audio.transcriptions.create(
         file=SPEECH,
         model="whisper-1",
@@ -88,7 +88,7 @@ def test_text_formats_are_strings(
 
 
 def test_streaming_gives_typed_events(openai_client: openai.OpenAI) -> None:
-    """Deltas, segments and the end, in their types."""
+    """Deltas, segments and the final event have their types."""
     stream = openai_client.audio.transcriptions.create(
         file=SPEECH,
         model="gpt-4o-transcribe-diarize",
@@ -113,7 +113,7 @@ def test_streaming_gives_typed_events(openai_client: openai.OpenAI) -> None:
 def test_an_error_in_the_stream_is_raised(
     openai_client: openai.OpenAI, fake_engine: FakeEngine
 ) -> None:
-    """A transcription that fails on the way does not end silently."""
+    """A transcription that fails midway does not end silently."""
     fake_engine.cut_after = len(fake_engine.text) // fake_engine.split - 2
     stream = openai_client.audio.transcriptions.create(file=SPEECH, model="x", stream=True)
     events = []
@@ -122,7 +122,7 @@ def test_an_error_in_the_stream_is_raised(
 
 
 def test_a_file_object_of_any_kind_is_taken(openai_client: openai.OpenAI, tmp_path: Path) -> None:
-    """Paths, open files and bytes arrive under names and types that say nothing true."""
+    """Paths, open files and bytes are accepted, whatever their names and media types say."""
     path = tmp_path / "größe.txt"
     path.write_bytes(encoded("webm", "libopus"))
     for file in (path, path.open("rb"), io.BytesIO(SPEECH), ("a.flac", SPEECH, "video/mp4")):
@@ -136,7 +136,7 @@ def test_a_file_object_of_any_kind_is_taken(openai_client: openai.OpenAI, tmp_pa
 async def test_the_async_client_gets_the_same_in_every_format(
     response_format: Any, openai_client: openai.OpenAI, start_proxy: StartProxy
 ) -> None:
-    """The asynchronous client is answered like the other."""
+    """The async client gets the same responses as the sync one."""
     async with openai.AsyncOpenAI(base_url=f"{start_proxy()}/v1", api_key="none") as client:
         answer = await client.audio.transcriptions.create(
             file=SPEECH, model="whisper-1", response_format=response_format
@@ -150,7 +150,7 @@ async def test_the_async_client_gets_the_same_in_every_format(
 async def test_the_async_client_raises_the_same_errors(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Bad audio is the caller's; a failed engine is not asked again, one that is not ready is."""
+    """Bad audio is the caller's error; a failed engine is not retried, one that is not ready is."""
     async with openai.AsyncOpenAI(base_url=f"{start_proxy()}/v1", api_key="none") as client:
         with pytest.raises(openai.BadRequestError):
             await client.audio.transcriptions.create(file=b"nothing", model="x")
@@ -178,7 +178,7 @@ def test_a_bad_request_raises_with_its_param(openai_client: openai.OpenAI) -> No
 
 
 def test_an_upload_over_the_limit_is_told_and_not_repeated(start_proxy: StartProxy) -> None:
-    """The client reads the 413 although it was still sending, and does not try again."""
+    """The client reads the 413 while it is still sending, and does not retry."""
     url = start_proxy(max_upload_bytes=1_000_000)
     with (
         openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client,
@@ -199,7 +199,7 @@ def test_an_upload_over_the_limit_is_told_and_not_repeated(start_proxy: StartPro
 def test_only_what_can_heal_is_repeated(
     status: int, sends: int, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """The client's own retries follow our word for it."""
+    """The client's own retries follow the server's retry hints."""
     fake_engine.status = status
     url = start_proxy()
     with (
@@ -212,7 +212,7 @@ def test_only_what_can_heal_is_repeated(
 
 @pytest.fixture
 def real_client(engine_url: str) -> Iterator[openai.OpenAI]:
-    """The official client of a proxy before the real engine."""
+    """The official client for a proxy with the real engine."""
     settings = Settings(asr_base_url=engine_url)
     with (
         serve(create_app(settings)) as url,
@@ -224,7 +224,7 @@ def real_client(engine_url: str) -> Iterator[openai.OpenAI]:
 @pytest.mark.engine
 @pytest.mark.parametrize("name", ["one-speaker", "two-speakers", "three-speakers"])
 def test_the_engine_tells_who_said_what_when(name: str, real_client: openai.OpenAI) -> None:
-    """The samples come out as they were made: words, speakers, and times within 0.5 s."""
+    """The transcripts match the samples: words, speakers, and times within 0.5 s."""
     expected: list[dict[str, Any]] = json.loads((SAMPLES / f"{name}.json").read_text())["segments"]
     answer = real_client.audio.transcriptions.create(
         file=SAMPLES / f"{name}.wav",
@@ -242,7 +242,7 @@ def test_the_engine_tells_who_said_what_when(name: str, real_client: openai.Open
 
 @pytest.mark.engine
 def test_all_formats_tell_the_same_transcript(real_client: openai.OpenAI) -> None:
-    """Greedy decoding is repeatable, so every format and the stream carry the same words."""
+    """Greedy decoding is deterministic, so every format and the stream have the same words."""
     create = real_client.audio.transcriptions.create
     sample = SAMPLES / "two-speakers.wav"
     verbose = create(file=sample, model="vibevoice", response_format="verbose_json")

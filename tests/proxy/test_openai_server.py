@@ -1,4 +1,4 @@
-"""The proxy before another server of OpenAI's transcription API: `ASR_API=transcriptions`."""
+"""The proxy with another server that has OpenAI's transcription API: `ASR_API=transcriptions`."""
 
 import asyncio
 import io
@@ -39,7 +39,8 @@ VERBOSE: dict[str, Any] = {
 
 @dataclass
 class WhisperLike:
-    """A server of the Whisper family on a real socket: what it answers and what it was asked."""
+    """A Whisper-like server on a real socket, with its configured responses and recorded
+    requests."""
 
     answer: Any = field(default_factory=lambda: VERBOSE)
     status: int = 200
@@ -91,7 +92,7 @@ def server() -> WhisperLike:
 
 @pytest.fixture
 def start(server: WhisperLike) -> Iterator[Start]:
-    """Starts a proxy before `server` with the given settings; a client of it."""
+    """Start a proxy for `server` with the given settings; returns a client for it."""
     with ExitStack() as parts:
         url = parts.enter_context(serve(server.app()))
 
@@ -115,7 +116,8 @@ def post(http: httpx2.Client, **fields: Any) -> httpx2.Response:
 
 
 def test_the_server_gets_what_the_client_said(server: WhisperLike, start: Start) -> None:
-    """Model by setting, words and language of the client, one format of audio, the key."""
+    """It gets the configured model, the client's prompt and language, the audio in one format, and
+    the key."""
     http = start(served_model_name="small", asr_api_key="geheim")
     answer = post(http, prompt="VibeVoice", language="de", model="whisper-1", temperature="0.4")
     assert answer.status_code == 200, answer.text
@@ -153,12 +155,13 @@ def test_the_server_gets_what_the_client_said(server: WhisperLike, start: Start)
 def test_plain_formats_have_times_inside_the_recording(
     start: Start, response_format: str, expected: str
 ) -> None:
-    """What the server wrote, without empty segments and with no end after the recording's."""
+    """The server's segments, without empty ones and with no end after that of the recording."""
     assert post(start(), response_format=response_format).text == expected
 
 
 def test_no_speakers_are_invented(start: Start) -> None:
-    """A server without speakers gives `unknown` where OpenAI's type demands a name."""
+    """Without speakers from the server, the speaker is `unknown` where OpenAI's type requires a
+    name."""
     http = start()
     diarized = post(http, response_format="diarized_json").json()
     assert [segment["speaker"] for segment in diarized["segments"]] == ["unknown", "unknown"]
@@ -168,7 +171,7 @@ def test_no_speakers_are_invented(start: Start) -> None:
 
 
 def test_speakers_that_the_server_names_are_kept(server: WhisperLike, start: Start) -> None:
-    """A server that tells speakers apart in its segments is believed."""
+    """Speakers in the server's segments are used."""
     segment = {"start": 0, "end": 1, "text": "Hallo.", "speaker": "SPEAKER_01"}
     server.answer = VERBOSE | {"segments": [segment]}
     diarized = post(start(), response_format="diarized_json").json()
@@ -176,7 +179,8 @@ def test_speakers_that_the_server_names_are_kept(server: WhisperLike, start: Sta
 
 
 def test_the_language_is_what_the_server_found(start: Start) -> None:
-    """Unlike VibeVoice-ASR it tells one; usage is by time, since it counts no tokens."""
+    """Unlike VibeVoice-ASR, it returns a language; usage is by time, since it does not count
+    tokens."""
     http = start()
     verbose = post(http, response_format="verbose_json").json()
     assert (verbose["language"], verbose["duration"]) == ("german", 2.0)
@@ -187,7 +191,8 @@ def test_the_language_is_what_the_server_found(start: Start) -> None:
 
 
 def test_a_server_without_verbose_json_is_asked_for_json(server: WhisperLike, start: Start) -> None:
-    """Its text is one segment as long as the recording; the next request asks for json at once."""
+    """Its text becomes one segment as long as the recording; the next request uses json right
+    away."""
     server.knows_verbose = False
     http = start()
     expected = "1\n00:00:00,000 --> 00:00:02,000\nGuten Tag. Hallo.\n"
@@ -197,7 +202,7 @@ def test_a_server_without_verbose_json_is_asked_for_json(server: WhisperLike, st
 
 
 def test_a_server_that_knows_verbose_json_is_asked_once(server: WhisperLike, start: Start) -> None:
-    """When it has given segments, a refusal means the recording."""
+    """Once it has returned segments, a 4xx is attributed to the recording."""
     http = start()
     assert post(http).status_code == 200
     server.status = 400
@@ -206,7 +211,7 @@ def test_a_server_that_knows_verbose_json_is_asked_once(server: WhisperLike, sta
 
 
 def test_the_official_client_streams_its_segments(start: Start) -> None:
-    """They come together, at the end; the events are the same as always."""
+    """They arrive together at the end; the events are the same as usual."""
     with openai.OpenAI(base_url=f"{start().base_url}/v1", api_key="none") as client:
         stream = client.audio.transcriptions.create(
             model="whisper-1", file=wav(tone(2.0)), response_format="diarized_json", stream=True
@@ -219,7 +224,7 @@ def test_the_official_client_streams_its_segments(start: Start) -> None:
 
 
 def test_sections_of_a_long_recording_are_joined(server: WhisperLike, start: Start) -> None:
-    """Above the longest section the recording is cut, and times go on."""
+    """A recording that exceeds the maximum section length is cut, and times continue."""
     server.answer = VERBOSE | {"segments": [{"start": 0.0, "end": 0.5, "text": "Hallo."}]}
     http = start(max_section_seconds=4, section_concurrency=1)
     answer = http.post(
@@ -249,7 +254,7 @@ def test_sections_of_a_long_recording_are_joined(server: WhisperLike, start: Sta
 def test_faults_are_told_apart(
     server: WhisperLike, start: Start, fault: dict[str, Any], status: int, code: str
 ) -> None:
-    """The same statuses as with the engine, in our own words."""
+    """The same statuses as with the engine, with our own messages."""
     vars(server).update(fault)
     answer = post(start(transcription_timeout=1))
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -257,7 +262,7 @@ def test_faults_are_told_apart(
 
 
 def test_times_that_are_no_numbers_are_not_passed_on(server: WhisperLike, start: Start) -> None:
-    """What is not finite would be no JSON."""
+    """Non-finite numbers would not be valid JSON."""
     segment = {"start": "inf", "end": 2, "text": "Hallo."}
     server.answer = VERBOSE | {"segments": [segment]}
     assert post(start()).status_code == 502
@@ -272,13 +277,13 @@ def test_times_that_are_no_numbers_are_not_passed_on(server: WhisperLike, start:
     ],
 )
 def test_health_is_the_servers(server: WhisperLike, start: Start, health: int, status: int) -> None:
-    """A server that has no /health is healthy when it answers."""
+    """A server without /health is healthy if it responds."""
     server.health = health
     assert start().get("/health").status_code == status
 
 
 def test_a_server_without_an_engine_says_so(start: Start) -> None:
-    """With `ASR_API=off` recordings are refused, nothing lists the model, and health is 200."""
+    """With `ASR_API=off`, recordings are rejected, the model is not listed, and health is 200."""
     http = start(asr_api="off", asr_base_url="http://127.0.0.1:9")
     answer = post(http)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")

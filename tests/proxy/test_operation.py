@@ -1,4 +1,4 @@
-"""What an operator sees: wrong settings at the start, addresses, and a disk that goes away."""
+"""What an operator sees: invalid settings at startup, addresses, and disk failures."""
 
 import errno
 import os
@@ -27,12 +27,12 @@ SECRET = "s3cret-key"
 
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
-    """The environment of a proxy of its own."""
+    """The environment for a separate proxy process."""
     return {**os.environ, "API_PORT": "0", "TTS_MODEL_TYPE": "off", **settings}
 
 
 def refusal(tmp_path: Path, **settings: str) -> str:
-    """What a proxy that does not start says of it."""
+    """The output of a proxy that fails to start."""
     process = subprocess.run(
         [sys.executable, "-m", "vibevoice_proxy"],
         env=environment(settings),
@@ -48,7 +48,7 @@ def refusal(tmp_path: Path, **settings: str) -> str:
 
 @contextmanager
 def started(tmp_path: Path, **settings: str) -> Iterator[str]:
-    """The base URL of a proxy of its own."""
+    """The base URL of a separate proxy process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "vibevoice_proxy"],
         env=environment(settings),
@@ -81,20 +81,20 @@ UPLOADS = {"VIBEVOICE_VOICE_UPLOADS": "1"}
 def test_a_folder_that_cannot_be_written_ends_the_start(
     place: str, reason: str, name: str, tmp_path: Path
 ) -> None:
-    """The setting is named, and why."""
+    """The message names the setting and the reason."""
     (tmp_path / "a-file").touch()
     said = refusal(tmp_path, **{**UPLOADS, "VIBEVOICE_VOICE_DIR": "voices", name: place})
     assert re.search(f"{name}: {place} .*({reason})", said)
 
 
 def test_a_missing_spool_ends_the_start(tmp_path: Path) -> None:
-    """It is a mount that is not there, as a rule."""
+    """Usually a mount is missing."""
     said = refusal(tmp_path, VIBEVOICE_SPOOL_DIR="nowhere")
     assert "VIBEVOICE_SPOOL_DIR: nowhere" in said and "No such file" in said
 
 
 def test_folders_that_fill_over_time_are_made(tmp_path: Path) -> None:
-    """The first start finds neither stored voices nor converted ones."""
+    """On the first start, there are no stored or converted voices yet."""
     with started(
         tmp_path, **UPLOADS, VIBEVOICE_VOICE_DIR="a/voices", VIBEVOICE_TTS_VOICE_CACHE="a/cache"
     ):
@@ -105,14 +105,21 @@ def test_folders_that_fill_over_time_are_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        pytest.param("VIBEVOICE_API_KEYS", ",", "holds no key", id="a comma"),
-        pytest.param("VIBEVOICE_API_KEYS", " ", "holds no key", id="a space"),
-        pytest.param("VIBEVOICE_API_KEYS", " , ,", "holds no key", id="commas and spaces"),
+        pytest.param("VIBEVOICE_API_KEYS", ",", "contains no key", id="a comma"),
+        pytest.param("VIBEVOICE_API_KEYS", " ", "contains no key", id="a space"),
+        pytest.param("VIBEVOICE_API_KEYS", " , ,", "contains no key", id="commas and spaces"),
         pytest.param("VIBEVOICE_API_KEYS", f"a,{SECRET} b", "key 2", id="a space inside"),
         pytest.param("VIBEVOICE_API_KEYS", f"{SECRET}é", "key 1", id="no ASCII"),
         pytest.param("VIBEVOICE_API_KEYS", f"{SECRET}\nx", "key 1", id="a line end"),
-        pytest.param("ASR_API_KEY", f"{SECRET}é", "no header", id="key of the engine"),
-        pytest.param("VIBEVOICE_TRANSLATE_API_KEY", f"{SECRET}\nx", "no header", id="translator"),
+        pytest.param(
+            "ASR_API_KEY", f"{SECRET}é", "not allowed in a header", id="key of the engine"
+        ),
+        pytest.param(
+            "VIBEVOICE_TRANSLATE_API_KEY",
+            f"{SECRET}\nx",
+            "not allowed in a header",
+            id="translator",
+        ),
         pytest.param("API_HOST", "http://127.0.0.1", "expected an address", id="a URL"),
         pytest.param("API_HOST", "127.0.0.1:80", "expected an address", id="a port"),
         pytest.param("API_HOST", "300.1.1.1", "expected an address", id="no address"),
@@ -128,14 +135,14 @@ def test_folders_that_fill_over_time_are_made(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_one_line_with_its_name(
     name: str, value: str, said: str, tmp_path: Path
 ) -> None:
-    """The name in the environment and the reason; never the value of a secret."""
+    """The line has the environment variable and the reason, never the value of a secret."""
     line = refusal(tmp_path, **{name: value})
     assert name in line and said in line
     assert SECRET not in line
 
 
 def test_every_wrong_setting_is_told(tmp_path: Path) -> None:
-    """Whoever mends one need not start again to learn of the next."""
+    """All invalid settings are reported at once."""
     process = subprocess.run(
         [sys.executable, "-m", "vibevoice_proxy"],
         env=environment({"API_PORT": "x", "VIBEVOICE_MAX_QUEUE": "x"}),
@@ -159,7 +166,7 @@ def test_every_wrong_setting_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_of_keys_is_read_at_the_start(content: bytes, said: str, tmp_path: Path) -> None:
-    """The setting and the line are named, and not what is in it."""
+    """The message names the setting and the line number, not the content."""
     (tmp_path / "keys").write_bytes(content)
     line = refusal(tmp_path, VIBEVOICE_API_KEYS_FILE="keys")
     assert line.startswith("Invalid settings: VIBEVOICE_API_KEYS_FILE: ") and said in line
@@ -168,13 +175,13 @@ def test_a_file_of_keys_is_read_at_the_start(content: bytes, said: str, tmp_path
 
 @pytest.mark.parametrize("place", ["nowhere", "."], ids=["missing", "a folder"])
 def test_a_file_of_keys_that_cannot_be_read_ends_the_start(place: str, tmp_path: Path) -> None:
-    """A server that was meant to be closed does not start open."""
+    """A server that should require keys does not start without any."""
     line = refusal(tmp_path, VIBEVOICE_API_KEYS_FILE=place)
     assert re.search(f"VIBEVOICE_API_KEYS_FILE: {re.escape(place)} cannot be read: ", line)
 
 
 def test_an_address_in_use_is_told(tmp_path: Path) -> None:
-    """One line with the names of the settings."""
+    """One line names the settings."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         line = refusal(tmp_path, API_PORT=port)
@@ -209,7 +216,7 @@ needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="no IPv6 here")
     ],
 )
 def test_each_host_is_listened_on(host: str, v4: bool, v6: bool) -> None:
-    """Empty and `::` mean both families, at one port."""
+    """Empty and `::` mean IPv4 and IPv6, on the same port."""
     opened = open_sockets(normalize_host(host), 0)
     try:
         (port,) = {listener.getsockname()[1] for listener in opened}
@@ -221,7 +228,7 @@ def test_each_host_is_listened_on(host: str, v4: bool, v6: bool) -> None:
 
 
 def reaches(host: str, port: int) -> bool:
-    """Whether somebody listens there."""
+    """Whether something listens there."""
     try:
         socket.create_connection((host, port), timeout=5).close()
     except ConnectionRefusedError:
@@ -231,7 +238,7 @@ def reaches(host: str, port: int) -> bool:
 
 @needs_ipv6
 def test_a_proxy_on_all_addresses_answers(tmp_path: Path) -> None:
-    """Both families, over HTTP."""
+    """Responds over HTTP on IPv4 and IPv6."""
     with started(tmp_path, API_HOST="::") as url:
         port = urlsplit(url).port
         for host in ("127.0.0.1", "[::1]"):
@@ -240,7 +247,7 @@ def test_a_proxy_on_all_addresses_answers(tmp_path: Path) -> None:
 
 @needs_ipv6
 def test_urls_have_brackets() -> None:
-    """The log tells what can be called."""
+    """The log shows URLs that can be used."""
     (listener,) = open_sockets("::1", 0)
     with listener:
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
@@ -262,7 +269,7 @@ def test_urls_have_brackets() -> None:
     ids=str,
 )
 def test_errors_of_the_disk_are_told_apart(number: int, kind: type[StorageError]) -> None:
-    """All are a 503; a full disk is said to be one."""
+    """All are a 503; the message for a full disk says so."""
     with pytest.raises(kind) as raised, storage_errors():
         raise OSError(number, "/secret/path")
     assert type(raised.value) is kind
@@ -273,7 +280,7 @@ def test_errors_of_the_disk_are_told_apart(number: int, kind: type[StorageError]
 def test_a_spool_that_goes_away_is_a_503(
     start_proxy: StartProxy, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The reason is in the log, and not in the answer; what needs no file still works."""
+    """The reason is in the log but not in the response; requests that need no file still work."""
     spool = tmp_path / "spool"
     spool.mkdir()
     url = start_proxy(spool_dir=str(spool))

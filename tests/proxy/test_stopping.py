@@ -1,4 +1,4 @@
-"""A proxy that was told to stop, as its clients see it."""
+"""A proxy that is shutting down, as its clients see it."""
 
 import json
 import signal
@@ -30,8 +30,8 @@ HEAD = (
 def stopping(
     tmp_path: Path, fake_engine: FakeEngine, grace: int = 30, *, stream: str = "false"
 ) -> Iterator[tuple[str, socket.socket]]:
-    """The URL of a proxy that was told to stop and has a request in flight, and the connection of
-    that request."""
+    """The URL of a proxy that is shutting down with a request in flight, and that request's
+    connection."""
     fake_engine.stall_after = len(fake_engine.text) // fake_engine.split - 2
     with (
         serve(fake_engine.app()) as engine,
@@ -46,7 +46,7 @@ def stopping(
     ):
         wait_for(lambda: fake_engine.asked)
         process.send_signal(signal.SIGTERM)
-        wait_for(lambda: "told to stop" in (tmp_path / "log").read_text())
+        wait_for(lambda: "shutting down" in (tmp_path / "log").read_text())
         yield url, connection
         fake_engine.release.set()
         assert process.wait(30) in (0, -signal.SIGTERM)
@@ -54,7 +54,7 @@ def stopping(
 
 
 def check_refusal(answer: httpx2.Response) -> None:
-    """A 503 in OpenAI's shape, after which the connection is closed."""
+    """Check for an OpenAI-style 503 after which the connection is closed."""
     assert answer.status_code == 503
     assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
     assert answer.json()["error"]["code"] == "server_stopping"
@@ -64,7 +64,7 @@ def check_refusal(answer: httpx2.Response) -> None:
 
 
 def read(connection: socket.socket) -> httpx2.Response:
-    """The answer on a bare connection, which ends with it."""
+    """The response on a bare connection, up to its end."""
     head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     headers = [tuple(line.split(": ", 1)) for line in lines[1:]]
@@ -75,13 +75,13 @@ def read(connection: socket.socket) -> httpx2.Response:
 def test_whoever_comes_later_is_sent_elsewhere(
     path: str, tmp_path: Path, fake_engine: FakeEngine
 ) -> None:
-    """Health checks too, so that a load balancer takes the proxy out."""
+    """Health checks get a 503 too, so a load balancer removes the proxy."""
     with stopping(tmp_path, fake_engine) as (url, _):
         check_refusal(httpx2.get(url + path))
 
 
 def test_an_upload_that_comes_later_hears_why(tmp_path: Path, fake_engine: FakeEngine) -> None:
-    """The official client reads the answer although it was still sending."""
+    """The official client reads the response while it is still sending."""
     with (
         stopping(tmp_path, fake_engine) as (url, _),
         openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client,
@@ -92,7 +92,7 @@ def test_an_upload_that_comes_later_hears_why(tmp_path: Path, fake_engine: FakeE
 
 
 def test_what_is_in_flight_is_finished(tmp_path: Path, fake_engine: FakeEngine) -> None:
-    """The answer is whole, and says that the connection ends."""
+    """The response is complete and announces the end of the connection."""
     with stopping(tmp_path, fake_engine) as (_, connection):
         fake_engine.release.set()
         answer = read(connection)
@@ -103,7 +103,7 @@ def test_what_is_in_flight_is_finished(tmp_path: Path, fake_engine: FakeEngine) 
 def test_who_is_cut_off_before_the_answer_gets_a_503(
     tmp_path: Path, fake_engine: FakeEngine
 ) -> None:
-    """With the id under which the log has the request; the engine's work ends."""
+    """It has the request id from the log; the engine stops working on the request."""
     with stopping(tmp_path, fake_engine, grace=0) as (_, connection):
         answer = read(connection)
         wait_for(lambda: fake_engine.at_once == 0)
@@ -112,7 +112,7 @@ def test_who_is_cut_off_before_the_answer_gets_a_503(
 
 
 def test_who_is_cut_off_in_a_stream_gets_an_error(tmp_path: Path, fake_engine: FakeEngine) -> None:
-    """As after any other failure in the middle."""
+    """As after any other error during a stream."""
     with stopping(tmp_path, fake_engine, grace=0, stream="true") as (_, connection):
         answer = read(connection)
     events = [line for line in answer.text.splitlines() if line.startswith("data: ")]
@@ -120,7 +120,7 @@ def test_who_is_cut_off_in_a_stream_gets_an_error(tmp_path: Path, fake_engine: F
 
 
 def test_who_is_cut_off_in_the_upload_gets_a_503(tmp_path: Path, fake_engine: FakeEngine) -> None:
-    """A client that waits, or sends on, hears why."""
+    """A client that waits or keeps sending gets the reason."""
     with (
         serve(fake_engine.app()) as engine,
         proxy_process(

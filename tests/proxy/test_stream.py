@@ -1,4 +1,4 @@
-"""stream=true over a real socket: what leaves when, and what keeps the connection alive."""
+"""stream=true over a real socket: when events are sent, and what keeps the connection alive."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ pytest_plugins = ("tests.support.proxy_fixtures",)
 
 SPEECH = wav(tone(2.0))
 FIRST_SEGMENT = 9
-"""Deltas of the fake engine that hold its first segment."""
+"""Number of deltas from the fake engine that contain its first segment."""
 
 
 def blocks(answer: httpx2.Response) -> Iterator[str]:
@@ -35,7 +35,7 @@ def event(block: str) -> dict[str, Any]:
 
 
 def stream(url: str, data: bytes = SPEECH, **fields: str) -> Any:
-    """A streamed transcription of `data`, its answer to be read as it comes."""
+    """A streamed transcription of `data`, whose response is read as it arrives."""
     fields = {"stream": "true", **fields}
     return httpx2.stream(
         "POST", url + TRANSCRIPTIONS, data=fields, files={"file": ("a", data)}, timeout=30
@@ -44,7 +44,7 @@ def stream(url: str, data: bytes = SPEECH, **fields: str) -> Any:
 
 @pytest.fixture
 def gated(fake_engine: FakeEngine) -> Iterator[FakeEngine]:
-    """The fake engine, whose answers wait at their gate; opened at the end in any case."""
+    """The fake engine, whose responses wait at a gate that is always opened at the end."""
     fake_engine.gate_after = 0
     yield fake_engine
     fake_engine.gate.set()
@@ -54,7 +54,7 @@ def gated(fake_engine: FakeEngine) -> Iterator[FakeEngine]:
 def test_the_first_segment_leaves_before_the_engine_has_finished(
     response_format: str, start_proxy: StartProxy, gated: FakeEngine
 ) -> None:
-    """The client reads the first words while the engine still holds back the rest."""
+    """The client gets the first words while the engine still holds back the rest."""
     gated.gate_after = FIRST_SEGMENT
     with stream(start_proxy(), response_format=response_format) as answer:
         rest = blocks(answer)
@@ -68,7 +68,8 @@ def test_the_first_segment_leaves_before_the_engine_has_finished(
 def test_comments_keep_the_connection_alive_before_the_first_segment(
     start_proxy: StartProxy, gated: FakeEngine
 ) -> None:
-    """While the engine is silent the answer has begun, and comments come until the events do."""
+    """While the engine is silent, the response has begun, and comments are sent until the first
+    event."""
     with stream(start_proxy(ping_interval=0.05)) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -86,7 +87,8 @@ def test_comments_keep_the_connection_alive_before_the_first_segment(
 def test_a_failure_after_the_first_comment_is_an_event(
     start_proxy: StartProxy, gated: FakeEngine
 ) -> None:
-    """The status has left already: the error is the last event, and the answer ends whole."""
+    """The status has already been sent, so the error is the last event, and the response ends
+    normally."""
     gated.cut_after = 0
     with stream(start_proxy(ping_interval=0.05)) as answer:
         rest = blocks(answer)
@@ -97,7 +99,7 @@ def test_a_failure_after_the_first_comment_is_an_event(
 
 
 def test_a_file_that_is_no_recording_has_its_status(start_proxy: StartProxy) -> None:
-    """A stream that has not begun is an ordinary error."""
+    """If the stream has not begun, it is an ordinary error response."""
     with stream(start_proxy(), b"no recording") as answer:
         answer.read()
     assert answer.status_code == 400
@@ -108,7 +110,7 @@ def test_a_file_that_is_no_recording_has_its_status(start_proxy: StartProxy) -> 
 def test_a_format_that_cannot_be_streamed_is_told(
     response_format: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """An ordinary body would be no events to the client: better an error."""
+    """The client could not read an ordinary body as events, so this is an error."""
     with stream(start_proxy(), response_format=response_format) as answer:
         answer.read()
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "stream")
@@ -118,7 +120,7 @@ def test_a_format_that_cannot_be_streamed_is_told(
 def test_a_client_that_leaves_among_comments_stops_the_engine(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """The engine sees the connection close although no event was ever sent."""
+    """The engine sees the connection close even though no event was sent."""
     fake_engine.stall_after = 0
     with stream(start_proxy(ping_interval=0.05)) as answer:
         for block in blocks(answer):
@@ -129,7 +131,7 @@ def test_a_client_that_leaves_among_comments_stops_the_engine(
 
 
 def test_nothing_on_the_way_holds_events_back(start_proxy: StartProxy) -> None:
-    """nginx and caches are told to pass the events on at once."""
+    """Headers make nginx and caches forward the events at once."""
     with stream(start_proxy()) as answer:
         answer.read()
     assert answer.headers["x-accel-buffering"] == "no"
@@ -138,11 +140,11 @@ def test_nothing_on_the_way_holds_events_back(start_proxy: StartProxy) -> None:
 
 
 async def test_the_async_client_skips_comments(start_proxy: StartProxy, gated: FakeEngine) -> None:
-    """The official client sees its typed events and nothing of what came between."""
+    """The official client sees its typed events but not the comments."""
     url = start_proxy(ping_interval=0.02)
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none") as client:
         events = await client.audio.transcriptions.create(file=SPEECH, model="x", stream=True)
-        gated.gate.set()  # the answer began with a comment: nothing else has been sent
+        gated.gate.set()  # the response began with a comment: nothing else has been sent
         *deltas, done = [item async for item in events]
     assert isinstance(done, TranscriptionTextDoneEvent)
     assert all(isinstance(item, TranscriptionTextDeltaEvent) for item in deltas)

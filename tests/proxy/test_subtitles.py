@@ -16,7 +16,7 @@ WORDS = "one two three four five six seven eight nine ten " * 5
 
 @pytest.fixture(autouse=True)
 def long_segment(fake_engine: FakeEngine) -> None:
-    """The engine hears one segment of 245 characters in 20 s."""
+    """The engine returns one segment of 245 characters in 20 s."""
     segment = {"Start": 0.0, "End": 20.0, "Speaker": 0, "Content": WORDS.strip()}
     fake_engine.text = json.dumps([segment])
 
@@ -30,7 +30,7 @@ def lines(url: str, **fields: str) -> list[list[str]]:
 
 
 def test_subtitles_have_two_lines_of_42_by_default(start_proxy: StartProxy) -> None:
-    """As broadcasters have them."""
+    """As broadcasters do."""
     cues = lines(start_proxy())
     assert len(cues) >= 3
     assert max(len(line) for cue in cues for line in cue) <= 42
@@ -48,18 +48,18 @@ def test_subtitles_have_two_lines_of_42_by_default(start_proxy: StartProxy) -> N
 def test_the_form_sets_the_limits(
     fields: dict[str, str], cues: int, start_proxy: StartProxy
 ) -> None:
-    """Its own limits win over the settings."""
+    """Limits in the form override the settings."""
     assert len(lines(start_proxy(max_line_width=10), **fields)) in range(cues, cues + 4)
 
 
 def test_settings_switch_the_limits_off(start_proxy: StartProxy) -> None:
-    """A segment is then a cue, on one line."""
+    """Each segment is then one cue on one line."""
     url = start_proxy(max_line_width=0, max_line_count=0, max_cue_seconds=0)
     assert lines(url) == [[WORDS.strip()]]
 
 
 def test_a_json_body_may_have_them_too(start_proxy: StartProxy) -> None:
-    """As numbers."""
+    """The limits are numbers there."""
     body = {
         "input_audio": {"data": base64.b64encode(RECORDING).decode(), "format": "wav"},
         "response_format": "vtt",
@@ -80,7 +80,7 @@ def test_json_formats_keep_the_models_segments(start_proxy: StartProxy) -> None:
 
 @pytest.mark.parametrize("value", ["-1", "many", "1001"])
 def test_a_wrong_limit_is_a_400(value: str, start_proxy: StartProxy) -> None:
-    """That names the field."""
+    """The message names the field."""
     data = {"response_format": "srt", "max_line_width": value}
     files = {"file": ("a", RECORDING)}
     answer = httpx2.post(start_proxy() + TRANSCRIPTIONS, data=data, files=files)

@@ -1,4 +1,4 @@
-"""Any upload into mono 24 kHz, within bounds."""
+"""Any upload is decoded to mono 24 kHz, within limits."""
 
 import io
 import socket
@@ -36,7 +36,7 @@ def read(data: bytes, target: BinaryIO, **limits: Any) -> Section:
 
 
 def samples(recording: Section) -> NDArray[np.float64]:
-    """What the engine would decode."""
+    """The samples that the engine would decode."""
     recording.file.seek(0)
     data, rate = soundfile.read(io.BytesIO(recording.file.read()))
     assert rate == SAMPLE_RATE
@@ -72,7 +72,7 @@ def frequency(audio: NDArray[np.float64]) -> float:
     ],
 )
 def test_every_container_and_codec_gives_the_same_tone(data: Any, target: BinaryIO) -> None:
-    """Whatever it came in, 2 s of a 440 Hz tone stay just that, at 24 kHz, mono."""
+    """In any container, 2 s of a 440 Hz tone stay the same, at 24 kHz mono."""
     recording = read(data(), target)
     assert recording.duration == pytest.approx(2.0, abs=0.06)
     assert frequency(samples(recording)) == pytest.approx(440, abs=1)
@@ -80,14 +80,14 @@ def test_every_container_and_codec_gives_the_same_tone(data: Any, target: Binary
 
 
 def test_m4a_has_its_index_at_the_end() -> None:
-    """The case above is the one that a pipe could not serve."""
+    """This case above would not work with a pipe."""
     data = encoded("ipod", "aac")
     assert data.index(b"mdat") < data.index(b"moov")
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
 def test_mixing_down_neither_clips_nor_halves(subtype: str, target: BinaryIO) -> None:
-    """Two equal channels near full scale keep their level when they become one."""
+    """Two equal channels near full scale keep their level when mixed to one."""
     loud = 1.9 * tone(1.0)
     recording = read(wav(np.stack([loud, loud], axis=1), subtype=subtype), target)
     assert np.abs(samples(recording)).max() == pytest.approx(0.95, abs=0.01)
@@ -112,7 +112,7 @@ def test_samples_at_the_models_rate_pass_unchanged(target: BinaryIO) -> None:
 def test_the_encoding_for_the_engine_can_be_chosen(
     encoding: str, media_type: str, signature: bytes, target: BinaryIO
 ) -> None:
-    """Each encoding is what its media type says and holds the whole recording."""
+    """Each encoding matches its media type and contains the whole recording."""
     recording = read(wav(tone(1.0)), target, encoding=encoding)
     target.seek(0)
     data = target.read()
@@ -124,7 +124,7 @@ def test_the_encoding_for_the_engine_can_be_chosen(
     ("seconds", "media_type"), [(0.1, "audio/wav"), (30.0, "audio/wav"), (30.001, "audio/flac")]
 )
 def test_short_sections_are_wav(seconds: float, media_type: str, target: BinaryIO) -> None:
-    """With auto a section of up to 30 s needs no file; it is the same audio either way."""
+    """With auto, a section of up to 30 s needs no file; the audio is the same either way."""
     audio = (tone(seconds) * 32767).astype(np.int16)
     recording = read(wav(audio), target, encoding="auto")
     assert recording.media_type == media_type
@@ -134,7 +134,7 @@ def test_short_sections_are_wav(seconds: float, media_type: str, target: BinaryI
 
 
 def test_one_section_at_most_is_kept_in_memory(tmp_path: Path) -> None:
-    """However short the sections are: of hours there would be many."""
+    """Even if sections are short, since hours of audio would have many."""
     files: list[BinaryIO] = []
 
     def new_file() -> BinaryIO:
@@ -156,7 +156,7 @@ def test_one_section_at_most_is_kept_in_memory(tmp_path: Path) -> None:
 
 
 def test_the_rate_may_change_on_the_way(target: BinaryIO) -> None:
-    """Two AAC streams of different rate and channels, one after the other, are both heard."""
+    """Two consecutive AAC streams with different rates and channels are both decoded."""
     first = encoded("adts", "aac", 1.0, rate=44_100)
     second = encoded("adts", "aac", 1.0, rate=48_000, layout="stereo")
     recording = read(first + second, target)
@@ -173,14 +173,14 @@ def test_the_rate_may_change_on_the_way(target: BinaryIO) -> None:
     ],
 )
 def test_a_truncated_file_gives_what_is_there(data: Any, target: BinaryIO) -> None:
-    """A recording whose end is missing is transcribed up to there."""
+    """A truncated recording is transcribed up to the point where it ends."""
     whole = data()
     recording = read(whole[: len(whole) // 2], target)
     assert 1.0 < recording.duration < 3.0
 
 
 def test_damage_in_the_middle_is_left_out(target: BinaryIO) -> None:
-    """Corrupt packets cost their own time only."""
+    """Corrupt packets only affect their own time span."""
     data = bytearray(encoded("ogg", "libopus", 4.0))
     middle = len(data) // 2
     data[middle : middle + 400] = bytes(400)
@@ -218,7 +218,7 @@ SECRET_TONE = wav(tone(1.0))
     ],
 )
 def test_what_is_no_recording_is_refused(data: Any, code: str, target: BinaryIO) -> None:
-    """Each is refused with its code; none is passed on as an empty or a poisoned recording."""
+    """Each is rejected with its own code; none is passed on as an empty or corrupt recording."""
     with pytest.raises(InvalidAudio) as refused:
         read(data(), target)
     assert refused.value.code == code
@@ -232,7 +232,7 @@ def test_video_without_sound_is_refused(target: BinaryIO) -> None:
         picture.width = picture.height = 32
         output.mux(picture.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))))
         output.mux(picture.encode(None))
-    with pytest.raises(InvalidAudio, match="holds no audio"):
+    with pytest.raises(InvalidAudio, match="contains no audio"):
         read(file.getvalue(), target)
 
 
@@ -247,7 +247,7 @@ def test_video_without_sound_is_refused(target: BinaryIO) -> None:
     ],
 )
 def test_a_playlist_opens_no_other_file(playlist: str, target: BinaryIO, tmp_path: Path) -> None:
-    """A file that names another file of this machine is refused."""
+    """A file that references another file on this machine is rejected."""
     secret = tmp_path / "secret.wav"
     secret.write_bytes(SECRET_TONE)
     with pytest.raises(InvalidAudio):
@@ -255,7 +255,7 @@ def test_a_playlist_opens_no_other_file(playlist: str, target: BinaryIO, tmp_pat
 
 
 def test_a_session_description_opens_no_socket(target: BinaryIO) -> None:
-    """An SDP file, for which ffmpeg would wait on a UDP port of its choice, is refused."""
+    """An SDP file, which would make ffmpeg listen on a UDP port, is rejected."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -267,7 +267,7 @@ def test_a_session_description_opens_no_socket(target: BinaryIO) -> None:
 
 
 def test_a_recording_over_the_limit_is_refused_while_it_is_decoded(target: BinaryIO) -> None:
-    """A few kilobytes that hold hours stop at the limit, not at their end."""
+    """A small file with hours of audio is only decoded up to the limit."""
     minutes = encoded("ogg", "libopus", 120.0)
     with pytest.raises(InvalidAudio, match="at most 30 seconds") as refused:
         read(minutes, target, max_seconds=30.0)
@@ -282,13 +282,13 @@ def test_a_recording_of_exactly_the_limit_is_taken(target: BinaryIO) -> None:
 
 
 def test_decoding_stops_at_its_time_limit(target: BinaryIO) -> None:
-    """A file that takes too long to decode is refused."""
+    """A file that takes too long to decode is rejected."""
     with pytest.raises(InvalidAudio, match="could not be decoded within"):
         read(wav(tone(2.0)), target, timeout=1e-9)
 
 
 def test_decoding_stops_when_it_is_cancelled() -> None:
-    """The caller's check is asked between packets, and its exception comes through."""
+    """The caller's check runs between packets, and its exception is raised."""
     calls = []
 
     def cancel_third() -> None:
@@ -314,18 +314,18 @@ def test_decoding_stops_when_it_is_cancelled() -> None:
 def test_silence_is_told_from_a_quiet_room(
     audio: NDArray[np.float64], silent: bool, target: BinaryIO
 ) -> None:
-    """Only what no microphone could have recorded counts as silence."""
+    """Only levels below those of any microphone count as silence."""
     assert read(wav(audio), target).is_silent is silent
 
 
 def test_a_full_disk_is_told_from_a_bad_recording() -> None:
-    """What cannot be written is no fault of the recording."""
+    """A failed write is not the recording's fault."""
     with open("/dev/full", "r+b", buffering=0) as full, pytest.raises(StorageFull):
         read(wav(np.random.default_rng(0).uniform(-1, 1, 240_000)), cast(BinaryIO, full))
 
 
 def test_a_forged_length_is_not_believed(target: BinaryIO) -> None:
-    """The samples count, not what the header says of them."""
+    """The actual samples count, not the length in the header."""
     data = bytearray(wav(tone(1.0)))
     data[40:44] = struct.pack("<I", 0x7FFFFFF0)
     assert read(bytes(data), target).samples == SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""The model's text into segments, whatever its slips and however it is split."""
+"""The model's text becomes segments despite its mistakes and in chunks of any size."""
 
 import json
 
@@ -37,12 +37,12 @@ TRICKY_SEGMENTS = [
 
 @pytest.mark.parametrize("step", range(1, len(TRICKY) + 1))
 def test_any_split_gives_the_same_segments(step: int) -> None:
-    """Where the text is cut makes no difference to the segments."""
+    """The segments do not depend on where the text is split."""
     assert decode(TRICKY, step) == TRICKY_SEGMENTS
 
 
 def test_a_segment_comes_as_soon_as_it_is_whole() -> None:
-    """A segment is out with its closing brace, before the next one begins."""
+    """A segment is returned at its closing brace, before the next one begins."""
     decoder = TranscriptDecoder(DURATION)
     assert decoder.feed('[{"Start":0,"End":1,"Speaker":0,"Content":"one"') == []
     assert decoder.feed("}") == [Segment(0.0, 1.0, "A", "one")]
@@ -149,7 +149,7 @@ def test_a_segment_comes_as_soon_as_it_is_whole() -> None:
 )
 @pytest.mark.parametrize("step", [1, 10_000])
 def test_slips_of_the_model_lose_nothing(text: str, expected: list[Segment], step: int) -> None:
-    """Every slip seen in the model's output gives the segments that were meant."""
+    """Every mistake seen in the model's output is parsed into the intended segments."""
     assert decode(text, step) == expected
 
 
@@ -165,7 +165,7 @@ def test_slips_of_the_model_lose_nothing(text: str, expected: list[Segment], ste
     ],
 )
 def test_complete_tells_a_whole_answer_from_a_cut_one(text: str, complete: bool) -> None:
-    """An empty array is an answer, no text at all is none."""
+    """An empty array is a complete answer; no text at all is not."""
     decoder = TranscriptDecoder(DURATION)
     decoder.feed(text)
     decoder.finish()
@@ -173,7 +173,7 @@ def test_complete_tells_a_whole_answer_from_a_cut_one(text: str, complete: bool)
 
 
 def test_speakers_are_labelled_in_order_of_appearance() -> None:
-    """Labels are A to Z, then AA, whatever numbers the model gives."""
+    """Labels are A to Z, then AA, whatever numbers the model uses."""
     items = [{"Start": i, "End": i, "Speaker": 90 - i % 28, "Content": "x"} for i in range(29)]
     labels = [segment.speaker for segment in decode(json.dumps(items))]
     assert labels[:2] == ["A", "B"]
@@ -191,5 +191,5 @@ def test_speakers_are_labelled_in_order_of_appearance() -> None:
     ],
 )
 def test_text_is_what_was_said(words: list[str], text: str) -> None:
-    """Spoken segments are joined as their script does it."""
+    """Spoken segments are joined according to their writing system."""
     assert join_speech([Segment(0, 1, None, word) for word in words]) == text

@@ -1,4 +1,4 @@
-"""POST /v1/audio/transcriptions over a real socket: what reaches the engine and what comes back."""
+"""POST /v1/audio/transcriptions over a real socket: requests to the engine and responses."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def post(http: httpx2.Client, data: bytes = SPEECH, **fields: Any) -> httpx2.Res
 
 
 def open_temporary_files() -> int:
-    """Unnamed files that this process (client, proxy and fake engine) holds open."""
+    """Unnamed files that this process (client, proxy and fake engine) has open."""
     links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
     return sum(os.path.islink(link) and "(deleted)" in os.readlink(link) for link in links)
 
@@ -70,7 +70,7 @@ def test_the_engine_is_asked_as_the_model_was_trained(
 
 
 def test_penalties_can_be_switched_off(start_proxy: StartProxy, fake_engine: FakeEngine) -> None:
-    """The engine is asked for none; the temperature stays."""
+    """None are sent to the engine; the temperature stays."""
     with httpx2.Client(base_url=start_proxy(penalties="off"), timeout=30) as http:
         assert post(http).status_code == 200
     (request,) = fake_engine.requests
@@ -81,7 +81,8 @@ def test_penalties_can_be_switched_off(start_proxy: StartProxy, fake_engine: Fak
 def test_long_recordings_have_neutral_penalties(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Above five minutes plain penalties would break the JSON: only the temperature is pinned."""
+    """Above five minutes, plain penalties would break the JSON, so only the temperature is
+    pinned."""
     assert post(http, wav(tone(301.0, 8_000), 8_000)).status_code == 200
     (request,) = fake_engine.requests
     assert request["temperature"] == 0.0
@@ -91,7 +92,7 @@ def test_long_recordings_have_neutral_penalties(
 def test_the_body_is_sent_whole_with_its_length(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """A body of several blocks arrives intact and announces its length."""
+    """A body of several blocks arrives intact and has a Content-Length."""
     noise = np.random.default_rng(0).uniform(-1, 1, 24_000 * 60)
     assert post(http, wav(noise)).status_code == 200
     assert fake_engine.audio == [(24_000 * 60, 24_000, 1)]
@@ -118,7 +119,8 @@ def test_the_body_is_sent_whole_with_its_length(
 def test_prompt_hotwords_and_keywords_become_extra_info(
     fields: dict[str, Any], info: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """What the client says of the recording goes in the words the model knows, without tokens."""
+    """The client's context is sent in the format the model was trained on, without control
+    tokens."""
     assert post(http, **fields).status_code == 200
     text = fake_engine.requests[0]["messages"][1]["content"][1]["text"]
     assert text == (
@@ -131,7 +133,7 @@ def test_prompt_hotwords_and_keywords_become_extra_info(
 def test_an_empty_prompt_asks_the_plain_question(
     prompt: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """A prompt of which nothing remains is no extra info."""
+    """A prompt that is empty after cleaning adds no extra info."""
     assert post(http, prompt=prompt).status_code == 200
     text = fake_engine.requests[0]["messages"][1]["content"][1]["text"]
     assert "extra info" not in text
@@ -169,7 +171,7 @@ def test_an_empty_prompt_asks_the_plain_question(
 def test_fields_of_other_services_are_taken(
     fields: dict[str, Any], http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Every field that a client of another service sends is accepted, and decoding stays pinned."""
+    """Fields that clients of other services send are accepted, and decoding stays pinned."""
     answer = post(http, **fields)
     assert (answer.status_code, answer.json()["text"]) == (200, "Good morning. Hello.")
     assert fake_engine.requests[0]["model"] == "vibevoice"
@@ -187,7 +189,7 @@ def test_fields_of_other_services_are_taken(
 def test_verbose_json_echoes_the_language(
     fields: dict[str, Any], language: str, http: httpx2.Client
 ) -> None:
-    """The model does not tell the language; the client's word for it comes back."""
+    """The model does not report the language, so the client's value is returned."""
     answer = post(http, response_format="verbose_json", **fields)
     assert answer.json()["language"] == language
 
@@ -207,7 +209,7 @@ def test_verbose_json_echoes_the_language(
 def test_formats_have_their_content_type(
     path: str, response_format: str, content_type: str, start: str, http: httpx2.Client
 ) -> None:
-    """Each format is served under both paths with its true type."""
+    """Each format has the correct type under both paths."""
     answer = http.post(
         path, data={"response_format": response_format}, files={"file": ("x.mp3", SPEECH)}
     )
@@ -219,7 +221,7 @@ def test_formats_have_their_content_type(
 def test_silence_is_an_empty_transcript_without_the_engine(
     response_format: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Silence is answered with 200 and nothing said, and costs the engine nothing."""
+    """Silence returns 200 with an empty transcript, without calling the engine."""
     answer = post(http, wav(np.zeros(48_000)), response_format=response_format)
     assert answer.status_code == 200
     assert answer.json()["text"] == ""
@@ -228,7 +230,7 @@ def test_silence_is_an_empty_transcript_without_the_engine(
 
 
 def test_a_cut_off_answer_keeps_what_was_said(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """When the engine runs out of tokens, the words until then are the transcript."""
+    """If the engine runs out of tokens, the transcript has the words so far."""
     fake_engine.text = fake_engine.text[:-7]
     fake_engine.finish_reason = "length"
     assert post(http).json()["text"] == "Good morning. He"
@@ -237,7 +239,7 @@ def test_a_cut_off_answer_keeps_what_was_said(http: httpx2.Client, fake_engine: 
 def test_plain_text_of_the_model_is_the_transcript(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """A model that writes no JSON is still heard."""
+    """Output that is not JSON is still used."""
     fake_engine.text = "Good morning."
     answer = post(http, response_format="verbose_json").json()
     assert answer["text"] == "Good morning."
@@ -245,14 +247,14 @@ def test_plain_text_of_the_model_is_the_transcript(
 
 
 def events_of(answer: httpx2.Response) -> list[dict[str, Any]]:
-    """The server-sent events of a streamed answer."""
+    """The server-sent events of a streamed response."""
     assert answer.headers["content-type"].startswith("text/event-stream")
     return [json.loads(line.removeprefix("data: ")) for line in answer.text.split("\n\n") if line]
 
 
 @pytest.mark.parametrize("stream", ["true", "True", "1", "on"])
 def test_streamed_deltas_add_up_to_the_text(stream: str, http: httpx2.Client) -> None:
-    """A streamed transcription is plain-text deltas and their sum."""
+    """A streamed transcription consists of plain-text deltas and the full text."""
     events = events_of(post(http, stream=stream))
     assert [event["type"] for event in events] == [
         "transcript.text.delta",
@@ -274,7 +276,7 @@ def test_streamed_diarization_has_segments(http: httpx2.Client) -> None:
 
 
 def test_streamed_silence_is_done_at_once(http: httpx2.Client) -> None:
-    """Silence streams its end alone."""
+    """Silence streams only the final event."""
     (done,) = events_of(post(http, wav(np.zeros(48_000)), stream="true"))
     assert (done["type"], done["text"]) == ("transcript.text.done", "")
 
@@ -282,7 +284,7 @@ def test_streamed_silence_is_done_at_once(http: httpx2.Client) -> None:
 def test_a_failure_on_the_way_ends_the_stream_with_an_error(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """What was said comes first, then the error in place of the end."""
+    """The text so far comes first, then an error instead of the final event."""
     fake_engine.cut_after = len(fake_engine.text) // fake_engine.split - 2
     events = events_of(post(http, stream="true"))
     assert events[0]["delta"] == "Good morning."
@@ -293,7 +295,7 @@ def test_a_failure_on_the_way_ends_the_stream_with_an_error(
 def test_a_failure_before_the_first_segment_has_its_own_status(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """A stream that never began is an ordinary error."""
+    """If the stream has not begun, it is an ordinary error response."""
     fake_engine.cut_after = 0
     assert post(http, stream="true").status_code == 502
 
@@ -302,7 +304,7 @@ def test_a_failure_before_the_first_segment_has_its_own_status(
 def test_a_client_that_hangs_up_stops_the_engine(
     stream: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """The engine sees the connection close although it was silent, streamed or not."""
+    """The engine sees the connection close even while it is silent, streamed or not."""
     fake_engine.stall_after = len(fake_engine.text) // fake_engine.split - 2
     url = start_proxy()
     temporary = open_temporary_files()
@@ -326,14 +328,14 @@ def test_a_client_that_hangs_up_stops_the_engine(
 def test_no_temporary_file_outlives_its_request(
     data: bytes, status: int, http: httpx2.Client
 ) -> None:
-    """Uploads and recordings are gone with the answer, whatever it was."""
+    """Files are gone after the response, whatever it was."""
     temporary = open_temporary_files()
     assert post(http, data).status_code == status
     wait_for(lambda: open_temporary_files() == temporary)
 
 
 def test_requests_in_parallel_do_not_mix(http: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """Sixteen recordings at once each reach the engine with their own length."""
+    """Sixteen concurrent recordings each reach the engine with their own length."""
     durations = [1.0 + number / 4 for number in range(16)]
     answers: list[float] = [0.0] * len(durations)
 
@@ -351,7 +353,7 @@ def test_requests_in_parallel_do_not_mix(http: httpx2.Client, fake_engine: FakeE
 
 
 def test_strict_model_names_refuse_an_unknown_model(start_proxy: StartProxy) -> None:
-    """With strict names an alias works and an unknown name is a 404."""
+    """With strict names, an alias works and an unknown name is a 404."""
     with httpx2.Client(base_url=start_proxy(strict_model_names=True)) as http:
         assert post(http, model="whisper-1").status_code == 200
         assert post(http, model="").status_code == 200
@@ -363,7 +365,7 @@ def test_strict_model_names_refuse_an_unknown_model(start_proxy: StartProxy) -> 
 def test_the_served_name_goes_to_the_engine(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """The engine is asked by the name it serves, which is listed first."""
+    """Requests to the engine use its served name, which is listed first."""
     with httpx2.Client(base_url=start_proxy(served_model_name="mine")) as http:
         assert post(http, model="whisper-1").status_code == 200
         models = http.get("/v1/models").json()["data"]
@@ -384,7 +386,7 @@ def test_health_tells_the_state_of_the_engine(http: httpx2.Client, fake_engine: 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/models", "/v1/models/whisper-1"])
 def test_information_is_served(path: str, http: httpx2.Client) -> None:
-    """The listings and the documentation answer."""
+    """The listings and the documentation respond."""
     assert http.get(path).status_code == 200
 
 
@@ -407,13 +409,13 @@ def test_the_documentation_describes_the_form(http: httpx2.Client) -> None:
 def test_the_engine_is_found_by_port_or_url(
     environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's address comes from the environment under the names in use."""
+    """The engine's address is read from the existing environment variables."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Settings().asr_url == expected
 
 
 def test_aliases_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list in the environment is written the plain way."""
+    """A list in the environment is comma-separated."""
     monkeypatch.setenv("VIBEVOICE_MODEL_ALIASES", "a, b,,c")
     assert Settings().model_aliases == ("a", "b", "c")

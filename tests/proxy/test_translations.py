@@ -1,4 +1,4 @@
-"""POST /v1/audio/translations before a fake engine and a fake chat model on real sockets."""
+"""POST /v1/audio/translations with a fake engine and a fake chat model on real sockets."""
 
 import asyncio
 import json
@@ -31,16 +31,16 @@ GERMAN = (
 
 @dataclass
 class FakeTranslator:
-    """A chat model that writes what it is given in capitals, or what it is told to answer."""
+    """A chat model that returns its input in capitals, or a configured answer."""
 
     answers: list[Any] = field(default_factory=list)
-    """The next answers: text of the message, or a status. After them the capitals."""
+    """The next answers: the text of a message, or a status. After that, the input in capitals."""
     silent: bool = False
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
 
     def app(self) -> ASGIApp:
-        """The one route of a chat model."""
+        """The single route of a chat model."""
         return Starlette(routes=[Route("/v1/chat/completions", self._chat, methods=["POST"])])
 
     async def _chat(self, request: Request) -> Response:
@@ -82,7 +82,7 @@ def proxy(
 
 @pytest.fixture
 def http(proxy: str) -> Iterator[httpx2.Client]:
-    """A client of the proxy that translates."""
+    """A client for the translating proxy."""
     with httpx2.Client(base_url=proxy, timeout=30) as client:
         yield client
 
@@ -96,7 +96,7 @@ def post(http: httpx2.Client, **fields: Any) -> httpx2.Response:
 def test_without_a_translating_model_it_says_so(
     path: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """An honest 400, which clients do not send again, and no work for the engine."""
+    """A clear 400, which clients do not retry; the engine is not called."""
     answer = httpx2.post(start_proxy() + path, files={"file": ("a", SPEECH)})
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (400, "unsupported")
@@ -106,7 +106,7 @@ def test_without_a_translating_model_it_says_so(
 
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_the_official_client_gets_english_with_times_and_speakers(proxy: str) -> None:
-    """Only the words change; noises and times and speakers stay."""
+    """Only the words change; noises, times and speakers stay."""
     with openai.OpenAI(base_url=f"{proxy}/v1", api_key="none") as client:
         answer = client.audio.translations.create(
             file=SPEECH, model="whisper-1", response_format="verbose_json"
@@ -142,12 +142,12 @@ def test_the_official_client_gets_english_with_times_and_speakers(proxy: str) ->
 def test_a_translation_has_the_formats_of_a_transcription(
     response_format: str, start: str, http: httpx2.Client
 ) -> None:
-    """All that OpenAI's translations have."""
+    """All formats of OpenAI's translations."""
     assert post(http, response_format=response_format).text.startswith(start)
 
 
 def test_a_translation_has_no_diarized_json(http: httpx2.Client) -> None:
-    """OpenAI's neither; the message lists what there is."""
+    """OpenAI's does not have it either; the message lists the available formats."""
     answer = post(http, response_format="diarized_json")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "response_format")
 
@@ -155,7 +155,7 @@ def test_a_translation_has_no_diarized_json(http: httpx2.Client) -> None:
 def test_the_model_is_asked_for_a_list_of_the_same_length(
     http: httpx2.Client, translator: tuple[FakeTranslator, str]
 ) -> None:
-    """One request with the key, the words alone, and a schema for the answer."""
+    """One request with the key, only the words, and a schema for the response."""
     assert post(http).status_code == 200
     (request,) = translator[0].requests
     assert request["model"] == "any-llm"
@@ -167,7 +167,7 @@ def test_the_model_is_asked_for_a_list_of_the_same_length(
 def test_many_segments_go_in_batches_and_come_back_in_order(
     http: httpx2.Client, translator: tuple[FakeTranslator, str], fake_engine: FakeEngine
 ) -> None:
-    """No request is longer than a model can keep count of."""
+    """No request is longer than a model can keep track of."""
     words = [f"wort {number}" for number in range(130)] + [" ".join(map(str, range(1600)))]
     fake_engine.split = 500
     fake_engine.text = json.dumps(
@@ -194,7 +194,7 @@ WRONG = [
 def test_a_wrong_answer_is_asked_for_once_more(
     answer: Any, http: httpx2.Client, translator: tuple[FakeTranslator, str]
 ) -> None:
-    """A model that slips once costs the client nothing."""
+    """A single mistake of the model does not affect the client."""
     translator[0].answers = [answer]
     assert post(http).json()["text"] == "GUTEN MORGEN. HALLO."
     assert len(translator[0].requests) == 2
@@ -204,7 +204,7 @@ def test_a_wrong_answer_is_asked_for_once_more(
 def test_two_wrong_answers_are_a_502(
     answer: Any, http: httpx2.Client, translator: tuple[FakeTranslator, str]
 ) -> None:
-    """Which the client is told not to send again: the transcription would be repeated too."""
+    """The client is told not to retry, since that would repeat the transcription too."""
     translator[0].answers = [answer, answer]
     failure = post(http)
     assert (failure.status_code, failure.headers["x-should-retry"]) == (502, "false")
@@ -216,7 +216,7 @@ def test_two_wrong_answers_are_a_502(
 def test_a_translating_model_that_is_silent_is_a_504(
     translator: tuple[FakeTranslator, str], start_proxy: StartProxy
 ) -> None:
-    """Its own time-out holds."""
+    """Its own timeout applies."""
     translator[0].silent = True
     url = start_proxy(translate_base_url=translator[1], translate_model="x", translate_timeout=0.2)
     answer = httpx2.post(url + TRANSLATIONS, files={"file": ("a", SPEECH)}, timeout=30)
@@ -224,7 +224,7 @@ def test_a_translating_model_that_is_silent_is_a_504(
 
 
 def test_a_translating_model_that_is_down_is_a_502(start_proxy: StartProxy) -> None:
-    """Nobody listens at its address."""
+    """Nothing listens at its address."""
     url = start_proxy(translate_base_url="http://127.0.0.1:9/v1", translate_model="x")
     answer = httpx2.post(url + TRANSLATIONS, files={"file": ("a", SPEECH)}, timeout=30)
     assert answer.status_code == 502
@@ -235,7 +235,7 @@ def test_a_translating_model_that_is_down_is_a_502(start_proxy: StartProxy) -> N
 def test_silence_is_not_translated(
     http: httpx2.Client, translator: tuple[FakeTranslator, str]
 ) -> None:
-    """Nothing said is nothing to ask."""
+    """Without words, there is nothing to translate."""
     answer = http.post(TRANSLATIONS, files={"file": ("a", wav(0 * tone(1.0)))})
     assert (answer.status_code, answer.json()["text"]) == (200, "")
     assert translator[0].requests == []

@@ -1,4 +1,4 @@
-"""Values as clients write them: lists, names and nothing at all in every spelling."""
+"""Values as clients write them: lists, names and unset values in every spelling."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ WORDS = "Good morning. Hello."
 
 
 def info(engine: FakeEngine) -> str:
-    """What the engine was told beside the audio."""
+    """The context that the engine got besides the audio."""
     text = engine.requests[-1]["messages"][1]["content"][1]["text"]
     return text.partition("extra info: ")[2].partition("\n")[0]
 
@@ -37,7 +37,7 @@ SPELLED = [
 def test_lists_in_every_spelling(
     fields: dict[str, Any], said: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """All of them are in use."""
+    """All of these are used by real clients."""
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert (answer.status_code, info(fake_engine)) == (200, said)
 
@@ -69,7 +69,7 @@ def test_names_in_every_spelling(fields: dict[str, Any], http: httpx2.Client) ->
 
 @pytest.mark.parametrize("fields", [{"timestamp_granularities": "word,letter"}, {"include": "x"}])
 def test_wrong_names_in_a_list_are_told(fields: dict[str, str], http: httpx2.Client) -> None:
-    """Commas hide nothing."""
+    """An unknown name is also reported in a comma-separated list."""
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] in fields
@@ -83,7 +83,7 @@ FIELDS = ["model", "language", "prompt", "response_format", "temperature", "stre
 def test_what_clients_write_for_nothing(
     nothing: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """An empty variable of a language without types is no value of any field."""
+    """An unset variable of a dynamically typed language is not a value for any field."""
     with httpx2.Client(base_url=start_proxy(strict_model_names=True)) as http:
         fields = dict.fromkeys([*FIELDS, "timestamp_granularities[]", "include[]"], nothing)
         answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
@@ -92,7 +92,7 @@ def test_what_clients_write_for_nothing(
 
 @pytest.mark.parametrize("nothing", ["NaN", "nan", "-NaN"])
 def test_a_temperature_that_is_no_number_is_not_given(nothing: str, http: httpx2.Client) -> None:
-    """As JavaScript writes it."""
+    """JavaScript writes it as NaN."""
     fields = {"temperature": nothing}
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert answer.status_code == 200
@@ -103,7 +103,7 @@ def test_a_temperature_that_is_no_number_is_not_given(nothing: str, http: httpx2
 def test_a_language_that_is_asked_for_is_not_given(
     word: str, field: str, http: httpx2.Client
 ) -> None:
-    """It is not echoed as if it were one."""
+    """It is not echoed as if it were a language."""
     fields = {field: word, "response_format": "verbose_json"}
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert (answer.status_code, answer.json()["language"]) == (200, "unknown")
@@ -111,7 +111,7 @@ def test_a_language_that_is_asked_for_is_not_given(
 
 @pytest.mark.parametrize("value", ["auto,de", '["de", "en"]', " de "])
 def test_languages_are_a_list(value: str, http: httpx2.Client) -> None:
-    """The first that is named counts."""
+    """The first one named is used."""
     fields = {"languages": value, "response_format": "verbose_json"}
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert answer.json()["language"] == "de"

@@ -1,4 +1,4 @@
-"""Requests as other clients put them on the wire, byte for byte."""
+"""Requests exactly as other clients send them, byte for byte."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def part(head: str, value: bytes) -> bytes:
 
 
 def text_part(name: str, value: str) -> bytes:
-    """A text field as aiohttp writes it."""
+    """A text field as aiohttp sends it."""
     head = (
         f'Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name="{name}"'
     )
@@ -26,7 +26,7 @@ def text_part(name: str, value: str) -> bytes:
 
 
 def file_part(content_type: str, name: str = "0b1c.wav") -> bytes:
-    """What a browser recorded, under a name and a type that say otherwise."""
+    """A browser's recording with a misleading name and type."""
     disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
     return part(f"Content-Type: {content_type}\r\n{disposition}", BROWSER_RECORDING)
 
@@ -34,7 +34,7 @@ def file_part(content_type: str, name: str = "0b1c.wav") -> bytes:
 def send(
     http: httpx2.Client, body: bytes, headers: dict[str, str] | None = None
 ) -> httpx2.Response:
-    """`body` in small pieces without a length, as aiohttp and many proxies send it."""
+    """`body` in small chunks without a Content-Length, as aiohttp and many proxies send it."""
 
     def chunks() -> Iterator[bytes]:
         for at in range(0, len(body), 1000):
@@ -55,7 +55,8 @@ def send(
 def test_open_webui_uploads_in_chunks(
     fields: list[tuple[str, str]], http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Text parts with a charset, the file last, always an octet stream named .wav, no length."""
+    """Text parts have a charset; the file is last, always an octet stream named .wav, without a
+    length."""
     body = b"".join(text_part(name, value) for name, value in fields)
     answer = send(http, body + file_part("application/octet-stream") + b"--b--\r\n")
     assert answer.status_code == 200
@@ -65,7 +66,7 @@ def test_open_webui_uploads_in_chunks(
 
 
 def test_litellm_asks_for_verbose_json_and_passes_fields_on(http: httpx2.Client) -> None:
-    """Its answer is built from text, language, duration and segments with their speakers."""
+    """It builds its response from text, language, duration and segments with speakers."""
     body = b"".join(
         text_part(name, value)
         for name, value in [
@@ -84,12 +85,12 @@ def test_litellm_asks_for_verbose_json_and_passes_fields_on(http: httpx2.Client)
 
 @pytest.mark.parametrize("name", ["größe.wav", "../../etc/passwd", "C:\\x.wav", "", "x" * 200])
 def test_the_name_of_the_file_means_nothing(name: str, http: httpx2.Client) -> None:
-    """Raw UTF-8, a path, an empty or a long name: it is never looked at."""
+    """It may be raw UTF-8, a path, empty or long: it is ignored."""
     assert send(http, file_part("video/mp4", name) + b"--b--\r\n").status_code == 200
 
 
 def test_a_part_without_a_name_is_told(http: httpx2.Client) -> None:
-    """A broken part is the client's to mend."""
+    """A malformed part is the client's error."""
     broken = b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"
     answer = send(http, broken)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_multipart")
@@ -99,14 +100,14 @@ def test_a_part_without_a_name_is_told(http: httpx2.Client) -> None:
     "content_type", ["application/x-www-form-urlencoded", "audio/webm", "application/octet-stream"]
 )
 def test_a_bare_body_is_a_415(content_type: str, http: httpx2.Client) -> None:
-    """The message tells which bodies there are."""
+    """The message lists the accepted body types."""
     answer = send(http, BROWSER_RECORDING, {"content-type": content_type})
     assert answer.status_code == 415
     assert "multipart/form-data" in answer.json()["error"]["message"]
 
 
 def test_word_times_are_never_invented(http: httpx2.Client) -> None:
-    """The model has none: segments come as always, and no `words`."""
+    """The model has none, so segments are returned as usual, without `words`."""
     granularities = text_part("timestamp_granularities[]", "word")
     body = text_part("response_format", "verbose_json") + granularities
     answer = send(http, body + file_part("audio/wav") + b"--b--\r\n").json()

@@ -1,4 +1,4 @@
-"""Attention over shared keys and values without copies of them gives what transformers' gives."""
+"""Attention over shared keys and values without copies equals that of transformers."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ ROWS, HEADS, SHARED, SIZE, POSITIONS = 3, 14, 2, 8, 40
 @torch.inference_mode()
 @pytest.mark.parametrize("new", [1, 5])
 def test_grouped_attention_is_attention(new: int) -> None:
-    """For rows of different lengths: what a row must not see has no weight."""
+    """Holds for rows of different lengths: masked positions have no weight."""
     config = Qwen2Config(
         hidden_size=HEADS * SIZE, num_attention_heads=HEADS, num_key_value_heads=SHARED
     )
@@ -31,5 +31,5 @@ def test_grouped_attention_is_attention(new: int) -> None:
 
 
 def test_eager_stays_eager() -> None:
-    """The setting's other value is transformers' own."""
+    """The setting's other value selects transformers' own implementation."""
     assert [attention_name("sdpa"), attention_name("eager")] == [GROUPED, "eager"]

@@ -1,4 +1,4 @@
-"""JSON bodies of POST /v1/audio/speech as clients write them."""
+"""JSON bodies of POST /v1/audio/speech as clients send them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ JSON = "application/json"
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A proxy that speaks, for the whole module."""
+    """A proxy with speech, shared by the whole module."""
     with serve(create_app(Settings(asr_api="off", tts_model_type="espeak"))) as base:
         wait_until_it_speaks(base, "espeak")
         yield base
@@ -31,13 +31,13 @@ def http(url: str) -> Iterator[httpx2.Client]:
 
 
 def speak(http: httpx2.Client, content: bytes, content_type: str = JSON) -> httpx2.Response:
-    """The answer to a body sent as it is."""
+    """The response to a raw body."""
     headers = {"content-type": content_type} if content_type else {}
     return http.post("/v1/audio/speech", content=content, headers=headers)
 
 
 def body(text: str, **more: str) -> str:
-    """A JSON text with `text` inside the quotes of `input`, and `more` as they are."""
+    """A JSON text with raw `text` inside the quotes of `input`, and raw `more` fields."""
     fields = "".join(f', "{name}": {value}' for name, value in more.items())
     return '{"model": "tts-1", "response_format": "pcm", "input": "' + text + '"' + fields + "}"
 
@@ -75,7 +75,7 @@ def test_bodies_are_taken(content: bytes, content_type: str, http: httpx2.Client
 
 
 def test_half_a_character_changes_nothing_else(http: httpx2.Client) -> None:
-    """The rest is spoken as if it had not been there."""
+    """The rest is spoken as if it were not there."""
     lengths = [
         len(speak(http, body(text).encode()).content) for text in (r"One\ud83d two", "One two")
     ]
@@ -110,7 +110,7 @@ def test_half_a_character_changes_nothing_else(http: httpx2.Client) -> None:
 def test_what_is_wrong_is_told_with_its_place(
     content: bytes, said: str, http: httpx2.Client
 ) -> None:
-    """400 in OpenAI's shape."""
+    """An OpenAI-style 400 says what is wrong and where."""
     answer = speak(http, content)
     assert answer.status_code == 400
     assert said in answer.json()["error"]["message"]
@@ -127,7 +127,7 @@ def test_what_is_wrong_is_told_with_its_place(
 def test_a_body_that_is_not_what_it_declares_is_told(
     charset: str, content: bytes, said: str, http: httpx2.Client
 ) -> None:
-    """The charset is named, and the place."""
+    """The message names the charset and the position."""
     answer = speak(http, content, f"{JSON}; charset={charset}")
     assert answer.status_code == 400
     assert said in answer.json()["error"]["message"]
@@ -137,7 +137,7 @@ def test_a_body_that_is_not_what_it_declares_is_told(
     "content_type", ["multipart/form-data; boundary=b", "application/x-www-form-urlencoded"]
 )
 def test_a_form_is_a_415(content_type: str, http: httpx2.Client) -> None:
-    """The message tells the type that came and the one expected."""
+    """The message names the media type received and the one expected."""
     answer = speak(http, b"input=hello", content_type)
     assert answer.status_code == 415
     assert content_type.partition(";")[0] in answer.json()["error"]["message"]
@@ -156,7 +156,7 @@ def test_a_form_is_a_415(content_type: str, http: httpx2.Client) -> None:
     ids=str,
 )
 def test_values_in_every_spelling(more: dict[str, Any], http: httpx2.Client) -> None:
-    """What stands for nothing means the default; names are taken in any case."""
+    """Unset values mean the default; names are case-insensitive."""
     answer = speak(http, body("Hello there.", **more).encode())
     assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/pcm")
 

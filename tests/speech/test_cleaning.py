@@ -1,4 +1,4 @@
-"""What is read aloud of a text, and what is not."""
+"""Which parts of a text are read aloud, and which are not."""
 
 import re
 import time
@@ -152,7 +152,7 @@ ALL = {"markdown": MARKDOWN, "tags": TAGS, "omitted": OMITTED, "characters": CHA
     ],
 )
 def test_text_is_cleaned(text: str, spoken: str) -> None:
-    """What cannot be read aloud goes, and what can stays."""
+    """Only the parts that can be read aloud remain."""
     assert clean(text) == spoken
 
 
@@ -173,7 +173,7 @@ def test_text_is_cleaned(text: str, spoken: str) -> None:
          "korean"],
 )  # fmt: skip
 def test_ordinary_sentences_stay_as_they_are(text: str) -> None:
-    """Nothing is taken from what has no markup."""
+    """Nothing is removed from text without markup."""
     assert clean(text) == text
 
 
@@ -188,7 +188,7 @@ MARKUP = [
 
 @pytest.mark.parametrize("seed", range(40))
 def test_words_survive_any_markup(seed: int) -> None:
-    """In order, none glued to another, and nothing of the markup is read."""
+    """Words stay in order and separate, and no markup is read."""
     draw = Random(seed)
     words = [f"word{number}" for number in range(60)]
     text = ""
@@ -258,13 +258,13 @@ PIECES = [
 ]
 
 HEADS = ("a", "[", "[a](", "<a@", "$x", "[pause", "# a", "`", "【")
-"""What opens something that the pieces after it never close."""
+"""Opening markup that is never closed by the pieces after it."""
 
 
 @pytest.mark.parametrize("piece", PIECES)
 def test_no_text_takes_long(piece: str) -> None:
-    """50,000 characters of anything, alone and mixed, are cleaned and cut within seconds, and so is
-    a fifth of it behind what opens something."""
+    """50,000 characters of any piece, alone or mixed, are cleaned and split within seconds; so is a
+    fifth of that after unclosed markup."""
     draw = Random(piece)
     unclosed = [head + (piece * 10_000)[:10_000] + "x" for head in HEADS]
     for text in (*unclosed, "a" + piece + " " * 10_000 + "x"):
@@ -274,7 +274,7 @@ def test_no_text_takes_long(piece: str) -> None:
 
 
 def seconds_for(text: str) -> float:
-    """Processor time that a text takes until its passages are known."""
+    """CPU time for splitting a text into passages."""
     started = time.process_time()
     split_turns(read_script(text, "anna", None, VOICES), 400)
     return time.process_time() - started

@@ -1,4 +1,4 @@
-"""Voices of clients: sent with a request for speech, or stored and used by name."""
+"""Clients' voices: sent with a speech request, or stored and used by name."""
 
 import json
 import os
@@ -25,7 +25,7 @@ RATE = 24_000
 
 
 ANNA = recording(3.2)
-"""Long enough to be cloned, too short to be stable; the tiny model has room for little more."""
+"""Long enough to be cloned, too short to be stable; the tiny model cannot take much more."""
 
 
 @pytest.fixture
@@ -41,8 +41,8 @@ def error_of(answer: httpx2.Response) -> dict[str, Any]:
 
 
 def test_a_sample_in_the_request_is_the_voice(models_http: httpx2.Client) -> None:
-    """Plain base64 and a data URL sound the same, another speaker and a voice of the model do
-    not; `voice` does not count."""
+    """Plain base64 and a data URL sound the same; another speaker and a built-in voice sound
+    different; `voice` is ignored."""
     other = encoded(recording(3.2, 200))
     asked: list[dict[str, Any]] = [
         {"ref_audio": encoded(ANNA)},
@@ -58,7 +58,7 @@ def test_a_sample_in_the_request_is_the_voice(models_http: httpx2.Client) -> Non
 
 
 def test_features_are_computed_once(models_http: httpx2.Client) -> None:
-    """The first request says that they were, and in what time; the next that they were there."""
+    """The first request reports a miss and the time taken; the next one reports a hit."""
     sample = encoded(recording(3.1, 90))
     first, second = (speak(models_http, input=TEXT, ref_audio=sample) for _ in range(2))
     assert first.headers["x-vibevoice-voice-cache"] == "miss"
@@ -69,7 +69,7 @@ def test_features_are_computed_once(models_http: httpx2.Client) -> None:
 
 
 def test_a_sample_speaks_in_a_script(models_http: httpx2.Client) -> None:
-    """`ref_audio` is a voice among the speakers'."""
+    """`ref_audio` can be used as a voice in `speakers`."""
     script = {"input": "Ann: hello there.\nBob: this is a test.", "ref_audio": encoded(ANNA)}
     both = speak(models_http, speakers={"Ann": "ref_audio", "Bob": "small"}, **script)
     alone = speak(models_http, speakers={"Ann": "tiny", "Bob": "small"}, **script)
@@ -93,7 +93,7 @@ def test_a_sample_speaks_in_a_script(models_http: httpx2.Client) -> None:
     ],
 )
 def test_bad_samples_are_refused(models_http: httpx2.Client, sample: str, message: str) -> None:
-    """400 that names the field and what was expected; no URL is fetched, no file is read."""
+    """The 400 names the field and what was expected; no URL is fetched and no file is read."""
     answer = speak(models_http, input=TEXT, ref_audio=sample)
     assert answer.status_code == 400
     assert error_of(answer)["param"] == "ref_audio"
@@ -101,7 +101,7 @@ def test_bad_samples_are_refused(models_http: httpx2.Client, sample: str, messag
 
 
 def test_realtime_says_which_model_clones(models_http: httpx2.Client, stored: Any) -> None:
-    """A sample or a stored voice with the model that has no encoder: 400."""
+    """A sample or a stored voice with the model without an encoder returns 400."""
     for body in ({"ref_audio": encoded(ANNA)}, {"voice": stored.id}):
         answer = speak(models_http, model="tts-1", input=TEXT, **body)
         assert answer.status_code == 400
@@ -109,7 +109,7 @@ def test_realtime_says_which_model_clones(models_http: httpx2.Client, stored: An
 
 
 def test_a_stored_voice_is_used_by_id_and_by_name(models_http: httpx2.Client, stored: Any) -> None:
-    """Both sound as the sample itself, whose features are those of the same recording."""
+    """Both sound like the sample itself and share its cached features."""
     sent = speak(models_http, input=TEXT, ref_audio=encoded(ANNA))
     for voice in (stored.id, "anna", {"id": stored.id}):
         answer = speak(models_http, input=TEXT, voice=voice)
@@ -121,7 +121,7 @@ def test_a_stored_voice_is_used_by_id_and_by_name(models_http: httpx2.Client, st
 def test_the_official_client_stores_lists_and_deletes(
     models_client: openai.OpenAI, models_http: httpx2.Client
 ) -> None:
-    """Its types are satisfied; the list has a stored voice last, and no longer once deleted."""
+    """Responses match its types; a stored voice is last in the list, and gone once deleted."""
     sample = ("a.mp3", recording(7, form="MP3"))
     voice = models_client.audio.voices.create(
         audio_sample=sample, consent="cons_1", name="Bérénice 声"
@@ -141,7 +141,7 @@ def test_the_official_client_stores_lists_and_deletes(
 
 
 def test_little_speech_is_warned_of_when_it_is_stored(models_http: httpx2.Client) -> None:
-    """Below 6 s the answer says so; above it says nothing."""
+    """Below 6 s, the response has a warning; above, it has none."""
     for seconds, expected in ((3.2, True), (7.0, False)):
         fields = {"name": "Carl"}
         file = {"audio_sample": ("a", recording(seconds))}
@@ -175,7 +175,7 @@ def test_bad_voices_are_refused(
     status: int,
     param: str,
 ) -> None:
-    """In OpenAI's shape, and nothing is left in the folder."""
+    """The errors are OpenAI-style, and nothing is left in the folder."""
     files = {"audio_sample": ("a", sample)} if sample is not None else {"other": ("a", b"x")}
     answer = models_http.post(VOICES, data=fields, files=files)
     assert (answer.status_code, error_of(answer)["param"]) == (status, param)
@@ -184,7 +184,7 @@ def test_bad_voices_are_refused(
 
 @pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "voice_0", "a/b"])
 def test_names_never_become_paths(models_http: httpx2.Client, voice_dir: Path, name: str) -> None:
-    """A file is named at random, whatever its voice is called."""
+    """File names are random, whatever the voice is called."""
     voice = models_http.post(VOICES, data={"name": name}, files={"file": ("a", ANNA)}).json()
     assert [path.name for path in voice_dir.iterdir()] == [f"{voice['id']}.flac"]
     assert voice["name"] == name
@@ -195,7 +195,7 @@ def test_names_never_become_paths(models_http: httpx2.Client, voice_dir: Path, n
 
 
 def test_a_name_is_given_once_and_the_store_is_bounded(models_http: httpx2.Client) -> None:
-    """The same name in any case, and one voice more than allowed, are refused."""
+    """The same name in any case, and more voices than allowed, are rejected."""
 
     def store(name: str) -> httpx2.Response:
         return models_http.post(VOICES, data={"name": name}, files={"file": ("a", ANNA)})
@@ -211,7 +211,7 @@ def test_a_name_is_given_once_and_the_store_is_bounded(models_http: httpx2.Clien
 
 
 def test_storing_is_off_unless_allowed(start_proxy: StartProxy) -> None:
-    """403 names the setting and the other way, before the upload is read."""
+    """The 403 names the setting and the alternative, before the upload is read."""
     with httpx2.Client(base_url=start_proxy()) as http:
         for answer in (http.post(VOICES, content=b"x"), http.delete(f"{VOICES}/voice_0")):
             assert (answer.status_code, error_of(answer)["code"]) == (403, "voice_uploads_off")
@@ -219,7 +219,7 @@ def test_storing_is_off_unless_allowed(start_proxy: StartProxy) -> None:
 
 
 def test_storing_needs_a_model_that_clones(start_proxy: StartProxy, tmp_path: Path) -> None:
-    """Where none is served a voice would be of no use: 400 says which one clones."""
+    """Without one, a stored voice would be useless; the 400 says which model can clone."""
     base = start_proxy(voice_uploads=True, voice_dir=str(tmp_path))
     answer = httpx2.post(f"{base}{VOICES}", data={"name": "D"}, files={"file": ("a", ANNA)})
     assert answer.status_code == 400
@@ -229,7 +229,7 @@ def test_storing_needs_a_model_that_clones(start_proxy: StartProxy, tmp_path: Pa
 def test_names_are_known_before_a_voice_is_stored(
     start_proxy: StartProxy, models_folder: Path, tmp_path: Path
 ) -> None:
-    """While a model loads nobody can take the name of one of its voices."""
+    """While a model is loading, the names of its voices cannot be taken."""
     base = start_proxy(
         voice_uploads=True,
         voice_dir=str(tmp_path),
@@ -242,21 +242,22 @@ def test_names_are_known_before_a_voice_is_stored(
 
 
 def test_large_requests_announce_their_length(models_http: httpx2.Client) -> None:
-    """Only so the memory that they take is bounded; without a voice nobody needs so much."""
+    """This bounds their memory; requests without a voice sample are never that large."""
     body = json.dumps({"input": TEXT, "ref_audio": "A" * 1_100_000}).encode()
     answer = models_http.post("/v1/audio/speech", content=iter([body]))
     assert answer.status_code == 413, answer.text
 
 
 def test_a_models_own_voice_is_not_taken(models_http: httpx2.Client, voice_dir: Path) -> None:
-    """A recording that got the name of a voice while the model was loading is not it."""
+    """A recording stored under the name of a model's voice while it was loading does not replace
+    it."""
     VoiceStore(voice_dir, 100).add("alloy", np.zeros(RATE, np.float32), "")
     asked = {"model": "vibevoice-realtime-0.5b", "input": TEXT, "voice": "alloy", "seed": 1}
     assert models_http.post("/v1/audio/speech", json=asked).status_code == 200
 
 
 def test_storing_needs_a_folder() -> None:
-    """Told at the start."""
+    """This is reported at startup."""
     with pytest.raises(ValueError, match="VIBEVOICE_VOICE_DIR"):
         Settings(voice_uploads=True)
 
@@ -265,7 +266,7 @@ SPOKEN = np.sin(np.arange(4 * RATE) / 20).astype(np.float32) / 2
 
 
 def test_voices_survive_a_restart(tmp_path: Path) -> None:
-    """Another store on the folder has the same voice with all that belongs to it."""
+    """A new store on the same folder has the same voice with all its data."""
     voice = VoiceStore(tmp_path / "new" / "folder", 3).add("Anna Ö 声", SPOKEN, "cons_1")
     found = VoiceStore(tmp_path / "new" / "folder", 3).find(voice.id)
     assert found is not None and found == voice
@@ -274,7 +275,7 @@ def test_voices_survive_a_restart(tmp_path: Path) -> None:
 
 
 def test_damaged_and_foreign_files_are_no_voices(tmp_path: Path) -> None:
-    """What was left by a crash or put there by somebody is passed over."""
+    """Files left by a crash or added by someone else are ignored."""
     store = VoiceStore(tmp_path, 3)
     voice = store.add("Anna", SPOKEN, "")
     content = voice.path.read_bytes()
@@ -286,7 +287,7 @@ def test_damaged_and_foreign_files_are_no_voices(tmp_path: Path) -> None:
 
 
 def test_the_bound_holds_for_requests_at_once(tmp_path: Path) -> None:
-    """Of eight voices stored at the same time three are kept."""
+    """Of eight voices stored concurrently, three are kept."""
     store = VoiceStore(tmp_path, 3)
 
     def add(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Denoising is diffusers' solver around transformers' head, with less to do for every step."""
+"""Denoising equals diffusers' solver with transformers' head, with less work per step."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def scheduler() -> DPMSolverMultistepScheduler:
 
 @pytest.mark.parametrize("steps", STEPS)
 def test_weights_are_those_of_diffusers(steps: int) -> None:
-    """On the way and at the end, whatever the velocities: to 1e-5 of the largest latent."""
+    """For any velocities, intermediate and final latents agree to 1e-5 of the largest latent."""
     torch.manual_seed(steps)
     noise, *velocities = torch.randn(1 + steps, LATENT)
     times, weights = solver_weights(steps)
@@ -63,7 +63,7 @@ def test_weights_are_those_of_diffusers(steps: int) -> None:
         expected.append(latent)
         made = torch.stack([noise, *velocities[: number + 1]])
         ours.append(weights[number, : number + 2] @ made)
-        assert not weights[number, number + 2 :].any()  # a velocity to come has no weight
+        assert not weights[number, number + 2 :].any()  # later velocities have no weight
     difference = (torch.stack(ours) - torch.stack(expected)).abs().max() / latent.abs().max()
     print(f"{difference:.1e}")
     assert difference < 1e-5
@@ -72,7 +72,7 @@ def test_weights_are_those_of_diffusers(steps: int) -> None:
 @torch.inference_mode()
 @pytest.mark.parametrize("steps", STEPS)
 def test_latents_are_those_of_transformers(head: VibeVoiceDiffusionHead, steps: int) -> None:
-    """Head, guidance and solver together."""
+    """Tests head, guidance and solver together."""
     positive, negative = torch.randn(2, 3, HIDDEN)
     noise = torch.randn(3, LATENT)
     made = Denoiser(head)(positive, negative, noise, cfg_scales=[1.5] * 3, steps=[steps] * 3)
@@ -83,7 +83,7 @@ def test_latents_are_those_of_transformers(head: VibeVoiceDiffusionHead, steps: 
 
 @torch.inference_mode()
 def test_every_row_has_its_own_steps_and_guidance(head: VibeVoiceDiffusionHead) -> None:
-    """In a batch as alone, also when the same mixture comes again."""
+    """Same results in a batch as alone, also when the same combination is repeated."""
     positive, negative = torch.randn(2, 4, HIDDEN)
     noise = torch.randn(4, LATENT)
     scales, steps = [1.0, 1.3, 3.0, 1.5], [5, 10, 5, 2]
@@ -99,7 +99,7 @@ def test_every_row_has_its_own_steps_and_guidance(head: VibeVoiceDiffusionHead) 
 
 @torch.inference_mode()
 def test_half_precision_stays_near(head: VibeVoiceDiffusionHead) -> None:
-    """In bfloat16 the solver itself still works in float32."""
+    """With bfloat16, the solver itself still works in float32."""
     positive, negative = torch.randn(2, 3, HIDDEN)
     noise = torch.randn(3, LATENT)
     expected = theirs(head, (positive, negative), noise, 1.5, 10)

@@ -1,4 +1,4 @@
-"""The speech model that needs no weights."""
+"""The speech model that does not need weights."""
 
 from collections.abc import Iterable
 
@@ -23,12 +23,12 @@ ESPEAK = ModelConfig("espeak")
 
 @pytest.fixture(scope="module")
 def espeak() -> Espeak:
-    """One for all tests: the library has one state in a process."""
+    """One instance for all tests, since the library has one state per process."""
     return Espeak.load(ESPEAK)
 
 
 def speak(espeak: Espeak, *requests: SpeechRequest) -> list[tuple[np.ndarray, End]]:
-    """Audio and end of every request, all spoken together."""
+    """Audio and end of each request; all are spoken together."""
     handles = [espeak.join(request) for request in requests]
     chunks: dict[int, list[np.ndarray]] = {handle: [] for handle in handles}
     ends: dict[int, End] = {}
@@ -52,7 +52,7 @@ def seconds(samples: Iterable[float]) -> float:
 
 @pytest.mark.parametrize("voice", PRESETS)
 def test_every_voice_is_audible(espeak: Espeak, voice: str) -> None:
-    """Each speaks, about as long as people would, loud enough, and in a way of its own."""
+    """Each voice has a natural duration, is loud enough, and differs from the others."""
     (spoken, end), (default, _) = speak(
         espeak, said("zero one two three four", voice), said("zero")
     )
@@ -64,8 +64,8 @@ def test_every_voice_is_audible(espeak: Espeak, voice: str) -> None:
 
 
 def test_requests_together_sound_as_alone(espeak: Espeak) -> None:
-    """Sentences of other requests in between change neither length nor level (eSpeak's flutter and
-    noise go on from call to call, so the samples are never quite the same)."""
+    """Interleaved sentences of other requests change neither length nor level. (eSpeak's flutter
+    and noise continue from call to call, so the samples are never identical.)"""
     requests = [said("Hello there. How are you?", voice) for voice in PRESETS]
     alone = [speak(espeak, request)[0][0] for request in requests]
     together = [audio for audio, _ in speak(espeak, *requests)]
@@ -74,7 +74,7 @@ def test_requests_together_sound_as_alone(espeak: Espeak) -> None:
 
 
 def test_step_is_one_sentence(espeak: Espeak) -> None:
-    """The first audio is there before the rest of the text was spoken."""
+    """The first audio is available before the rest of the text has been spoken."""
     text = "One. Two. Three."
     handle = espeak.join(said(text))
     chunks = [espeak.step() for _ in sentences(text)]
@@ -84,7 +84,7 @@ def test_step_is_one_sentence(espeak: Espeak) -> None:
 
 
 def test_request_that_left_makes_nothing(espeak: Espeak) -> None:
-    """After leaving, no event comes; leaving again does nothing."""
+    """After it has left, there are no events; leaving again has no effect."""
     handle = espeak.join(said("One. Two. Three."))
     assert len(espeak.step()) == 1
     espeak.leave(handle)
@@ -93,25 +93,25 @@ def test_request_that_left_makes_nothing(espeak: Espeak) -> None:
 
 
 def test_two_voices_in_one_request(espeak: Espeak) -> None:
-    """Turns follow one another, each in its voice."""
+    """Turns are spoken in order, each in its own voice."""
     turns = (Turn("One.", "espeak-en-us-man"), Turn("Two.", "espeak-fr-woman"))
     both, first, second = speak(
         espeak, SpeechRequest(turns), *(SpeechRequest((turn,)) for turn in turns)
     )
     assert len(both[0]) == pytest.approx(len(first[0]) + len(second[0]), rel=0.02)
-    # The same "One." comes first; what follows is not what the first voice would say.
+    # The first "One." is the same; the rest differs from the first voice's.
     assert both[0][: len(first[0])].std() == pytest.approx(first[0].std(), rel=0.1)
     assert both[0][len(first[0]) :].std() == pytest.approx(second[0].std(), rel=0.1)
 
 
 @pytest.mark.parametrize("name", [*ESPEAK.card.voice_aliases, "", "EN-US-GIRL", "fr"])
 def test_names_find_voices(espeak: Espeak, name: str) -> None:
-    """OpenAI's names, no name, and a unique part of a name in any case."""
+    """OpenAI's names, an empty name, and a unique part of a name in any case work."""
     assert espeak.find_voice(name) in espeak.voices()
 
 
 def test_too_many_voices_are_refused(espeak: Espeak) -> None:
-    """One more than the table allows."""
+    """One voice more than the model's card allows is rejected."""
     voices = list(PRESETS)[: ESPEAK.card.max_speakers + 1]
     with pytest.raises(SpeechRejected, match="At most 4"):
         espeak.join(SpeechRequest(tuple(Turn("Hello.", voice) for voice in voices)))
@@ -119,13 +119,13 @@ def test_too_many_voices_are_refused(espeak: Espeak) -> None:
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "en", "%2e%2e", "\0"])
 def test_other_names_are_refused_with_the_list(espeak: Espeak, name: str) -> None:
-    """Unknown and ambiguous names are refused, and the message lists what there is."""
+    """Unknown and ambiguous names are rejected; the message lists the voices."""
     with pytest.raises(UnknownVoice, match="espeak-en-us-woman"):
         espeak.join(said("Hello.", name))
 
 
 def test_cloning_is_refused(espeak: Espeak) -> None:
-    """It cannot clone a voice, and says so."""
+    """The error says that it cannot clone voices."""
     samples = {"mine": np.zeros(24000, np.float32)}
     with pytest.raises(CannotClone, match="cannot clone"):
         espeak.join(SpeechRequest((Turn("Hello.", "mine"),), samples=samples))

@@ -1,4 +1,4 @@
-"""Speech as bytes of the six formats."""
+"""Speech encoded in the six formats."""
 
 import io
 import wave
@@ -22,14 +22,14 @@ def tone(seconds: float) -> np.ndarray:
 
 
 def encode(audio: np.ndarray, response_format: str, speed: float = 1.0) -> bytes:
-    """`audio` fed as a speech model would, in frames of 3200 samples."""
+    """Encode `audio` as a speech model would, in frames of 3200 samples."""
     encoder = Encoder(response_format, RATE, speed)
     parts = [encoder.feed(audio[at : at + 3200]) for at in range(0, len(audio), 3200)]
     return b"".join([*parts, encoder.finish()])
 
 
 def decode(data: bytes, response_format: str) -> tuple[np.ndarray, int]:
-    """Samples (float32, mono) and rate of an answer."""
+    """Samples (float32, mono) and sample rate of a response."""
     if response_format == "pcm":
         return np.frombuffer(data, "<i2").astype(np.float32) / 32768, RATE
     with av.open(io.BytesIO(data), "r") as container:
@@ -49,7 +49,7 @@ def pitch(samples: np.ndarray, rate: int) -> float:
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 5.05])
 @pytest.mark.parametrize("response_format", ENCODINGS)
 def test_length_is_right(response_format: str, seconds: float) -> None:
-    """Every format has the length of what was spoken, within 60 ms."""
+    """Every format has the length of the speech, within 60 ms."""
     samples, rate = decode(encode(tone(seconds), response_format), response_format)
     assert len(samples) / rate == pytest.approx(seconds, abs=0.06)
 
@@ -57,7 +57,7 @@ def test_length_is_right(response_format: str, seconds: float) -> None:
 @pytest.mark.parametrize("response_format", ENCODINGS)
 @pytest.mark.parametrize("speed", [0.25, 0.5, 1.5, 2.0, 4.0])
 def test_speed_changes_length_and_keeps_pitch(response_format: str, speed: float) -> None:
-    """Also at OpenAI's limits."""
+    """Holds at OpenAI's limits too."""
     samples, rate = decode(encode(tone(4), response_format, speed), response_format)
     assert len(samples) / rate == pytest.approx(4 / speed, abs=0.06, rel=0.006)
     assert pitch(samples, rate) == pytest.approx(HERTZ, rel=0.02)
@@ -65,14 +65,14 @@ def test_speed_changes_length_and_keeps_pitch(response_format: str, speed: float
 
 @pytest.mark.parametrize("response_format", sorted(set(ENCODINGS) - set(HOLD_SECONDS)))
 def test_first_frame_gives_bytes(response_format: str) -> None:
-    """A listener gets the first frame before there is a second one."""
+    """The first frame is sent before there is a second one."""
     encoder = Encoder(response_format, RATE)
     first = encoder.feed(tone(0.1334))
     assert len(decode(first, response_format)[0]) > 0
 
 
 def test_wav_can_be_read_though_its_length_is_unknown() -> None:
-    """libsndfile reads to the end of the file, as of an answer that was not held back."""
+    """libsndfile reads to the end of the file if the response was not held back."""
     data = bytearray(encode(tone(1), "wav"))
     data[4:8] = data[40:44] = b"\xff\xff\xff\xff"
     samples, rate = soundfile.read(io.BytesIO(data))
@@ -80,7 +80,7 @@ def test_wav_can_be_read_though_its_length_is_unknown() -> None:
 
 
 def test_peaks_are_cut() -> None:
-    """Samples beyond full scale stay at it: no wrapping around, no change of level."""
+    """Samples beyond full scale are clipped, without wrap-around or a change of level."""
     loud = np.array([0.5, 1.5, -1.5, 0.5] * 800, np.float32)
     samples, _ = decode(encode(loud, "pcm"), "pcm")
     assert samples.min() == -1.0
@@ -89,7 +89,7 @@ def test_peaks_are_cut() -> None:
 
 
 def test_seams_of_the_stream_are_inaudible() -> None:
-    """A tone fed in pieces is the tone fed whole."""
+    """A tone encoded in pieces equals the tone encoded at once."""
     whole = Encoder("pcm", RATE)
     assert encode(tone(1), "pcm") == whole.feed(tone(1)) + whole.finish()
 
@@ -97,7 +97,7 @@ def test_seams_of_the_stream_are_inaudible() -> None:
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize("response_format", ["wav", "flac"])
 def test_the_length_is_in_the_header(response_format: str, seconds: float) -> None:
-    """Where the whole is there in time: programs that trust headers can read it."""
+    """If the response completes in time, programs that rely on headers can read it."""
     data = encode(tone(seconds), response_format)
     assert soundfile.info(io.BytesIO(data)).frames == round(seconds * RATE)
     samples, rate = soundfile.read(io.BytesIO(data))
@@ -109,7 +109,7 @@ def test_the_length_is_in_the_header(response_format: str, seconds: float) -> No
 
 @pytest.mark.parametrize("response_format", ["wav", "flac"])
 def test_a_slow_answer_does_not_wait_for_its_length(response_format: str) -> None:
-    """It leaves after a moment, with a header that says unknown."""
+    """It is sent after a moment, with a header that marks the length as unknown."""
     now = 0.0
     held = Held(response_format, clock=lambda: now)
     assert held.feed(b"head") == b""
@@ -120,12 +120,12 @@ def test_a_slow_answer_does_not_wait_for_its_length(response_format: str) -> Non
 
 @pytest.mark.parametrize("response_format", ["mp3", "opus", "aac", "pcm"])
 def test_other_formats_are_not_held_back(response_format: str) -> None:
-    """They have no length in front."""
+    """They have no length in the header."""
     assert Held(response_format).feed(b"data") == b"data"
 
 
 def test_a_large_answer_is_not_held_in_memory() -> None:
-    """Whatever the time."""
+    """It is sent early, regardless of the time."""
     held = Held("flac", clock=lambda: 0.0)
     assert held.feed(bytes(MAX_HELD_BYTES)) == b""
     assert len(held.feed(b"x")) == MAX_HELD_BYTES + 1

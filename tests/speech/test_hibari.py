@@ -1,4 +1,4 @@
-"""The natural English voice that comes in a package."""
+"""The natural English voice from the package hibari-tts."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ model.join(SpeechRequest((Turn("On Jan. 5 a zyxomma cost $7.50."),)))
 watching = False
 print(len(chunk.samples) / model.sample_rate)
 """
-"""Loads the model and speaks with a hook on what Python reports of network, processes, pickles."""
+"""Loads the model and speaks, with an audit hook for network, processes and pickles."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def hibari() -> Hibari:
 
 
 def speak(hibari: Hibari, *requests: SpeechRequest) -> list[np.ndarray]:
-    """The audio of every request, all spoken together."""
+    """The audio of each request; all are spoken together."""
     handles = [hibari.join(request) for request in requests]
     chunks: dict[int, list[np.ndarray]] = {handle: [] for handle in handles}
     ends: list[End] = []
@@ -72,14 +72,14 @@ def said(text: str, voice: str = "", seed: int | None = 1) -> SpeechRequest:
 
 
 def sounds(hibari: Hibari, text: str) -> str:
-    """The phonemes of a text, without stress and punctuation."""
+    """The phonemes of a text without stress marks and punctuation."""
     spelled = " ".join(hibari.voice.g2p(readable(sentence)) for sentence in sentences(text))
     letters = (c for c in spelled if c == " " or (c.isalpha() and c not in "ˈˌ"))
     return " ".join("".join(letters).split())
 
 
 def test_it_is_audible(hibari: Hibari) -> None:
-    """As long as people would take, loud enough, never clipped."""
+    """Speech has a natural duration, is loud enough and never clips."""
     (audio,) = speak(hibari, said("zero one two three four"))
     assert audio.dtype == np.float32
     assert 1 < len(audio) / Hibari.sample_rate < 4
@@ -87,7 +87,7 @@ def test_it_is_audible(hibari: Hibari) -> None:
 
 
 def test_requests_together_sound_as_alone(hibari: Hibari) -> None:
-    """To the last sample, with the same seed; another seed is heard, and so is none."""
+    """Identical to the last sample with the same seed; another seed, or none, sounds different."""
     requests = [
         said(text, seed=seed)
         for text, seed in (("Hello there. How are you?", 1), ("One two. Three.", 2), ("Hello.", 1))
@@ -105,7 +105,7 @@ def test_requests_together_sound_as_alone(hibari: Hibari) -> None:
 
 
 def test_step_is_one_sentence(hibari: Hibari) -> None:
-    """The first audio is there before the rest of the text was spoken."""
+    """The first audio is available before the rest of the text has been spoken."""
     handle = hibari.join(said("One. Mr. J. Two. Three."))
     steps = [hibari.step() for _ in range(3)]
     assert [type(event) for (event,) in steps] == [Chunk] * 3
@@ -114,7 +114,7 @@ def test_step_is_one_sentence(hibari: Hibari) -> None:
 
 
 def test_a_long_sentence_is_spoken_in_parts(hibari: Hibari) -> None:
-    """No part is longer than the bound on memory and first sound, and no word is lost."""
+    """No part exceeds the limit on phonemes, and no word is lost."""
     text = "nine hundred and ninety nine sheep, " * 40
     handle = hibari.join(said(text))
     parts = hibari.waiting(handle)
@@ -125,7 +125,7 @@ def test_a_long_sentence_is_spoken_in_parts(hibari: Hibari) -> None:
 
 
 def test_request_that_left_makes_nothing(hibari: Hibari) -> None:
-    """After leaving, no event comes; leaving again does nothing."""
+    """After it has left, there are no events; leaving again has no effect."""
     handle = hibari.join(said("One. Two. Three."))
     assert len(hibari.step()) == 1
     hibari.leave(handle)
@@ -135,19 +135,19 @@ def test_request_that_left_makes_nothing(hibari: Hibari) -> None:
 
 @pytest.mark.parametrize("name", [*HIBARI.card.voice_aliases, "", "HEART", VOICE])
 def test_names_find_the_voice(hibari: Hibari, name: str) -> None:
-    """OpenAI's names, no name, its name, and a part of it in any case."""
+    """OpenAI's names, an empty name, its own name, and a part of it in any case work."""
     assert hibari.find_voice(name) == VOICE
 
 
 @pytest.mark.parametrize("name", ["emma", "fenrir", "../../etc/passwd", "espeak-en-us-man", "\0"])
 def test_other_names_are_refused(hibari: Hibari, name: str) -> None:
-    """Those of the package's voices that it would download too."""
+    """Also those of the package's voices that would have to be downloaded."""
     with pytest.raises(UnknownVoice, match=VOICE):
         hibari.join(said("Hello.", name))
 
 
 def test_cloning_is_refused(hibari: Hibari) -> None:
-    """It cannot clone a voice, and says so."""
+    """The error says that it cannot clone voices."""
     samples = {"mine": np.zeros(24000, np.float32)}
     with pytest.raises(CannotClone, match="cannot clone"):
         hibari.join(SpeechRequest((Turn("Hello.", "mine"),), samples=samples))
@@ -155,13 +155,14 @@ def test_cloning_is_refused(hibari: Hibari) -> None:
 
 @pytest.mark.parametrize("text", ["你好。", "ﷺ"])
 def test_a_text_without_a_sound_is_refused(hibari: Hibari, text: str) -> None:
-    """Rather than answered with silence; the message says which model can read it."""
+    """It is rejected instead of being spoken as silence; the message says which model can read
+    it."""
     with pytest.raises(NotEnglish, match="the model espeak can"):
         hibari.join(said(text))
 
 
 def test_it_needs_nothing_from_outside() -> None:
-    """It loads and speaks, unknown words too, without a socket, a process and a pickle."""
+    """It loads and speaks, even unknown words, without a socket, a process or a pickle."""
     done = subprocess.run(
         [sys.executable, "-c", CLOSED], capture_output=True, text=True, check=False
     )
@@ -190,12 +191,12 @@ def test_it_needs_nothing_from_outside() -> None:
     ],
 )
 def test_numbers_are_read_as_people_do(hibari: Hibari, written: str, spoken: str) -> None:
-    """What the package alone takes wrong sounds as the words do."""
+    """Numbers that the package alone reads wrong sound like the spelled-out words."""
     assert sounds(hibari, written) == sounds(hibari, spoken)
 
 
 def test_periods_within_a_sentence_make_no_pause(hibari: Hibari) -> None:
-    """Those of abbreviations and of numbers in a list; each sentence ends with one."""
+    """Holds for abbreviations and list numbers; each sentence ends with a pause."""
     handles = [
         hibari.join(said(text))
         for text in ("Pears, etc. are fruit.", "1. Buy milk.", "We left at 9 a.m.")
@@ -221,7 +222,7 @@ def test_periods_within_a_sentence_make_no_pause(hibari: Hibari) -> None:
     ],
 )
 def test_no_text_breaks_it_or_takes_long(hibari: Hibari, text: str) -> None:
-    """A passage of a hostile text; alone the package raises, or takes hours."""
+    """Holds for a passage of hostile text, on which the package alone fails or takes hours."""
     started = time.process_time()
     handle = hibari.join(said(text))
     assert time.process_time() - started < 5
@@ -232,7 +233,7 @@ def test_no_text_breaks_it_or_takes_long(hibari: Hibari, text: str) -> None:
 def test_a_text_that_the_package_breaks_on_costs_that_request_alone(
     hibari: Hibari, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it does on a number of more than 36 digits without our preparation."""
+    """As with a number of more than 36 digits without our preprocessing."""
     monkeypatch.setattr("vibevoice_tts.engines.hibari.readable", lambda sentence: sentence)
     with pytest.raises(SpeechError, match="cannot read this text"):
         hibari.join(said("9" * 40))
@@ -241,7 +242,7 @@ def test_a_text_that_the_package_breaks_on_costs_that_request_alone(
 
 
 def test_words_and_numbers_have_bounds() -> None:
-    """Longer ones are cut or spelled; shorter ones are left as they are."""
+    """Longer ones are cut or spelled out; shorter ones are unchanged."""
     assert readable("a" * MAX_WORD) == "a" * MAX_WORD
     assert max(map(len, readable("a" * 1000).split())) == MAX_WORD
     assert readable("1" * MAX_NUMBER) == "1" * MAX_NUMBER

@@ -1,4 +1,4 @@
-"""The layers made for speech frame by frame give what those of transformers give."""
+"""The layers for frame-by-frame speech give the same results as those of transformers."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ FRAMES = 4
 
 @pytest.mark.parametrize("positions", [1, 2])
 def test_upsampling_continues_as_the_original(positions: int) -> None:
-    """Frame after frame, beginning in silence."""
+    """Frame by frame, starting from silence."""
     original = VibeVoiceAcousticTokenizerCausalConvTranspose1d(IN, OUT, 2 * STRIDE, "up", STRIDE)
     ours, slots = Upsampling(original), ConvolutionSlots(ROWS, torch.device("cpu"))
     slots.select(range(ROWS))
@@ -42,7 +42,7 @@ def test_upsampling_continues_as_the_original(positions: int) -> None:
 
 @pytest.mark.parametrize("positions", [1, 2])
 def test_downsampling_continues_as_the_original(positions: int) -> None:
-    """Frame after frame, beginning in silence."""
+    """Frame by frame, starting from silence."""
     original = VibeVoiceAcousticTokenizerCausalConv1d(IN, OUT, 2 * STRIDE, "down", STRIDE)
     ours, slots = Downsampling(original), ConvolutionSlots(ROWS, torch.device("cpu"))
     slots.select(range(ROWS))
@@ -64,7 +64,7 @@ def test_other_kernels_are_refused() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1,), (2,), (3,), (4,), (2, 1), (1, 3), (2, 3)])
 def test_narrow_linear_is_linear(shape: tuple[int, ...], bias: bool) -> None:
-    """For few rows and many, however they are arranged."""
+    """For few and many rows, in any arrangement."""
     linear = nn.Linear(IN, OUT, bias=bias)
     inputs = torch.randn(*shape, IN)
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def test_narrow_linear_is_linear(shape: tuple[int, ...], bias: bool) -> None:
     ("dtype", "kind"), [(torch.float32, NarrowLinear), (torch.bfloat16, nn.Linear)]
 )
 def test_linears_are_narrowed_in_float32_alone(dtype: torch.dtype, kind: type) -> None:
-    """In half precision the library's own way is the sooner one; names stay what they were."""
+    """In half precision, the library's own implementation is faster; names stay the same."""
     inner = nn.Sequential(nn.Linear(OUT, IN))
     model = nn.Sequential(nn.Linear(IN, OUT), inner).to(dtype)
     names = set(model.state_dict())
@@ -86,7 +86,7 @@ def test_linears_are_narrowed_in_float32_alone(dtype: torch.dtype, kind: type) -
 
 @torch.inference_mode()
 def test_fused_decoder_is_the_original() -> None:
-    """Norms and blocks give the same audio; names stay what they were, and no norm is left out."""
+    """Norms and blocks give the same audio; names stay the same, and every norm is replaced."""
     config = VibeVoiceAcousticTokenizerConfig(
         hidden_size=IN, num_filters=4, downsampling_ratios=[2, 2], depths=[1, 2, 1]
     )

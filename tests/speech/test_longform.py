@@ -1,4 +1,4 @@
-"""The 1.5B model: equal to Microsoft's code, in a batch as alone, in both layouts."""
+"""The 1.5B model equals Microsoft's code, alone and in a batch, in both layouts."""
 
 import itertools
 import json
@@ -31,7 +31,7 @@ from vibevoice_tts.speech_model import SpeechRejected, SpeechRequest, Turn, Unkn
 CASES = expected(LONGFORM)
 SHORT = SpeechRequest((Turn("hello there", "en-Tiny_woman"),), seed=1)
 MAX_FRAMES = 2 * FRAMES_PER_WORD + EXTRA_FRAMES
-"""Of SHORT's two words."""
+"""Limit for the two words of SHORT."""
 
 
 def load(folder: Path) -> Longform:
@@ -45,15 +45,15 @@ def model() -> Longform:
 
 @pytest.fixture(autouse=True)
 def no_request_stays(model: Longform) -> Iterator[None]:
-    """Every test leaves the model without a request in flight."""
+    """Check that every test leaves no request in flight."""
     yield
     assert model.step() == []
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_audio_is_that_of_microsofts_code(model: Longform, case: int) -> None:
-    """Same weights, voices, script and seed give the same frames, through every begin and end of
-    speech that the model chooses; their run was cut after 60 tokens."""
+    """The same weights, voices, script and seed give the same frames, through every begin and end
+    of speech that the model chooses; the reference run was cut after 60 tokens."""
     asked, theirs = CASES[case]
     spoken = speak(model, request_of(asked))
     cut = "." not in asked["tokens"]
@@ -67,7 +67,7 @@ def test_audio_is_that_of_microsofts_code(model: Longform, case: int) -> None:
 def test_prompt_is_that_of_microsofts_processor(
     model: Longform, case: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recordings and script stand in the prompt token by token as the model was trained on it."""
+    """Recordings and script are in the prompt token by token as in training."""
     asked, _ = CASES[case]
     seen: list[list[int]] = []
     embed = LongformModel.embed
@@ -79,7 +79,8 @@ def test_prompt_is_that_of_microsofts_processor(
 
 
 def test_requests_that_join_and_leave_midway_sound_as_alone(model: Longform) -> None:
-    """Scripts of other voices, lengths and steps share the passes without hearing each other."""
+    """Scripts with different voices, lengths and steps share the passes without affecting each
+    other."""
     requests = [request_of(asked) for asked, _ in CASES]
     alone = [speak(model, request).audio for request in requests]
     spoken: dict[int, Spoken] = {}
@@ -100,7 +101,7 @@ def test_requests_that_join_and_leave_midway_sound_as_alone(model: Longform) -> 
 
 
 def test_both_layouts_are_one_model(model: Longform, tmp_path: Path) -> None:
-    """The checkpoint as transformers saves it speaks like the published one."""
+    """The checkpoint as saved by transformers speaks like the published one."""
     load_longform(tiny("longform", LONGFORM))._model.save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_bytes((LONGFORM / "tokenizer.json").read_bytes())
     assert "text_config" in json.loads((tmp_path / "config.json").read_text())
@@ -110,7 +111,7 @@ def test_both_layouts_are_one_model(model: Longform, tmp_path: Path) -> None:
 
 
 def test_every_tensor_has_its_place() -> None:
-    """The names of the published layout, mapped, are the names of transformers' model."""
+    """The mapped names of the published layout are the names in transformers' model."""
     with safe_open(LONGFORM / "model.safetensors", framework="np") as file:
         names = set(file.keys())
     config = VibeVoiceConfig(**longform_config(read_config(LONGFORM)))
@@ -130,7 +131,7 @@ def test_full_size_is_the_published_model() -> None:
 
 
 def test_original_config_is_never_read_as_transformers_own(tmp_path: Path) -> None:
-    """With the keys of neither layout in config.json, no model of default sizes is built."""
+    """If config.json has the keys of neither layout, no model with default sizes is built."""
     (tmp_path / "config.json").write_text('{"model_type": "vibevoice"}')
     with pytest.raises(CheckpointError, match="neither text_config nor decoder_config"):
         load(tmp_path)
@@ -146,8 +147,8 @@ def test_original_config_is_never_read_as_transformers_own(tmp_path: Path) -> No
 def test_runaway_speech_is_cut(
     model: Longform, monkeypatch: pytest.MonkeyPatch, token: int, tokens: int, frames: int
 ) -> None:
-    """A model that never ends is stopped after as many frames as two words may have, or a little
-    later where it says other tokens."""
+    """A model that never ends is stopped after the maximum frames for two words, or a little later
+    if it outputs other tokens."""
     chosen: list[int] = []
 
     def choose(_: LongformModel, hidden: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
@@ -161,7 +162,7 @@ def test_runaway_speech_is_cut(
 
 
 def test_speech_ends_with_the_context(model: Longform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that never ends is stopped when its last position is taken."""
+    """A model that never ends is stopped when its context is full."""
     asked, _ = CASES[0]
     monkeypatch.setattr(model, "_max_positions", len(asked["prompt"]) + EXTRA_FRAMES)
     monkeypatch.setattr(
@@ -173,7 +174,7 @@ def test_speech_ends_with_the_context(model: Longform, monkeypatch: pytest.Monke
 
 
 def test_voice_is_encoded_once(model: Longform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second request with the same recording finds its features, whatever its name."""
+    """The second request with the same recording finds the cached features, whatever its name."""
     sample = np.random.default_rng(1).uniform(-0.3, 0.3, 72_000).astype(np.float32)
     counted: list[int] = []
     encode = LongformModel.encode_voice
@@ -189,7 +190,7 @@ def test_voice_is_encoded_once(model: Longform, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_sample_of_the_request_is_the_voice(model: Longform) -> None:
-    """Another sample gives another prompt, and the same sample the same."""
+    """A different sample gives a different prompt; the same sample gives the same prompt."""
     random = np.random.default_rng(1)
     first, second = random.uniform(-0.3, 0.3, (2, 72_000)).astype(np.float32)
     prompts = []
@@ -224,7 +225,7 @@ def test_sample_of_the_request_is_the_voice(model: Longform) -> None:
             r"has 1\.0 s of speech",
             id="short sample",
         ),
-        pytest.param(SpeechRequest((Turn("word " * 4000),)), "has room for", id="too long"),
+        pytest.param(SpeechRequest((Turn("word " * 4000),)), "accepts at most", id="too long"),
     ],
 )
 def test_bad_requests_are_refused(model: Longform, request_: SpeechRequest, message: str) -> None:
@@ -234,6 +235,6 @@ def test_bad_requests_are_refused(model: Longform, request_: SpeechRequest, mess
 
 
 def test_unknown_voice_is_refused(model: Longform) -> None:
-    """A path is a name like any other, and no voice has it."""
+    """A path is treated like any other name, and no voice has it."""
     with pytest.raises(UnknownVoice):
         model.join(SpeechRequest((Turn("hello", "/etc/passwd"),)))

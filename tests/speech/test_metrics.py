@@ -1,4 +1,4 @@
-"""What GET /metrics tells of speech."""
+"""Speech metrics in GET /metrics."""
 
 import threading
 
@@ -16,7 +16,7 @@ FULL = "vibevoice-1.5b"
 
 
 def test_speech_is_measured(models_http: httpx2.Client) -> None:
-    """One first sound, one piece, and as much audio as was sent."""
+    """One first chunk, one passage, and as much audio as was sent."""
     names = ("first_chunk_seconds_count", "real_time_factor_count", "audio_seconds_total")
     keys = [(f"vibevoice_speech_{name}", FULL) for name in names]
     before = samples(models_http)
@@ -29,7 +29,7 @@ def test_speech_is_measured(models_http: httpx2.Client) -> None:
 
 
 def test_voices_are_counted_by_whether_they_were_there(models_http: httpx2.Client) -> None:
-    """A new sample is a miss that takes time, and a hit when it comes again."""
+    """A new sample is a miss that takes time, and a hit when it is used again."""
     hit = ("vibevoice_speech_voice_cache_total", FULL, "hit")
     miss = ("vibevoice_speech_voice_cache_total", FULL, "miss")
     spent = ("vibevoice_speech_voice_seconds_total", FULL)
@@ -45,8 +45,8 @@ def test_voices_are_counted_by_whether_they_were_there(models_http: httpx2.Clien
 
 
 def test_places_are_counted(start_proxy: StartProxy) -> None:
-    """With one place, of two requests one is spoken and one waits; a third is an error counted by
-    its code, and a bad request is none."""
+    """With one slot, one of two requests is spoken and the other waits; a third is an error counted
+    by code, but a bad request is not."""
     base = start_proxy(tts_model_type="espeak", tts_batch_size=1, tts_max_queue=1)
     wait_until_it_speaks(base, "espeak")
     body = {"input": "This is one of the many sentences of a long story. " * 600}
@@ -65,7 +65,7 @@ def test_places_are_counted(start_proxy: StartProxy) -> None:
 
 
 def test_lost_workers_are_counted(start_proxy: StartProxy) -> None:
-    """The one that spoke is gone: an error, a restart, and then it is ready again."""
+    """Killing the worker counts an error and a restart; then it is ready again."""
     children = {process.pid for process in psutil.Process().children()}
     base = start_proxy(tts_model_type="espeak")
     wait_until_it_speaks(base, "espeak")

@@ -35,7 +35,7 @@ pytest_plugins = ("tests.support.speech_fixtures",)
 
 TEXT = "hello there, this is a test of it."
 LOUDEST_DIFFERENCE = 8
-"""In 16-bit steps: 2e-4, what a batch may differ from a request alone."""
+"""Allowed difference between a batch and a single request, in 16-bit steps: 2e-4."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def models(models_folder: Path) -> dict[str, SpeechModel]:
 
 
 def pcm(samples: Samples) -> np.ndarray:
-    """Samples as `response_format=pcm` has them."""
+    """Samples as in `response_format=pcm`."""
     return np.clip(np.round(samples * 32767), -32768, 32767)
 
 
@@ -65,7 +65,7 @@ def heard(data: bytes) -> np.ndarray:
 
 
 def alone(speech_model: SpeechModel, turns: list[tuple[str, str]], seed: int) -> np.ndarray:
-    """What a request should sound like: the model's chunks, trimmed and faded as one passage."""
+    """The expected audio of a request: the model's chunks, trimmed and faded as one passage."""
     request = SpeechRequest(tuple(Turn(*turn) for turn in turns), seed=seed, steps=2)
     passage = PassageAudio(speech_model.sample_rate)
     chunks = [passage.feed(chunk) for chunk in speak_alone(speech_model, request).chunks]
@@ -84,7 +84,7 @@ def assert_same(answer: httpx2.Response, expected: np.ndarray) -> None:
 def test_a_model_speaks_through_its_worker(
     models_http: httpx2.Client, models: dict[str, SpeechModel], model: str
 ) -> None:
-    """The bytes of the answer are what the model makes of the text, the voice and the seed."""
+    """The response is what the model generates for the text, the voice and the seed."""
     answer = speak(models_http, model=model, input=TEXT, voice="small", seed=3)
     assert_same(answer, alone(models[model], [(TEXT, "en-Small_man")], 3))
 
@@ -94,7 +94,7 @@ def test_a_model_speaks_through_its_worker(
 def test_the_official_client_gets_every_format(
     models_client: openai.OpenAI, model: str, response_format: Any
 ) -> None:
-    """As long as the plain samples, within 60 ms."""
+    """Each is as long as the plain samples, within 60 ms."""
     plain, other = (
         models_client.audio.speech.create(
             model=model,
@@ -112,7 +112,7 @@ def test_the_official_client_gets_every_format(
 
 @pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
 def test_events_carry_the_same_audio(models_http: httpx2.Client, model: str) -> None:
-    """stream_format=sse: the deltas in a row are the bytes of the plain answer."""
+    """stream_format=sse: the concatenated deltas equal the plain response."""
     plain = speak(models_http, model=model, input=TEXT, seed=3).content
     answer = speak(models_http, model=model, input=TEXT, seed=3, stream_format="sse")
     lines = [line for line in answer.text.split("\n\n") if line]
@@ -124,7 +124,7 @@ def test_events_carry_the_same_audio(models_http: httpx2.Client, model: str) -> 
 
 
 def test_each_model_has_its_voices(models_http: httpx2.Client) -> None:
-    """Both tiny models have voices of these names; the list says who has which."""
+    """The list says which voices each tiny model has."""
     for model, name in (("tts-1", "vibevoice-realtime-0.5b"), ("tts-1-hd", "vibevoice-1.5b")):
         voices = models_http.get("/v1/audio/voices", params={"model": model}).json()["voices"]
         own = [voice for voice in voices if voice["object"] == "voice"]
@@ -134,9 +134,9 @@ def test_each_model_has_its_voices(models_http: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("model", ["tts-1", "tts-1-hd"])
 def test_voices_and_seeds_decide(models_http: httpx2.Client, model: str) -> None:
-    """Another voice or another seed is heard, and nothing else is."""
+    """Only another voice or another seed changes the audio."""
     asked = [("tiny", 7), ("tiny", 7), ("small", 7), ("tiny", 0)]
-    steps = 5 if model == "tts-1" else 2  # with which the tiny models come to an end
+    steps = 5 if model == "tts-1" else 2  # with these, the tiny models stop by themselves
     answers = [
         speak(models_http, model=model, input=TEXT, voice=voice, seed=seed, steps=steps).content
         for voice, seed in asked
@@ -149,7 +149,7 @@ def test_voices_and_seeds_decide(models_http: httpx2.Client, model: str) -> None
 def test_requests_in_one_batch_sound_as_alone(
     models_http: httpx2.Client, models: dict[str, SpeechModel], model: str
 ) -> None:
-    """Six at once, which join and leave while others speak."""
+    """Six concurrent requests that join and leave while others speak."""
     seeds = [1, 3, 5, 8, 10, 11]
     expected = [alone(models[model], [(TEXT, "en-Small_man")], seed) for seed in seeds]
     with ThreadPoolExecutor(6) as pool:
@@ -164,7 +164,7 @@ def test_requests_in_one_batch_sound_as_alone(
 def test_two_speakers_share_a_script(
     models_http: httpx2.Client, models: dict[str, SpeechModel]
 ) -> None:
-    """The lines of a script are turns of the 1.5B model, each in its speaker's voice."""
+    """With the 1.5B model, each line of a script is a turn in its speaker's voice."""
     answer = speak(
         models_http,
         input="Ann: hello there.\nBob: this is a test.\nAnn: of it.",
@@ -180,7 +180,7 @@ def test_two_speakers_share_a_script(
 
 
 class _Said:
-    """The worker's end of a pipe: what was written to it."""
+    """Records what the worker writes to its pipe."""
 
     def __init__(self) -> None:
         self._data = io.BytesIO()
@@ -189,7 +189,7 @@ class _Said:
         return self._data.write(data)
 
     def messages(self) -> list[Message]:
-        """What came since the last call."""
+        """The messages since the last call."""
         data, self._data = self._data, io.BytesIO()
         data.seek(0)
         found = []
@@ -202,7 +202,7 @@ class _Said:
 def test_a_cancelled_request_makes_no_further_frame(
     models: dict[str, SpeechModel], model: str
 ) -> None:
-    """The turn after a cancel has frames of the others alone."""
+    """The turn after a cancel only has frames of the other requests."""
     said = _Said()
     worker = Worker(models[model], cast(BinaryIO, said))
     request = SpeechRequest((Turn(TEXT, "small"),), seed=3, steps=2)
@@ -229,7 +229,7 @@ def cancel(number: int) -> Message:
 def test_a_client_that_hangs_up_ends_its_speech(
     models_http: httpx2.Client, models_url: str
 ) -> None:
-    """Of forty passages a few were spoken when the slot is free again."""
+    """Only a few of forty passages have been spoken when the slot is free again."""
     passages = ("vibevoice_speech_real_time_factor_count", "vibevoice-1.5b")
     before = samples(models_http).get(passages, 0)
     text = "this is a test of it, and it goes on and on until nobody listens any more. " * 3000
@@ -254,13 +254,13 @@ def test_a_client_that_hangs_up_ends_its_speech(
     ],
 )
 def test_setting_chooses_the_models(models_folder: Path, model_type: str, names: list[str]) -> None:
-    """Every value means the models that it should; the first is the default."""
+    """Every value selects the right models; the first one is the default."""
     assert [card.name for card in choose_models(model_type, models_folder)] == names
 
 
 @pytest.mark.parametrize("folder", [Path("/nowhere"), None], ids=["empty", "none"])
 def test_packages_speak_where_there_are_no_weights(folder: Path | None) -> None:
-    """The natural voice, and espeak behind it."""
+    """The natural voice, with espeak as its fallback."""
     assert [card.name for card in choose_models("auto", folder)] == ["hibari", "espeak"]
     with pytest.raises(WeightsMissing, match="VibeVoice-Realtime-0.5B in MODEL_DIR"):
         choose_models("both", folder)
@@ -268,8 +268,8 @@ def test_packages_speak_where_there_are_no_weights(folder: Path | None) -> None:
 
 @pytest.mark.parametrize("package", ["hibari", "onnxruntime"])
 def test_espeak_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    """Alone where the natural voice is not installed, which is refused then where it is asked for
-    by name."""
+    """It is used alone if the natural voice is not installed; requesting that one by name is then
+    an error."""
     monkeypatch.setattr("vibevoice_tts.models.find_spec", lambda name: name != package or None)
     assert [card.name for card in choose_models("auto", None)] == ["espeak"]
     with pytest.raises(WeightsMissing, match="packages hibari and onnxruntime"):
@@ -277,7 +277,7 @@ def test_espeak_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, package: str
 
 
 def test_unknown_setting_is_refused_with_the_list() -> None:
-    """The message lists every value that there is."""
+    """The message lists all valid values."""
     with pytest.raises(ValueError, match="0.5b, 1.5b, hibari, espeak, both, off") as refused:
         choose_models("7b", None)
     assert all(model_type in str(refused.value) for model_type in MODEL_TYPES)
@@ -294,8 +294,8 @@ def test_unknown_setting_is_refused_with_the_list() -> None:
     ],
 )
 def test_openai_names_mean_a_served_model(served: list[str], fast: str, hd: str) -> None:
-    """OpenAI's fast models mean ours, its high-quality models mean the 1.5B model, and either the
-    first model served where that one is not."""
+    """OpenAI's fast models map to our fast model and its high-quality models to the 1.5B model; if
+    that model is not served, they map to the first one served."""
     cards = tuple(card for card in MODELS if card.kind in served)
     found = routes(cards)
     assert list(found)[: len(cards)] == [card.name for card in cards]
@@ -305,7 +305,7 @@ def test_openai_names_mean_a_served_model(served: list[str], fast: str, hd: str)
 
 
 def test_flash_attention_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rather than served as something else; the message says what there is."""
+    """It is not silently replaced by something else; the message lists the alternatives."""
     monkeypatch.setenv("ATTN_IMPLEMENTATION", "flash_attention_2")
     with pytest.raises(ValueError, match="'sdpa' or 'eager'"):
         Settings()

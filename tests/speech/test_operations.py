@@ -1,5 +1,5 @@
-"""What a frame asks of a GPU, counted on the meta device: exact upper bounds, so that neither
-operations nor waits creep in."""
+"""GPU operations and waits per frame, counted on the meta device: exact upper bounds, so that none
+creep in."""
 
 import pytest
 import torch
@@ -15,9 +15,9 @@ MODELS = {"realtime": (Realtime, REALTIME), "longform": (Longform, LONGFORM)}
 
 
 def frames(kind: str, steps: list[int]) -> list[Operations]:
-    """What each of a window's frames asks, with a request in flight for every number of steps.
+    """The operations of each frame in a window, with one request in flight per number of steps.
 
-    On the meta device every answer is zero: no speech ends, and every token is a frame.
+    On the meta device, every value is zero: no speech ends, and every token is a frame.
     """
     model_class, folder = MODELS[kind]
     model = model_class.load(tiny(kind, folder, device="meta", dtype="bfloat16"))
@@ -50,8 +50,8 @@ def frames(kind: str, steps: list[int]) -> list[Operations]:
 def test_a_frame_asks_no_more_of_the_device(
     kind: str, steps: list[int], kernels: int, total: int
 ) -> None:
-    """The host waits for the audio, and for whether there is a next frame; for nothing else, and
-    whatever it sends it does not wait for."""
+    """The host waits only for the audio and for whether there is a next frame; it does not wait for
+    uploads."""
     window = frames(kind, steps)
     assert [operations.waits.total() for operations in window] == [2] * SPEECH_WINDOW
     assert {kind for operations in window for kind in +operations.waits} == {"an answer"}
@@ -63,7 +63,7 @@ def test_a_frame_asks_no_more_of_the_device(
 
 
 def test_reading_text_asks_no_more_of_the_device() -> None:
-    """Once in a window: five tokens through both parts of the Realtime model."""
+    """Once per window, five tokens go through both parts of the Realtime model."""
     *_, last = frames("realtime", [5])
     assert last.kernels <= 530
     assert last.total <= 1048
@@ -72,7 +72,7 @@ def test_reading_text_asks_no_more_of_the_device() -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_slots_out_of_order_cost_no_wait(kind: str) -> None:
-    """When a request between others has left, the rest are gathered on the device."""
+    """When a request in the middle has left, the others are gathered on the device."""
     model_class, folder = MODELS[kind]
     model = model_class.load(tiny(kind, folder, device="meta"))
     with counted():
@@ -88,7 +88,7 @@ def test_slots_out_of_order_cost_no_wait(kind: str) -> None:
 
 
 def test_the_counter_sees_every_kind_of_wait() -> None:
-    """Each of them stops the host until a GPU has done all that it was given."""
+    """Each of them blocks the host until the GPU has finished all its work."""
     device = torch.device("meta")
     values = torch.empty(4, 2, device=device)
     with counted() as operations, torch.inference_mode():

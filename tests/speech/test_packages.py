@@ -1,4 +1,4 @@
-"""Speech without weights: the natural English voice, and espeak behind it."""
+"""Speech without weights: the natural English voice, with espeak as its fallback."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ CHINESE = "今天天气很好。"
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A proxy as it is without settings."""
+    """A proxy with default settings."""
     with serve(create_app(Settings(asr_api="off"))) as base:
         wait_until_it_speaks(base, "hibari", "espeak")
         yield base
@@ -39,7 +39,7 @@ def speak(http: httpx2.Client, **body: Any) -> httpx2.Response:
     "model", ["tts-1", "tts-1-hd", "gpt-4o-mini-tts", "whatever", "", "hibari"]
 )
 def test_english_is_spoken_by_the_natural_voice(http: httpx2.Client, model: str) -> None:
-    """For every name but espeak's own; every voice of OpenAI is the one that it has."""
+    """For every model name except espeak's own; OpenAI's voices all map to its only voice."""
     plain = speak(http, model=model)
     assert plain.headers["x-vibevoice-model"] == "hibari"
     assert plain.content == speak(http, model=model, voice="onyx").content
@@ -65,8 +65,8 @@ def test_english_is_spoken_by_the_natural_voice(http: httpx2.Client, model: str)
 def test_espeak_speaks_what_the_natural_voice_cannot(
     http: httpx2.Client, body: dict[str, Any]
 ) -> None:
-    """A voice or letters that it does not have, where it was not asked for by its own name; the
-    answer says who spoke."""
+    """espeak handles voices and letters that hibari does not support, unless hibari was requested
+    by name; the response names the model."""
     answer = speak(http, **body)
     assert (answer.status_code, answer.headers["x-vibevoice-model"]) == (200, "espeak")
     assert np.abs(np.frombuffer(answer.content, "<i2")).max() > 1000
@@ -82,7 +82,7 @@ def test_espeak_speaks_what_the_natural_voice_cannot(
 def test_a_model_asked_for_by_name_is_never_changed(
     http: httpx2.Client, body: dict[str, Any], param: str, message: str
 ) -> None:
-    """What it cannot speak is refused, and the message says what could be asked for."""
+    """Unsupported text or voices are rejected, and the message lists the alternatives."""
     answer = speak(http, model="hibari", **body)
     error = answer.json()["error"]
     assert (answer.status_code, error["param"]) == (400, param)
@@ -90,18 +90,18 @@ def test_a_model_asked_for_by_name_is_never_changed(
 
 
 def test_a_voice_of_neither_is_refused_with_those_of_both(http: httpx2.Client) -> None:
-    """So is an ambiguous one, and the natural voice for a text that it cannot read."""
+    """So are an ambiguous name, and the natural voice for a text that it cannot read."""
     for voice, message in (
-        ("nobody", "is not known. Voices: hibari-heart, espeak-de-man,"),
-        ("de", "fits several voices (espeak-de-man, espeak-de-woman). Voices: hibari-heart,"),
+        ("nobody", "is unknown. Voices: hibari-heart, espeak-de-man,"),
+        ("de", "matches several voices (espeak-de-man, espeak-de-woman). Voices: hibari-heart,"),
     ):
         assert message in speak(http, voice=voice).json()["error"]["message"]
     error = speak(http, voice="hibari-heart", input=CHINESE).json()["error"]
-    assert "cannot read a part of the text" in error["message"]
+    assert "cannot read part of the text" in error["message"]
 
 
 def test_listings_tell_what_is_what(http: httpx2.Client) -> None:
-    """Names, what they mean, and who has which voice."""
+    """They list the names, their models, and the voices of each model."""
     models = {one["id"]: one["root"] for one in http.get("/v1/audio/models").json()["models"]}
     assert models.pop("espeak") == "espeak"
     assert models.keys() > {"hibari", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"}
@@ -114,7 +114,7 @@ def test_listings_tell_what_is_what(http: httpx2.Client) -> None:
 
 
 def test_words_in_other_letters_within_english_are_left_out(http: httpx2.Client) -> None:
-    """The rest of the sentence is spoken, by the same voice."""
+    """The rest of the sentence is spoken by the same voice."""
     answer = speak(http, input="The word 你好 means hello.")
     assert answer.headers["x-vibevoice-model"] == "hibari"
     assert answer.content == speak(http, input="The word  means hello.").content

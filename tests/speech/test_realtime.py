@@ -1,4 +1,4 @@
-"""The Realtime model: equal to Microsoft's code, in a batch as alone, and stoppable."""
+"""The Realtime model equals Microsoft's code, alone and in a batch, and can be stopped."""
 
 import itertools
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from vibevoice_tts.engines.realtime_model import EosClassifier, RealtimeConfig, 
 from vibevoice_tts.speech_model import Chunk, End, SpeechRejected, SpeechRequest, Turn, UnknownVoice
 
 FRAME = 20
-"""Samples of one frame of the tiny model."""
+"""Samples per frame of the tiny model."""
 CASES = expected(REALTIME)
 LONG = SpeechRequest((Turn("one two three four five six seven", "en-Tiny_woman"),), seed=5)
 
@@ -40,14 +40,14 @@ def model() -> Realtime:
 
 @pytest.fixture(autouse=True)
 def no_request_stays(model: Realtime) -> Iterator[None]:
-    """Every test leaves the model without a request in flight."""
+    """Check that every test leaves no request in flight."""
     yield
     assert model.step() == []
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_audio_is_that_of_microsofts_code(model: Realtime, case: int) -> None:
-    """Same weights, preset, text and seed give the same frames, their end included."""
+    """The same weights, preset, text and seed give the same frames, including the end."""
     asked, theirs = CASES[case]
     spoken = speak(model, request_of(asked))
     cap = (FRAMES_PER_TOKEN * (len(asked["text"]) + 1) + EXTRA_FRAMES) * FRAME
@@ -59,7 +59,8 @@ def test_audio_is_that_of_microsofts_code(model: Realtime, case: int) -> None:
 
 
 def test_requests_that_join_and_leave_midway_sound_as_alone(model: Realtime) -> None:
-    """Requests of other voices, lengths and steps share the passes without hearing each other."""
+    """Requests with different voices, lengths and steps share the passes without affecting each
+    other."""
     requests = [request_of(asked) for asked, _ in CASES]
     alone = [speak(model, request).audio for request in requests]
     spoken: dict[int, Spoken] = {}
@@ -80,14 +81,14 @@ def test_requests_that_join_and_leave_midway_sound_as_alone(model: Realtime) -> 
 
 
 def test_slot_is_used_again_without_a_trace(model: Realtime) -> None:
-    """What the request before left in a slot is not heard by the next."""
+    """The state of the previous request in a slot does not affect the next one."""
     first = speak(model, LONG).audio
     speak(model, request_of(CASES[1][0]))
     np.testing.assert_array_equal(speak(model, LONG).audio, first)
 
 
 def test_left_request_makes_no_more_frames(model: Realtime) -> None:
-    """After `leave` the next step is the others' alone, and leaving twice is no error."""
+    """After `leave`, the next step only has the other requests; leaving twice is not an error."""
     gone, stays = model.join(LONG), model.join(LONG)
     model.step()
     model.leave(gone)
@@ -97,7 +98,7 @@ def test_left_request_makes_no_more_frames(model: Realtime) -> None:
 
 
 def test_seed_decides(model: Realtime) -> None:
-    """Another seed is another reading, and without one no two are the same."""
+    """Another seed gives different audio, and without a seed it differs every time."""
     # one chunk: about one seed in a dozen ends this speech before the twelfth
     audio = [
         speak_start(model, replace(LONG, seed=seed), chunks=1) for seed in (1, 1, 2, None, None)
@@ -107,18 +108,18 @@ def test_seed_decides(model: Realtime) -> None:
 
 
 def test_voice_of_another_model_is_refused(model: Realtime, tmp_path: Path) -> None:
-    """A preset with another number of layers is told, and harms no other request."""
+    """A preset with a different number of layers is reported and does not affect other requests."""
     preset = read_preset(REALTIME / "voices" / "en-Tiny_woman.pt", None)
     odd = replace(preset, negative=preset.negative[:1])
     save_preset(odd, tmp_path / "en-Tiny_woman.safetensors")
     other = Realtime.load(tiny("realtime", REALTIME, voices=str(tmp_path)))
-    with pytest.raises(PresetError, match="en-Tiny_woman.safetensors is not a voice of vibevoice"):
+    with pytest.raises(PresetError, match="en-Tiny_woman.safetensors is not a voice for vibevoice"):
         other.join(LONG)
     assert other.step() == []
 
 
 def test_runaway_speech_is_cut(model: Realtime, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that never ends is stopped after as many frames as its text may have."""
+    """A model that never ends is stopped after the maximum frames for its text."""
     monkeypatch.setattr(
         EosClassifier, "forward", lambda _, hidden: torch.full(hidden.shape[:1], -9)
     )
@@ -131,7 +132,7 @@ def test_runaway_speech_is_cut(model: Realtime, monkeypatch: pytest.MonkeyPatch)
     ("request_", "message"),
     [
         pytest.param(SpeechRequest((Turn("  "),)), "empty", id="empty text"),
-        pytest.param(SpeechRequest((Turn("one " * 40),)), "has room for", id="too long"),
+        pytest.param(SpeechRequest((Turn("one " * 40),)), "accepts at most", id="too long"),
         pytest.param(
             SpeechRequest((Turn("a", "tiny"), Turn("b", "small"))), "1 voice", id="two voices"
         ),
@@ -148,7 +149,7 @@ def test_bad_requests_are_refused(model: Realtime, request_: SpeechRequest, mess
 
 
 def test_unknown_voice_is_refused(model: Realtime) -> None:
-    """A path is a name like any other, and no voice has it."""
+    """A path is treated like any other name, and no voice has it."""
     with pytest.raises(UnknownVoice, match=r"Voices: en-Small_man, en-Tiny_woman\."):
         model.join(SpeechRequest((Turn("hello", "../../etc/passwd"),)))
 
@@ -160,7 +161,7 @@ def test_control_tokens_in_a_text_are_plain_text(model: Realtime) -> None:
 
 
 def test_half_precision_speaks() -> None:
-    """In bfloat16 all is finite, and about as loud."""
+    """In bfloat16, all samples are finite and about as loud."""
     half = Realtime.load(tiny("realtime", REALTIME, dtype="bfloat16"))
     audio = speak_start(half, LONG, chunks=12)
     assert audio.dtype == np.float32
@@ -168,7 +169,7 @@ def test_half_precision_speaks() -> None:
 
 
 def test_full_size_is_the_published_model() -> None:
-    """605 tensors and 1,017,626,724 parameters, with the one tensor that is never read."""
+    """605 tensors and 1,017,626,724 parameters, including the one tensor that is never read."""
     with torch.device("meta"):
         model = RealtimeModel(RealtimeConfig.from_original(REALTIME_SIZE, "sdpa"))
     sizes = [tensor.numel() for tensor in model.state_dict().values()]
@@ -177,25 +178,25 @@ def test_full_size_is_the_published_model() -> None:
 
 
 def test_unread_tensor_is_left_out() -> None:
-    """The embedding of the upper part stays on the disk: 272 MB in bfloat16."""
+    """The embedding of the upper part, 272 MB in bfloat16, is not loaded."""
     assert hf_name("model.tts_language_model.embed_tokens.weight") is None
 
 
 def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
-    """A folder of another model says which one was expected."""
+    """For another model's folder, the error says which one was expected."""
     (tmp_path / "config.json").write_text('{"model_type": "vibevoice", "decoder_config": {}}')
     with pytest.raises(CheckpointError, match="vibevoice_streaming"):
         Realtime.load(tiny("realtime", tmp_path))
 
 
 def test_missing_voices_are_named(tmp_path: Path) -> None:
-    """Without a preset nothing can be spoken, and the start says so."""
+    """Without presets, loading fails and says so."""
     with pytest.raises(CheckpointError, match="no voices"):
         Realtime.load(tiny("realtime", REALTIME, voices=str(tmp_path)))
 
 
 def test_step_gives_a_chunk_for_each_request(model: Realtime) -> None:
-    """One step is one frame of everybody."""
+    """One step is one frame of every request."""
     handles = [model.join(LONG) for _ in range(3)]
     events = model.step()
     assert [event.handle for event in events if isinstance(event, Chunk)] == handles
@@ -207,7 +208,7 @@ def test_step_gives_a_chunk_for_each_request(model: Realtime) -> None:
 def test_chunk_does_not_wait_for_what_comes_after(
     model: Realtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step ends with the audio: the model reads its own frame in the next step."""
+    """A step ends with the audio; the model reads its own frame in the next step."""
     calls: list[str] = []
     read, decode = RealtimeModel.read, RealtimeModel.decode
     monkeypatch.setattr(RealtimeModel, "read", lambda *rest: (calls.append("read"), read(*rest))[1])

@@ -1,4 +1,4 @@
-"""What the proxy says is what the engine hears."""
+"""The engine transcribes the proxy's speech correctly."""
 
 import io
 import random
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.engine
 
 @pytest.fixture(scope="module")
 def client(engine_url: str) -> Iterator[openai.OpenAI]:
-    """The official client of a proxy that speaks, before the real engine."""
+    """The official client for a proxy with speech and the real engine."""
     with serve(create_app(Settings(asr_base_url=engine_url, tts_model_type="espeak"))) as url:
         wait_until_it_speaks(url, "espeak")
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=300) as client:
@@ -29,7 +29,7 @@ def client(engine_url: str) -> Iterator[openai.OpenAI]:
 
 
 def test_digits_spoken_are_digits_heard(client: openai.OpenAI) -> None:
-    """Every digit in every one of four voices, in random order: 95 % of the words are right."""
+    """Every digit in each of four voices, in random order: 95 % of the words are correct."""
     rng = random.Random(1)
     said, heard = [], []
     for voice in VOICES:

@@ -30,13 +30,13 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="module", params=["espeak", "hibari"])
 def model(request: pytest.FixtureRequest) -> str:
-    """The model's own name."""
+    """The name of the model."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def url(model: str) -> Iterator[str]:
-    """A proxy that speaks, for the whole module; nothing listens as its transcription engine."""
+    """A proxy with speech, shared by the whole module, without a transcription engine."""
     with serve(create_app(Settings(asr_base_url=NOWHERE, tts_model_type=model))) as base:
         wait_until_it_speaks(base, model)
         yield base
@@ -66,7 +66,7 @@ def workers() -> list[psutil.Process]:
 
 
 def seconds(data: bytes) -> float:
-    """Length of an answer in any format but pcm."""
+    """Length in seconds of a response in any format except pcm."""
     with av.open(io.BytesIO(data), "r") as container:
         return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
 
@@ -93,8 +93,8 @@ def events_of(text: str) -> list[dict[str, Any]]:
 def test_openai_client_gets_every_format(
     client: openai.OpenAI, response_format: Any, media_type: str
 ) -> None:
-    """The right Content-Type, and as much audio as in plain samples, within 60 ms (and the 10 ms by
-    which eSpeak varies)."""
+    """The Content-Type is right, and the audio is as long as the plain samples, within 60 ms (plus
+    the 10 ms by which eSpeak varies)."""
     plain = client.audio.speech.create(
         model="tts-1", voice="alloy", input=TEXT, response_format="pcm"
     )
@@ -117,14 +117,13 @@ def test_mp3_is_the_default(http: httpx2.Client) -> None:
 
 
 def test_first_bytes_come_before_generation_ends(client: openai.OpenAI) -> None:
-    """While the first bytes are in hand the worker has most of a long text before it: there is
-    nothing of it yet that could be sent."""
+    """When the first bytes arrive, the worker has yet to speak most of a long text."""
     with client.audio.speech.with_streaming_response.create(
         model="tts-1", voice="alloy", input=LONG_TEXT
     ) as answer:
         chunks = answer.iter_bytes(1024)
         first = next(chunks)
-        worker = max(workers(), key=lambda process: process.create_time())  # other tests have some
+        worker = max(workers(), key=lambda process: process.create_time())  # ours: the newest
         before = worker.cpu_times().user
         rest = b"".join(chunks)
         after = worker.cpu_times().user
@@ -134,7 +133,7 @@ def test_first_bytes_come_before_generation_ends(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("speed", [0.25, 0.5, 2.0, 4.0])
 def test_speed_changes_the_length(http: httpx2.Client, speed: float) -> None:
-    """The length is divided by the speed."""
+    """The audio length is divided by the speed."""
     normal, changed = (
         len(speak(http, response_format="pcm", speed=s).content) for s in (1.0, speed)
     )
@@ -161,14 +160,14 @@ def test_events_carry_the_audio_and_the_usage(http: httpx2.Client) -> None:
     ["...", "—", ":)", "♥", "😀 ...", "?", "---", "```\nx = 1\n```", "•"],
 )
 def test_a_text_without_words_is_a_short_silence(text: str, http: httpx2.Client) -> None:
-    """Not an error: whoever reads an answer aloud part by part sends such parts, and would stop."""
+    """It is not an error: clients that read text aloud in parts send such parts, and would stop."""
     audio = np.frombuffer(speak(http, input=text, response_format="pcm").content, "<i2")
     assert len(audio) == 4800
     assert not audio.any()
 
 
 def test_a_silence_has_every_format_and_events(http: httpx2.Client) -> None:
-    """A valid file, and no words in the usage."""
+    """The response is a valid file, and the usage has no words."""
     for response_format in ("mp3", "opus", "aac", "flac", "wav"):
         answer = speak(http, input="...", response_format=response_format)
         assert answer.status_code == 200
@@ -178,7 +177,7 @@ def test_a_silence_has_every_format_and_events(http: httpx2.Client) -> None:
 
 
 def test_a_silence_needs_no_worker(start_proxy: StartProxy) -> None:
-    """It is there while the one that died is replaced."""
+    """It also works while a dead worker is being replaced."""
     others = {process.pid for process in workers()}
     base = start_proxy(tts_model_type="espeak")
     wait_until_it_speaks(base, "espeak")
@@ -197,7 +196,7 @@ def test_a_silence_needs_no_worker(start_proxy: StartProxy) -> None:
         pytest.param({"input": None}, "input", "required", id="no-input"),
         pytest.param({"input": "a" * 50_001}, "input", "at most 50000", id="too-long"),
         pytest.param({"input": 7}, "input", "valid string", id="no-text"),
-        pytest.param({"voice": "nobody"}, "voice", "not known. Voices:", id="voice"),
+        pytest.param({"voice": "nobody"}, "voice", "is unknown. Voices:", id="voice"),
         pytest.param({"voice": "../../etc/passwd"}, "voice", "Voices:", id="voice-path"),
         pytest.param({"voice": {"id": "nobody"}}, "voice", "Voices:", id="voice-id"),
         pytest.param({"voice": ["alloy"]}, "voice", "valid", id="voice-list"),
@@ -214,7 +213,7 @@ def test_a_silence_needs_no_worker(start_proxy: StartProxy) -> None:
 def test_bad_values_are_named(
     http: httpx2.Client, body: dict[str, Any], param: str, message: str
 ) -> None:
-    """400 in OpenAI's shape that names the field and what was expected, before any audio."""
+    """An OpenAI-style 400 names the field and what was expected, before any audio."""
     content = json.dumps({"model": "tts-1", "input": TEXT, **body})
     answer = http.post("/v1/audio/speech", content=content)
     error = answer.json()["error"]
@@ -225,20 +224,20 @@ def test_bad_values_are_named(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'"x"', b"null"])
 def test_body_that_is_no_object_is_refused(http: httpx2.Client, content: bytes) -> None:
-    """400, not 500."""
+    """It returns 400, not 500."""
     answer = http.post("/v1/audio/speech", content=content)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
 
 
 def test_large_body_is_refused(http: httpx2.Client) -> None:
-    """413 above the limit."""
+    """It returns 413 above the limit."""
     answer = http.post("/v1/audio/speech", content=b" " * (16 * 1024 * 1024 + 1))
     assert answer.status_code == 413
 
 
 def test_script_is_spoken_by_its_speakers(http: httpx2.Client) -> None:
-    """Named lines change the voice, and the names are not read aloud."""
+    """Labeled lines change the voice, and the labels are not read aloud."""
     script = "Ann: One two three.\nBob: One two three."
     speakers = {"Ann": voices(http)[0], "Bob": voices(http)[-1]}
     both = speak(http, input=script, speakers=speakers, response_format="pcm").content
@@ -252,7 +251,8 @@ def test_script_is_spoken_by_its_speakers(http: httpx2.Client) -> None:
 def test_voices_and_models_are_listed(
     http: httpx2.Client, client: openai.OpenAI, model: str
 ) -> None:
-    """Both shapes in one body; the models are among all models too, the engine by its own name."""
+    """Both formats are in one body; all models are also in the general list, the engine by its own
+    name."""
     listed = http.get("/v1/audio/voices").json()
     assert listed["voices"] == listed["data"] == http.get("/audio/voices").json()["data"]
     assert {"id", "name"} <= listed["voices"][0].keys()
@@ -266,16 +266,16 @@ def test_voices_and_models_are_listed(
 
 @pytest.mark.parametrize("voice", ["alloy", "marin", {"id": "verse"}, "a part", None])
 def test_voices_are_found(http: httpx2.Client, model: str, voice: Any) -> None:
-    """OpenAI's names, its object form, a unique part of a name, none; the answer names the
-    model."""
+    """OpenAI's names, its object form, a unique part of a name and an empty name work; the response
+    names the model."""
     voice = voices(http)[0][2:].upper() if voice == "a part" else voice
     answer = speak(http, voice=voice, instructions="Be kind.", seed=1)
     assert (answer.status_code, answer.headers["x-vibevoice-model"]) == (200, model)
 
 
 def test_sixteen_streams_leave_the_proxy_responsive(http: httpx2.Client) -> None:
-    """All are complete while others ask for the health of the process; the time taken is printed,
-    not asserted."""
+    """All complete while others request the health of the process; the time taken is printed, not
+    asserted."""
     with ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(speak, http, input=LONG_TEXT[:510]) for _ in range(16)]
         delays = []
@@ -290,7 +290,7 @@ def test_sixteen_streams_leave_the_proxy_responsive(http: httpx2.Client) -> None
 
 
 def test_too_many_requests_are_told_to_come_back(start_proxy: StartProxy) -> None:
-    """429 with Retry-After when as many as may are there; nobody else is hurt."""
+    """At the limit, a request gets 429 with Retry-After; other requests are not affected."""
     base = start_proxy(tts_model_type="espeak", tts_batch_size=1, tts_max_queue=0)
     wait_until_it_speaks(base, "espeak")
     body = {"input": LONG_TEXT, "response_format": "pcm"}
@@ -298,15 +298,15 @@ def test_too_many_requests_are_told_to_come_back(start_proxy: StartProxy) -> Non
         with client.stream("POST", "/v1/audio/speech", json=body) as first:
             assert first.status_code == 200
             answer = speak(client)
-            assert speak(client, input="…").status_code == 200  # nothing to speak takes no place
+            assert speak(client, input="…").status_code == 200  # a text without words takes no slot
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
         assert answer.json()["error"]["code"] == "rate_limit_exceeded"
 
 
 def test_worker_killed_in_the_middle(start_proxy: StartProxy) -> None:
-    """Plain audio is cut off, which the client sees; events end in an error; the next request is
-    answered by the next worker, until then with 503 and Retry-After."""
+    """Plain audio is cut off, which the client notices; events end with an error. The next worker
+    serves the next request; until then, requests get 503 with Retry-After."""
     others = {process.pid for process in workers()}
     base = start_proxy(tts_model_type="espeak")
     wait_until_it_speaks(base, "espeak")
@@ -335,7 +335,7 @@ def test_worker_killed_in_the_middle(start_proxy: StartProxy) -> None:
 
 
 def test_client_that_hangs_up_stops_the_speech(start_proxy: StartProxy) -> None:
-    """Of three quarters of an hour some seconds were made, and the worker does nothing more."""
+    """Of 45 minutes, only a few seconds are generated, and the worker is idle."""
     others = {process.pid for process in workers()}
     base = start_proxy(tts_model_type="espeak", tts_passage_chars=50_000)
     wait_until_it_speaks(base, "espeak")
@@ -353,7 +353,7 @@ def test_client_that_hangs_up_stops_the_speech(start_proxy: StartProxy) -> None:
 
 
 def test_speech_can_be_off(start_proxy: StartProxy) -> None:
-    """404 that says why, empty lists, and no worker."""
+    """Requests get a 404 that says why, the listings are empty, and no worker is started."""
     before = len(workers())
     with httpx2.Client(base_url=start_proxy(tts_model_type="off")) as client:
         answer = speak(client)
@@ -364,7 +364,7 @@ def test_speech_can_be_off(start_proxy: StartProxy) -> None:
 
 
 def test_strict_names_refuse_unknown_models(start_proxy: StartProxy) -> None:
-    """404 with strict names; otherwise an unknown name means the default model."""
+    """An unknown name returns 404 with strict names; otherwise it means the default model."""
     base = start_proxy(tts_model_type="espeak", strict_model_names=True)
     wait_until_it_speaks(base, "espeak")
     with httpx2.Client(base_url=base) as client:
@@ -373,6 +373,6 @@ def test_strict_names_refuse_unknown_models(start_proxy: StartProxy) -> None:
 
 
 def test_missing_weights_are_a_wrong_setting() -> None:
-    """A model that was asked for and is not there is told at the start."""
+    """A configured model that is missing is reported at startup."""
     with pytest.raises(ValueError, match="VibeVoice-1.5B in MODEL_DIR"):
         Settings(tts_model_type="1.5b")

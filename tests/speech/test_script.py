@@ -1,4 +1,4 @@
-"""Who says what: labels, voices and passages of a script."""
+"""Labels, voices and passages of a script."""
 
 import pytest
 
@@ -9,7 +9,8 @@ VOICES = ("anna", "ben", "carl")
 
 
 def test_script_lines_are_turns() -> None:
-    """`Speaker N:` lines are turns; the first speaker has the voice asked for, others the next."""
+    """`Speaker N:` lines are turns; the first speaker has the requested voice, others the next
+    ones."""
     text = "Speaker 1: Hello.\nHow are you?\nspeaker 2: **Fine**.\nSpeaker 1: Good."
     turns = read_script(text, "ben", None, VOICES)
     assert turns == (
@@ -20,7 +21,7 @@ def test_script_lines_are_turns() -> None:
 
 
 def test_named_speakers_have_their_voices() -> None:
-    """With a map of speakers its names begin a turn, and other names are text."""
+    """With a map of speakers, its names begin a turn, and other names are text."""
     text = "Intro: hi.\nMy Host: Hello.\nGUEST: Speaker 1: is text."
     turns = read_script(text, "anna", {"my host": "ben", "Guest": "carl"}, VOICES)
     assert turns == (
@@ -31,7 +32,7 @@ def test_named_speakers_have_their_voices() -> None:
 
 
 def test_a_text_without_words_has_no_turns() -> None:
-    """Emoji, punctuation and control tokens are nothing to say."""
+    """Emoji, punctuation and control tokens are not words."""
     assert read_script("😀 ... <|im_end|>", "anna", None, VOICES) == ()
 
 
@@ -45,7 +46,7 @@ def test_a_text_without_words_has_no_turns() -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("before", ["", "\ufeff", "\n\n"], ids=["", "bom", "blank-lines"])
 def test_labels_in_every_form_are_not_spoken(before: str, label: str) -> None:
-    """As language models write them: two voices, and only what they say."""
+    """Labels as language models write them: two voices, and only their words."""
     text = f"{before}{label.format(1)} Good morning.\n{label.format(2)} Hello."
     turns = read_script(text, "anna", None, VOICES)
     assert [turn.text for turn in turns] == ["Good morning.", "Hello."]
@@ -54,7 +55,7 @@ def test_labels_in_every_form_are_not_spoken(before: str, label: str) -> None:
 
 
 def test_a_title_before_a_script_is_read_first() -> None:
-    """In the voice of the request."""
+    """The title is read in the voice of the request."""
     turns = read_script("A Morning\nSpeaker 1: Hello.", "anna", None, VOICES)
     assert " ".join(turn.text for turn in turns) == "A Morning Hello."
     assert {turn.voice for turn in turns} == {"anna"}
@@ -73,7 +74,7 @@ def test_a_title_before_a_script_is_read_first() -> None:
     ],
 )
 def test_other_colons_are_text(line: str) -> None:
-    """Nothing of them is lost."""
+    """Their text is kept completely."""
     (turn,) = read_script(line, "anna", None, VOICES)
     assert turn.text == line
 
@@ -105,7 +106,7 @@ def test_other_colons_are_text(line: str) -> None:
     ],
 )
 def test_scripts_in_other_forms(text: str) -> None:
-    """Two voices, and only what they say."""
+    """Two voices, and only their words."""
     assert read_script(text, "anna", None, VOICES) == (
         Turn("Good morning.", "anna"),
         Turn("Hello.", "ben"),
@@ -124,26 +125,27 @@ def test_scripts_in_other_forms(text: str) -> None:
     ],
 )
 def test_named_labels_have_the_same_forms(line: str, said: str | None) -> None:
-    """A name of the field `speakers` is a label wherever `Speaker 1` is one."""
+    """A name in the field `speakers` is a label wherever `Speaker 1` would be one."""
     turns = read_script(line, "anna", {"Ann": "ben", "O'Neil": "ben"}, VOICES)
     assert turns == ((Turn(said, "ben"),) if said else (Turn(line, "anna"),))
 
 
 def test_spellings_of_a_speaker_are_one() -> None:
-    """The field names `Speaker 1`, the script `SPEAKER_01`; who is not in the field has a voice."""
+    """The field has `Speaker 1`, the script `SPEAKER_01`; a speaker who is not in the field also
+    gets a voice."""
     turns = read_script("SPEAKER_01: Hi.\nSpeaker 3: Yes.", "anna", {"Speaker 1": "carl"}, VOICES)
     assert turns == (Turn("Hi.", "carl"), Turn("Yes.", "anna"))
 
 
 def test_more_speakers_than_voices_take_them_in_turn() -> None:
-    """The fourth of a model with three voices speaks with the first, the fifth with the second."""
+    """With three voices, the fourth speaker uses the first voice, the fifth the second."""
     text = "\n".join(f"Speaker {number}: Hi." for number in range(1, 6))
     turns = read_script(text, "ben", None, VOICES)
     assert [turn.voice for turn in turns] == ["ben", "anna", "carl", "ben", "anna"]
 
 
 def test_turns_are_packed_into_passages() -> None:
-    """Short turns share a passage, in order; a long one is cut, each part in its voice."""
+    """Short turns share a passage, in order; a long one is cut, and each part keeps its voice."""
     turns = (Turn("One.", "anna"), Turn("Two.", "ben"), Turn("Go on. " * 5, "anna"))
     assert split_turns(turns, 16) == [
         (Turn("One.", "anna"), Turn("Two.", "ben")),

@@ -27,7 +27,8 @@ from vibevoice_tts.text import count_words, sentences, split_text, weight
     ],
 )
 def test_sentences_end_where_they_do(text: str, expected: list[str]) -> None:
-    """Sentence marks end one, abbreviations and numbers do not, and each gets final punctuation."""
+    """Sentence-ending punctuation ends a sentence, abbreviations and numbers do not, and each
+    sentence gets final punctuation."""
     assert sentences(text) == expected
 
 
@@ -43,7 +44,7 @@ def test_sentences_end_where_they_do(text: str, expected: list[str]) -> None:
     ],
 )
 def test_parts_are_short_enough_and_lose_nothing(text: str) -> None:
-    """No part is longer than the limit, but for the period it may get; no letter is lost."""
+    """No part exceeds the limit, except for an added period; no letter is lost."""
     found = split_text(text, 120)
     assert max(weight(part.removesuffix(".")) for part in found) <= 121
     letters = [c for c in text if c.isalpha()]
@@ -59,6 +60,6 @@ def test_parts_end_at_sentence_ends() -> None:
 
 
 def test_chinese_counts_by_what_it_takes_to_say() -> None:
-    """A Chinese character is a word, and as long as three letters."""
+    """A Chinese character counts as a word, and is as long as three letters."""
     assert count_words("你好 world 3.5") == 4
     assert weight("你好") == 6

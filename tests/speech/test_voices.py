@@ -1,4 +1,4 @@
-"""Voices: found by name, and read from files without running what is in them."""
+"""Voices are found by name and read from files without running any code in them."""
 
 import os
 import pickle
@@ -45,16 +45,16 @@ def test_names_find_their_voice(name: str, voice: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        pytest.param("nobody", "is not known", id="unknown"),
-        pytest.param("man", "fits several voices", id="several"),
-        pytest.param("../../etc/passwd", "is not known", id="path"),
-        pytest.param("en-Mike_man.pt", "is not known", id="file name"),
-        pytest.param("en-*", "is not known", id="pattern"),
-        pytest.param("en-Mike_man\0", "is not known", id="zero byte"),
+        pytest.param("nobody", "is unknown", id="unknown"),
+        pytest.param("man", "matches several voices", id="several"),
+        pytest.param("../../etc/passwd", "is unknown", id="path"),
+        pytest.param("en-Mike_man.pt", "is unknown", id="file name"),
+        pytest.param("en-*", "is unknown", id="pattern"),
+        pytest.param("en-Mike_man\0", "is unknown", id="zero byte"),
     ],
 )
 def test_other_names_are_refused_with_the_list(name: str, message: str) -> None:
-    """The error names every voice that there is."""
+    """The error lists all voices."""
     with pytest.raises(UnknownVoice, match=message) as refused:
         TABLE.find(name)
     assert all(voice in str(refused.value) for voice in PUBLISHED)
@@ -62,14 +62,15 @@ def test_other_names_are_refused_with_the_list(name: str, message: str) -> None:
 
 @pytest.mark.parametrize("card", MODELS, ids=[card.kind for card in MODELS])
 def test_openai_names_always_work(card: ModelCard) -> None:
-    """All 13 mean a voice, even where the only voice is another one."""
+    """All 13 names map to a voice, even if the only voice has another name."""
     assert sorted(card.voice_aliases) == OPENAI
     table = VoiceTable(("xx-Only",), card.voice_aliases)
     assert {table.find(name) for name in OPENAI} == {"xx-Only"}
 
 
 def test_folder_lists_voices_alone(tmp_path: Path) -> None:
-    """Other files, hidden files and folders are no voices; safetensors come before `.pt`."""
+    """Other files, hidden files and folders are not voices; safetensors take precedence over
+    `.pt`."""
     for name in ("b.pt", "a.pt", "a.safetensors", "c.txt", ".d.pt"):
         (tmp_path / name).touch()
     (tmp_path / "e.pt").mkdir()
@@ -82,7 +83,7 @@ def test_folder_lists_voices_alone(tmp_path: Path) -> None:
 
 
 def test_lru_forgets_what_was_not_asked_for() -> None:
-    """The value used last stays, the other is made again."""
+    """The most recently used value stays; the other one is computed again."""
     made: list[str] = []
 
     def make(key: str) -> str:
@@ -96,7 +97,7 @@ def test_lru_forgets_what_was_not_asked_for() -> None:
 
 
 def test_published_form_of_presets_is_read() -> None:
-    """A `.pt` file as Microsoft's code writes it gives every part, with the right shapes."""
+    """A `.pt` file as written by Microsoft's code gives every part with the right shape."""
     preset = read_preset(TINY, None)
     assert preset.language_model.shape == (2, 2, 2, 7, 8)
     assert preset.tts_language_model.shape == (3, 2, 2, 16, 8)
@@ -106,7 +107,7 @@ def test_published_form_of_presets_is_read() -> None:
 
 
 def test_presets_are_converted_once(tmp_path: Path) -> None:
-    """The second reading takes the safetensors file, and gets the same."""
+    """The second read uses the safetensors file and gives the same result."""
     first = read_preset(TINY, tmp_path / "cache")
     (converted,) = (tmp_path / "cache").iterdir()
     assert converted.suffix == ".safetensors"
@@ -118,7 +119,7 @@ def test_presets_are_converted_once(tmp_path: Path) -> None:
 
 
 def test_damaged_conversion_is_made_anew(tmp_path: Path) -> None:
-    """A conversion that was cut short does no harm."""
+    """A truncated conversion is replaced."""
     read_preset(TINY, tmp_path)
     (converted,) = tmp_path.iterdir()
     converted.write_bytes(b"short")
@@ -127,7 +128,7 @@ def test_damaged_conversion_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_cache_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
-    """Where a folder cannot be made the preset is read all the same."""
+    """If the folder cannot be created, the preset is still read."""
     (tmp_path / "file").touch()
     assert read_preset(TINY, tmp_path / "file").negative_condition.numel() == 32
 
@@ -142,7 +143,7 @@ class _Hostile:
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["torch's archive", "bare pickle"])
 def test_hostile_preset_is_refused_unexecuted(tmp_path: Path, zipped: bool) -> None:
-    """A pickle that calls a function is refused, and the function is not called."""
+    """A pickle that calls a function is rejected, and the function is not called."""
     called, file = tmp_path / "called", tmp_path / "hostile.pt"
     content = {"lm": _Hostile(called)}
     if zipped:
@@ -184,7 +185,7 @@ def _not_numbers(file: Path) -> None:
     "write", [_truncated, _empty, _other_archive, _other_tensors, _not_numbers]
 )
 def test_files_that_are_no_presets_are_refused(tmp_path: Path, write) -> None:
-    """The error names the file, and no path."""
+    """The error names the file, without its path."""
     file = tmp_path / "voice.pt"
     write(file)
     with pytest.raises(PresetError, match=r"voice\.pt") as refused:
@@ -193,17 +194,17 @@ def test_files_that_are_no_presets_are_refused(tmp_path: Path, write) -> None:
 
 
 def test_huge_files_are_refused_unread(tmp_path: Path) -> None:
-    """A file far larger than a preset is not loaded."""
+    """A file much larger than a preset is not loaded."""
     file = tmp_path / "voice.pt"
     with file.open("wb") as sparse:
         sparse.truncate(MAX_BYTES + 1)
-    with pytest.raises(PresetError, match="larger than"):
+    with pytest.raises(PresetError, match="too large"):
         read_preset(file, None)
 
 
 @pytest.mark.parametrize("rate", [16_000, 24_000, 44_100])
 def test_recordings_come_as_24_khz_mono(tmp_path: Path, rate: int) -> None:
-    """Another rate is resampled to the same length in seconds, at the same level."""
+    """A different rate is resampled to the same length in seconds, at the same level."""
     tone = 0.3 * np.sin(2 * np.pi * 300 * np.arange(rate) / rate)
     soundfile.write(tmp_path / "voice.wav", tone, rate)
     samples = read_recording(tmp_path / "voice.wav")
@@ -213,35 +214,35 @@ def test_recordings_come_as_24_khz_mono(tmp_path: Path, rate: int) -> None:
 
 
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
-    """The error names the file, and no path."""
+    """The error names the file, without its path."""
     (tmp_path / "voice.wav").write_bytes(b"RIFF????WAVE")
     with pytest.raises(RecordingError, match=r"^voice\.wav cannot be decoded$"):
         read_recording(tmp_path / "voice.wav")
 
 
 def test_too_long_recording_is_refused(tmp_path: Path) -> None:
-    """The error says how long one may be."""
+    """The error states the limit."""
     soundfile.write(tmp_path / "voice.flac", np.zeros(121 * 8000), 8000)
     with pytest.raises(RecordingError, match=r"^voice\.flac is longer than 120 s$"):
         read_recording(tmp_path / "voice.flac")
 
 
 def test_silence_around_a_voice_is_cut() -> None:
-    """A second before and after goes, the pause inside stays."""
+    """A second of silence at each end is cut; the pause inside stays."""
     tone = np.sin(np.arange(24_000) / 10).astype(np.float32)
     silence = np.zeros(24_000, np.float32)
     assert trim(np.concatenate([silence, tone, silence, tone, silence])).size == 72_000
 
 
 def test_long_voice_is_cut_in_a_pause() -> None:
-    """Of 20 s with a pause at 14 s so much remains."""
+    """A 20 s recording with a pause at 14 s is cut there."""
     tone = np.sin(np.arange(20 * 24_000) / 10).astype(np.float32)
     tone[14 * 24_000 : 14 * 24_000 + 480] = 0
     assert trim(tone).size == 14 * 24_000 + 480
 
 
 def test_voice_is_brought_to_the_level_of_training() -> None:
-    """-25 dB below full scale, also for a clipped or a faint one."""
+    """-25 dBFS, also for a clipped or very quiet recording."""
     tone = np.sin(np.arange(24_000) / 10).astype(np.float32)
     for gain in (0.001, 1.0):
         level = 20 * np.log10(np.sqrt(np.mean(normalize(tone * np.float32(gain)) ** 2)))
@@ -249,6 +250,6 @@ def test_voice_is_brought_to_the_level_of_training() -> None:
 
 
 def test_fixture_recordings_are_read() -> None:
-    """The voices of the tiny model are what was written into them."""
+    """The tiny model's voices are read as they were written."""
     samples = read_recording(LONGFORM / "voices" / "en-Tiny_woman.wav")
     assert samples.size == 640

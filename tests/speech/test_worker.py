@@ -1,4 +1,4 @@
-"""The worker process: it speaks, and what happens when it is lost."""
+"""The worker process: speaking, and recovery when it dies."""
 
 import asyncio
 import signal
@@ -44,7 +44,7 @@ ESPEAK = ModelConfig("espeak")
 INSTALLED = pytest.mark.parametrize(
     "config", [ESPEAK, ModelConfig("hibari")], ids=["espeak", "hibari"]
 )
-"""The models that need no folder."""
+"""The models that do not need a folder."""
 
 
 async def started(worker: WorkerProcess) -> WorkerProcess:
@@ -56,13 +56,13 @@ async def started(worker: WorkerProcess) -> WorkerProcess:
 
 
 async def speak(worker: WorkerProcess, request: SpeechRequest) -> list[Event]:
-    """All events of a request."""
+    """Collect all events of a request."""
     return [event async for event in worker.synthesize(request)]
 
 
 async def lost_by(worker: WorkerProcess, sent: signal.Signals) -> list[str | int]:
-    """What became of a request being spoken and of one after it, when the process gets a signal in
-    between: the message of the first, and the number of chunks of the second."""
+    """Send the process a signal while it speaks a request, then send another request; returns the
+    error message of the first and the number of chunks of the second."""
     async with aclosing(worker.synthesize(LONG)) as events:
         await anext(events)
         assert worker.pid is not None
@@ -77,7 +77,7 @@ async def lost_by(worker: WorkerProcess, sent: signal.Signals) -> list[str | int
 
 @INSTALLED
 async def test_speech_comes_chunk_by_chunk(config: ModelConfig) -> None:
-    """A real process speaks several requests, each with all its audio and an end."""
+    """A real process speaks several requests, each with complete audio and an end."""
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         await started(worker)
         answers = await asyncio.gather(*(speak(worker, SHORT) for _ in range(5)))
@@ -88,29 +88,29 @@ async def test_speech_comes_chunk_by_chunk(config: ModelConfig) -> None:
 
 
 async def test_killed_worker_fails_its_requests_and_comes_back() -> None:
-    """Whoever it spoke for is told so; the next request is served by its successor."""
+    """Its requests fail with an error; the next request is served by its successor."""
     async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
         first = (await started(worker)).pid
         message, chunks = await lost_by(worker, signal.SIGKILL)
         assert worker.pid != first
     assert message == (
-        "The espeak worker ended unexpectedly in the middle of its work. Try again soon."
+        "The espeak worker ended unexpectedly while processing the request. Try again soon."
     )
     assert chunks == 2
 
 
 async def test_hung_worker_is_killed_and_comes_back() -> None:
-    """A process that is stopped while it speaks gives no sign of life."""
+    """A process that is suspended while speaking sends nothing and is replaced."""
     async with open_worker(ESPEAK, start_timeout=60, hang_timeout=2) as worker:
         await started(worker)
         message, chunks = await lost_by(worker, signal.SIGSTOP)
-    assert isinstance(message, str) and "no sign of life" in message
+    assert isinstance(message, str) and "stopped responding" in message
     assert chunks == 2
 
 
 @INSTALLED
 async def test_worker_out_of_memory_comes_back(config: ModelConfig) -> None:
-    """A process that gets no more memory costs the request in it, and not the one after."""
+    """A process that runs out of memory fails its current request but not the next one."""
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         process = psutil.Process((await started(worker)).pid)
         used = process.memory_info().vms
@@ -123,7 +123,7 @@ async def test_worker_out_of_memory_comes_back(config: ModelConfig) -> None:
 
 
 async def test_waiting_request_survives_a_lost_worker() -> None:
-    """A request that waits for a slot is spoken by the next worker."""
+    """A request waiting for a slot is spoken by the next worker."""
     one_slot = replace(ESPEAK, capacity=1)
     async with open_worker(one_slot, start_timeout=60, hang_timeout=60) as worker:
         await started(worker)
@@ -141,12 +141,13 @@ async def test_waiting_request_survives_a_lost_worker() -> None:
 
 @INSTALLED
 async def test_closed_request_is_stopped_in_the_worker(config: ModelConfig) -> None:
-    """Nothing is made for it any more: the worker is idle at once, though its text is an hour."""
+    """Nothing more is generated for it: the worker is idle at once, though the text is an hour
+    long."""
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         process = psutil.Process((await started(worker)).pid)
         async with aclosing(worker.synthesize(LONG)) as events:
             await anext(events)
-        assert await speak(worker, SHORT)  # has passed the cancel on its way
+        assert await speak(worker, SHORT)  # it crossed the cancel on the pipe
         before = process.cpu_times().user
         await asyncio.sleep(0.5)
         assert process.cpu_times().user - before < 0.1
@@ -154,7 +155,7 @@ async def test_closed_request_is_stopped_in_the_worker(config: ModelConfig) -> N
 
 @INSTALLED
 async def test_rejected_request_is_the_clients_fault(config: ModelConfig) -> None:
-    """The model's refusal comes through as such, and the worker goes on."""
+    """The model's rejection is passed on as such, and the worker continues."""
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         await started(worker)
         with pytest.raises(SpeechRejected, match="nobody"):
@@ -163,7 +164,7 @@ async def test_rejected_request_is_the_clients_fault(config: ModelConfig) -> Non
 
 
 async def test_worker_that_cannot_start_is_tried_again() -> None:
-    """Requests are refused meanwhile, with the reason."""
+    """In the meantime, requests are rejected with the reason."""
     config = ModelConfig("realtime", folder="/nonexistent", voices="/nonexistent")
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         pids = set()
@@ -171,16 +172,14 @@ async def test_worker_that_cannot_start_is_tried_again() -> None:
             while len(pids) < 2:
                 pids |= {worker.pid} - {None}
                 await asyncio.sleep(0.02)
-        with pytest.raises(
-            WorkerUnavailable, match=r"cannot be used\. There is no folder nonexist"
-        ):
+        with pytest.raises(WorkerUnavailable, match=r"cannot be used\. The folder nonexist"):
             await speak(worker, SHORT)
 
 
 async def test_worker_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also when the system has no more processes, as just after it ran out of memory."""
+    """Also if the system cannot create processes, for example when it is out of memory."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
         async with asyncio.timeout(60):
@@ -193,7 +192,7 @@ async def test_worker_that_cannot_be_started_is_tried_again(
 
 @pytest.mark.parametrize("cut", [0, 1, 4_000], ids=["whole", "in the samples", "in the text"])
 def test_worker_ends_with_its_parent(cut: int) -> None:
-    """When its input ends, so does the process, also in the middle of a text or of a message."""
+    """When its input ends, the process exits, even in the middle of a text or a message."""
     arguments = [sys.executable, "-m", "vibevoice_tts.worker", '{"kind": "espeak"}']
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe) as process:
@@ -242,7 +241,7 @@ def test_event_survives_the_pipe(event: Event) -> None:
 
 @pytest.mark.parametrize("error", [SpeechRejected("too long"), SpeechError("bad luck")])
 def test_failure_survives_the_pipe(error: SpeechError) -> None:
-    """It is raised with its message, and as the client's fault only if it is."""
+    """It is raised with its message, and as SpeechRejected only if the client caused it."""
     sent = failure_message(7, error)
     with pytest.raises(SpeechError, match=f"^{error}$") as raised:
         event_of(Message.decode(*parts(sent)))
@@ -250,8 +249,8 @@ def test_failure_survives_the_pipe(error: SpeechError) -> None:
 
 
 class ScriptedWorker:
-    """A worker that makes what it is told: sound (s), silence (-), then the end or none (!). Its
-    requests count as waiting."""
+    """A worker with scripted output: sound (s), silence (-), then an end or none (!). Its requests
+    count as waiting."""
 
     def __init__(self, *attempts: str) -> None:
         self.config = ModelConfig("longform", capacity=1)
@@ -288,7 +287,7 @@ async def spoken(synthesizer: Synthesizer, script: Script) -> Samples:
     ],
 )
 async def test_bad_passage_is_tried_again_with_another_seed(text: str, bad: str) -> None:
-    """What failed before anything was sent is made again once, and only that is heard."""
+    """A passage that fails before anything is sent is retried once, and only the retry is sent."""
     worker = ScriptedWorker(bad, "ss")
     audio = await spoken(synthesizer_of(worker), Script(text, seed=7))
     assert worker.seeds == [7, 8]
@@ -296,24 +295,24 @@ async def test_bad_passage_is_tried_again_with_another_seed(text: str, bad: str)
 
 
 async def test_passage_that_is_bad_twice_is_an_error() -> None:
-    """There is no third try."""
+    """There is no third attempt."""
     worker = ScriptedWorker("--", "--")
-    with pytest.raises(BadSpeech, match="no sound"):
+    with pytest.raises(BadSpeech, match="only silence"):
         await spoken(synthesizer_of(worker), Script("Yes."))
     assert len(worker.seeds) == 2
 
 
 async def test_speech_that_was_heard_is_not_made_again() -> None:
-    """A longer passage is sent before its end is known: without an end it is an error."""
+    """A longer passage is sent before its end is known, so a missing end is an error."""
     worker = ScriptedWorker("ss!")
-    with pytest.raises(BadSpeech, match="end"):
+    with pytest.raises(BadSpeech, match="did not stop"):
         await spoken(synthesizer_of(worker), Script("This is a longer passage of text."))
     assert len(worker.seeds) == 1
 
 
 async def test_more_requests_than_may_wait_are_refused() -> None:
-    """With one slot and one that may wait the third is refused at once, and the next after the
-    first two ended is not."""
+    """With one slot and a queue of one, a third request is rejected at once; after the first two
+    have ended, the next one is accepted."""
     synthesizer = synthesizer_of(ScriptedWorker("s" * 9, "s", "s"), max_waiting=1)
     script = Script("This is a longer passage of text.")
     plan = synthesizer.plan(script)
@@ -343,7 +342,7 @@ async def test_more_requests_than_may_wait_are_refused() -> None:
 def test_more_speakers_than_voices_take_them_in_turn(
     kind: str, voices: tuple[str, ...], expected: list[str]
 ) -> None:
-    """A model of one voice reads the whole script in it, without the labels."""
+    """A model with one voice reads the whole script in it, without the labels."""
     worker = ScriptedWorker()
     worker.config = ModelConfig(kind, capacity=1)
     worker.info = ModelInfo(24000, voices, {"": voices[0]})

@@ -1,4 +1,4 @@
-"""The batch client as a process, and what it left in its folder of transcripts."""
+"""Runs the batch client as a process, and reads its folder of transcripts."""
 
 import json
 import os
@@ -19,7 +19,7 @@ COMMAND = Path(sys.executable).parent / "vibevoice-transcribe"
 OBEYS_PERMISSIONS = (
     ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
 )
-"""Runs a command for which files are closed that are closed for others, also for root."""
+"""Runs a command without root's privilege to bypass file permissions."""
 
 
 class Batch:
@@ -40,8 +40,8 @@ class Batch:
         environ: Mapping[str, str] | None = None,
         **variables: str,
     ) -> Iterator[subprocess.Popen[str]]:
-        """The process, its stderr a pipe; killed when the block ends."""
-        # No proxy of the machine that the tests run on.
+        """The process, with stderr as a pipe; killed when the block ends."""
+        # Ignore any HTTP proxy configured on the test machine.
         inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
         inherited["VIBEVOICE_BASE_URL"] = f"{self.url}/v1"
         with tempfile.TemporaryFile() as file:
@@ -87,12 +87,12 @@ class Batch:
 
 
 def _before(arguments: Sequence[str | Path], *options: str | Path) -> list[str | Path]:
-    """`arguments` with options, which end at --."""
+    """Insert options before `--` in `arguments`."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return [*arguments[:end], *options, *arguments[end:]]
 
 
 def noise(seconds: float) -> bytes:
-    """A WAV file of noise, other noise for another length."""
+    """A WAV file of noise that is different for each length."""
     samples = round(seconds * 8000)
     return wav(np.random.default_rng(samples).normal(0, 0.1, samples), rate=8000)

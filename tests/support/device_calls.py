@@ -1,8 +1,7 @@
-"""What a speech model asks of its device: operations, and waits for it, counted without a GPU.
+"""Counts a speech model's device operations and waits without a GPU.
 
-A model is loaded on torch's meta device, which has shapes and no values. `counted` answers in the
-device's place where the host asks for values, with zeros, and counts a wait, as a GPU would be
-waited for.
+A model is loaded on torch's meta device, which has shapes but no values. When the host requests
+values, `counted` returns zeros and counts a wait, since the host would have to wait for a GPU.
 """
 
 from collections import Counter
@@ -18,40 +17,40 @@ from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 _FUSED = (aten.rms_norm.default, aten.scaled_dot_product_attention.default)
-"""Composite operations that a GPU has one kernel for; torch would choose it by the device."""
+"""Composite operations that have a single kernel on a GPU, which torch would select by device."""
 _ANSWER, _INDEX, _UPLOAD = "an answer", "an index", "an upload"
 
 
 @dataclass
 class Operations:
-    """What was counted."""
+    """The counts."""
 
     kernels: int = 0
     """Operations that start work on the device."""
     views: int = 0
-    """Operations that look at a tensor in another way; they cost the host alone."""
+    """Operations that only reinterpret a tensor; they cost only host time."""
     uploads: int = 0
     """Copies to the device that the host does not wait for."""
     waits: Counter[str] = field(default_factory=Counter)
-    """What the host waited for the device for → how often."""
+    """Reason why the host waited for the device → how often."""
 
     @property
     def total(self) -> int:
-        """Everything that the host dispatched for the device."""
+        """All operations that the host dispatched to the device."""
         return self.kernels + self.views + self.uploads + self.waits.total()
 
 
 @contextmanager
 def counted() -> Iterator[Operations]:
-    """Count what the block asks of the meta device."""
+    """Count the operations and waits of the block on the meta device."""
     operations = Operations()
     with _Calls(operations), _Dispatch(operations):
         yield operations
 
 
 class _Calls(TorchFunctionMode):
-    """Counts the copies that torch makes before it dispatches anything: of the numbers in a list,
-    given as an index or as the values of a new tensor."""
+    """Counts copies that torch makes before dispatching: numbers in a list, given as an index or as
+    the values of a new tensor."""
 
     def __init__(self, operations: Operations) -> None:
         super().__init__()
@@ -73,7 +72,7 @@ class _Calls(TorchFunctionMode):
 
 
 class _Dispatch(TorchDispatchMode):
-    """Counts all that torch dispatches."""
+    """Counts everything that torch dispatches."""
 
     def __init__(self, operations: Operations) -> None:
         super().__init__()

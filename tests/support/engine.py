@@ -1,4 +1,4 @@
-"""The real engine on this machine's CPU, started as the project starts it."""
+"""The real engine on this machine's CPU, started by the project's own code."""
 
 import os
 import re
@@ -34,16 +34,16 @@ def start_engine(
     """Yield the base URL of an engine that serves `model` until the block ends.
 
     Args:
-        log: file for what the engine prints.
-        arguments: go to vLLM as they are, after the project's.
-        port: a free one unless told.
+        log: file for the engine's output.
+        arguments: passed to vLLM unchanged, after the project's own.
+        port: a free port by default.
         pinned: False leaves out the middleware and the penalties, so that callers decide.
-        killed: at the end, rather than told to stop.
-        penalties: the operator's switch.
-        environ: set beside the inherited environment.
+        killed: kill the engine at the end instead of stopping it.
+        penalties: the operator's setting.
+        environ: variables to add to the inherited environment.
 
     Raises:
-        RuntimeError: the engine ended or was not ready in time; the message ends with its log.
+        RuntimeError: the engine exited or was not ready in time; the message ends with its log.
     """
     port = port or free_port()
     settings = LaunchSettings(
@@ -64,7 +64,8 @@ def start_engine(
 
 
 def in_engine(url: str, *states: str) -> int:
-    """Requests in an engine by its own metrics: those that run or wait, or in `states` alone."""
+    """Number of requests in an engine, from its own metrics: running or waiting, or only those in
+    `states`."""
     with urlopen(f"{url}/metrics", timeout=60) as answer:  # for a bench: httpx2.get takes 40 ms
         metrics = answer.read().decode()
     names = "|".join(states or ("running", "waiting"))

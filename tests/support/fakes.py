@@ -1,5 +1,5 @@
-"""A tiny engine that speaks vLLM's chat completions over a real socket, for answers and faults that
-a real one cannot be made to give.
+"""A tiny engine with vLLM's chat completions API on a real socket, for responses and faults that a
+real one cannot be made to produce.
 
 `python -m tests.support.fakes PORT [SECONDS]` runs it as a process.
 """
@@ -36,19 +36,19 @@ StartProxy = Callable[..., str]
 
 @dataclass
 class FakeEngine:
-    """What to answer, and what was asked."""
+    """The configured responses and the recorded requests."""
 
     text: str = TWO_SPEAKERS
     """The model's text."""
     split: int = 7
-    """Characters of one delta."""
+    """Characters per delta."""
     seconds: float = 0.0
-    """How long every answer takes to begin."""
+    """Delay in seconds before each response begins."""
     status: int = 200
     error_message: str = "boom /secret/path VLLM_MAX_AUDIO_DECODE_BYTES"
     healthy: bool = True
     stall_after: int | None = None
-    """Deltas after which nothing more comes until `release`."""
+    """Number of deltas after which nothing is sent until `release`."""
     stall_if: Callable[[str], bool] = lambda _: True
     """Whether a request with this user text stalls."""
     fail_if: Callable[[str], bool] = lambda _: False
@@ -57,35 +57,35 @@ class FakeEngine:
     """The model's text for a request with this user text; None for `text`."""
     release: threading.Event = field(default_factory=threading.Event)
     cut_after: int | None = None
-    """Deltas after which the connection is closed without an end."""
+    """Number of deltas after which the connection is closed without an end."""
     cut_if: Callable[[str], bool] = lambda _: True
-    """Whether the answer to a request with this user text is cut."""
+    """Whether the response to a request with this user text is cut."""
     fail_after: int | None = None
-    """Deltas after which an error object comes in the stream."""
+    """Number of deltas after which an error object is sent in the stream."""
     gate_after: int | None = None
-    """Deltas after which the rest waits for `gate`."""
+    """Number of deltas after which the rest waits for `gate`."""
     gate: threading.Event = field(default_factory=threading.Event)
     junk_after: int | None = None
-    """Deltas after which comes what is no chat completion."""
+    """Number of deltas after which something other than a chat completion is sent."""
     finish_reason: str = "stop"
     answers: list[tuple[str, str]] = field(default_factory=list)
-    """Text and finish reason of the next answers; after them comes `text`, or what an assistant
-    message leaves of it."""
+    """Text and finish reason of the next responses; after that, `text` is used, or the rest of it
+    after an assistant message."""
     refuses_to_continue: bool = False
-    """Answer `refusal` to a request that ends with an assistant message."""
+    """Respond with `refusal` to a request that ends with an assistant message."""
     refusal: int = 400
     at_once: int = 0
-    """Answers being written."""
+    """Responses in progress."""
     most_at_once: int = 0
     asked: int = 0
-    """Chat completions asked for, whatever the answer."""
+    """Number of chat completions requested, whatever the response."""
     requests: list[dict[str, Any]] = field(default_factory=list)
     """The JSON bodies received, without their audio."""
     headers: list[dict[str, str]] = field(default_factory=list)
     audio: list[tuple[int, int, int]] = field(default_factory=list)
-    """(samples, rate, channels) of every recording received."""
+    """(samples, rate, channels) of each recording received."""
     closed: threading.Event = field(default_factory=threading.Event)
-    """Set when a client hung up in the middle of its request or of an answer."""
+    """Set when a client disconnects during its request or a response."""
     decode_audio: bool = True
 
     def app(self) -> ASGIApp:
@@ -178,7 +178,7 @@ def _message(body: dict[str, Any]) -> str:
 def serve(
     app: ASGIApp, port: int = 0, *, protocol: type[asyncio.Protocol] | str = "auto"
 ) -> Iterator[str]:
-    """`app` on a real socket, at a free port unless told; yields its base URL."""
+    """Serve `app` on a real socket, on a free port by default; yields its base URL."""
     config = uvicorn.Config(
         app,
         "127.0.0.1",
@@ -201,7 +201,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Tells when it listens."""
+    """A server that signals when it is listening."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -1,6 +1,7 @@
-"""The real LiteLLM proxy with the configuration of this repository, in an environment of its own.
+"""The real LiteLLM proxy with this repository's configuration, in a separate environment.
 
-It wants other releases of FastAPI and others than this project, so it cannot live in `.venv`.
+It needs other versions of FastAPI and other packages than this project, so it cannot be installed
+in `.venv`.
 """
 
 import os
@@ -18,12 +19,12 @@ from tests.support.processes import running
 
 ENVIRONMENT = ROOT / ".venv-litellm"
 KEY = "sk-6e3f1c1d0a6a4a0f9a5c2b7d8e9f0a1b"
-"""LiteLLM refuses to start with none, an empty one, or one that is publicly known."""
+"""LiteLLM does not start without a key, or with an empty or publicly known one."""
 START_SECONDS = 300
 
 
 def install() -> Path:
-    """The folder of LiteLLM's commands, installed first where it is not."""
+    """The folder of LiteLLM's commands; installs them if necessary."""
     wanted = (ROOT / "litellm" / "requirements.txt").read_text()
     done = ENVIRONMENT / "ready"
     if not done.exists() or done.read_text() != wanted:
@@ -47,7 +48,7 @@ def configuration(
 
     Args:
         servers: model group → base URLs without /v1.
-        models: for a group that the file does not have, what its servers call the model.
+        models: for a group that is not in the file, the model name that its servers use.
     """
     config = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     groups = {item["model_name"]: item for item in config["model_list"]}
@@ -69,14 +70,14 @@ def configuration(
 def start_litellm(
     folder: Path, servers: Mapping[str, Sequence[str]], **models: str
 ) -> Iterator[str]:
-    """Yield the base URL of LiteLLM before `servers` until the block ends.
+    """Yield the base URL of LiteLLM in front of `servers` until the block ends.
 
     Args:
-        folder: empty; takes the configuration and the log.
+        folder: an empty folder for the configuration and the log.
         servers, models: as for `configuration`.
 
     Raises:
-        RuntimeError: it ended or was not ready in time; the message ends with its log.
+        RuntimeError: LiteLLM exited or was not ready in time; the message ends with its log.
     """
     commands = install()
     shutil.copy(ROOT / "litellm" / "custom_callbacks.py", folder)

@@ -1,4 +1,4 @@
-"""What GET /metrics says, as Prometheus would read it."""
+"""Parses GET /metrics as Prometheus would."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from tests.support.processes import wait_for
 
 
 def samples(http: httpx2.Client) -> dict[tuple[str, ...], float]:
-    """(name, label values in the order of their names…) → value, as Prometheus would read them."""
+    """(name, label values in the order of their names…) → value, as Prometheus would parse them."""
     answer = http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
     return {
@@ -21,5 +21,5 @@ def samples(http: httpx2.Client) -> dict[tuple[str, ...], float]:
 def samples_when(
     http: httpx2.Client, condition: Callable[[dict[tuple[str, ...], float]], bool]
 ) -> dict[tuple[str, ...], float]:
-    """The samples once `condition` holds: a request is counted just after its answer has left."""
+    """The samples once `condition` holds; a request is counted just after its response was sent."""
     return wait_for(lambda: found if condition(found := samples(http)) else None)

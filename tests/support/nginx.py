@@ -31,12 +31,12 @@ _LISTEN = re.compile(r"(?<=listen )[\d.:]+(?=;)")
 
 @contextmanager
 def start_nginx(servers: Sequence[str], folder: Path) -> Iterator[str]:
-    """nginx before `servers`, given by their base URLs; yields its own.
+    """Run nginx in front of `servers`, given by their base URLs; yields its own base URL.
 
     Its log is the file `nginx.log` in `folder`.
 
     Raises:
-        RuntimeError: it did not start; the message is its log.
+        RuntimeError: nginx did not start; the message is its log.
     """
     port = free_port()
     text, pools = _SERVER.subn(

@@ -1,4 +1,4 @@
-"""The real Open WebUI with the settings that docs/open-webui.md gives, and what it needs."""
+"""The real Open WebUI with the settings from docs/open-webui.md."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from starlette.types import ASGIApp
 from tests.support.processes import running
 
 ENVIRONMENT = Path(os.environ.get("OPEN_WEBUI_ENV", ROOT / ".open-webui"))
-"""Made by scripts/setup_open_webui.sh."""
+"""Created by scripts/setup_open_webui.sh."""
 ACCOUNT = {"name": "Ada", "email": "ada@example.com", "password": "correct horse"}
 START_SECONDS = 300
 PATIENCE = 60_000
@@ -33,13 +33,13 @@ _WITHOUT = {
     "USE_SLIM_DOCKER": "true",
     "OFFLINE_MODE": "true",
     "ENABLE_OLLAMA_API": "false",
-    # a vector database is not part of a slim installation
+    # the slim installation has no vector database
     "BYPASS_EMBEDDING_AND_RETRIEVAL": "true",
     "ENABLE_TITLE_GENERATION": "false",
     "ENABLE_TAGS_GENERATION": "false",
     "ENABLE_FOLLOW_UP_GENERATION": "false",
 }
-"""What needs models or the network is off."""
+"""Disables everything that needs models or the network."""
 
 
 def documented_settings(proxy_url: str, key: str, number: int = 0) -> dict[str, str]:
@@ -56,11 +56,11 @@ def start_open_webui(data: Path, settings: dict[str, str]) -> Iterator[str]:
     """Yield the base URL of Open WebUI until the block ends.
 
     Args:
-        data: folder for its database and what it keeps; its log goes there too.
-        settings: environment variables beside those that turn its own models off.
+        data: folder for its database, other data and its log.
+        settings: environment variables in addition to those that disable its own models.
 
     Raises:
-        RuntimeError: it ended or was not ready in time; the message ends with its log.
+        RuntimeError: Open WebUI exited or was not ready in time; the message ends with its log.
     """
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -79,7 +79,7 @@ def start_open_webui(data: Path, settings: dict[str, str]) -> Iterator[str]:
 
 
 def echo_model() -> ASGIApp:
-    """A chat model behind OpenAI's API that answers every message with the message."""
+    """A chat model with OpenAI's API that returns every message unchanged."""
     return chat_model(lambda message: message)
 
 
@@ -157,7 +157,7 @@ def signed_in(browser: Browser, url: str) -> BrowserContext:
 
 
 def transcoded(recording: Path, container: str, codec: str) -> bytes:
-    """`recording` in another container and codec, at 48 kHz as browsers and telephones record."""
+    """`recording` in another container and codec, at 48 kHz as recorded by browsers and phones."""
     file = io.BytesIO()
     with av.open(recording) as source, av.open(file, "w", format=container) as output:
         stream = cast(AudioStream, output.add_stream(codec, rate=48_000, layout="mono"))

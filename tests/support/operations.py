@@ -1,4 +1,4 @@
-"""What a computation costs a GPU, counted on tensors of the meta device."""
+"""Estimates what a computation costs on a GPU, by counting on tensors of the meta device."""
 
 import weakref
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ aten = torch.ops.aten
 
 
 class Operations(TorchDispatchMode):
-    """Counts the operations that PyTorch dispatches inside of it; one is about one kernel.
+    """Counts the operations that PyTorch dispatches inside the block; each is about one kernel.
 
-    Use it in `torch.inference_mode`. Views count nothing. Three things are counted as on CUDA where
+    Use it in `torch.inference_mode`. Views do not count. Three things are counted as on CUDA, where
     the meta device differs: `rms_norm` is one operation; a convolution keeps channels last if its
-    input does; and a convolution's bias is an operation of its own, as behind cuDNN, unless it is a
-    depthwise one with time last, which PyTorch computes itself.
+    input does; and a convolution's bias is a separate operation, as with cuDNN, unless the
+    convolution is depthwise with time last, which PyTorch computes itself.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.number = 0
         self.bytes = 0
-        """Read and written: every tensor that an operation is given or makes, once an operation."""
+        """Bytes read and written: every input and output tensor, once per operation."""
         self.peak = 0
-        """Most bytes of tensors made in here that lived at a time."""
+        """Maximum bytes of tensors created in this block that were alive at the same time."""
         self._live: dict[weakref.ref[Any], int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

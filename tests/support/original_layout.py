@@ -1,5 +1,5 @@
-"""Writes a checkpoint of transformers' layout in that of microsoft/VibeVoice-ASR: weights in shards
-with an index, config and preprocessor config, and no tokenizer."""
+"""Converts a checkpoint from transformers' layout to that of microsoft/VibeVoice-ASR: sharded
+weights with an index, config and preprocessor config, but no tokenizer."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def original_name(name: str) -> str:
     """The original name of a tensor of transformers' layout.
 
     Raises:
-        KeyError: no tensor of a VibeVoice-ASR begins so.
+        KeyError: no tensor of VibeVoice-ASR begins like this.
     """
     for variant, hf in VARIANTS.items():
         if name.startswith(variant):
@@ -37,7 +37,7 @@ def original_name(name: str) -> str:
 
 
 def original_config(hf: dict[str, Any]) -> dict[str, Any]:
-    """An original config.json from that of a checkpoint in transformers' layout."""
+    """An original config.json, converted from a checkpoint in transformers' layout."""
     text = {k: v for k, v in hf["text_config"].items() if k not in ("rope_parameters", "dtype")}
     text["rope_theta"] = hf["text_config"]["rope_parameters"]["rope_theta"]
     acoustic = hf["acoustic_tokenizer_encoder_config"]
@@ -77,7 +77,7 @@ def export_original(source: Path, destination: Path) -> None:
     """Write the checkpoint in `source` (transformers' layout) to the folder `destination`.
 
     Raises:
-        KeyError: `source` holds a tensor that no VibeVoice-ASR has.
+        KeyError: `source` contains a tensor that VibeVoice-ASR does not have.
         OSError: a file cannot be read or written.
     """
     tensors = {}

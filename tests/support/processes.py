@@ -1,4 +1,4 @@
-"""Servers as processes of their own, and waiting for what servers do."""
+"""Runs servers as separate processes, and waits for conditions."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def nobody() -> str:
 
 
 def wait_for(condition: Callable[[], Found | None], seconds: float = 20.0) -> Found:
-    """What `condition` gives as soon as it is true; fails when that takes too long."""
+    """Wait until `condition` returns a true value, and return it; fails after a timeout."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
@@ -32,7 +32,7 @@ def wait_for(condition: Callable[[], Found | None], seconds: float = 20.0) -> Fo
 
 
 def wait_until_it_speaks(base: str, *models: str) -> None:
-    """Returns once the proxy at `base` is ready to speak with `models`."""
+    """Wait until the proxy at `base` is ready to speak with `models`."""
 
     def ready() -> bool:
         parts = httpx2.get(f"{base}/health").json()["parts"]
@@ -53,12 +53,12 @@ def running(
     cwd: Path | None = None,
     killed: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process, from when the URL `health` answers 200 until the block ends; `log` takes its
-    output. At the end it is told to stop, or `killed` with all that it started.
+    """Run a process until the block ends; the block starts once the URL `health` returns 200. Its
+    output goes to `log`. At the end it is stopped, or, if `killed`, killed with all its children.
 
     Raises:
-        RuntimeError: it ended before, or was not ready after `seconds`; the message has the end of
-            its log.
+        RuntimeError: the process exited, or was not ready after `seconds`; the message has the end
+            of its log.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -92,8 +92,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def fake_engine_process(
     log: Path, seconds: float = 0.0, *, port: int | None = None, killed: bool = False
 ) -> Iterator[str]:
-    """A fake engine that takes so many seconds for each answer, at a free port unless told; yields
-    its base URL."""
+    """A fake engine that takes the given number of seconds per response, on a free port by default;
+    yields its base URL."""
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     with running(
@@ -113,7 +113,7 @@ def fake_engine_process(
 def proxy_process(
     log: Path, *, killed: bool = False, **environ: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The proxy with these settings beside the inherited environment, and its base URL."""
+    """The proxy with these settings in addition to the inherited environment, and its base URL."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     with running(

@@ -1,7 +1,7 @@
-"""The proxy on a real socket before a fake engine.
+"""The proxy on a real socket, with a fake engine behind it.
 
-A test module gets these fixtures by `pytest_plugins = ("tests.support.proxy_fixtures",)`, without
-importing this one: pytest rewrites the asserts of a plugin only when nothing imported it before.
+A test module gets these fixtures with `pytest_plugins = ("tests.support.proxy_fixtures",)`, without
+importing this module: pytest rewrites a plugin's asserts only if it has not been imported before.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def _default_proxy(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
 
 @pytest.fixture
 def fake_engine(_engine_server: tuple[FakeEngine, str]) -> FakeEngine:
-    """The engine behind every proxy here, as new: what it answers and what it was asked."""
+    """The fake engine behind every proxy here, reset: its responses and recorded requests."""
     engine = _engine_server[0]
     vars(engine).update(vars(FakeEngine()))
     return engine
@@ -44,7 +44,7 @@ def fake_engine(_engine_server: tuple[FakeEngine, str]) -> FakeEngine:
 def start_proxy(
     fake_engine: FakeEngine, _engine_server: tuple[FakeEngine, str], _default_proxy: str
 ) -> Iterator[StartProxy]:
-    """Starts a proxy with the given settings and returns its base URL without /v1."""
+    """Start a proxy with the given settings; returns its base URL without /v1."""
     with ExitStack() as servers:
 
         def start(**settings: Any) -> str:
@@ -61,13 +61,13 @@ def start_proxy(
 
 @pytest.fixture
 def http(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
-    """A plain HTTP client of a proxy with default settings."""
+    """A plain HTTP client for a proxy with default settings."""
     with httpx2.Client(base_url=start_proxy(), timeout=30) as client:
         yield client
 
 
 @pytest.fixture
 def openai_client(start_proxy: StartProxy) -> Iterator[openai.OpenAI]:
-    """The official client of a proxy with default settings."""
+    """The official client for a proxy with default settings."""
     with openai.OpenAI(base_url=f"{start_proxy()}/v1", api_key="none") as client:
         yield client

@@ -1,8 +1,8 @@
-"""Real people with known words, out of Debian's packages: telephone prompts and LibriVox.
+"""Recordings of real people with known words from Debian packages: telephone prompts and LibriVox.
 
-`asterisk-core-sounds-*` (CC-BY-SA-3.0, CC-BY-3.0) and `pocketsphinx-testdata` (BSD; LibriVox is in
-the public domain). They are installed where the tests run as root on Debian; elsewhere tests skip,
-and say so, where they are not there.
+Uses `asterisk-core-sounds-*` (CC-BY-SA-3.0, CC-BY-3.0) and `pocketsphinx-testdata` (BSD; LibriVox
+is in the public domain). They are installed if the tests run as root on Debian; elsewhere, tests
+are skipped with a message if the packages are missing.
 """
 
 import gzip
@@ -31,17 +31,17 @@ Samples = NDArray[np.float32]
 
 
 class Utterance(NamedTuple):
-    """What somebody said."""
+    """A recording of one person with its words."""
 
     name: str
     samples: Samples
     """Mono, 16 kHz, shape (samples,)."""
     text: str
-    """Empty where it is not known."""
+    """Empty if unknown."""
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """Length in seconds."""
         return len(self.samples) / RATE
 
 
@@ -56,7 +56,7 @@ class Spoken(NamedTuple):
 
 @cache
 def install(*packages: str) -> None:
-    """Makes sure of Debian's `packages`; skips the test where that cannot be done here."""
+    """Install Debian `packages` if necessary; skips the test if that is not possible."""
     missing = [name for name in packages if not Path(f"/usr/share/doc/{name}").exists()]
     if not missing:
         return
@@ -70,7 +70,7 @@ def install(*packages: str) -> None:
 
 @cache
 def read(file: Path) -> Samples:
-    """A recording in any format, as mono at 16 kHz, shape (samples,)."""
+    """Read a recording in any format as mono at 16 kHz, shape (samples,)."""
     with av.open(str(file)) as container:
         resampler = av.AudioResampler("flt", "mono", RATE)
         frames = [out for frame in container.decode(audio=0) for out in resampler.resample(frame)]
@@ -93,7 +93,7 @@ def prompts(voice: str = "en_US_f_Allison") -> Sequence[Utterance]:
 
 
 def _prompt_texts() -> dict[str, str]:
-    """Name → words of the prompts that have words."""
+    """Name → words, for the prompts that have words."""
     lines = gzip.decompress(TEXTS.read_bytes()).decode("utf-8-sig").splitlines()
     pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
     return {
@@ -119,8 +119,8 @@ def librivox() -> Sequence[Utterance]:
 def conversation(
     turns: Iterable[tuple[str, Utterance]], pause: float = 0.5
 ) -> tuple[Samples, list[Spoken]]:
-    """(speaker, utterance) one after the other with `pause` seconds between, all equally loud: the
-    recording and who spoke when."""
+    """Join (speaker, utterance) pairs with `pause` seconds between them, all equally loud; returns
+    the recording and the turns."""
     parts: list[Samples] = [np.zeros(RATE // 2, np.float32)]
     spoken: list[Spoken] = []
     at = len(parts[0])
@@ -133,7 +133,7 @@ def conversation(
 
 
 def trimmed(samples: Samples) -> Samples:
-    """`samples` without the silence around them: what is 40 dB below the loudest 20 ms."""
+    """`samples` without silence at both ends: anything 40 dB below the loudest 20 ms."""
     hop = RATE // 50
     count = len(samples) // hop
     loud = np.square(samples[: count * hop]).reshape(count, hop).mean(axis=1)
@@ -142,10 +142,10 @@ def trimmed(samples: Samples) -> Samples:
 
 
 def leveled(samples: Samples) -> Samples:
-    """At -20 dBFS."""
+    """`samples` at -20 dBFS."""
     return (samples * (0.1 / np.sqrt(np.mean(np.square(samples))))).clip(-1, 1).astype(np.float32)
 
 
 def resampled(samples: Samples, rate: int) -> Samples:
-    """At another rate."""
+    """`samples` at another rate."""
     return soxr.resample(samples, RATE, rate)

@@ -1,4 +1,4 @@
-"""Writes tests/data/answers.json: what the embedded checkpoint answers to real recordings.
+"""Writes tests/data/answers.json, the embedded checkpoint's output for real recordings.
 
     python -m tests.support.record_answers
 
@@ -24,7 +24,7 @@ TARGET = ROOT / "tests" / "data" / "answers.json"
 
 
 def recordings() -> Iterator[tuple[str, float, bytes]]:
-    """(name, seconds, file) of each."""
+    """(name, seconds, file) of each recording."""
     for path in sorted((ROOT / "samples").glob("*.wav")):
         seconds = json.loads(path.with_suffix(".json").read_text())["duration"]
         yield f"samples/{path.name}", seconds, path.read_bytes()

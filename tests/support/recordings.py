@@ -1,4 +1,4 @@
-"""Recordings in every container, made here."""
+"""Generates recordings in every container format."""
 
 import io
 from collections.abc import Callable
@@ -24,8 +24,8 @@ def tone(seconds: float, rate: int = 24_000, frequency: float = 440.0) -> NDArra
 
 
 def gliding_tone(seconds: float) -> NDArray[np.float32]:
-    """A tone that rises and falls, with noise, as float32 at 24 kHz; other noise for another
-    length."""
+    """A tone that rises and falls, with noise that is different for each length, as float32 at 24
+    kHz."""
     rng, n = np.random.default_rng(round(1000 * seconds)), int(seconds * 24_000)
     t = np.arange(n) / 24_000
     samples = np.sin(1000 * t + 30 * np.sin(5 * t)) * (0.3 + 0.2 * np.sin(17 * t))
@@ -50,7 +50,7 @@ def encoded(
     layout: str = "mono",
     video: bool = False,
 ) -> bytes:
-    """A 440 Hz tone in any container and codec, beside a picture stream when `video`."""
+    """A 440 Hz tone in any container and codec, with a video stream if `video`."""
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         picture = output.add_stream("mpeg4", rate=5) if video else None
@@ -83,7 +83,7 @@ def transcoded(
     max_section_seconds: float = 3600.0,
     timeout: float = 60.0,
 ) -> Recording:
-    """`data` decoded and encoded for the recognizer, as the proxy does it."""
+    """`data` decoded and re-encoded for the recognizer as in the proxy."""
     consume = partial(
         transcode, new_file=new_file, encoding=encoding, max_section_seconds=max_section_seconds
     )

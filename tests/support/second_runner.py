@@ -1,6 +1,6 @@
-"""What vLLM's second runner does with a logits processor, its buffers plain tensors.
+"""Emulates vLLM's second runner for a logits processor, with plain tensors as buffers.
 
-Its own buffers (`RequestState`) need pinned memory and Triton, so they cannot be made on a CPU.
+Its own buffers (`RequestState`) need pinned memory and Triton, so they cannot be created on a CPU.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 class SecondRunner:
-    """Requests in slots, and steps over some of them."""
+    """Holds requests in slots, and runs steps over some of them."""
 
     def __init__(
         self,
@@ -56,12 +56,12 @@ class SecondRunner:
         return self.processor.add_request(slot, params)
 
     def apply(self, logits: torch.Tensor, rows: list[tuple[int, int, int]]) -> torch.Tensor:
-        """One step; rows are (slot, token fed, its position)."""
+        """Run one step; rows are (slot, input token, its position)."""
         self.processor.apply_staged_writes()
         return self.processor.apply(logits, self.context(rows))
 
     def context(self, rows: list[tuple[int, int, int]]) -> LogitsContext:
-        """What vLLM tells of a step."""
+        """The context that vLLM provides for a step."""
         table = np.array(rows)
         slots, tokens, positions = torch.from_numpy(table).to(self._device).unbind(1)
         return LogitsContext(

@@ -1,4 +1,4 @@
-"""Requests for speech to a proxy, and models and recordings for them."""
+"""Speech requests to a proxy, with models and recordings for them."""
 
 import base64
 import io
@@ -30,11 +30,11 @@ def make_models(folder: Path) -> Path:
 
 
 def _write_longform(folder: Path) -> None:
-    """A 1.5B model of a million random parameters, in the layout of transformers.
+    """Write a 1.5B model with a million random parameters, in transformers' layout.
 
-    Its frames have 3200 samples as those of the published model, so that a voice of some seconds
-    takes a few positions, and not thousands as with the model of tests/data. The weights are such
-    that it says something and comes to an end.
+    Its frames have 3200 samples like those of the published model, so a voice of a few seconds
+    takes a few positions instead of thousands as with the model in tests/data. The weights are
+    chosen so that it says something and stops by itself.
     """
     values = longform_config(read_config(LONGFORM))
     for part in ("audio_config", "semantic_model_config"):
@@ -52,7 +52,7 @@ def _write_longform(folder: Path) -> None:
             elif "gamma" in name:
                 torch.nn.init.constant_(weight, 0.5)
     parts = model.model
-    parts.audio_tower.decoder.head.conv.weight.data *= 0.1  # not to clip
+    parts.audio_tower.decoder.head.conv.weight.data *= 0.1  # avoids clipping
     parts.latent_scaling_factor.data.fill_(1.0)
     parts.latent_bias_factor.data.fill_(0.0)
     model.save_pretrained(folder)
@@ -60,7 +60,7 @@ def _write_longform(folder: Path) -> None:
 
 
 def speak(http: httpx2.Client, **body: Any) -> httpx2.Response:
-    """The answer to a request for plain samples, of the 1.5B model unless told."""
+    """The response to a request for plain samples, from the 1.5B model by default."""
     fields = {"model": "tts-1-hd", "response_format": "pcm", "seed": 1, "steps": 2, **body}
     return http.post(SPEECH, json=fields)
 
@@ -71,7 +71,7 @@ def encoded(data: bytes) -> str:
 
 
 def recording(seconds: float, pitch: float = 120.0, rate: int = 24_000, form: str = "WAV") -> bytes:
-    """A buzz with vibrato, as a file; other pitches are other speakers."""
+    """A buzz with vibrato, as a file; different pitches act as different speakers."""
     time = np.arange(round(seconds * rate)) / rate
     phase = 2 * np.pi * pitch * time + 2 * np.sin(2 * np.pi * 5 * time)
     samples = np.sum([np.sin(n * phase) / n for n in range(1, 8)], axis=0) * 0.1

@@ -1,7 +1,7 @@
-"""A proxy whose workers speak with the tiny models of tests/data, for a whole session.
+"""A proxy whose workers use the tiny models of tests/data, for the whole session.
 
-A test module gets it by `pytest_plugins = ("tests.support.speech_fixtures",)`, without importing
-this one.
+A test module gets it with `pytest_plugins = ("tests.support.speech_fixtures",)`, without importing
+this module.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.fixture(scope="session")
 def voice_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where that proxy keeps stored voices."""
+    """The folder where that proxy stores voices."""
     return tmp_path_factory.mktemp("stored")
 
 
@@ -52,14 +52,14 @@ def models_url(models_folder: Path, voice_dir: Path) -> Iterator[str]:
 
 @pytest.fixture
 def models_http(models_url: str) -> Iterator[httpx2.Client]:
-    """A plain HTTP client of it."""
+    """A plain HTTP client for it."""
     with httpx2.Client(base_url=models_url, timeout=120) as client:
         yield client
 
 
 @pytest.fixture
 def models_client(models_url: str) -> Iterator[openai.OpenAI]:
-    """The official client of it."""
+    """The official client for it."""
     with openai.OpenAI(
         base_url=f"{models_url}/v1", api_key="none", max_retries=0, timeout=120
     ) as client:

@@ -1,4 +1,4 @@
-"""A tiny server that answers every upload with a transcript, and remembers what it was sent."""
+"""A tiny server that returns a transcript for every upload and records the uploads."""
 
 import json
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ DIARIZED = {"task": "transcribe", "duration": 1.5, "text": "yes", "segments": [S
 
 @dataclass
 class Uploads:
-    """What was sent."""
+    """The recorded uploads."""
 
     key: str | None = None
-    """The only one that is let in, if any."""
+    """The only accepted key, if any."""
     text: str = "yes"
-    """Of the answer."""
+    """Text of the response."""
     names: list[str | None] = field(default_factory=list)
     contents: list[bytes] = field(default_factory=list)
     urls: list[str] = field(default_factory=list)
 
     async def answer(self, request: Request) -> Response:
-        """A transcript, or 401."""
+        """Return a transcript, or 401."""
         async with request.form() as form:
             file = form["file"]
             assert isinstance(file, UploadFile)
@@ -44,6 +44,6 @@ class Uploads:
 
 @contextmanager
 def transcribing(uploads: Uploads, path: str = "/v1/audio/transcriptions") -> Iterator[str]:
-    """The server; yields its base URL without /v1."""
+    """Run the server; yields its base URL without /v1."""
     with serve(Starlette(routes=[Route(path, uploads.answer, methods=["POST"])])) as url:
         yield url

@@ -1,4 +1,4 @@
-"""Tiny synthesis models and what Microsoft's code made with them (tests/data/README.md)."""
+"""Tiny speech models, and the output of Microsoft's code for them (tests/data/README.md)."""
 
 import json
 from dataclasses import dataclass
@@ -84,33 +84,34 @@ LONGFORM_SIZE = {
 
 
 def tiny(kind: str, folder: Path, **changes: Any) -> ModelConfig:
-    """The model of a fixture's folder, for up to 4 requests on the CPU in float32 unless told."""
+    """Config for the model in a fixture's folder; by default for up to 4 requests on the CPU in
+    float32."""
     values = {"folder": str(folder), "voices": str(folder / "voices"), "capacity": 4}
     return ModelConfig(kind, **{**values, "device": "cpu", "dtype": "float32", **changes})
 
 
 @dataclass
 class Spoken:
-    """What a speech model made for one request."""
+    """The output of a speech model for one request."""
 
     chunks: list[Samples]
     end: End | None = None
 
     @property
     def audio(self) -> Samples:
-        """The chunks joined."""
+        """The concatenated chunks."""
         return np.concatenate(self.chunks)
 
 
 def expected(folder: Path) -> list[tuple[dict[str, Any], Samples]]:
-    """The cases of a fixture: what was asked for, and the audio that came."""
+    """The cases of a fixture: the requests and the expected audio."""
     with safe_open(folder / "expected.safetensors", framework="np") as file:
         cases = json.loads(file.metadata()["cases"])
         return [(case, file.get_tensor(f"audio.{n}")) for n, case in enumerate(cases)]
 
 
 def request_of(case: dict[str, Any]) -> SpeechRequest:
-    """The request of a fixture's case."""
+    """The request for a fixture's case."""
     turns = case.get("turns") or [[case["text"], case["voice"]]]
     return SpeechRequest(
         tuple(Turn(text, voice) for text, voice in turns),
@@ -121,7 +122,7 @@ def request_of(case: dict[str, Any]) -> SpeechRequest:
 
 
 def collect(events: list[Event], spoken: dict[int, Spoken]) -> None:
-    """Add the events of one step to what was spoken."""
+    """Add the events of one step to the collected output."""
     for event in events:
         if isinstance(event, Chunk):
             spoken[event.handle].chunks.append(event.samples)
@@ -130,7 +131,7 @@ def collect(events: list[Event], spoken: dict[int, Spoken]) -> None:
 
 
 def speak(model: SpeechModel, request: SpeechRequest) -> Spoken:
-    """One request from its start to its end."""
+    """Run one request from start to end."""
     spoken = Spoken([])
     handle = model.join(request)
     while spoken.end is None:
@@ -139,7 +140,7 @@ def speak(model: SpeechModel, request: SpeechRequest) -> Spoken:
 
 
 def speak_start(model: SpeechModel, request: SpeechRequest, chunks: int) -> Samples:
-    """The first chunks of one request, which leaves then."""
+    """The first chunks of one request, which then leaves."""
     spoken = Spoken([])
     handle = model.join(request)
     while len(spoken.chunks) < chunks:

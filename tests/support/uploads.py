@@ -1,4 +1,4 @@
-"""A transcription asked for over a bare socket, by a client that may vanish at any moment."""
+"""A transcription request over a bare socket, from a client that may disconnect at any time."""
 
 import socket
 from urllib.parse import urlsplit
@@ -8,7 +8,8 @@ from tests.support.fakes import TRANSCRIPTIONS
 
 
 def start_upload(url: str, data: bytes, **fields: str) -> socket.socket:
-    """A connection to the server at `url` on which the whole request was sent, and nothing read."""
+    """A connection to the server at `url` on which the whole request was sent but nothing was
+    read."""
     files = {"file": ("upload", data)}
     request = httpx2.Request("POST", url + TRANSCRIPTIONS, data=fields, files=files)
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())

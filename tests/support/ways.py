@@ -1,4 +1,4 @@
-"""Ways to a server: certificates made by OpenSSL, TLS before a server, and a forward proxy."""
+"""Network paths to a server: OpenSSL certificates, TLS termination and a forward proxy."""
 
 import base64
 import contextlib
@@ -19,14 +19,14 @@ import pytest
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that signs itself, and its key, as PEM files."""
+    """A self-signed certificate and its key, as PEM files."""
 
     cert: Path
     key: Path
 
 
 def certificate(folder: Path, *names: str) -> Certificate:
-    """A new one for `names`, each as OpenSSL takes it: `DNS:localhost`, `IP:127.0.0.1`."""
+    """A new certificate for `names` in OpenSSL's format: `DNS:localhost`, `IP:127.0.0.1`."""
     made = Certificate(folder / "cert.pem", folder / "key.pem")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     arguments = ["-subj", "/CN=test", "-addext", f"subjectAltName={','.join(names)}"]
@@ -39,7 +39,7 @@ def certificate(folder: Path, *names: str) -> Certificate:
 
 
 class _Pipes(socketserver.ThreadingTCPServer):
-    """A server whose connections are pipes to others."""
+    """A server whose connections are piped to other servers."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -50,7 +50,7 @@ class _Pipes(socketserver.ThreadingTCPServer):
 
 
 def _pipe(one: socket.socket, other: socket.socket) -> None:
-    """Until either ends."""
+    """Copy data until either side ends."""
     while True:
         pending = isinstance(one, ssl.SSLSocket) and one.pending()
         for side in [one] if pending else select.select([one, other], [], [])[0]:
@@ -74,14 +74,16 @@ def _served(server: _Pipes) -> Iterator[None]:
 
 @contextmanager
 def tls(url: str, certificate: Certificate) -> Iterator[str]:
-    """TLS before the server at `url`; yields the base URL, `https://127.0.0.1:…`."""
+    """TLS termination for the server at `url`; yields the base URL, `https://127.0.0.1:…`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert, certificate.key)
     target = urlsplit(url)
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with contextlib.suppress(OSError):  # a client that does not believe us hangs up
+            with contextlib.suppress(
+                OSError
+            ):  # a client that does not trust the certificate disconnects
                 with context.wrap_socket(self.request, server_side=True) as inside:
                     with socket.create_connection((target.hostname, target.port)) as server:
                         _pipe(inside, server)
@@ -91,12 +93,13 @@ def tls(url: str, certificate: Certificate) -> Iterator[str]:
 
 
 class ForwardProxy:
-    """A forward proxy for http:// and, by CONNECT, for https://; a context manager."""
+    """A forward proxy for http:// and, with CONNECT, https://; a context manager."""
 
     def __init__(self, login: str | None = None, refusal: str | None = None) -> None:
-        """`login`: USER:PASSWORD that it wants; `refusal`: status line of its answer to all."""
+        """`login`: required USER:PASSWORD. `refusal`: status line of its response to every
+        request."""
         self.asked: list[str] = []
-        """Request lines."""
+        """Request lines received."""
         self._login = base64.b64encode(login.encode()).decode() if login else None
         self._refusal = refusal
 
@@ -135,7 +138,7 @@ class ForwardProxy:
         if refusal:
             client.sendall(f"HTTP/1.1 {refusal}\r\ncontent-length: 0\r\n\r\n".encode())
             client.shutdown(socket.SHUT_WR)
-            while client.recv(65536):  # else a reset may overtake the answer
+            while client.recv(65536):  # otherwise a reset may overtake the response
                 pass
             return
         url = urlsplit(target if "://" in target else f"//{target}")

@@ -1,6 +1,6 @@
-"""The penalties with a count for every token of the vocabulary, and no bound on the words.
+"""The penalties with a count for every token in the vocabulary, and no limit on the words.
 
-They are what the tests compare the processors with, and `bench.penalty_traffic` measures both.
+The tests compare the processors with these, and `bench.penalty_traffic` measures both.
 """
 
 from collections.abc import Iterable
@@ -32,16 +32,16 @@ def _vocabulary(config: "VllmConfig", size: int) -> Vocabulary:
 
 
 class Segment:
-    """Follows one answer and counts the words of the segment being written."""
+    """Follows one response and counts the words of the segment being written."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self.state = OUTSIDE
         self.counts: dict[int, int] = {}
-        """Occurrences of each word token in the open `Content` string; empty outside of one."""
+        """Occurrences of each word token in the open `Content` string; empty outside one."""
 
     def read(self, tokens: Iterable[int]) -> None:
-        """Take the next tokens of the answer."""
+        """Process the next tokens of the response."""
         for token in tokens:
             before = self.state
             self.state = int(self._vocabulary.next_state[token, before])
@@ -52,7 +52,7 @@ class Segment:
 
 
 class _Answer:
-    """One running request of the first runner."""
+    """One running request in the first runner."""
 
     def __init__(self, penalties: Penalties, tokens: list[int], vocabulary: Vocabulary) -> None:
         self._penalties = penalties
@@ -74,7 +74,7 @@ class _Answer:
 
 
 class WholeVocabulary(LogitsProcessor):
-    """For vLLM's first model runner, which keeps the tokens of an answer in a list on the host."""
+    """For vLLM's first model runner, which keeps the tokens of a response in a list on the host."""
 
     @classmethod
     def validate_params(cls, sampling_params: SamplingParams) -> None:
@@ -163,12 +163,12 @@ class WholeVocabularyV2(LogitsProcessorV2):
         self._repetition[slot] = penalties.repetition
 
     def apply(self, logits: torch.Tensor, ctx: LogitsContext) -> torch.Tensor:
-        """(rows, vocabulary) float32, one row a request, changed in place."""
+        """(rows, vocabulary) float32, one row per request, changed in place."""
         if not self._active[ctx.idx_mapping_np].any():
             return logits
         slots, tokens = ctx.expanded_idx_mapping.long(), ctx.input_ids.long()
         before, counts = self._state[slots], self._counts[slots]
-        # A row still reading its prompt (or, resumed, its own old tokens) brings nothing new.
+        # A row still reading its prompt (or, if resumed, its own old tokens) adds nothing new.
         new = ctx.pos.long() == self._next_position[slots]
         after = torch.where(new, self._next_state[tokens, before].long(), before)
         word = new & (before == IN_CONTENT) & (after == IN_CONTENT) & self._is_word[tokens]

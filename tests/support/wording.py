@@ -1,4 +1,4 @@
-"""Words as one counts them: without case and marks, numbers and contractions written out."""
+"""Words for scoring: without case and punctuation, with numbers and contractions spelled out."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _SHORT = {
 
 
 def words(text: str) -> list[str]:
-    """`text` in words that can be compared."""
+    """`text` as normalized words for comparison."""
     text = text.lower().replace("’", "'")
     text = re.sub(r"\b([ap])\.? ?m\b\.?", r" \1 m ", text)
     text = re.sub(r"\$(\d+)", r" \1 dollars ", text)
@@ -31,7 +31,7 @@ def words(text: str) -> list[str]:
 
 
 def errors(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """Words to be changed, added or left out to get from one to the other."""
+    """Word edit distance: substitutions, insertions and deletions."""
     row = list(range(len(heard) + 1))
     for number, word in enumerate(reference, 1):
         before, row[0] = row[0], number
@@ -42,7 +42,7 @@ def errors(reference: Sequence[str], heard: Sequence[str]) -> int:
 
 def _spelled(item: str) -> str:
     if item.isdigit():
-        # A row of figures is mostly said one by one, and then nobody knows: 2 to 99 are numbers.
+        # Up to three digits are read as a number, more of them digit by digit.
         return number(int(item)) if len(item) < 4 else " ".join(_ONES[int(char)] for char in item)
     return _SHORT.get(item, item.strip("'"))
 

@@ -1,1 +1,1 @@
-"""Makes `models/tiny-asr`: a small VibeVoice-ASR trained from nothing on synthetic speech."""
+"""Trains `models/tiny-asr`, a small VibeVoice-ASR, from scratch on synthetic speech."""

@@ -1,4 +1,4 @@
-"""The state of a phase of the training in a file, from which it goes on after an interruption."""
+"""Saves and restores the state of a training phase, so that it can resume after an interruption."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ import torch
 
 
 class Part(Protocol):
-    """A model, heads, an optimizer or a schedule."""
+    """A model, heads, an optimizer, or a schedule."""
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -15,12 +15,12 @@ class Part(Protocol):
 
 
 def save(path: Path, step: int, **parts: Part) -> None:
-    """Write what is needed to go on with `step`; a file cut off never takes another's place."""
+    """Write what is needed to resume at `step`. The old file is only replaced by a complete one."""
     write({"step": step, **{name: part.state_dict() for name, part in parts.items()}}, path)
 
 
 def resume(path: Path, **parts: Part) -> int:
-    """Load what `save` wrote and return its step; 0, with nothing loaded, when there is no file."""
+    """Load what `save` wrote and return its step; without a file, return 0 and load nothing."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
@@ -30,7 +30,7 @@ def resume(path: Path, **parts: Part) -> int:
 
 
 def write(content: Any, path: Path) -> None:
-    """`torch.save`, whole or not at all."""
+    """`torch.save`, atomically."""
     unfinished = path.with_suffix(".tmp")
     torch.save(content, unfinished)
     unfinished.replace(path)

@@ -1,4 +1,4 @@
-"""Stage 3: encodes recordings with the frozen encoders of a phase, into the files of a pool."""
+"""Stage 3: encodes recordings with the frozen encoders of a phase, and writes them to a pool."""
 
 import argparse
 import time
@@ -18,7 +18,7 @@ from vibevoice_core.audio import SAMPLE_RATE, TOKEN_SAMPLES
 
 @torch.no_grad()
 def encoded(model, recording: Recording) -> EncodedRecording:
-    """A recording through the encoders of `model`, in bfloat16."""
+    """Encode a recording with the encoders of `model`, in bfloat16."""
     samples = normalize(recording.samples)
     frames = -(-len(samples) // TOKEN_SAMPLES)
     audio = np.pad(samples, (0, frames * TOKEN_SAMPLES - len(samples))).astype(np.float32)
@@ -38,11 +38,11 @@ def hiss(rng: np.random.Generator) -> Recording:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
-    parser.add_argument("--after", default="joint", help="phase whose encoders are taken")
+    parser.add_argument("--after", default="joint", help="phase whose encoders are used")
     parser.add_argument("--count", type=int, default=1000, help="recordings")
     parser.add_argument("--seconds", type=float, nargs=2, default=(40, 240))
-    parser.add_argument("--most-words", type=int, default=MOST_WORDS, help="in a segment")
-    parser.add_argument("--file", type=int, default=20, help="recordings in a file")
+    parser.add_argument("--most-words", type=int, default=MOST_WORDS, help="per segment")
+    parser.add_argument("--file", type=int, default=20, help="recordings per file")
     parser.add_argument("--seed", type=int, default=900_000)
     parser.add_argument("--held-out", action="store_true")
     args = parser.parse_args()
@@ -68,7 +68,7 @@ def main() -> None:
             kept.append(encoded(model, hiss(rng) if index % 20 == 19 else recording))
         saved(kept, file)
         length = sum(len(h.embeddings) for h in kept) * TOKEN_SAMPLES / SAMPLE_RATE
-        print(f"{file.name}: {length:.0f} s, {time.monotonic() - started:.0f} s gone", flush=True)
+        print(f"{file.name}: {length:.0f} s, after {time.monotonic() - started:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

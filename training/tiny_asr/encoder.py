@@ -1,9 +1,10 @@
-"""transformers' audio encoder, computed in a way that a CPU trains several times faster.
+"""transformers' audio encoder, computed so that a CPU trains it several times faster.
 
-The same weights and the same result (a test compares them); only the order of work differs. Time
-comes before channels, so that nothing is transposed; a convolution whose kernel is twice its stride
-is two matrix products; a depthwise one is a sum of shifted products, since PyTorch's backward pass
-of it takes most of a step on a CPU; and the stem is folded into the first downsampling.
+Weights and results are the same (a test compares them); only the order of operations differs. Time
+comes before channels, so nothing is transposed. A convolution whose kernel is twice its stride is
+computed as two matrix products. A depthwise convolution is a sum of shifted products, because
+PyTorch's backward pass takes most of a step on a CPU. The stem is folded into the first
+downsampling.
 """
 
 from typing import Any
@@ -14,12 +15,12 @@ from torch.nn import functional as F
 
 
 def shifted(x: torch.Tensor, steps: int) -> torch.Tensor:
-    """x (rows, time, channels) that many steps later, zeros before."""
+    """x (rows, time, channels), delayed by `steps` and padded with zeros."""
     return F.pad(x, (0, 0, steps, 0))[:, : x.shape[1]] if steps else x
 
 
 def causal(x: torch.Tensor, conv: nn.Conv1d) -> torch.Tensor:
-    """A causal convolution with stride 1: a matrix product per tap."""
+    """A causal convolution with stride 1, as one matrix product per tap."""
     taps = conv.weight.shape[-1]
     assert conv.bias is not None
     summed = conv.bias
@@ -48,7 +49,7 @@ def downsampled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
 
 
 def stem(audio: torch.Tensor, first: nn.Conv1d, second: nn.Conv1d) -> torch.Tensor:
-    """Both convolutions, between which nothing happens, as one: audio (rows, samples)."""
+    """Both convolutions, which are adjacent, as one: audio (rows, samples)."""
     taps, kernel, stride = first.weight.shape[-1], second.weight.shape[-1], second.stride[0]
     assert first.bias is not None and second.bias is not None
     flipped = first.weight.permute(1, 0, 2)
@@ -61,7 +62,7 @@ def stem(audio: torch.Tensor, first: nn.Conv1d, second: nn.Conv1d) -> torch.Tens
     summed = second.bias + constant.sum(-1)
     for index, part in enumerate(weight.split(stride, -1)):
         summed = summed + shifted(windows @ part.T, width // stride - 1 - index)
-    # before the first sample the second convolution sees zeros, not the first one's bias
+    # before the first sample, the second convolution sees zeros instead of the first one's bias
     before = kernel - stride
     return torch.cat([summed[:, :1] - constant[:, :before].sum(-1), summed[:, 1:]], 1)
 
@@ -72,9 +73,9 @@ def block(x: torch.Tensor, layer: Any) -> torch.Tensor:
 
 
 def encoded(encoder: Any, audio: torch.Tensor) -> list[torch.Tensor]:
-    """What each stage of a `VibeVoiceAcousticTokenizerEncoderModel` makes of audio (rows, samples),
-    (rows, time, channels), and at the end the latents, (rows, tokens, latent)."""
-    assert not len(encoder.stem.stage), "a stem without blocks is what this folds"
+    """The output of each stage of a `VibeVoiceAcousticTokenizerEncoderModel` for audio (rows,
+    samples), (rows, time, channels), and finally the latents, (rows, tokens, latent)."""
+    assert not len(encoder.stem.stage), "only a stem without blocks can be folded"
     first, *others = encoder.conv_layers
     x = stem(audio, encoder.stem.conv.conv, first.conv.conv)
     for layer in first.stage:

@@ -1,4 +1,4 @@
-"""Speech with known word times, by the eSpeak NG library of the PyPI package espeakng-loader."""
+"""Synthesizes speech with known word times, using eSpeak NG from the package espeakng-loader."""
 
 import ctypes
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import soxr
 
 from vibevoice_core.audio import SAMPLE_RATE
 
-# Values of speak_lib.h (eSpeak NG 1.52).
+# Values from speak_lib.h (eSpeak NG 1.52).
 _SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
 _EVENT_LIST_TERMINATED = 0
@@ -39,22 +39,22 @@ _Callback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True)
 class Voice:
-    """One synthetic person: an accent, a variant of the vocal tract, a pace and a pitch."""
+    """A synthetic person: accent, variant of the vocal tract, pace, and pitch."""
 
     accent: str
     variant: str
     words_per_minute: int
     pitch: int
-    """0 to 100, eSpeak's base pitch; 50 is the variant's own."""
+    """0 to 100, eSpeak's base pitch; 50 is the variant's default."""
     pitch_range: int
-    """0 to 100; 50 is the variant's own."""
+    """0 to 100; 50 is the variant's default."""
     hertz: float = 0.0
-    """Fundamental frequency as measured; 0 = not voiced or not measured."""
+    """Measured fundamental frequency; 0 = not voiced or not measured."""
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Mono float32 samples at 24 kHz and the (start, end) of each word in seconds."""
+    """Mono float32 samples at 24 kHz, and (start, end) of each word in seconds."""
 
     samples: np.ndarray
     words: tuple[tuple[str, float, float], ...]
@@ -63,7 +63,7 @@ class Speech:
 
 
 class Synthesizer:
-    """eSpeak NG in this process (the library keeps global state: use one instance, one thread)."""
+    """eSpeak NG in this process. The library has global state: use one instance in one thread."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -90,10 +90,10 @@ class Synthesizer:
         return 0
 
     def say(self, words: list[str], voice: Voice, pauses: list[str] | None = None) -> Speech | None:
-        """Speak `words` in one breath, `pauses[i]` (`""` or `","`) after word i.
+        """Speak `words` without interruption, with `pauses[i]` (`""` or `","`) after word i.
 
-        Returns None where eSpeak reported another number of words than it was given (it does so
-        for a few variants), since their times are then unknown.
+        Returns None if eSpeak reports a different number of words, as it does for a few variants,
+        since the word times are then unknown.
         """
         name = f"{voice.accent}+{voice.variant}".encode()
         if self._library.espeak_SetVoiceByName(name) != 0:
@@ -120,7 +120,7 @@ class Synthesizer:
 def fundamental(samples: np.ndarray) -> float:
     """Median pitch in Hz of the voiced parts of speech (float32 at 24 kHz), by autocorrelation.
 
-    0 where nothing is voiced.
+    0 if nothing is voiced.
     """
     size, step = 1200, 480
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::step]
@@ -137,7 +137,7 @@ def fundamental(samples: np.ndarray) -> float:
 def _trim(
     samples: np.ndarray, words: list[str], starts: list[float], phones: list[tuple[str, float]]
 ) -> Speech | None:
-    """Cut the silence around the speech, and end each word where its sound ends."""
+    """Trim the silence around the speech, and end each word where its sound ends."""
     loud = np.abs(samples) > 0.02 * np.abs(samples).max()
     times = []
     for index, word in enumerate(words):

@@ -1,8 +1,8 @@
-"""How well a served checkpoint transcribes speech that it was not trained on.
+"""Measures how well a served checkpoint transcribes speech that it was not trained on.
 
-Every clip comes from held-out voices, a third of them with held-out accents; word error rate,
-boundaries within 0.3 s and right speakers are counted per kind of recording. `--reference` runs
-transformers' own `generate` on the same clips and compares the text letter by letter.
+All clips use held-out voices, a third of them with held-out accents. Word error rate, boundaries
+within 0.3 s, and correct speakers are counted for each kind of recording. `--reference` also runs
+transformers' own `generate` on the same clips and compares the texts character by character.
 """
 
 import argparse
@@ -38,11 +38,11 @@ KINDS = {
     "2 speakers, 150-180 s": ((150.0, 180.0), 2),
 }
 TOLERANCE = 0.3
-"""Seconds a segment's start or end may be off."""
+"""Tolerance in seconds for the start and end of a segment."""
 
 
 def clips(kind: str, count: int, seed: int = 4242, clean: bool = False) -> list[Recording]:
-    """`count` recordings of a kind, always the same for a seed; `clean` ones without noise and
+    """`count` recordings of a kind, the same ones for each seed; `clean` ones have no noise or
     echo."""
     seconds, speakers = KINDS[kind]
     composer = Composer(Synthesizer(), seed, held_out=True)
@@ -51,7 +51,7 @@ def clips(kind: str, count: int, seed: int = 4242, clean: bool = False) -> list[
 
 
 def flac(recording: Recording) -> bytes:
-    """16-bit FLAC, leaving 3 dB of headroom."""
+    """16-bit FLAC with 3 dB of headroom."""
     peak = np.abs(recording.samples).max() + 1e-9
     data = io.BytesIO()
     soundfile.write(data, recording.samples * (0.7 / peak), SAMPLE_RATE, "PCM_16", format="FLAC")
@@ -59,7 +59,7 @@ def flac(recording: Recording) -> bytes:
 
 
 def ask(client: httpx2.Client, model: str, audio: bytes, seconds: float, **sampling: float) -> str:
-    """The model's answer to one recording, as a chat completion with a data URL."""
+    """The model's answer for one recording, from a chat completion with a data URL."""
     url = "data:audio/flac;base64," + base64.b64encode(audio).decode()
     content = [
         {"type": "audio_url", "audio_url": {"url": url}},
@@ -84,7 +84,7 @@ class Score:
     clips: int = 0
 
     def add(self, truth: Recording, found: list[dict]) -> None:
-        """Count one transcript: segments with start, end (seconds), speaker and text."""
+        """Count one transcript: segments with start, end (seconds), speaker, and text."""
         said = " ".join(s.text for s in truth.segments)
         wrote = " ".join(s["text"] for s in found)
         output = jiwer.process_words(said, wrote or "-")
@@ -99,7 +99,7 @@ class Score:
             if match:
                 self.near += abs(match["start"] - segment.start) <= TOLERANCE
                 self.near += abs(match["end"] - segment.end) <= TOLERANCE
-        # speakers are numbered by appearance; count under the naming that fits best
+        # speakers are numbered by appearance; use the assignment that fits best
         labels = [*{s["speaker"] for s in found}, None, None, None]
         together = Counter((s.speaker, match["speaker"]) for s, match in pairs if match)
         self.speakers += max(
@@ -120,7 +120,7 @@ def _overlap(segment: Segment, found: dict) -> float:
 
 
 def segments(answer: str) -> list[dict]:
-    """The segments of a model's answer that can be read."""
+    """The valid segments in a model's answer."""
     found = []
     for item in re.findall(r"\{[^{}]*\}", answer):
         with contextlib.suppress(ValueError, KeyError, TypeError):
@@ -132,7 +132,7 @@ def segments(answer: str) -> list[dict]:
 
 
 def reference(folder: Path, recordings: list[Recording], dtype: str) -> list[str]:
-    """What transformers' `generate` writes for the same clips, one at a time."""
+    """The output of transformers' `generate` for the same clips, one at a time."""
     import torch
     from transformers import AutoProcessor, VibeVoiceAsrForConditionalGeneration
 
@@ -155,11 +155,11 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8006/v1/")
     parser.add_argument("--served-model-name", default="vibevoice")
     parser.add_argument("--clips", type=int, default=50, help="recordings of each kind")
-    parser.add_argument("--clean", action="store_true", help="no noise, echo or lost bands")
+    parser.add_argument("--clean", action="store_true", help="no noise, echo, or lost bands")
     parser.add_argument("--kinds", type=int, nargs="*", default=range(len(KINDS)))
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--reference", type=Path, help="checkpoint to run with transformers too")
-    parser.add_argument("--dtype", default="float32", help="of the reference")
+    parser.add_argument("--reference", type=Path, help="checkpoint to run with transformers, too")
+    parser.add_argument("--dtype", default="float32", help="dtype of the reference")
     args = parser.parse_args()
     with (
         httpx2.Client(base_url=args.url) as client,

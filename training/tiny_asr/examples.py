@@ -1,4 +1,4 @@
-"""Recordings as examples for the language model: prompt, answer, and labels of the audio tokens."""
+"""Builds the language model's training examples: prompt, answer, and labels of audio tokens."""
 
 import re
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from vibevoice_core.audio import SAMPLE_RATE, TOKEN_SAMPLES
 from vibevoice_core.prompt import clean_words
 
 END = "<|im_end|>\n<|endoftext|>"
-"""How VibeVoice-ASR ends its answer."""
+"""How VibeVoice-ASR terminates its answer."""
 ASSISTANT = "<|im_start|>assistant\n"
 TIME_OR_WORD = re.compile(r'"(?:Start|End)":([\d.]+)|(?<=[" ])([a-z]+)(?=[" ])')
 
@@ -20,29 +20,29 @@ TIME_OR_WORD = re.compile(r'"(?:Start|End)":([\d.]+)|(?<=[" ])([a-z]+)(?=[" ])')
 @dataclass(frozen=True)
 class Example:
     tokens: torch.Tensor
-    """(length,) prompt and answer ids; audio tokens are placeholders."""
+    """(length,) ids of prompt and answer; audio tokens are placeholders."""
     audio_at: int
     audio_tokens: int
     answer_at: int
     labels: dict[str, torch.Tensor]
     """Per audio token, int64."""
     pointers: torch.Tensor
-    """(n, 3) int64: position of a token of the answer, 1 if it is part of a time and 0 if of a
-    word, and the audio token that it is about."""
+    """(n, 3) int64: position of a token of the answer, 1 if it belongs to a time or 0 if to a word,
+    and the audio token that it refers to."""
     embeddings: torch.Tensor
-    """(audio tokens, hidden) as the encoders and projector gave them; empty before."""
+    """(audio tokens, hidden) from the encoders and the projector; empty until added."""
 
     def with_audio(self, embeddings: torch.Tensor) -> "Example":
-        """The same with embeddings, of which surplus rows (padding) are dropped."""
+        """The same example with embeddings, without their surplus rows (padding)."""
         return replace(self, embeddings=embeddings[: self.audio_tokens])
 
 
 DIGITS = 4
-"""Of a time: tenths of a second, seconds, tens and hundreds."""
+"""Digits of a time: tenths of a second, seconds, tens, and hundreds."""
 
 
 def digits(name: str, tenths: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The digits of times in tenths of a second, the last first; -100 where there is none."""
+    """The digits of times in tenths of a second, last digit first; -100 if there is no time."""
     return {
         f"{name}{place}": torch.where(tenths < 0, -100, tenths // 10**place % 10)
         for place in range(DIGITS)
@@ -50,11 +50,11 @@ def digits(name: str, tenths: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def time_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
-    """At each audio token: its own time, in the middle of it; in a segment, and a token longer,
-    when that began; after a segment, and up to the first token of the next, when it ended.
+    """Labels for each audio token: its own time (of its center); in a segment and for one token
+    after it, the segment's start; after a segment, until the first token of the next, its end.
 
-    What the answer says of times is then there to be found by what it said before: a word by the
-    start of its segment, the next start by the last end.
+    The times in the answer can then be found from what precedes them: a word from the start of
+    its segment, and the next start from the last end.
     """
     own = ((torch.arange(frames) + 0.5) * TOKEN_SAMPLES / SAMPLE_RATE * 10).long()
     began, ended = torch.full((2, frames), -100)
@@ -70,7 +70,7 @@ def time_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
 
 
 def segment_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]:
-    """Where segments begin (1) and end (2); who is speaking, and which word of the segment ended
+    """Where segments begin (1) and end (2), who is speaking, and which word of the segment ended
     (-100 = nobody, none)."""
     edge = torch.zeros(frames, dtype=torch.long)
     speaker, nth = torch.full((2, frames), -100)
@@ -87,7 +87,7 @@ def segment_labels(recording: Recording, frames: int) -> dict[str, torch.Tensor]
 
 
 def extra_info(rng: np.random.Generator) -> str:
-    """Now and then a hotword list, of digits or of any letters: it must not disturb."""
+    """Sometimes a hotword list of digits or arbitrary letters, which must not affect the answer."""
     if rng.random() < 0.5:
         return ", ".join(str(w) for w in rng.choice(WORDS, rng.integers(1, 4)))
     letters = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ,.-'0123456789")
@@ -95,7 +95,7 @@ def extra_info(rng: np.random.Generator) -> str:
 
 
 def point(recording: Recording, spans: list[tuple[int, int]], at: int, frames: int) -> torch.Tensor:
-    """`Example.pointers`, from the characters that each token spans; the answer starts `at`."""
+    """`Example.pointers`, from the characters that each token spans; the answer begins at `at`."""
     words = iter(w for s in recording.segments for w in s.words)
     edges = iter(t for s in recording.segments for t in (s.start, s.end))
     about: list[tuple[int, int, int, int]] = []
@@ -116,7 +116,7 @@ def point(recording: Recording, spans: list[tuple[int, int]], at: int, frames: i
 
 
 def text_of(tokenizer, recording: Recording, frames: int, rng: np.random.Generator) -> Example:
-    """Prompt, answer and labels of a recording of so many audio tokens, still without audio."""
+    """Prompt, answer, and labels of a recording of `frames` audio tokens, without audio so far."""
     info = extra_info(rng) if rng.random() < 0.1 else ""
     asked = prompt(recording.duration, frames, info)
     answer_at = len(tokenizer(asked.removesuffix(ASSISTANT)).input_ids)

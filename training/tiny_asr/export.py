@@ -1,4 +1,4 @@
-"""A run's weights → `models/tiny-asr`, in the layout of microsoft/VibeVoice-ASR-HF."""
+"""Exports a run's weights to `models/tiny-asr`, in the layout of microsoft/VibeVoice-ASR-HF."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ def export(
     chat_template: str,
     folder: Path,
 ) -> None:
-    """Write weights in bfloat16 (as the 7B's are), tokenizer, processor and generation settings."""
+    """Write weights in bfloat16 (like the 7B's), tokenizer, processor, and generation settings."""
     weights = {k: v.to(torch.bfloat16) for k, v in model.state_dict().items()}
     model.generation_config = GenerationConfig(
         eos_token_id=tokenizer.eos_token_id,
@@ -41,7 +41,7 @@ def export(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
-    parser.add_argument("--phase", required=True, help="the phase whose weights are exported")
+    parser.add_argument("--phase", required=True, help="phase whose weights are exported")
     parser.add_argument(
         "--chat-template", type=Path, default=Path("chat_templates/vibevoice_asr_hf.jinja")
     )

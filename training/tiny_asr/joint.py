@@ -1,7 +1,7 @@
-"""Stage 2: short recordings end to end, so that encoders and language model fit each other.
+"""Stage 2: trains end to end on short recordings, so that encoders and language model fit together.
 
-The text loss and the frame labels of both other stages, on recordings of a few seconds. The
-encoders are left alone for the first steps, while the language model knows nothing yet.
+Uses the text loss and the frame labels of the other stages, on recordings of a few seconds. The
+encoders are frozen for the first steps, while the language model is still untrained.
 """
 
 import argparse
@@ -31,9 +31,9 @@ from training.tiny_asr.recordings import Composer, Recording
 from vibevoice_core.audio import TOKEN_SAMPLES
 
 GROUP = 4
-"""Recordings encoded at once: few, so that little is padded and the work stays in the cache."""
+"""Recordings encoded at once: few, to limit padding and keep the data in the cache."""
 MOST_SECONDS = 180
-"""Of a recording."""
+"""Maximum length of a recording in seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class Batch:
     audio: list[torch.Tensor]
     """Groups of recordings of about the same length: (rows, samples), zero-padded."""
     labels: dict[str, torch.Tensor]
-    """Of all audio tokens of all recordings, one after another: `frame_labels`."""
+    """`frame_labels` of all audio tokens of all recordings, concatenated."""
     texts: list[Example]
 
     def encoded(self, model) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
-        """Each recording's embeddings (audio tokens, hidden); the sounds of all, one after another;
-        and the encoders' unevenness."""
+        """Each recording's embeddings (audio tokens, hidden), the sounds of all, concatenated, and
+        the encoders' unevenness."""
         groups = [encode(model, audio) for audio in self.audio]
         lengths = [text.audio_tokens for text in self.texts]
         rows = [row for group in groups for row in group.embeddings]
@@ -59,7 +59,7 @@ class Batch:
 
 
 def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, longest: float):
-    """`rows` recordings of up to `longest` seconds and a bit."""
+    """`rows` recordings of up to slightly more than `longest` seconds."""
     recordings: list[Recording] = []
     while len(recordings) < rows:
         recording = composer.recording(rng.uniform(0.1, 1) * longest, int(rng.integers(1, 4)))
@@ -83,7 +83,7 @@ def batch(composer: Composer, tokenizer, rng: np.random.Generator, rows: int, lo
 
 
 class Batches(Dataset):
-    """Training batches by step, made in a process of their own."""
+    """Training batches by step, generated in a separate process."""
 
     LONGER = (5, 12, 30)
 
@@ -97,7 +97,7 @@ class Batches(Dataset):
         self._synthesizer = self._synthesizer or Synthesizer()
         composer = Composer(self._synthesizer, self._seed + step, known=self._voices)
         rng = np.random.default_rng(step)
-        # every fourth batch has fewer recordings that are as much longer, some of minutes
+        # every fourth batch has fewer but proportionally longer recordings, some of minutes
         times = int(rng.choice(self.LONGER, p=(0.7, 0.2, 0.1))) if step % 4 == 3 else 1
         rows = max(1, self._rows // times)
         longest = min(self._longest * times, max(self._longest, MOST_SECONDS))
@@ -109,13 +109,13 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
     parser.add_argument("--phase", default="joint", help="name of this phase's checkpoint")
     parser.add_argument("--after", help="phase to start from (default: stage 1)")
-    parser.add_argument("--weights", type=Path, help="or an exported checkpoint to start from")
+    parser.add_argument("--weights", type=Path, help="exported checkpoint to start from instead")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--seed", type=int, default=500_000)
-    parser.add_argument("--longest", type=float, default=6.0, help="seconds of a recording")
+    parser.add_argument("--longest", type=float, default=6.0, help="maximum seconds per recording")
     parser.add_argument("--alone", type=int, default=120, help="first steps without the encoders")
-    parser.add_argument("--frozen", action="store_true", help="leave the encoders as they are")
+    parser.add_argument("--frozen", action="store_true", help="do not train the encoders")
     parser.add_argument("--peaks", type=float, nargs=2, default=(7e-4, 1.5e-3))
     args = parser.parse_args()
     torch.manual_seed(5)

@@ -1,7 +1,7 @@
-"""What the language model is trained on: the text loss, and losses of labels at the audio tokens.
+"""Losses for training the language model: the text loss, and losses of labels at the audio tokens.
 
-The hidden states at the audio tokens have to give, at half depth, their time, speaker and segment
-boundaries: what the text needs is then there to be copied. These heads are thrown away.
+At half depth, the hidden states at the audio tokens must predict time, speaker, and segment
+boundaries, so that the text only has to copy them. These heads are discarded afterwards.
 """
 
 import torch
@@ -13,11 +13,11 @@ from training.tiny_asr.examples import DIGITS, Example
 from training.tiny_asr.recordings import MOST_WORDS
 
 SHARES = {"pointer": 0.5, "digit": 0.5, "began": 0.1, "ended": 0.1}
-"""Weights of the losses beside the text's; 0.15 for all others."""
+"""Weights of the losses other than the text loss; 0.15 for those not listed."""
 
 
 class TextHeads(nn.Module):
-    """Labels from the hidden states at the audio tokens, at half depth."""
+    """Predicts labels from the hidden states at the audio tokens, at half depth."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class TextHeads(nn.Module):
 
 def pointer_loss(model, hidden: torch.Tensor, rows: list[Example]) -> torch.Tensor:
     """Guided attention (Tachibana et al. 2017): two heads of the layer that reads `hidden` learn
-    to look at the audio token, or the one before, that the next token of the answer is about."""
+    to attend to the audio token, or the one before, that the answer's next token refers to."""
     lm = model.model.language_model
     layer = lm.layers[len(lm.layers) // 2]
     x = layer.input_layernorm(hidden)
@@ -59,7 +59,7 @@ def pointer_loss(model, hidden: torch.Tensor, rows: list[Example]) -> torch.Tens
 
 
 def forward(model, heads: TextHeads, rows: list[Example], noise: float):
-    """Text loss and label losses of a batch. Right padding under a causal mask needs no mask."""
+    """Text loss and label losses of a batch. With a causal mask, right padding needs no other."""
     length = max(len(e.tokens) for e in rows)
     tokens = torch.stack([F.pad(e.tokens, (0, length - len(e.tokens))) for e in rows])
     targets = torch.full_like(tokens, -100)
@@ -87,6 +87,6 @@ def forward(model, heads: TextHeads, rows: list[Example], noise: float):
 
 
 def total(text: torch.Tensor, labels: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What is minimized: the text loss, and a share of the others, of the pointers most."""
+    """The loss to minimize: the text loss plus weighted other losses, mostly of the pointers."""
     shares = [SHARES.get(name.rstrip("0123"), 0.15) * loss for name, loss in labels.items()]
     return text + torch.stack(shares).sum()

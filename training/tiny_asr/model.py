@@ -1,4 +1,4 @@
-"""The small VibeVoice-ASR: the real classes, configured small, with a tokenizer of its own."""
+"""Defines the small VibeVoice-ASR: the real classes in a small configuration, and a tokenizer."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from training.tiny_asr.recordings import WORDS
 from vibevoice_core.prompt import SYSTEM, user_text
 
 SOUNDS = 8
-"""Steps of the encoder's third stage, 60 a second, per audio token."""
+"""Frames of the encoder's third stage (60 per second) per audio token."""
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -29,7 +29,7 @@ SPECIAL_TOKENS = (
     "<|audio_eos|>",
 )
 
-# The split of Qwen2's tokenizer (transformers, models/qwen2/tokenization_qwen2.py).
+# Qwen2's pre-tokenizer pattern (transformers, models/qwen2/tokenization_qwen2.py).
 _QWEN2_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -37,8 +37,8 @@ _QWEN2_SPLIT = (
 
 
 def prompt(seconds: float, audio_tokens: int, info: str = "") -> str:
-    """VibeVoice's prompt for a recording of so many seconds, its audio as placeholders; `info` as
-    for `user_text`."""
+    """VibeVoice's prompt for a recording, with placeholders for its audio; `info` as for
+    `user_text`."""
     return (
         f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n"
         f"<|object_ref_start|>{'<|box_start|>' * audio_tokens}<|object_ref_end|>\n"
@@ -47,7 +47,7 @@ def prompt(seconds: float, audio_tokens: int, info: str = "") -> str:
 
 
 def make_tokenizer() -> Qwen2Tokenizer:
-    """A byte-level BPE like Qwen2's, its few merges learned from the prompt and the answers."""
+    """A byte-level BPE like Qwen2's, with a few merges learned from the prompt and the answers."""
     segments = [
         f'[{{"Start":0.1,"End":2.3,"Speaker":0,"Content":"{word} {word}"}},'
         f'{{"Start":4.5,"End":6.7,"Speaker":1,"Content":"{word} {word}"}}]'
@@ -81,7 +81,7 @@ def make_tokenizer() -> Qwen2Tokenizer:
 
 
 def make_config(tokenizer: Qwen2Tokenizer) -> VibeVoiceAsrConfig:
-    """Sizes of the small model. A large first ratio keeps the work at 24 kHz small."""
+    """Sizes of the small model. A large first ratio keeps the amount of work at 24 kHz small."""
     encoder = {
         "downsampling_ratios": [10, 8, 5, 4, 2],
         "layer_scale_init_value": 0.1,
@@ -126,7 +126,7 @@ def make_config(tokenizer: Qwen2Tokenizer) -> VibeVoiceAsrConfig:
 
 
 def make_model(config: VibeVoiceAsrConfig) -> VibeVoiceAsrForConditionalGeneration:
-    """Random weights; PyTorch's own in the encoders, so that the audio counts from step 1."""
+    """Random weights; PyTorch's defaults in the encoders, so that audio matters from step 1."""
     model = VibeVoiceAsrForConditionalGeneration(config)
     for name, module in model.model.named_modules():
         if "tokenizer_encoder" in name and isinstance(module, torch.nn.Conv1d | torch.nn.Linear):
@@ -139,16 +139,16 @@ class EncoderOutput:
     embeddings: torch.Tensor
     """(rows, tokens, hidden)."""
     sounds: torch.Tensor
-    """(rows, tokens, 8, channels): the acoustic encoder's stage of 60 Hz."""
+    """(rows, tokens, 8, channels): the acoustic encoder's 60 Hz stage."""
     unevenness: torch.Tensor
     """How far the mean squares of the stages are from 1, as the mean squared logarithm. There is no
-    norm between them, so they can grow until the blocks, each behind a norm, add nothing."""
+    norm between stages, so they can grow until the blocks, which follow a norm, add nothing."""
 
 
 def encode(model: VibeVoiceAsrForConditionalGeneration, audio: torch.Tensor) -> EncoderOutput:
-    """What the encoders give for audio (rows, samples), float32 at 24 kHz, whole tokens of samples.
+    """Encode audio (rows, samples), float32 at 24 kHz, a whole number of tokens long.
 
-    transformers' `get_audio_features` runs its encoders under `no_grad`; this does not.
+    transformers' `get_audio_features` runs the encoders under `no_grad`; this does not.
     """
     parts = model.model
     acoustic = encoded(parts.acoustic_tokenizer_encoder, audio)

@@ -1,6 +1,6 @@
-"""A pool of encoded recordings, each used many times: a part of it, or its parts in another order.
+"""A pool of encoded recordings, each used many times: a part of it, or its parts reordered.
 
-Encoding minutes of audio takes longer than learning from them. Cuts lie in pauses and on audio
+Encoding minutes of audio takes longer than training on them. Cuts are in pauses and between audio
 tokens, so times shift by whole tokens.
 """
 
@@ -15,7 +15,7 @@ from training.tiny_asr.recordings import Recording, Segment
 from vibevoice_core.audio import SAMPLE_RATE, TOKEN_SAMPLES
 
 LEAST_PAUSE = 0.4
-"""Seconds between two segments from which on a cut may lie between them: three audio tokens."""
+"""Minimum pause in seconds for a cut between two segments: three audio tokens."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class EncodedRecording:
 
 @dataclass(frozen=True)
 class Part:
-    """Of a recording: from audio token `first` to before `last`, with whole segments."""
+    """A part of a recording with whole segments, from audio token `first` to before `last`."""
 
     first: int
     last: int
@@ -35,7 +35,7 @@ class Part:
 
 
 def parts(encoded: EncodedRecording) -> list[Part]:
-    """The recording cut in every pause that is long enough."""
+    """Cut the recording at every pause that is long enough."""
     cuts, firsts = [0], [0]
     for index, (a, b) in enumerate(zip(encoded.segments, encoded.segments[1:], strict=False), 1):
         if b.start - a.end >= LEAST_PAUSE:
@@ -50,7 +50,7 @@ def parts(encoded: EncodedRecording) -> list[Part]:
 
 
 def shifted(segment: Segment, by: float, speaker: int) -> Segment:
-    """The same words `by` seconds later, of another speaker."""
+    """The same words `by` seconds later, from another speaker."""
     words = tuple((word, start + by, end + by) for word, start, end in segment.words)
     return Segment(segment.start + by, segment.end + by, speaker, words)
 
@@ -58,7 +58,7 @@ def shifted(segment: Segment, by: float, speaker: int) -> Segment:
 def joined(
     encoded: EncodedRecording, chosen: list[Part], rng: np.random.Generator
 ) -> tuple[Recording, EncodedRecording]:
-    """Parts of `encoded` as a recording of their own, whose samples are nothing but as many."""
+    """Parts of `encoded` as a recording of their own. Of its samples, only the number is right."""
     order: list[int] = []
     segments: list[Segment] = []
     position = 0
@@ -78,9 +78,9 @@ def joined(
 def rearranged(
     encoded: EncodedRecording, frames: int, rng: np.random.Generator
 ) -> tuple[Recording, EncodedRecording]:
-    """About `frames` audio tokens of `encoded`: a stretch of it, or stretches in any order."""
+    """About `frames` audio tokens of `encoded`: one part, or several in random order."""
     whole = parts(encoded)
-    if rng.random() < 0.5:  # a stretch that starts somewhere, at the beginning more often than not
+    if rng.random() < 0.5:  # one part; usually from the beginning of the recording
         first = 0 if rng.random() < 0.5 else int(rng.integers(len(whole)))
         stretch = whole[first:]
     else:
@@ -93,7 +93,7 @@ def rearranged(
 
 
 def saved(recordings: list[EncodedRecording], file: Path) -> None:
-    """Written so that a reader never sees half of it."""
+    """Write atomically, so that readers never see an incomplete file."""
     items = [
         {
             "embeddings": h.embeddings,
@@ -120,7 +120,7 @@ def loaded(file: Path) -> list[EncodedRecording]:
 
 
 class Pool:
-    """The encoded recordings in the files of a folder, which may still grow."""
+    """The encoded recordings in a folder, to which files may still be added."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

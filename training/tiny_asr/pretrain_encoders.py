@@ -1,7 +1,8 @@
-"""Stage 1: trains the encoders: which word just ended, who speaks, whether anyone does.
+"""Stage 1: trains the encoders to detect which word just ended, who speaks, and whether anyone
+does.
 
-A text loss alone stays on a plateau for long at this size; one of labels for every frame, which
-synthetic speech comes with, does not. The heads of the labels are thrown away afterwards.
+At this size, a text loss alone stays on a plateau for a long time. A loss on labels for every
+frame, which synthetic speech provides, does not. The label heads are discarded afterwards.
 """
 
 import argparse
@@ -22,32 +23,32 @@ from training.tiny_asr.recordings import VARIANTS, WORDS, Composer, Recording
 from vibevoice_core.audio import SAMPLE_RATE, TOKEN_SAMPLES
 
 SECONDS = 5
-"""Length of a training crop; the encoders look back about 3 s."""
+"""Length of a training crop; the encoders' receptive field is about 3 s."""
 CHANNELS = 80
-"""Of the acoustic encoder's stage of 60 Hz."""
+"""Channels of the acoustic encoder's 60 Hz stage."""
 LEVELING = 0.02
 """Weight of `EncoderOutput.unevenness` in the loss."""
 PITCH_BINS = 12
-"""From 65 Hz up, 0.22 octaves each."""
+"""Pitch bins from 65 Hz up, 0.22 octaves each."""
 
 
 PHONES = "z i@ r oU w V n t u: T i: f o@ aI v s I k E @ eI 0".split()
-"""eSpeak NG's names of the phonemes of the ten words, in any accent."""
+"""eSpeak NG's names of the phonemes of the ten words, in all accents."""
 _SAME_PHONE = {"O@": "o@", "t[": "t"}
 PHONE_DELAY = 0.04
-"""Seconds of a phoneme that the causal encoder gets before it is labeled."""
+"""Seconds of a phoneme that the causal encoder hears before it is labeled."""
 
 
 def normalize(samples: np.ndarray) -> np.ndarray:
-    """To -25 dBFS, as transformers' VibeVoiceAcousticTokenizerFeatureExtractor does."""
+    """Normalize to -25 dBFS, like transformers' VibeVoiceAcousticTokenizerFeatureExtractor."""
     samples = samples * (10 ** (-25 / 20) / (np.sqrt(np.mean(samples**2)) + 1e-6))
     peak = np.abs(samples).max()
     return samples / (peak + 1e-6) if peak > 1 else samples
 
 
 def frame_labels(recording: Recording, frames: int) -> dict[str, np.ndarray]:
-    """Per audio token: the word that ended in it (0 = none), the variant and pitch bin of who
-    speaks (-100 = nobody), whether anybody speaks, and (frames, 8) the phoneme (0 = none)."""
+    """Per audio token: the word that ended in it (0 = none), the speaker's variant and pitch bin
+    (-100 = nobody), whether anybody speaks, and (frames, 8) the phoneme (0 = none)."""
     labels = {
         "word": np.zeros(frames, np.int64),
         "variant": np.full(frames, -100),
@@ -67,7 +68,7 @@ def frame_labels(recording: Recording, frames: int) -> dict[str, np.ndarray]:
             labels["variant"][first + 2 : last + 1] = VARIANTS.index(voice.variant)
         labels["pitch"][first + 2 : last + 1] = pitch_bin(voice.hertz)
         for word, _, end in segment.words:
-            # One frame a word, a little late so that it lies behind the end of the word.
+            # One frame per word, slightly delayed so that it is after the end of the word.
             frame = max(latest + 1, int((end + 0.04) * SAMPLE_RATE / TOKEN_SAMPLES))
             if frame < frames:
                 labels["word"][frame] = 1 + WORDS.index(word)
@@ -128,7 +129,7 @@ def crops(composer: Composer, rows: int, rng: np.random.Generator):
 
 @torch.no_grad()
 def word_errors(model, heads: FrameHeads, batches) -> tuple[float, float]:
-    """Share of words missed or wrong, and of extra words, within one frame of their place."""
+    """Rates of missed or wrong words and of extra words, within one frame of the true position."""
     wrong = extra = total = 0
     for audio, labels in batches:
         found = heads.word(encode(model, audio).embeddings).argmax(-1)

@@ -1,4 +1,5 @@
-"""Recordings of synthetic speech: who says which digits when, and what room and line do to it."""
+"""Generates recordings of synthetic speech: who says which digits when, plus room and line
+effects."""
 
 import json
 from dataclasses import dataclass, replace
@@ -12,12 +13,12 @@ from vibevoice_core.audio import SAMPLE_RATE
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 MOST_WORDS = 8
-"""Words in a segment."""
+"""Maximum words per segment."""
 
 ACCENTS = ("en-us", "en", "en-gb-x-rp", "en-gb-x-gbclan")
 HELD_OUT_ACCENTS = ("en-us-nyc", "en-029")
-# eSpeak NG's variants that sound like people: without those of its Klatt synthesizer, with loud
-# echo, strong flutter, breath instead of voice, or voicing above twice the usual.
+# eSpeak NG's variants that sound human: without its Klatt synthesizer, loud echo, strong flutter,
+# breath instead of voice, or more than twice the usual voicing.
 VARIANTS = (
     "Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario "
     "Michael Mike Nguyen Storm anika antonio belinda boris ed f1 f2 f4 f5 gustave ian iven3 john "
@@ -27,7 +28,7 @@ VARIANTS = (
 HELD_OUT_VARIANTS = "f3 m3 m7 miguel steph2 victor iven4".split()
 
 TURN_PAUSE = 0.6
-"""Seconds of silence from which on the same speaker's next words are a new segment."""
+"""Minimum silence in seconds before the same speaker's next words form a new segment."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Recording:
         return len(self.samples) / SAMPLE_RATE
 
     def answer(self) -> str:
-        """The transcript as VibeVoice-ASR writes it: compact JSON with its four keys."""
+        """The transcript in VibeVoice-ASR's format: compact JSON with its four keys."""
         items = [
             {
                 "Start": round(s.start, 1),
@@ -72,8 +73,8 @@ class Recording:
 
 
 class Composer:
-    """Endless recordings from a seed. `held_out` takes voices, accents and paces never trained on,
-    and builds utterances another way: from single words glued with gaps, besides connected ones."""
+    """Generates endless recordings from a seed. `held_out` uses voices, accents, and paces that are
+    never trained on, and also builds utterances from single words with gaps."""
 
     def __init__(
         self,
@@ -82,14 +83,14 @@ class Composer:
         held_out: bool = False,
         known: list[Voice] | None = None,
     ) -> None:
-        """`known`: voices to meet again, to which new ones are added (measuring one takes long)."""
+        """`known`: voices to reuse; new ones are added (measuring one takes long)."""
         self._synthesizer = synthesizer
         self._known = known
         self._rng = np.random.default_rng(seed)
         self._held_out = held_out
 
     def voice(self) -> Voice:
-        """Somebody new, with a pitch that was measured."""
+        """A new voice with measured pitch."""
         if self._known and self._rng.random() > 200 / (200 + len(self._known)):
             return self._known[int(self._rng.integers(len(self._known)))]
         while True:
@@ -104,7 +105,7 @@ class Composer:
     def _draw(self) -> Voice:
         rng = self._rng
         if self._held_out:
-            # A held-out voice is a new variant; every third also has an accent never trained on.
+            # A held-out voice is a new variant; every third one also has a held-out accent.
             accents = HELD_OUT_ACCENTS if rng.random() < 0.33 else ACCENTS
             pace = int(rng.choice([128, 143, 158, 173]))
             return Voice(
@@ -123,7 +124,8 @@ class Composer:
         )
 
     def voices(self, count: int) -> list[Voice]:
-        """`count` people who can be told apart: other variants, a third of an octave in pitch."""
+        """`count` distinct voices: different variants, at least a third of an octave apart in
+        pitch."""
         chosen: list[Voice] = []
         while len(chosen) < count:
             voice = self.voice()
@@ -139,7 +141,7 @@ class Composer:
         while True:
             count = int(rng.integers(1, most_words + 1))
             words = [str(w) for w in rng.choice(WORDS, count)]
-            if rng.random() < 0.1:  # the same digit again and again is what greedy decoders lose
+            if rng.random() < 0.1:  # repeated digits, which greedy decoders tend to miscount
                 words = [words[0]] * count
             if rng.random() < (0.4 if self._held_out else 0.2):
                 speech = self._glued(words, voice)
@@ -178,8 +180,8 @@ class Composer:
     def recording(
         self, seconds: float, speakers: int, clean: bool = False, most_words: int = MOST_WORDS
     ) -> Recording:
-        """About `seconds` of 1 to 3 `speakers` taking turns of at most so many words; `clean`
-        leaves room and line out."""
+        """About `seconds` of 1 to 3 `speakers` who take turns, each with a limited number of words;
+        `clean` omits room and line effects."""
         rng = self._rng
         voices = self.voices(speakers)
         gains = 10 ** (rng.uniform(-4, 4, speakers) / 20)
@@ -218,7 +220,8 @@ class Composer:
 
 
 def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Room, line and noise: a decaying echo, a lost band and a noise floor, each by chance."""
+    """Add room, line, and noise, each with some probability: an echo, a lost band, a noise
+    floor."""
     if rng.random() < 0.25:
         length = int(rng.uniform(0.05, 0.4) * SAMPLE_RATE)
         echo = rng.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
@@ -235,7 +238,7 @@ def degrade(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.6:
         level = np.sqrt(np.mean(samples**2)) * 10 ** (-rng.uniform(20, 50) / 20)
         noise = rng.standard_normal(len(samples)).astype(np.float32)
-        if rng.random() < 0.6:  # pink or brown rather than white
+        if rng.random() < 0.6:  # pink or brown instead of white
             spectrum = np.fft.rfft(noise)
             spectrum /= np.maximum(np.arange(len(spectrum)), 20) ** rng.choice([0.5, 1.0])
             noise = np.fft.irfft(spectrum, len(noise)).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Writes `samples/`: recordings, each with its transcript in a `.json`.
+"""Writes `samples/`: recordings, each with its transcript in a `.json` file.
 
-Voices that the embedded checkpoint was not trained on. It does not get every recording right, so
-seeds are tried until an engine that serves it does. eSpeak NG's noise has no seed: another run
-writes slightly other recordings.
+The voices are not in the embedded checkpoint's training data. It does not transcribe every
+recording correctly, so seeds are tried until an engine that serves it does. eSpeak NG's noise has
+no seed, so another run writes slightly different recordings.
 """
 
 import argparse
@@ -27,9 +27,9 @@ SAMPLES = {
     "two-speakers": (9.0, 2, 3),
     "three-speakers": (8.0, 3, 3),
 }
-"""Name → about how many seconds, speakers, least segments."""
+"""Name → approximate seconds, speakers, and minimum number of segments."""
 TOLERANCE = 0.2
-"""Seconds a start or end may be off; less than `make demo` allows."""
+"""Tolerance in seconds for a start or end; less than that of `make demo`."""
 
 
 def wav(recording: Recording) -> bytes:
@@ -42,7 +42,7 @@ def wav(recording: Recording) -> bytes:
 def candidates(
     synthesizer: Synthesizer, seconds: float, speakers: int, least: int
 ) -> Iterator[tuple[int, Recording]]:
-    """(seed, recording) with so many speakers and at least so many segments, without end."""
+    """Endless (seed, recording) pairs with `speakers` speakers and at least `least` segments."""
     for seed in itertools.count(1):
         recording = Composer(synthesizer, seed, held_out=True).recording(seconds, speakers, True)
         if len(recording.voices) == speakers and len(recording.segments) >= least:
@@ -50,7 +50,7 @@ def candidates(
 
 
 def is_right(recording: Recording, found: list[dict]) -> bool:
-    """Whether words, speakers and times are those of the recording."""
+    """Whether words, speakers, and times match the recording."""
     return len(found) == len(recording.segments) and all(
         got["text"] == want.text
         and got["speaker"] == want.speaker
@@ -61,7 +61,7 @@ def is_right(recording: Recording, found: list[dict]) -> bool:
 
 
 def write(folder: Path, name: str, recording: Recording, data: bytes) -> None:
-    """The recording and its transcript."""
+    """Write the recording and its transcript."""
     (folder / f"{name}.wav").write_bytes(data)
     written = [
         {

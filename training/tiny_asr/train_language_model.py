@@ -1,6 +1,6 @@
-"""Stage 4: the language model learns to write long transcripts; the encoders are frozen.
+"""Stage 4: trains the language model to write long transcripts, with the encoders frozen.
 
-Recordings come from the pool that `encode_recordings` fills, so that minutes-long ones are
+Recordings come from the pool filled by `encode_recordings`, which makes minutes-long ones
 affordable.
 """
 
@@ -21,12 +21,12 @@ from training.tiny_asr.pool import Pool, rearranged
 from vibevoice_core.audio import SAMPLE_RATE, TOKEN_SAMPLES
 
 BATCH_SECONDS = 100
-"""Audio in a batch, unless one recording is longer."""
+"""Seconds of audio per batch, unless a single recording is longer."""
 
 
 def batch(pool: Pool, tokenizer, rng: np.random.Generator, shortest: float, longest: float):
-    """Recordings of about the same length, log-uniform between both (seconds), rearranged from
-    the pool; as many as make `BATCH_SECONDS`."""
+    """Recordings of similar length, log-uniform between both limits (seconds), rearranged from the
+    pool; as many as fit in `BATCH_SECONDS`."""
     seconds = float(np.exp(rng.uniform(np.log(shortest), np.log(longest))))
     rows: list[Example] = []
     while not rows or (len(rows) + 1) * seconds <= BATCH_SECONDS:

@@ -1,4 +1,4 @@
-"""The speech of one request on its way to the client: made, encoded, counted."""
+"""Generates, encodes and counts the speech of one request."""
 
 import base64
 import logging
@@ -18,24 +18,23 @@ from vibevoice_proxy.streaming import encode_event
 from vibevoice_tts import End, Plan, Prepared, Samples, Script, Synthesizer, words_in
 
 ENCODE_SECONDS = 1.0
-"""Most audio that is encoded in one go, so that a long chunk neither waits nor blocks."""
+"""Maximum audio encoded in one call, so that a long chunk is not delayed and does not block."""
 SILENCE_SECONDS = 0.2
-"""Of a text without a letter or digit."""
+"""Length of the silence returned for a text without letters or digits."""
 MODEL, CACHE, CACHE_SECONDS, WARNING = HEADERS = (
     "x-vibevoice-model",
     "x-vibevoice-voice-cache",
     "x-vibevoice-voice-seconds",
     "x-vibevoice-voice-warning",
 )
-"""Headers of speech: the model that spoke, whether the features of its voices were there already
-(`hit`) or not (`miss`), the seconds in which they were computed, and what is wrong with a
-sample."""
+"""Response headers: the model used, whether the features of its voices were cached (`hit`) or not
+(`miss`), the seconds taken to compute them, and a warning about a voice sample."""
 
 logger = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Makes the speech of a planned script and counts what was made."""
+    """Generates the speech of a planned script and records metrics."""
 
     def __init__(
         self,
@@ -48,8 +47,8 @@ class Delivery:
         started: float,
         warning: str,
     ) -> None:
-        """`started`: when the head of the request came (monotonic); `warning`: what is wrong with
-        a voice sample, or empty."""
+        """`started`: when the request's headers arrived (monotonic). `warning`: a problem with a
+        voice sample, or empty."""
         self._synthesizer = synthesizer
         self._script = script
         self._plan = plan
@@ -59,14 +58,14 @@ class Delivery:
         self._warning = warning
         self._words = sum(words_in(passage) for passage in plan.passages)
         self._seconds = 0.0
-        """Of audio as the model made it, before a change of speed."""
+        """Seconds of audio from the model, before any change of speed."""
         self.passages_spoken = 0
-        """How many are made to their end."""
+        """Passages that are complete."""
         self._voices: Prepared | None = None
-        """What the voices of the first passage took."""
+        """Cost of preparing the voices of the first passage."""
 
     def headers(self) -> dict[str, str]:
-        """What the answer tells of its model and its voices."""
+        """Response headers about the model and the voices."""
         found = {MODEL: self._synthesizer.name}
         if self._warning:
             found[WARNING] = self._warning
@@ -76,7 +75,7 @@ class Delivery:
         return found
 
     async def audio(self, response_format: str, speed: float) -> AsyncGenerator[bytes]:
-        """The bytes of the answer's audio as they get ready."""
+        """Yield the encoded audio as it becomes available."""
         model, rate = self._synthesizer.name, self._plan.info.sample_rate
         encoder = Encoder(response_format, rate, speed)
         has_begun = False
@@ -101,7 +100,7 @@ class Delivery:
         )
 
     async def events(self, response_format: str, speed: float) -> AsyncGenerator[bytes]:
-        """The same as OpenAI's speech events: deltas, and at the end the usage."""
+        """Yield the audio as OpenAI's speech events: deltas, then the usage at the end."""
         async with aclosing(self.audio(response_format, speed)) as chunks:
             async for chunk in chunks:
                 data = base64.b64encode(chunk).decode()
@@ -109,7 +108,7 @@ class Delivery:
         yield encode_event({"type": "speech.audio.done", "usage": self._usage()})
 
     def _usage(self) -> dict[str, int]:
-        """OpenAI's usage: words in, speech frames out."""
+        """OpenAI's usage object: input words and output speech frames."""
         frames = ceil(self._seconds * TOKENS_PER_SECOND)
         return {
             "input_tokens": self._words,
@@ -121,8 +120,8 @@ class Delivery:
         return await to_thread.run_sync(step, *samples, limiter=self._encoders)
 
     async def _samples(self) -> AsyncGenerator[Samples]:
-        """The audio of the script, mono float32 at the model's rate; a short silence where it has
-        no words, since callers that read an answer aloud part by part send such parts too."""
+        """The audio of the script, mono float32 at the model's rate. A script without words gives a
+        short silence, since clients that read text aloud in parts send such parts too."""
         model, rate = self._synthesizer.name, self._plan.info.sample_rate
         if not self._plan.passages:
             self._seconds = SILENCE_SECONDS

@@ -1,4 +1,4 @@
-"""Errors of the speech models as errors of the proxy."""
+"""Converts errors of the speech models to errors of the proxy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from vibevoice_tts import (
 
 @contextmanager
 def speech_errors() -> Iterator[None]:
-    """Raises a SpeechError of the block as a ProxyError."""
+    """Convert a SpeechError in the block to a ProxyError."""
     try:
         yield
     except UnknownVoice as error:

@@ -1,4 +1,4 @@
-"""Speech in the six response formats of OpenAI's API, written as a stream."""
+"""Encodes speech as a stream in the six response formats of OpenAI's API."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -20,15 +20,15 @@ SLOWEST, FASTEST = 0.25, 4.0
 """OpenAI's limits of `speed`."""
 
 _UNKNOWN_LENGTH = 0xFFFFFFFF
-"""What ffmpeg writes into a WAV header where it cannot seek back."""
+"""The value that ffmpeg writes into a WAV header if it cannot seek back."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A response format: its media type, and what makes it; no codec for plain samples.
+    """A response format: its media type and its encoder; `codec` is empty for plain samples.
 
-    MP3 and AAC are written at 48 kHz: their encoders begin and end with up to a frame of silence
-    that no header tells of, and at 24 kHz it would last 70 ms.
+    MP3 and AAC are encoded at 48 kHz: their encoders add up to a frame of silence at both ends that
+    no header describes, and at 24 kHz it would last 70 ms.
     """
 
     media_type: str
@@ -38,7 +38,7 @@ class Encoding:
     bit_rate: int | None = None
     muxer_options: tuple[tuple[str, str], ...] = ()
     codec_options: tuple[tuple[str, str], ...] = ()
-    """Here: less search for the same bit rate, which halves the time taken."""
+    """Used to search less at the same bit rate, which halves the encoding time."""
 
 
 ENCODINGS: Mapping[str, Encoding] = MappingProxyType(
@@ -66,29 +66,29 @@ ENCODINGS: Mapping[str, Encoding] = MappingProxyType(
         "pcm": Encoding("audio/pcm"),
     }
 )
-"""By the names of OpenAI's `response_format`; pcm is 16-bit little-endian mono at 24 kHz."""
+"""Encodings by OpenAI's `response_format`; pcm is 16-bit little-endian mono at 24 kHz."""
 RESPONSE_FORMATS = tuple(ENCODINGS)
 
 
 class Encoder:
-    """Turns samples into bytes of one response as they come. Not for the event loop: use threads,
-    one at a time."""
+    """Encodes the samples of one response as they arrive. Call it from threads, one at a time, not
+    from the event loop."""
 
     def __init__(self, response_format: str, sample_rate: int, speed: float = 1.0) -> None:
-        """`sample_rate` (Hz) is that of the samples fed; `speed` changes the length and keeps the
-        pitch. Raises KeyError for a format that is none of ENCODINGS."""
+        """`sample_rate`: of the input samples, in Hz. `speed`: changes the length and keeps the
+        pitch. Raises KeyError if the format is not in ENCODINGS."""
         encoding = ENCODINGS[response_format]
         self._tempo = _Tempo(sample_rate, speed) if speed != 1.0 else None
         self._resampler = AudioResampler("s16", "mono", encoding.rate)
         self._sample_rate = sample_rate
         self._samples = 0
         self._written = 0
-        """Samples at the rate of the encoding."""
+        """Samples written, at the rate of the encoding."""
         self._held = Held(response_format)
         self._writer = _Muxer(encoding) if encoding.codec else _Pcm(response_format == "wav")
 
     def feed(self, samples: np.ndarray) -> bytes:
-        """The bytes that are ready once `samples` (mono float32) have come; often none."""
+        """Encode `samples` (mono float32) and return the bytes that are ready; often none."""
         frame = _frame(samples, self._sample_rate, self._samples)
         self._samples += len(samples)
         frames = self._tempo.feed(frame) if self._tempo else [frame]
@@ -106,7 +106,7 @@ class Encoder:
 
 
 class _Tempo:
-    """ffmpeg's atempo filter; factors beyond its best range are reached in two steps."""
+    """ffmpeg's atempo filter; factors outside its best range are applied in two steps."""
 
     def __init__(self, sample_rate: int, speed: float) -> None:
         self._graph = Graph()
@@ -137,12 +137,12 @@ class _Tempo:
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             assert isinstance(frame, av.AudioFrame)
-            frame.pts = None  # the resampler counts the samples anew
+            frame.pts = None  # the resampler restarts the sample count
             yield frame
 
 
 class _Pcm:
-    """Plain samples, for WAV after a header of unknown length."""
+    """Writes plain samples; for WAV, after a header with unknown length."""
 
     def __init__(self, with_header: bool) -> None:
         self._header = _wav_header(24_000) if with_header else b""
@@ -156,7 +156,7 @@ class _Pcm:
 
 
 class _Muxer:
-    """A codec in a container that is never sought in."""
+    """Encodes into a container without seeking."""
 
     def __init__(self, encoding: Encoding) -> None:
         self._sink = _Sink()
@@ -193,7 +193,7 @@ class _Muxer:
 
 
 class _Sink:
-    """A file for PyAV that can only be written."""
+    """A write-only file object for PyAV."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -209,7 +209,7 @@ class _Sink:
 
 
 def _frame(samples: np.ndarray, rate: int, position: int) -> av.AudioFrame:
-    # Peaks above 1 are cut: scaling the chunk would be heard as a change of level.
+    # Clip peaks above 1: scaling the chunk would be audible as a change in level.
     clipped = np.clip(samples, -1.0, 1.0).astype(np.float32)
     frame = av.AudioFrame.from_ndarray(clipped[None], format="fltp", layout="mono")
     frame.sample_rate = rate
@@ -219,14 +219,14 @@ def _frame(samples: np.ndarray, rate: int, position: int) -> av.AudioFrame:
 
 
 def _factors(speed: float) -> list[float]:
-    """Factors from 0.5 to 2 whose product is `speed`: outside, atempo skips samples."""
+    """Factors from 0.5 to 2 whose product is `speed`; outside that range, atempo skips samples."""
     if 0.5 <= speed <= 2.0:
         return [speed]
     return [speed**0.5, speed**0.5]
 
 
 def _wav_header(rate: int) -> bytes:
-    """RIFF header of 16-bit mono PCM of unknown length."""
+    """RIFF header for 16-bit mono PCM with unknown length."""
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI",
         *(b"RIFF", _UNKNOWN_LENGTH, b"WAVE", b"fmt ", 16, 1, 1, rate, 2 * rate, 2, 16),

@@ -1,8 +1,9 @@
-"""Headers of WAV and FLAC that tell how long the audio is, where that is known in time.
+"""Writes the audio length into WAV and FLAC headers if it is known in time.
 
-A header leaves before the last sample is made, so a stream cannot tell its length, and some readers
-(libsndfile's for FLAC) then fail. So the first bytes wait for a moment: when the whole answer is
-there by then, its header tells the length; otherwise it says unknown, as OpenAI's do.
+A stream sends its header before the last sample is generated, so the header cannot contain the
+length, and some readers (libsndfile for FLAC) then fail. So the first bytes are held back briefly:
+if the response completes in that time, its header contains the length; otherwise the length is
+marked as unknown, as in OpenAI's responses.
 """
 
 import struct
@@ -10,17 +11,18 @@ from collections.abc import Callable
 from time import monotonic
 
 HOLD_SECONDS = {"wav": 0.25, "flac": 5.0}
-"""How long an answer is held back. WAV is played as it comes; FLAC is kept as a file."""
+"""How long a response is held back. WAV is usually played while streaming; FLAC is usually saved
+as a file."""
 MAX_HELD_BYTES = 16 * 1024 * 1024
 _FLAC_TOTAL = slice(18, 26)
-"""Rate, channels, bits and, in the lower 36 bits, samples (RFC 9639, section 8.2), behind the magic
-number and the header of the first block."""
+"""Rate, channels, bits and, in the lower 36 bits, the number of samples (RFC 9639, section 8.2);
+after the magic number and the header of the first block."""
 _WAV_HEADER = 44
-"""Bytes."""
+"""Size in bytes."""
 
 
 class Held:
-    """Holds back the encoded bytes of one answer in `response_format`."""
+    """Holds back the encoded bytes of one response in `response_format`."""
 
     def __init__(self, response_format: str, clock: Callable[[], float] = monotonic) -> None:
         self._format = response_format
@@ -29,7 +31,7 @@ class Held:
         self._until = clock() + HOLD_SECONDS.get(response_format, 0.0)
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes that may leave now that `data` is there."""
+        """Add `data` and return the bytes that can be sent."""
         if self._held is None:
             return data
         self._held += data
@@ -39,7 +41,7 @@ class Held:
         return released
 
     def finish(self, data: bytes, samples: int) -> bytes:
-        """The last bytes, `data` at their end, of an answer of so many samples."""
+        """Add the last `data` and return all remaining bytes; `samples`: length of the response."""
         if self._held is None:
             return data
         whole = self._held + data

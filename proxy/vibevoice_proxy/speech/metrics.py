@@ -1,4 +1,4 @@
-"""What the process counts of its speech, for Prometheus; every series has the model's name."""
+"""Prometheus metrics for speech; every series has a label with the model's name."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ from vibevoice_proxy.errors import InvalidRequest, ProxyError
 from vibevoice_tts import Prepared, Synthesizer
 
 FIRST_CHUNK_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
-"""Buckets around half a second, up to which an answer is heard as immediate."""
+"""Buckets around half a second, up to which a response feels immediate."""
 RATIOS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
-"""Buckets around 1, above which speech falters while it is played."""
+"""Buckets around 1, above which playback stutters."""
 
 
 class SpeechMetrics:
@@ -22,39 +22,39 @@ class SpeechMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._first_chunk_seconds = Histogram(
             "vibevoice_speech_first_chunk_seconds",
-            "Seconds from the head of a request to the first bytes of its speech.",
+            "Seconds from a request's headers to the first bytes of its speech.",
             ("model",),
             buckets=FIRST_CHUNK_SECONDS,
             registry=registry,
         )
         self._real_time_factor = Histogram(
             "vibevoice_speech_real_time_factor",
-            "Seconds in the worker for a second of audio, others served meanwhile included.",
+            "Worker seconds per second of audio, including time spent on concurrent requests.",
             ("model",),
             buckets=RATIOS,
             registry=registry,
         )
         self._audio_seconds = Counter(
             "vibevoice_speech_audio_seconds",
-            "Seconds of audio spoken.",
+            "Seconds of audio generated.",
             ("model",),
             registry=registry,
         )
         self._errors = Counter(
             "vibevoice_speech_errors",
-            "Requests that were not spoken, or not to their end, by error code.",
+            "Failed or incomplete speech requests, by error code.",
             ("model", "code"),
             registry=registry,
         )
         self._voices = Counter(
             "vibevoice_speech_voice_cache",
-            "Voices whose features were there already (hit), and computed anew (miss).",
+            "Voices whose features were cached (hit) or had to be computed (miss).",
             ("model", "outcome"),
             registry=registry,
         )
         self._voice_seconds = Counter(
             "vibevoice_speech_voice_seconds",
-            "Seconds in which the features of voices were computed.",
+            "Seconds spent computing the features of voices.",
             ("model",),
             registry=registry,
         )
@@ -62,15 +62,15 @@ class SpeechMetrics:
         registry.register(self._workers)
 
     def first_chunk(self, model: str, seconds: float) -> None:
-        """The first bytes of a request's speech are ready, `seconds` after its head came."""
+        """Record the `seconds` from the request's headers to the first bytes of its speech."""
         self._first_chunk_seconds.labels(model).observe(seconds)
 
     def spoken(self, model: str, audio_seconds: float) -> None:
-        """Count seconds of audio that were made."""
+        """Count generated seconds of audio."""
         self._audio_seconds.labels(model).inc(audio_seconds)
 
     def passage(self, model: str, audio_seconds: float, seconds: float) -> None:
-        """Count a passage of `audio_seconds` that was in the worker for `seconds`."""
+        """Count a passage of `audio_seconds` that spent `seconds` in the worker."""
         self._real_time_factor.labels(model).observe(seconds / audio_seconds)
 
     def prepared(self, model: str, voices: Prepared) -> None:
@@ -81,7 +81,7 @@ class SpeechMetrics:
 
     @contextmanager
     def errors(self, model: str) -> Iterator[None]:
-        """Counts what ends the block, but for requests that are bad themselves."""
+        """Count errors raised in the block, except for invalid requests."""
         try:
             yield
         except InvalidRequest:
@@ -91,12 +91,12 @@ class SpeechMetrics:
             raise
 
     def watch(self, synthesizers: Sequence[Synthesizer]) -> None:
-        """Tell of these whenever the metrics are read."""
+        """Report the state of `synthesizers` whenever the metrics are read."""
         self._workers.synthesizers = synthesizers
 
 
 class _Workers(Collector):
-    """The workers' own numbers, as they are when they are read."""
+    """Collects the workers' current state when the metrics are read."""
 
     def __init__(self) -> None:
         self.synthesizers: Sequence[Synthesizer] = ()
@@ -106,14 +106,14 @@ class _Workers(Collector):
             "vibevoice_speech_in_flight", "Requests being spoken.", labels=("model",)
         )
         waiting = GaugeMetricFamily(
-            "vibevoice_speech_waiting", "Requests that wait to be spoken.", labels=("model",)
+            "vibevoice_speech_waiting", "Requests waiting to be spoken.", labels=("model",)
         )
         ready = GaugeMetricFamily(
             "vibevoice_speech_worker_ready", "1 while the model can speak.", labels=("model",)
         )
         restarts = CounterMetricFamily(
             "vibevoice_speech_worker_restarts",
-            "How often the model's worker was lost and started again.",
+            "How often the model's worker died and was restarted.",
             labels=("model",),
         )
         for synthesizer in self.synthesizers:

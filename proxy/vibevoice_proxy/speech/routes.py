@@ -1,4 +1,4 @@
-"""POST /v1/audio/speech: a text in, speech out as it is made."""
+"""POST /v1/audio/speech: converts text to speech and streams it."""
 
 from contextlib import nullcontext
 from time import monotonic
@@ -22,11 +22,11 @@ router = APIRouter()
 @router.post("/v1/audio/speech", response_class=Response, openapi_extra=body_schema())
 @router.post("/audio/speech", include_in_schema=False)
 async def create_speech(request: Request) -> Response:
-    """Speak a text, in one voice or as a script in several."""
+    """Speak a text in one voice, or a script in several voices."""
     started = monotonic()
     service = speech_of(request)
     settings = service.settings
-    # The recording of a large body is decoded before its slot is released, and then dropped.
+    # The recording in a large body is decoded and dropped before its slot is released.
     slot = service.large_requests.place() if is_large(request) else nullcontext()
     async with slot:
         options = await SpeechOptions.from_request(
@@ -34,7 +34,7 @@ async def create_speech(request: Request) -> Response:
         )
         synthesizer = service.find(options.model)
         with service.metrics.errors(synthesizer.name), speech_errors():
-            if options.ref_audio:  # not decoded for a request that would be refused
+            if options.ref_audio:  # do not decode it if the request would be rejected
                 synthesizer.check_queue()
             samples = await service.samples.collect(options, synthesizer)
         script = Script(

@@ -1,7 +1,7 @@
-"""The speech service: the speech models of this process by the names that clients use.
+"""The speech service: maps the names that clients use to the speech models of this process.
 
-Each model has a worker process of its own: a model that crashes, hangs or runs out of memory
-affects no request to another one.
+Each model has its own worker process, so a model that crashes, hangs or runs out of memory does not
+affect requests to another model.
 """
 
 import os
@@ -34,13 +34,13 @@ from vibevoice_tts import (
 )
 
 LARGE_REQUESTS = 8
-"""Speech requests of up to 16 MiB that are read and decoded at the same time."""
+"""Maximum speech requests of up to 16 MiB that are read and decoded at the same time."""
 ENCODERS = max(2, (os.cpu_count() or 1) // 2)
-"""Threads that encode speech: more of them than processors would only delay the event loop."""
+"""Threads that encode speech; more threads than processors would only delay the event loop."""
 
 
 class SpeechService:
-    """What all speech requests share; made once for each process."""
+    """State shared by all speech requests; created once per process."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class SpeechService:
         samples: VoiceSamples,
         metrics: SpeechMetrics,
     ) -> None:
-        """`models`: the served models by their own names, the default first."""
+        """`models`: the served models by their own names; the default model comes first."""
         self.settings = settings
         self.samples = samples
         self.metrics = metrics
@@ -58,19 +58,19 @@ class SpeechService:
         self.large_requests = Admission(
             LARGE_REQUESTS, settings.tts_max_queue, settings.queue_timeout
         )
-        """Bounds the memory of requests that bring a voice: their bodies are read whole."""
+        """Limits the memory of requests with a voice sample, whose bodies are read as a whole."""
         self._models = models
         self._routes = routes(tuple(card for card in MODELS if card.name in models))
         metrics.watch(self.models)
 
     @property
     def model_names(self) -> Sequence[str]:
-        """Every name that a client may use, the models' own first."""
+        """Every name that a client may use; the models' own names come first."""
         return list(self._routes)
 
     @property
     def models(self) -> list[Synthesizer]:
-        """The models, the default first."""
+        """The models; the default model comes first."""
         return list(self._models.values())
 
     async def check_health(self) -> dict[str, str]:
@@ -80,10 +80,12 @@ class SpeechService:
         }
 
     def find(self, name: str) -> Synthesizer:
-        """The model that `name` means; raises ModelNotFound. Unless names are strict, an unknown
-        one means the default model."""
+        """The model for `name`; raises ModelNotFound. Unless model names are strict, an unknown
+        name means the default model."""
         if not self._models:
-            raise ModelNotFound("This server does not speak (TTS_MODEL_TYPE=off).", param="model")
+            raise ModelNotFound(
+                "Speech synthesis is disabled on this server (TTS_MODEL_TYPE=off).", param="model"
+            )
         card = self._routes.get(name)
         if card is None and self.settings.strict_model_names and name:
             raise ModelNotFound(
@@ -93,16 +95,16 @@ class SpeechService:
         return self._models[card.name] if card else self.models[0]
 
     def candidates(self, name: str) -> list[Synthesizer]:
-        """The models that may speak for `name`: the one that it means, and the one behind that,
-        unless it is that one's own name. Raises ModelNotFound."""
+        """The models that may speak for `name`: its model and, unless `name` is the model's own
+        name, the fallback of that model. Raises ModelNotFound."""
         first = self.find(name)
         if name == first.name:
             return [first]
         return [first, *(model for model in self.models if model.card.kind == first.card.behind)]
 
     def plan(self, name: str, script: Script) -> tuple[Synthesizer, Plan]:
-        """Who speaks a script for `name`, and how: the first of its candidates that has the voices
-        and can read the text. Raises ModelNotFound and what `Synthesizer.plan` raises."""
+        """Choose the model for a script and plan it: the first candidate for `name` that has the
+        voices and can read the text. Raises ModelNotFound and what `Synthesizer.plan` raises."""
         first, *behind = self.candidates(name)
         try:
             return first, first.plan(script)
@@ -112,12 +114,12 @@ class SpeechService:
             raise
 
     def has_voice(self, name: str) -> bool:
-        """Whether a model has a voice or an alias of this name, as far as is known by now."""
+        """Whether any loaded model has a voice or alias with this name."""
         return any(model.has_voice(name) for model in self.models)
 
     def check_cloning(self) -> None:
-        """Raises InvalidRequest when no model here clones voices, UpstreamUnavailable while the
-        voices of one that does are not known yet."""
+        """Raises InvalidRequest if no served model can clone voices, and UpstreamUnavailable if one
+        can but is still loading for the first time."""
         cloning = [model for model in self.models if model.clones]
         if not cloning:
             able = [card for card in MODELS if card.clones]
@@ -131,7 +133,7 @@ class SpeechService:
 
 
 def _plan_behind(model: Synthesizer, script: Script, error: UnknownVoice | NotEnglish) -> Plan:
-    """The plan of the model behind the one that raised `error`."""
+    """The plan of the fallback for the model that raised `error`."""
     try:
         return model.plan(script)
     except UnknownVoice as other:
@@ -145,8 +147,8 @@ def _plan_behind(model: Synthesizer, script: Script, error: UnknownVoice | NotEn
 async def open_speech(
     settings: Settings, decoder: AudioDecoder, registry: CollectorRegistry
 ) -> AsyncIterator[SpeechService]:
-    """The service with its workers, started but not waited for, and stopped when the block ends;
-    it counts in `registry`."""
+    """Open the service and start its workers without waiting for them; they stop when the block
+    ends. Metrics go to `registry`."""
     metrics = SpeechMetrics(registry)
     store = None
     if settings.voice_uploads:
@@ -181,5 +183,5 @@ async def open_speech(
 
 
 def speech_of(request: Request) -> SpeechService:
-    """The speech service of the process that serves `request`."""
+    """The speech service of the process that handles `request`."""
     return cast(SpeechService, request.state.speech)

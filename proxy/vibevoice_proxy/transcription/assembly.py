@@ -1,4 +1,4 @@
-"""The sections of a recording, recognized side by side and assembled into one transcript."""
+"""Recognizes the sections of a recording concurrently and assembles one transcript."""
 
 import asyncio
 import logging
@@ -15,43 +15,44 @@ from vibevoice_proxy.transcription.sections import Recording, Section
 from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
 
 ATTEMPTS = 2
-"""At a section of several."""
+"""Attempts per section if there are several sections."""
 RETRY_SECONDS = 1.0
-"""Before the next attempt."""
+"""Delay before a retry."""
 JOIN_SECONDS = 0.01
-"""Missing parts so close to one another are one."""
+"""Missing parts with a smaller gap between them are merged."""
 
 logger = logging.getLogger(__name__)
 
 
 class Recognizer(Protocol):
-    """What recognizes the sections: VibeVoice on our engine, the light recognizer, or another
-    transcription server."""
+    """Recognizes sections: VibeVoice on our engine, the light recognizer, or another transcription
+    server."""
 
     @property
     def max_section_seconds(self) -> float:
-        """The longest section that it takes in one pass."""
+        """Maximum length of a section that it can process in one pass."""
         ...
 
     def check_language(self, language: str | None) -> None:
-        """Raises InvalidRequest for a language that it does not know."""
+        """Raises InvalidRequest if it does not support `language`."""
         ...
 
     def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """The segments of one section, its times and speakers its own; then its transcript, whose
-        segments are left out. Closing the iterator stops the work.
+        """Yield the segments of one section, with times and speakers relative to the section; then
+        its transcript, without segments. Close the iterator to stop the work.
 
-        `info` is what is told beside the audio and may be empty, `language` what the client named.
+        `info`: context for the model besides the audio; may be empty. `language`: the language that
+        the client specified.
 
-        Raises InvalidAudio when the recording is refused and an UpstreamError for everything else
-        that keeps the answer from being whole.
+        Raises InvalidAudio if the recording is rejected, and UpstreamError if the response is
+        incomplete for any other reason.
         """
         ...
 
     async def check_health(self) -> None:
-        """Raises an UpstreamError when requests cannot be served now."""
+        """Raises UpstreamError if requests cannot be served now."""
         ...
 
 
@@ -64,15 +65,15 @@ async def assemble(
     *,
     concurrency: int,
 ) -> AsyncGenerator[Segment | Transcript]:
-    """Each segment as soon as `recognizer` has written it, and the transcript at the end.
+    """Yield each segment as soon as `recognizer` has written it, and the transcript at the end.
 
-    At most `concurrency` sections are recognized at a time. Speakers are those of each section: it
-    is not known whether A of one section is A of the next. Closing the iterator stops the
-    recognizer's work. Raises what `Recognizer.recognize` raises, and an UpstreamError when there is
-    no transcript at all.
+    At most `concurrency` sections are recognized at a time. Speaker labels are those of each
+    section: it is unknown here whether A in one section is A in the next. Close the iterator to
+    stop the recognizer. Raises what `Recognizer.recognize` raises, and UpstreamError if there is no
+    transcript at all.
 
-    A section of several that fails is tried once more; what still fails is a part that is missing,
-    unless nothing else came out: then the first failure is raised.
+    If one of several sections fails, it is retried once. If it fails again, it is reported as a
+    missing part; if no section produced anything, the first failure is raised.
     """
     started = monotonic()
     segments: list[Segment] = []
@@ -117,10 +118,10 @@ async def _recognize_all(
     concurrency: int,
     failures: list[ProxyError],
 ) -> AsyncGenerator[Segment | Transcript]:
-    """The results of all sections, in their order and at their times."""
+    """The results of all sections, in order and with times relative to the recording."""
     slots = asyncio.Semaphore(concurrency)
 
-    # Cancelled by their scopes: cancelling a task would not wait for a thread that reads.
+    # Cancel through scopes: cancelling a task would not wait for a thread that is reading.
     scopes = [anyio.CancelScope() for _ in sections]
 
     async def work(number: int, results: asyncio.Queue[Segment | Transcript | None]) -> None:
@@ -147,7 +148,7 @@ async def _recognize_all(
                     yield _placed(result, section.start, number)
                 else:
                     yield replace(result, missing=_moved(result.missing, section.start))
-            await task  # raises what ended it early
+            await task  # raises the error that ended it, if any
     finally:
         for scope in scopes:
             scope.cancel()
@@ -164,8 +165,8 @@ async def _recognize_or_miss(
     request_id: str,
     failures: list[ProxyError],
 ) -> AsyncGenerator[Segment | Transcript]:
-    """As `Recognizer.recognize`, tried again after an UpstreamError. What fails for good is added
-    to `failures`, and the rest of the section is missing."""
+    """Like `Recognizer.recognize`, with a retry after an UpstreamError. A final failure is added to
+    `failures`, and the rest of the section is reported as missing."""
     reached = 0.0
     for attempt in range(1, ATTEMPTS + 1):
         attempt_id = request_id if attempt == 1 else f"{request_id}-a{attempt}"
@@ -176,13 +177,13 @@ async def _recognize_or_miss(
                 async for result in results:
                     if isinstance(result, Segment):
                         if result.start < known:
-                            continue  # passed on in the attempt before
+                            continue  # already yielded by the previous attempt
                         reached = max(reached, result.end)
                     yield result
             return
         except (InvalidAudio, UpstreamError) as error:
             if attempt < ATTEMPTS and isinstance(error, UpstreamError):
-                logger.warning("%s failed and is tried again: %s", attempt_id, error)
+                logger.warning("%s failed and is retried: %s", attempt_id, error)
                 await anyio.sleep(RETRY_SECONDS)
                 continue
             logger.error("%s failed: %s", attempt_id, error)
@@ -200,7 +201,7 @@ async def _recognize(
     language: str | None,
     request_id: str,
 ) -> AsyncGenerator[Segment | Transcript]:
-    """As `Recognizer.recognize`; a silent section is not sent."""
+    """Like `Recognizer.recognize`, but does not send a silent section."""
     if section.is_silent:
         yield Transcript((), section.duration)
         return
@@ -210,7 +211,8 @@ async def _recognize(
 
 
 def _placed(segment: Segment, start: float, number: int) -> Segment:
-    """`segment` of the section `number` that begins at `start` seconds."""
+    """Shift `segment` by `start`, the beginning of its section in seconds, and add the section
+    `number` to its speaker."""
     return replace(
         segment,
         start=round(segment.start + start, 3),
@@ -220,7 +222,7 @@ def _placed(segment: Segment, start: float, number: int) -> Segment:
 
 
 def _moved(parts: tuple[Missing, ...], start: float) -> tuple[Missing, ...]:
-    """`parts` of a section that begins at `start` seconds."""
+    """Shift `parts` by `start`, the beginning of their section in seconds."""
     return tuple(
         replace(part, start=round(part.start + start, 3), end=round(part.end + start, 3))
         for part in parts
@@ -228,7 +230,7 @@ def _moved(parts: tuple[Missing, ...], start: float) -> tuple[Missing, ...]:
 
 
 def _joined(parts: list[Missing]) -> tuple[Missing, ...]:
-    """`parts` in order, those that follow one another for the same reason as one."""
+    """Merge adjacent `parts` that are missing for the same reason."""
     joined: list[Missing] = []
     for part in parts:
         last = joined[-1] if joined else None
@@ -240,7 +242,7 @@ def _joined(parts: list[Missing]) -> tuple[Missing, ...]:
 
 
 def _total(sections: list[Usage]) -> Usage | None:
-    """The tokens of several sections."""
+    """The total token usage of several sections."""
     if not sections:
         return None
     return Usage(

@@ -1,4 +1,4 @@
-"""The chat completion with which the engine transcribes a section."""
+"""Builds the chat completion request that transcribes a section."""
 
 import json
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ from vibevoice_core.penalties import LITERAL_SECONDS, PINNED, TEMPERATURE, WARM_
 from vibevoice_core.prompt import SYSTEM, user_text
 
 MAX_TOKENS = 32_768
-"""The model's own clients ask for this many at most."""
+"""The limit that the model's own clients use."""
 MAX_TOKENS_PER_SECOND = 100
-"""Ten times the most seen in speech with many speakers: it only ends runaway decoding sooner."""
+"""Ten times the maximum seen in speech with many speakers; only stops runaway decoding sooner."""
 STREAM_INTERVAL = 8
-"""Tokens in one message of the engine's stream. A token each would cost the engine's front end and
-the proxy more than all the rest of a request; a segment comes at most seven tokens later so."""
+"""Tokens per message in the engine's stream. One message per token would cost the engine's front
+end and the proxy more than the rest of the request. This delays a segment by at most 7 tokens."""
 
 _DATA_URL_END = ";base64,"
 
 
 def max_answer_tokens(duration: float) -> int:
-    """The most tokens that a recording of `duration` seconds may take."""
+    """The maximum number of tokens for a recording of `duration` seconds."""
     return min(MAX_TOKENS, 1024 + int(MAX_TOKENS_PER_SECOND * duration))
 
 
 def pinned_decoding(
     duration: float, temperature: float = TEMPERATURE, penalties: Penalties = PINNED
 ) -> dict[str, float]:
-    """The sampling parameters of every transcription, whatever the client asks for.
+    """The sampling parameters of every transcription, regardless of what the client requests.
 
-    `duration` in seconds: over a long recording plain penalties would break the JSON; an engine
-    with our plugin applies its own to the words alone. `temperature` is above 0 only to bring the
-    model out of a loop. `penalties` are those that the operator wants.
+    `duration`: in seconds; in long recordings, plain penalties would break the JSON, so none are
+    sent (an engine with our plugin applies its own, only to the words). `temperature`: above 0 only
+    to get the model out of a loop. `penalties`: as configured by the operator.
     """
     if duration > LITERAL_SECONDS:
         penalties = Penalties()
@@ -46,11 +46,11 @@ def pinned_decoding(
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How the model is to go about a recording: as always, or going on after a loop."""
+    """Parameters of one attempt at a recording: the first, or a continuation after a loop."""
 
     max_tokens: int
     written: str = ""
-    """What the model has written so far and is to continue; it ends with a whole segment."""
+    """The model's text so far, which it should continue; ends with a complete segment."""
     temperature: float = TEMPERATURE
 
 
@@ -62,7 +62,7 @@ def chat_request(
     attempt: Attempt,
     penalties: Penalties = PINNED,
 ) -> tuple[bytes, bytes]:
-    """The JSON body before and after the base64 of the audio."""
+    """The parts of the JSON body before and after the base64 audio."""
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": SYSTEM},
         {

@@ -1,9 +1,8 @@
-"""When the model repeats itself without end.
+"""Detects when the model repeats itself endlessly.
 
-A language model may fall into a loop: it writes the same words again and again until it runs out of
-tokens. People repeat themselves too, so a repetition alone proves nothing. What gives a loop away
-is time: every segment says when it was spoken, and a loop claims more words than anybody could have
-said in it.
+A language model can get into a loop and write the same words again and again until it runs out of
+tokens. People repeat themselves too, so repetition alone proves nothing. But every segment states
+when it was spoken, and a loop has more words than anybody could have said in that time.
 """
 
 from collections import deque
@@ -11,26 +10,27 @@ from collections import deque
 from vibevoice_proxy.transcription.transcript import Segment
 
 MAX_SPEECH_RATE = 40.0
-"""Characters a second that nobody speaks. The fastest talkers reach 11 syllables a second (about 30
-letters in English; a Chinese syllable is one character)."""
+"""Characters per second that no one can speak. The fastest talkers reach 11 syllables per second
+(about 30 letters in English; a Chinese syllable is one character)."""
 MIN_SECONDS = 0.5
-"""Shorter spans count as this long: the model's times are rounded."""
+"""Shorter spans count as this long, since the model rounds times."""
 MIN_REPEATS = 8
-"""Of one phrase in a row, before a loop is thought of."""
+"""Minimum consecutive repetitions of a phrase for a possible loop."""
 ENDLESS_REPEATS = 20
 ENDLESS_CHARS = 1000
-"""So many repeats of so many characters are a loop at any speed: a minute of nothing else."""
+"""This many repetitions with this many characters in total are a loop at any speed: it would be a
+minute of nothing else."""
 TAIL_CHARS = 2048
-"""As much of the end of a text is looked at."""
+"""Number of characters at the end of a text that are checked."""
 RECENT_SEGMENTS = 8
-"""A cycle of up to so many segments is recognized."""
+"""Maximum number of segments in a detectable cycle."""
 MIN_REPEATED_SEGMENTS = 6
 
 
 def is_loop(text: str, seconds: float | None) -> bool:
-    """Whether `text`, of a segment still being written, ends in a loop.
+    """Whether `text`, from a segment that is still being written, ends in a loop.
 
-    `seconds` is how long the segment claims to be; None when that is not known.
+    `seconds`: the length that the segment states; None if unknown.
     """
     tail = " ".join(text[-TAIL_CHARS:].casefold().split())
     for length, period in _periodic_ends(tail):
@@ -43,18 +43,18 @@ def is_loop(text: str, seconds: float | None) -> bool:
 
 
 class LoopWatch:
-    """Passes segments on, but holds back those that repeat one of the last ones without having had
-    the time for it, until others follow or it is clear that they are a loop."""
+    """Forwards segments, but holds back those that repeat a recent one in too short a time, until
+    other segments follow or they turn out to be a loop."""
 
     def __init__(self) -> None:
         self.is_looping = False
-        """Whether the segments held back are a loop; they are never passed on then."""
+        """Whether the held segments are a loop; if so, they are never forwarded."""
         self._recent: deque[str] = deque(maxlen=RECENT_SEGMENTS)
         self._held: list[Segment] = []
         self._end = 0.0
 
     def pass_on(self, segment: Segment) -> list[Segment]:
-        """The segments that may go to the client now that `segment` has come."""
+        """Add `segment` and return the segments that can be sent to the client."""
         text = segment.text.casefold()
         chars = sum(len(held.text) for held in [*self._held, segment])
         seconds = max(held.end for held in [*self._held, segment]) - self._end
@@ -77,15 +77,15 @@ class LoopWatch:
 
 
 def _takes_longer(chars: int, seconds: float, least: float = MIN_SECONDS) -> bool:
-    """Whether nobody can say `chars` characters in so little time."""
+    """Whether `chars` characters cannot be spoken in the time given."""
     return chars > MAX_SPEECH_RATE * max(seconds, least)
 
 
 def _periodic_ends(text: str) -> list[tuple[int, int]]:
-    """(length, period) of the ends of `text` that repeat a phrase MIN_REPEATS times or more.
+    """(length, period) of each suffix of `text` that repeats a phrase at least MIN_REPEATS times.
 
     The Knuth-Morris-Pratt failure function of the reversed text gives the shortest period of each
-    end in linear time.
+    suffix in linear time.
     """
     reverse = text[::-1]
     failure = [0] * len(reverse)

@@ -1,8 +1,8 @@
-"""The text that VibeVoice-ASR writes, in any split, into segments.
+"""Parses the text that VibeVoice-ASR writes into segments as it streams in.
 
-The model writes a JSON array of {"Start", "End", "Speaker", "Content"}. Its keys, their variants
-and its slips (an `assistant` line in front, times as integers, no speaker on noises, a cut-off end,
-no JSON at all) are known in this file only.
+The model writes a JSON array of {"Start", "End", "Speaker", "Content"}. Only this file deals with
+its keys, their variants and the model's mistakes (an `assistant` line in front, integer times, no
+speaker on noises, a truncated end, no JSON at all).
 """
 
 import json
@@ -36,17 +36,17 @@ _LOOSE_END = re.compile(r'"\s*\}?\s*\]?\s*\Z')
 
 
 class TranscriptDecoder:
-    """Turns the model's text, fed in any split, into segments.
+    """Turns the model's text, in chunks of any size, into segments.
 
-    `feed(text)` returns the segments that became whole; `finish()` what is left at the end: a
-    cut-off last segment, or, when the model did not write JSON, its plain text as one segment.
-    Times are clamped to the recording and speakers are labeled in order of appearance.
+    `feed(text)` returns the completed segments. `finish()` returns what is left at the end: a
+    truncated last segment or, if the model did not write JSON, its plain text as one segment.
+    Times are clamped to the recording, and speakers are labeled in order of appearance.
     """
 
     def __init__(self, duration: float) -> None:
-        """`duration`: seconds of the recording."""
+        """`duration`: length of the recording in seconds."""
         self.complete = False
-        """Whether the model said all it meant to: it closed its array, or wrote plain text."""
+        """Whether the model finished its output: it closed the array, or wrote plain text."""
         self._duration = duration
         self._buffer = ""
         self._searched = 0
@@ -76,15 +76,15 @@ class TranscriptDecoder:
 
     @property
     def is_plain_text(self) -> bool:
-        """Whether the model wrote something else than the JSON array asked for."""
+        """Whether the model wrote something other than the requested JSON array."""
         return self._is_json is False
 
     def text_through(self, segments: int) -> str:
-        """The model's text through so many whole segments; nothing for 0.
+        """The model's text up to the end of the given number of segments; empty for 0.
 
-        Fed to a new decoder, it brings that one to where this one was. When the model has begun
-        another segment, its opening as far as the first colon is there too: a tokenizer makes one
-        token of `"},{"`, and the model goes on well only from where one of its tokens ended.
+        Feeding it to a new decoder brings that one to the same state. If the model has begun
+        another segment, its beginning up to the first colon is included: the tokenizer makes one
+        token of `"},{"`, and the model continues well only at a token boundary.
         """
         if not segments:
             return ""
@@ -94,8 +94,8 @@ class TranscriptDecoder:
 
     @property
     def open_segment(self) -> tuple[str, float | None]:
-        """The text of the segment that is being written, raw, and how many seconds it claims to be;
-        None when that is not known."""
+        """The raw text of the segment that is being written, and the length in seconds that it
+        states (None if unknown)."""
         if self._is_json is False:
             return self._buffer, self._duration
         content = _LOOSE_CONTENT.search(self._buffer)
@@ -108,7 +108,7 @@ class TranscriptDecoder:
         return content[1], max(0.0, self._seconds(fields["end"], start) - start)
 
     def finish(self) -> list[Segment]:
-        """The segments that only the end of the text completes."""
+        """The segments that are completed by the end of the text."""
         rest, self._buffer = self._buffer.strip(), ""
         if self.complete:
             return []
@@ -120,7 +120,7 @@ class TranscriptDecoder:
         return self._segment({"start": 0, "end": self._duration, "text": rest})
 
     def _looks_like_json(self) -> bool | None:
-        """Whether the text is the JSON array asked for; None while too little of it is there."""
+        """Whether the text is the requested JSON array; None while it is too short to tell."""
         text = self._buffer.lstrip()
         if _ASSISTANT.startswith(text):
             return None
@@ -132,7 +132,7 @@ class TranscriptDecoder:
         return inner[0] == "{" or (text != inner and inner[0] == "]")
 
     def _next_object(self) -> dict[str, Any] | None:
-        """Takes the next whole object off the buffer; a malformed one as far as it can be read."""
+        """Take the next complete object from the buffer; salvage a malformed one."""
         stripped = self._buffer.lstrip(" \t\r\n,")
         self._searched = max(0, self._searched - (len(self._buffer) - len(stripped)))
         self._buffer = stripped
@@ -148,7 +148,7 @@ class TranscriptDecoder:
                 self._buffer, self._searched = rest, 0
                 return fields
             if _MAYBE_NEXT_OBJECT.fullmatch(rest):
-                return None  # the next characters tell whether this brace ends the object
+                return None  # the next characters decide whether this brace ends the object
             self._searched = brace + 1
         return None
 
@@ -180,7 +180,7 @@ class TranscriptDecoder:
 
 
 def _parse(text: str) -> dict[str, Any] | None:
-    """The known fields of one JSON object; None when `text` is not one."""
+    """The known fields of one JSON object; None if `text` is not one."""
     try:
         value = json.loads(text, strict=False)
     except ValueError:
@@ -192,7 +192,7 @@ def _parse(text: str) -> dict[str, Any] | None:
 
 
 def _salvage(text: str) -> dict[str, Any]:
-    """What can be read of a cut-off or malformed object."""
+    """The readable fields of a truncated or malformed object."""
     content = _LOOSE_CONTENT.search(text)
     head = text[: content.start()] if content else text
     fields: dict[str, Any] = {

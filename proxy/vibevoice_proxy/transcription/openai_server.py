@@ -1,5 +1,5 @@
-"""Another server of OpenAI's transcription API in the engine's place, such as one of the Whisper
-family: one section of a recording in, its segments out at the end of its answer."""
+"""Recognizer that uses another server with OpenAI's transcription API, such as Whisper, instead of
+the engine."""
 
 import logging
 from collections.abc import AsyncGenerator, Iterator
@@ -15,13 +15,13 @@ from vibevoice_proxy.transcription.transcript import Segment, Transcript
 from vibevoice_proxy.transcription.upstream import refusal, transport_errors
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""An hour with every token of Whisper's segments is a few megabytes."""
+"""An hour with every token of Whisper's segments takes a few megabytes."""
 REFUSED = (
-    "The transcription server refused the recording. It may be too long for it, or in a language "
-    "that it does not know."
+    "The transcription server rejected the recording. It may be too long, or in a language that "
+    "the server does not support."
 )
 _FILE_NAMES = {"audio/flac": "audio.flac", "audio/wav": "audio.wav", "audio/ogg": "audio.ogg"}
-"""Some servers look at the name's end to find the format."""
+"""Some servers detect the format by the file extension."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class _AnswerSegment(BaseModel):
 
 
 class _Answer(BaseModel):
-    """What is read of `verbose_json` and of `json`."""
+    """The fields of `verbose_json` and `json` that are used."""
 
     text: str
     language: str | None = None
@@ -44,19 +44,20 @@ class _Answer(BaseModel):
 
 
 class OpenAIRecognizer:
-    """Asks for `verbose_json`, and for `json` where that is refused.
+    """Requests `verbose_json`, or `json` if that is rejected.
 
-    A server that gives no segments has its text in one segment as long as the section. Speakers are
-    those that the server names; most name none.
+    If a server returns no segments, its text becomes one segment as long as the section. Speakers
+    are those that the server returns; most return none.
     """
 
     def __init__(self, client: httpx2.AsyncClient, settings: Settings) -> None:
         self.max_section_seconds = settings.max_section_seconds
         self._client = client
         self._settings = settings
-        # To be tried in this order; one is left when it has worked.
+        # Tried in this order; once one has worked, only that one is used.
         self._formats: tuple[str, ...] = ("verbose_json", "json")
-        # The answer begins when the transcription is done: the whole is timed, not the silence.
+        # The response begins when the transcription is done, so limit the total time instead of
+        # the read timeout.
         self._timeout = httpx2.Timeout(
             connect=settings.upstream_connect_timeout,
             read=None,
@@ -65,12 +66,12 @@ class OpenAIRecognizer:
         )
 
     def check_language(self, language: str | None) -> None:
-        """The server itself refuses what it does not know."""
+        """Accept any language: the server itself rejects unsupported ones."""
 
     async def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """As `Recognizer.recognize`; all segments come at once."""
+        """Like `Recognizer.recognize`; all segments arrive at once."""
         fields = {"model": self._settings.served_model_name}
         if info:
             fields["prompt"] = info
@@ -82,8 +83,8 @@ class OpenAIRecognizer:
         yield Transcript((), section.duration, language=answer.language)
 
     async def check_health(self) -> None:
-        """Raises an UpstreamError when the server cannot be reached, or its /health, where it has
-        one, says that it is not ready."""
+        """Raises UpstreamError if the server cannot be reached, or if it has a /health endpoint
+        that reports it as not ready."""
         with transport_errors():
             response = await self._client.get("/health", timeout=self._settings.health_timeout)
         if response.status_code >= 500:
@@ -98,7 +99,7 @@ class OpenAIRecognizer:
                 raise
             response_format = others[0]
             answer = await self._post(section, response_format, fields, request_id)
-            logger.warning("the transcription server knows no verbose_json: no segments, no times")
+            logger.warning("the transcription server has no verbose_json: no segments or times")
         self._formats = (response_format,)
         return answer
 
@@ -118,10 +119,10 @@ class OpenAIRecognizer:
         try:
             return _Answer.model_validate_json(body)
         except ValidationError as error:
-            # Not the answer itself: it may hold what was said.
-            logger.error("unexpected answer of %d bytes from the transcription server", len(body))
+            # Do not log the response itself: it may contain the transcript.
+            logger.error("unexpected response of %d bytes from the transcription server", len(body))
             raise UpstreamError(
-                "The transcription server's answer could not be understood."
+                "The transcription server's response could not be parsed."
             ) from error
 
     async def _body(self, section: Section, fields: dict[str, str], request_id: str) -> bytes:
@@ -140,12 +141,12 @@ class OpenAIRecognizer:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise UpstreamError("The transcription server's answer is too long.")
+                    raise UpstreamError("The transcription server's response is too large.")
             return bytes(body)
 
 
 def _segments(answer: _Answer, duration: float) -> Iterator[Segment]:
-    """The segments of a section of `duration` seconds, their times inside it."""
+    """The segments of a section, with times clamped to its `duration` in seconds."""
     if not answer.segments:
         if text := answer.text.strip():
             yield Segment(0.0, duration, None, text)

@@ -1,6 +1,6 @@
-"""A recording in sections that the model can transcribe in one pass, cut at the quietest points.
+"""Cuts a recording at quiet points into sections that the model can transcribe in one pass.
 
-A short recording is one section. Sections neither overlap nor leave anything out.
+A short recording is one section. Sections neither overlap nor leave gaps.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,26 +13,27 @@ from numpy.typing import NDArray
 from vibevoice_core.audio import SAMPLE_RATE
 
 SEARCH_SECONDS = 60
-"""The end of a section in which its quietest point is searched; a quarter of short sections."""
+"""The quietest point is searched for in this last part of a section, or in the last quarter of a
+short section."""
 PAUSE_SAMPLES = SAMPLE_RATE * 3 // 10
-"""The point is the middle of the quietest 0.3 s, a usual pause between sentences."""
+"""That point is the middle of the quietest 0.3 s, a typical pause between sentences."""
 HOP_SAMPLES = SAMPLE_RATE // 100
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Mono, 24 kHz, 16 bit, encoded in `file`."""
+    """A section of audio: mono, 24 kHz, 16 bit, encoded in `file`."""
 
     file: BinaryIO
     size: int
     """Bytes in `file`."""
     media_type: str
     first: int
-    """Where it begins in the recording, in samples at 24 kHz."""
+    """Its position in the recording, in samples at 24 kHz."""
     samples: int
-    """Samples at 24 kHz."""
+    """Its length, in samples at 24 kHz."""
     is_silent: bool
-    """Whether no sample rises above -81 dBFS."""
+    """Whether no sample exceeds -81 dBFS."""
 
     @property
     def start(self) -> float:
@@ -47,13 +48,13 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Decoded audio, in one section or several that follow one another."""
+    """Decoded audio in one or more consecutive sections."""
 
     sections: tuple[Section, ...]
 
     @property
     def size(self) -> int:
-        """Bytes of the encoded sections together."""
+        """Total bytes of the encoded sections."""
         return sum(section.size for section in self.sections)
 
     @property
@@ -70,9 +71,9 @@ class Recording:
 def cut(
     blocks: Iterable[NDArray[np.int16]], max_samples: int
 ) -> Iterator[tuple[int, NDArray[np.int16]]]:
-    """Every sample of `blocks`, shape (samples,), with the number of its section from 0 on.
+    """Yield all samples of `blocks`, shape (samples,), with the number of their section, from 0.
 
-    A section has at most `max_samples`. No more than the search window is held in memory.
+    A section has at most `max_samples`. Only the search window is held in memory.
     """
     window = min(SEARCH_SECONDS * SAMPLE_RATE, max_samples // 4)
     number = written = held_samples = 0
@@ -96,8 +97,8 @@ def cut(
 
 
 def quietest_point(samples: NDArray[np.int16]) -> int:
-    """The middle of the quietest 0.3 s of `samples`, shape (samples,), as an index; the last one
-    of several."""
+    """Index of the middle of the quietest 0.3 s in `samples`, shape (samples,); the last one if
+    there are several."""
     hops = len(samples) // HOP_SAMPLES
     pause = min(PAUSE_SAMPLES // HOP_SAMPLES, hops)
     if not pause:
@@ -110,7 +111,7 @@ def quietest_point(samples: NDArray[np.int16]) -> int:
 
 
 def _short(blocks: Iterable[NDArray[np.int16]], window: int) -> Iterator[NDArray[np.int16]]:
-    """`blocks` in parts of at most a tenth of the window, so that the window is met."""
+    """Split `blocks` into parts of at most a tenth of the window, so none skips over it."""
     size = max(1, window // 10)
     for block in blocks:
         for at in range(0, len(block), size):

@@ -1,4 +1,4 @@
-"""Decoded audio → sections for the recognizer, each encoded in a compact file, or in memory."""
+"""Encodes decoded audio into sections for the recognizer, in compact files or in memory."""
 
 import io
 import os
@@ -17,12 +17,13 @@ from vibevoice_proxy.errors import InvalidAudio, StorageError, storage_errors
 from vibevoice_proxy.transcription.sections import Recording, Section, cut
 
 MIN_SECONDS = 0.1
-"""The shortest recording that OpenAI's API takes."""
+"""The shortest recording that OpenAI's API accepts."""
 SILENCE_PEAK = 3
 """In 16-bit steps: 20 log10(3 / 32768) = -81 dBFS, below the noise of any microphone."""
 SHORT_SECONDS = 30
-"""Up to here `auto` is WAV in memory, 1.4 MB: a FLAC file would take the proxy as much time as all
-the decoding, and the engine longer to read. An hour in WAV would take the engine 230 MB."""
+"""Up to this length, `auto` means WAV in memory, 1.4 MB: encoding FLAC would take the proxy as long
+as decoding, and the engine would take longer to read it. An hour of WAV would take the engine
+230 MB."""
 
 _ENCODINGS = {
     "flac": ("FLAC", "PCM_16", "audio/flac"),
@@ -38,12 +39,12 @@ def transcode(
     encoding: str,
     max_section_seconds: float,
 ) -> Recording:
-    """Encodes `blocks`, mono 24 kHz samples of shape (samples,), in sections of at most
-    `max_section_seconds`; `new_file` gives each an empty, seekable file without a buffer.
+    """Encode `blocks`, mono 24 kHz samples of shape (samples,), in sections of at most
+    `max_section_seconds`. `new_file` returns an empty, seekable, unbuffered file for each section.
 
-    `encoding` is flac, wav, opus, or auto: wav for the first section if it is short, without a
-    file, else flac. Raises InvalidAudio when there is too little to transcribe, StorageError when a
-    file cannot be written, and whatever `blocks` raises.
+    `encoding` is flac, wav, opus or auto; auto means wav in memory for the first section if it is
+    short, else flac. Raises InvalidAudio if there is too little audio to transcribe, StorageError
+    if a file cannot be written, and whatever `blocks` raises.
     """
     numbered_blocks = cut(_joined(blocks), int(max_section_seconds * SAMPLE_RATE))
     sections: list[Section] = []
@@ -56,7 +57,7 @@ def transcode(
         first += section.samples
     if first < MIN_SECONDS * SAMPLE_RATE:
         raise InvalidAudio(
-            f"The recording is too short: {first / SAMPLE_RATE:.3f} seconds of audio, expected "
+            f"The recording is too short: {first / SAMPLE_RATE:.3f} seconds of audio; expected "
             f"at least {MIN_SECONDS:g}.",
             code="audio_too_short",
         )
@@ -64,17 +65,17 @@ def transcode(
 
 
 class _SoundFile(soundfile.SoundFile):
-    """A file that nobody reads after a crash: the base class would wait for the disk (fsync) at the
-    end, for longer than all the encoding takes."""
+    """A file that does not have to survive a crash. The base class would wait for the disk (fsync)
+    at the end, which takes longer than the encoding."""
 
     def flush(self) -> None:
-        """Nothing: closing writes what is left."""
+        """Do nothing: closing writes the remaining data."""
 
 
 def _encode(
     first: int, blocks: Iterator[NDArray[np.int16]], new_file: Callable[[], BinaryIO], encoding: str
 ) -> Section:
-    """The section that begins at sample `first` and holds `blocks`."""
+    """Encode `blocks` as the section that begins at sample `first`."""
     if encoding != "auto":
         return _encode_file(first, blocks, new_file(), encoding)
     held: list[NDArray[np.int16]] = []
@@ -122,7 +123,7 @@ def _encode_file(
                 peak = max(peak, _peak(block))
                 encoder.write(block)
     except soundfile.LibsndfileError as error:
-        with storage_errors():  # libsndfile does not say why a write failed; another one does
+        with storage_errors():  # libsndfile does not say why a write failed, so write again
             target.write(bytes(4096))
         raise StorageError from error
     size = os.fstat(target.fileno()).st_size
@@ -130,8 +131,8 @@ def _encode_file(
 
 
 def _joined(blocks: Iterator[NDArray[np.int16]]) -> Iterator[NDArray[np.int16]]:
-    """The same samples in blocks of about a second: a decoder's own are a few milliseconds, and
-    every one has its price."""
+    """Join `blocks` into blocks of about a second: a decoder's blocks are a few milliseconds long,
+    and each has a fixed cost."""
     held: list[NDArray[np.int16]] = []
     samples = 0
     for block in blocks:

@@ -1,4 +1,4 @@
-"""The engine: one recording in, the model's text out as it is written."""
+"""Client for the engine: sends a section and streams the model's text."""
 
 import base64
 import json
@@ -27,29 +27,30 @@ from vibevoice_proxy.transcription.sections import Section
 BASE64_BLOCK = 3 * 256 * 1024
 """Bytes of audio encoded at a time; a multiple of 3, so that the parts join without padding."""
 ERROR_BODY_LIMIT = 4096
-"""Bytes of the engine's error message that reach the log."""
+"""Maximum bytes of the engine's error message that are logged."""
 CONNECT_RETRIES = 2
-"""After 0 and 0.5 s. Nothing was sent by then, so trying again costs nothing."""
+"""After 0 and 0.5 s. Nothing has been sent by then, so a retry is safe."""
 REFUSED = (
-    "The engine refused the recording. It expects speech of at most about an hour that fits its "
-    "context together with the prompt."
+    "The engine rejected the recording. It accepts up to about an hour of speech, which must fit "
+    "in its context together with the prompt."
 )
 KEEPALIVE_SECONDS = 2
-"""Less than the 5 s after which vLLM closes an idle connection: it is never written to then."""
+"""Less than the 5 s after which vLLM closes an idle connection, so a closing connection is never
+reused."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """The next part of the model's text."""
+    """The next chunk of the model's text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """What the engine counted."""
+    """The engine's token counts."""
 
     prompt: int
     completion: int
@@ -57,7 +58,7 @@ class TokenCount:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Why the model stopped: `stop`, or `length` when it ran out of tokens; `abort` when the engine
+    """Why the model stopped: `stop`, `length` if it ran out of tokens, or `abort` if the engine
     stopped it."""
 
     reason: str
@@ -67,7 +68,7 @@ UpstreamEvent = TextDelta | TokenCount | Finish
 
 
 class Upstream:
-    """Talks to the engine over one pooled HTTP client."""
+    """Sends requests to the engine through one pooled HTTP client."""
 
     def __init__(self, client: httpx2.AsyncClient, settings: Settings) -> None:
         self._client = client
@@ -77,10 +78,10 @@ class Upstream:
     async def complete(
         self, section: Section, info: str, request_id: str, attempt: Attempt
     ) -> AsyncGenerator[UpstreamEvent]:
-        """The model's answer to `section`. Close the iterator to stop the engine's work.
+        """Stream the model's response for `section`. Close the iterator to stop the engine.
 
-        Raises InvalidAudio when the engine refuses the recording and an UpstreamError for
-        everything else that keeps the answer from being whole.
+        Raises InvalidAudio if the engine rejects the recording, and UpstreamError if the response
+        is incomplete for any other reason.
         """
         settings = self._settings
         head, tail = chat_request(
@@ -121,10 +122,10 @@ class Upstream:
                         finished = finished or _is_end(parsed)
                         yield parsed
         if not finished:
-            raise UpstreamError("The engine stopped in the middle of the transcription.")
+            raise UpstreamError("The engine stopped during the transcription.")
 
     async def check_health(self) -> None:
-        """Raises an UpstreamError when the engine cannot serve requests now."""
+        """Raises UpstreamError if the engine cannot serve requests now."""
         with transport_errors():
             response = await self._client.get("/health", timeout=self._settings.health_timeout)
         if response.status_code != 200:
@@ -137,7 +138,7 @@ def _is_end(event: UpstreamEvent) -> bool:
 
 @asynccontextmanager
 async def open_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    """The client of the engine, or of what stands in its place, for the life of the process."""
+    """The HTTP client for the engine or its replacement, open for the life of the process."""
     timeout = httpx2.Timeout(
         connect=settings.upstream_connect_timeout,
         read=settings.upstream_read_timeout,
@@ -147,7 +148,7 @@ async def open_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     limits = httpx2.Limits(
         max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS
     )
-    # The engine is a part of this stack: no proxy or credentials from the environment apply to it.
+    # The engine is part of this stack, so proxies and credentials in the environment do not apply.
     transport = httpx2.AsyncHTTPTransport(limits=limits, trust_env=False, retries=CONNECT_RETRIES)
     key = settings.asr_api_key.get_secret_value()
     async with httpx2.AsyncClient(
@@ -161,8 +162,8 @@ async def open_client(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
 
 
 async def _body(head: bytes, section: Section, tail: bytes) -> AsyncIterator[bytes]:
-    """The request body, with the audio read and encoded a block at a time; in one go where it is
-    small, for which a thread and a second write cost more than they spare."""
+    """The request body, with the audio read and encoded block by block. Small audio is read at
+    once, since a thread and a second write would cost more than they save."""
 
     def next_block() -> bytes:
         return base64.b64encode(section.file.read(BASE64_BLOCK))
@@ -183,7 +184,7 @@ def _parse(data: str) -> Iterator[UpstreamEvent]:
         message: Any = json.loads(data)
         if "error" in message:
             logger.error("engine failed while answering: %s", data[:ERROR_BODY_LIMIT])
-            raise UpstreamError("The engine failed while it transcribed the recording.")
+            raise UpstreamError("The engine failed while transcribing the recording.")
         for choice in message["choices"]:
             if text := choice["delta"].get("content"):
                 yield TextDelta(text)
@@ -192,15 +193,15 @@ def _parse(data: str) -> Iterator[UpstreamEvent]:
         if usage := message.get("usage"):
             yield TokenCount(usage["prompt_tokens"], usage["completion_tokens"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # Not the message itself: it may hold what was said.
+        # Do not log the message itself: it may contain the transcript.
         logger.error("unexpected message of %d characters from the engine", len(data))
-        raise UpstreamError("The engine's answer could not be understood.") from error
+        raise UpstreamError("The engine's response could not be parsed.") from error
 
 
 async def refusal(response: httpx2.Response, refused: str) -> Exception:
-    """What an error status of the engine means to the client, who is not told its wording.
+    """The error for an error status from the engine; hides the engine's message from the client.
 
-    `refused` is the message when the recording itself is refused.
+    `refused`: the message to use if the recording itself was rejected.
     """
     detail = b""
     async for chunk in response.aiter_bytes():
@@ -208,7 +209,7 @@ async def refusal(response: httpx2.Response, refused: str) -> Exception:
         if len(detail) >= ERROR_BODY_LIMIT:
             break
     status = response.status_code
-    logger.warning("engine answered %d: %r", status, detail[:ERROR_BODY_LIMIT])
+    logger.warning("engine returned %d: %r", status, detail[:ERROR_BODY_LIMIT])
     if status in (400, 413, 422):
         return InvalidAudio(refused, code="refused_by_engine")
     if status in (429, 503):
@@ -218,7 +219,7 @@ async def refusal(response: httpx2.Response, refused: str) -> Exception:
 
 @contextmanager
 def transport_errors() -> Iterator[None]:
-    """What fails on the way to the engine and back, as an UpstreamError."""
+    """Convert transport errors between proxy and engine to UpstreamError."""
     try:
         yield
     except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
@@ -226,9 +227,9 @@ def transport_errors() -> Iterator[None]:
             "The engine cannot be reached; it may still be loading. Try again soon."
         ) from error
     except httpx2.TimeoutException as error:
-        raise UpstreamTimeout("The engine did not answer in time.") from error
+        raise UpstreamTimeout("The engine did not respond in time.") from error
     except httpx2.RequestError as error:
         logger.error("connection to the engine failed: %r", error)
         raise UpstreamError(
-            "The connection to the engine broke during the transcription."
+            "The connection to the engine was lost during the transcription."
         ) from error

@@ -1,4 +1,4 @@
-"""Attention of one new position a row over the keys that several heads share."""
+"""Grouped-query attention for one new position per row, without copying keys and values."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from vibevoice_tts.models import Attention
 
 GROUPED = "vibevoice_grouped"
-"""Name that transformers knows `grouped_attention` by."""
+"""The name under which `grouped_attention` is registered with transformers."""
 
 
 def grouped_attention(
@@ -20,9 +20,9 @@ def grouped_attention(
     attention_mask: torch.Tensor | None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' sdpa attention; for one new position without a copy of keys and values for
-    each of the heads that share them (7 in the 0.5B, 6 in the 1.5B model): these heads are rows of
-    one query.
+    """transformers' sdpa attention, except that a single new position does not copy keys and values
+    for each of the heads that share them (7 in the 0.5B, 6 in the 1.5B model): those heads become
+    rows of one query.
 
     `query` is [rows, heads, new, head size], `key` and `value` [rows, shared heads, positions, head
     size] and `attention_mask` [rows, 1, new, positions]; the result is [rows, new, heads, head
@@ -30,7 +30,7 @@ def grouped_attention(
     """
     rows, heads, new, size = query.shape
     if new > 1:
-        # the mask would have to be as many times as long as the keys are now
+        # The mask would have to be repeated as often as the keys are now.
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     attended = torch.nn.functional.scaled_dot_product_attention(
         query.view(rows, key.shape[1], -1, size),
@@ -43,7 +43,7 @@ def grouped_attention(
 
 
 def attention_name(attention: Attention) -> str:
-    """transformers' name of the attention that a setting means."""
+    """transformers' name for the attention implementation of a setting."""
     return GROUPED if attention == "sdpa" else attention
 
 

@@ -1,4 +1,4 @@
-"""Where a model runs, and how numbers of the host get there."""
+"""Selects a model's device and uploads tensors to it."""
 
 import logging
 
@@ -7,23 +7,23 @@ import torch
 from vibevoice_tts.models import ModelConfig, ModelUnusable
 
 HALF_CAPABILITY = (8, 0)
-"""Compute capability from which a GPU computes in bfloat16: Ampere."""
+"""Lowest compute capability with bfloat16 support: Ampere."""
 DRIVERS = {"12": 525, "13": 580}
-"""Major version of CUDA → oldest NVIDIA driver that runs it (CUDA Compatibility, table 2)."""
+"""CUDA major version → oldest NVIDIA driver that supports it (CUDA Compatibility, table 2)."""
 
 logger = logging.getLogger(__name__)
 
 
 class DeviceUnavailable(ModelUnusable):
-    """The device that was asked for cannot be used; the message says what it needs."""
+    """The requested device cannot be used; the message says what it needs."""
 
 
 def choose_device(config: ModelConfig) -> tuple[torch.device, torch.dtype]:
-    """Where and in which type a model runs, which is logged: as `config` says, else on the best
-    device available, in bfloat16 on a GPU that computes in it and in float32 elsewhere.
+    """Choose and log the device and dtype for a model: those in `config`, else the best device
+    available, with bfloat16 on a GPU that supports it and float32 elsewhere.
 
     Raises:
-        DeviceUnavailable: there is no such device, or its driver is too old.
+        DeviceUnavailable: the device does not exist, or its driver is too old.
     """
     name = config.device
     if not name:
@@ -32,7 +32,7 @@ def choose_device(config: ModelConfig) -> tuple[torch.device, torch.dtype]:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceUnavailable(f"{name!r} is not a device.") from error
+        raise DeviceUnavailable(f"{name!r} is not a valid device.") from error
     if device.type == "cuda":
         _check_cuda(device)
     if config.dtype == "auto":
@@ -44,11 +44,11 @@ def choose_device(config: ModelConfig) -> tuple[torch.device, torch.dtype]:
 
 
 def upload(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host on a device; the host does not wait for what the device does."""
+    """Copy a host tensor to a device without waiting for the device."""
     if device.type == "cuda":
-        # from memory that may be paged out the host would wait for all work in flight
+        # A copy from pageable memory would wait for all work in flight.
         values = values.pin_memory()
-    # mps may read the host's memory after this has returned and the memory has been freed
+    # mps may read the host memory after this call has returned and the memory has been freed.
     return values.to(device, non_blocking=device.type != "mps")
 
 
@@ -59,15 +59,15 @@ def _computes_in_half(device: torch.device) -> bool:
 def _check_cuda(device: torch.device) -> None:
     try:
         torch.cuda.init()
-    except (RuntimeError, AssertionError) as error:  # the second where torch is built without CUDA
+    except (RuntimeError, AssertionError) as error:  # AssertionError if torch is built without CUDA
         raise DeviceUnavailable(_explain(str(error))) from error
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
-        raise DeviceUnavailable(f"There is no {device}; there are {count} GPUs.")
+        raise DeviceUnavailable(f"{device} does not exist; GPUs on this machine: {count}.")
 
 
 def _explain(cause: str) -> str:
-    """Why CUDA cannot be used, what it needs, and what to do without it."""
+    """A message on why CUDA cannot be used, what it needs, and how to run without it."""
     version = torch.version.cuda
     if version is None:
         needed = "This torch is built without CUDA"
@@ -76,7 +76,7 @@ def _explain(cause: str) -> str:
         needed = f"CUDA {version} needs an NVIDIA driver"
         needed += f" of version {driver} or newer" if driver else " for it"
     reason = cause.partition(". ")[0].strip().rstrip(".")
-    return f"{needed} ({reason}). VIBEVOICE_TTS_DEVICE=cpu speaks without a GPU, slowly."
+    return f"{needed} ({reason}). VIBEVOICE_TTS_DEVICE=cpu runs without a GPU, but slowly."
 
 
 def _describe(device: torch.device) -> str:

@@ -1,9 +1,9 @@
-"""Denoising of acoustic latents, for the rows of several requests at once.
+"""Denoises acoustic latents for the rows of several requests at once.
 
-DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) on the schedule that the published models were
-trained with: cosine betas, v-prediction, 1000 steps (their diffusion_head_config). Every latent on
-the way is a sum of the noise and the velocities before it, with weights that depend on the number
-of steps alone; they are those of diffusers' solver, which is run once for each number of steps.
+Uses DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095) with the schedule that the published models
+were trained with: cosine betas, v-prediction, 1000 steps (their diffusion_head_config). Every
+intermediate latent is a weighted sum of the noise and the previous velocities. The weights depend
+only on the number of steps; they are obtained by running diffusers' solver once for each number.
 """
 
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ from vibevoice_tts.engines.head import StepwiseHead
 from vibevoice_tts.engines.lru import Lru
 
 _CACHED_PLANS = 256
-"""Mixtures of requests whose numbers stay on the device, about 100 bytes a row."""
+"""Combinations of requests whose parameters stay on the device; about 100 bytes per row."""
 
 
 def solver_weights(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The times of the steps, [steps], and for each of them the weights, [steps, 1 + steps], of the
-    noise and of each step's velocity in the latent that it leads to."""
+    """The times of the steps, [steps], and the weights, [steps, 1 + steps], that the noise and each
+    step's velocity have in the latent that each step leads to."""
     solver = DPMSolverMultistepScheduler(
         beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction"
     )
     solver.set_timesteps(steps)
-    # the solver is linear: given unit vectors in place of latents it returns their weights
+    # The solver is linear: given unit vectors instead of latents, it returns their weights.
     latent, *velocities = torch.eye(1 + steps)
     weights = []
     for time, velocity in zip(solver.timesteps, velocities, strict=True):
@@ -39,7 +39,7 @@ def solver_weights(steps: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class _Solver:
-    """A number of steps, on the device."""
+    """Solver constants for one number of steps, on the device."""
 
     times: torch.Tensor
     """Embedded times, [steps, hidden]."""
@@ -53,13 +53,13 @@ class _Group:
 
     steps: int
     rows: torch.Tensor
-    """Their numbers, [rows]."""
+    """Row indices, [rows]."""
     scales: torch.Tensor
-    """Weights of their guidance, [rows, 1]."""
+    """Guidance scales, [rows, 1]."""
 
 
 class Denoiser:
-    """Latents from noise by one diffusion head."""
+    """Turns noise into latents with one diffusion head."""
 
     def __init__(self, head: VibeVoiceDiffusionHead) -> None:
         self._head = StepwiseHead(head)
@@ -75,10 +75,10 @@ class Denoiser:
         cfg_scales: Sequence[float],
         steps: Sequence[int],
     ) -> torch.Tensor:
-        """Latents [rows, latent] from noise of that shape, guided by two conditions
-        [rows, hidden]: with the text, and without.
+        """Denoise latents [rows, latent] from noise of that shape, guided by two conditions
+        [rows, hidden]: one with the text and one without.
 
-        `cfg_scales` and `steps` have a value for each row. Rows with the same number of steps go
+        `cfg_scales` and `steps` have one value per row. Rows with the same number of steps go
         through the head together.
         """
         key = (*cfg_scales, *steps)
@@ -110,7 +110,7 @@ class Denoiser:
         return latent
 
     def _solver(self, steps: int, like: torch.Tensor) -> _Solver:
-        """The solver of so many steps, in type and on device of `like`."""
+        """The solver for `steps` steps, with the dtype and device of `like`."""
         if steps not in self._solvers:
             times, weights = solver_weights(steps)
             known = upload(weights, like.device)
@@ -122,7 +122,7 @@ class Denoiser:
 
 
 def _plan(cfg_scales: Sequence[float], steps: Sequence[int], like: torch.Tensor) -> list[_Group]:
-    """The groups of rows that go through the head together, in type and on device of `like`."""
+    """The groups of rows that go through the head together, with dtype and device of `like`."""
     groups = []
     for count in sorted(set(steps)):
         rows = [row for row, wanted in enumerate(steps) if wanted == count]

@@ -1,7 +1,7 @@
-"""English as the package hibari-tts reads it right: a sentence before its normalizer sees it.
+"""Rewrites English sentences so that the normalizer of hibari-tts reads them correctly.
 
-The package spells out numbers, dates, times, money, units and abbreviations. Here is what it takes
-wrong, tried with version 0.2.1.
+The package spells out numbers, dates, times, money, units and abbreviations. This module works
+around the cases that version 0.2.1 gets wrong.
 """
 
 import re
@@ -9,11 +9,11 @@ from itertools import groupby
 from unicodedata import category, normalize
 
 MAX_NUMBER = 15
-"""Digits of the longest number that is read as one; of more each is read by itself, as people do.
-The package has names for 36 digits and breaks above."""
+"""Maximum digits of a number that is read as a whole; longer numbers are read digit by digit, as
+people do. The package has names for up to 36 digits and fails beyond that."""
 MAX_WORD = 40
-"""Characters of a word; a longer one is no English word, and takes the package a time that grows
-with the third power: 20 ms here, 1.5 s at 320."""
+"""Maximum characters of a word. Longer ones are not English words, and the package's processing
+time grows cubically: 20 ms at this length, 1.5 s at 320."""
 
 _ENDS = '.,;:!?…—)"“”'
 
@@ -34,33 +34,34 @@ _RANGE = re.compile(
 
 
 def readable(sentence: str) -> str:
-    """`sentence` with what the package reads wrong written in a way that it reads right."""
+    """Rewrite the parts of `sentence` that the package would misread."""
     text = _LIST_NUMBER.sub(r"\1,", _with_plain_numbers(sentence))
     text = _DOLLARS.sub("$", text)
     text = _MAGNITUDE.sub(lambda match: f"{match[1]} {_MAGNITUDES[match[2]]}", text)
     text = _CURRENCY_AFTER.sub(r"\2 \1", text)
     text = _CLOCK.sub(r" \1.m.", text)
     text = _RANGE.sub(" to ", text)
-    # It takes "2/3." at the end for no fraction, and "555-0199." for no telephone number.
+    # At the end of a sentence, the package recognizes neither the fraction in "2/3." nor the phone
+    # number in "555-0199.".
     text = _FINAL_PERIOD.sub(" .", text)
     text = _LONG_NUMBER.sub(lambda match: " ".join(match[0]), text)
     return _LONG_WORD.sub(lambda match: f"{match[0]} ", text)
 
 
 def as_one_sentence(phonemes: str) -> str:
-    """The phonemes of a sentence without the pauses of the periods of abbreviations within it, and
-    with one at the end where it was taken for that of an abbreviation."""
+    """Remove the pauses after abbreviations within a sentence, and add the final pause if the last
+    period was mistaken for that of an abbreviation."""
     whole = " ".join(phonemes.replace(". ", " ").split())
     return whole if not whole or whole[-1] in _ENDS else f"{whole}."
 
 
 def _with_plain_numbers(text: str) -> str:
-    """`text` with a raised 4, Ⅳ and their like as plain numbers."""
+    """`text` with superscript digits, Ⅳ and similar characters as plain numbers."""
     runs = (("".join(run), is_odd) for is_odd, run in groupby(text, _is_odd_number))
     return "".join(f" {normalize('NFKC', run)}" if is_odd else run for run, is_odd in runs)
 
 
 def _is_odd_number(character: str) -> bool:
-    """Whether it is one that the package does not know; it knows squares, cubes and fractions."""
+    """Whether the package does not support `character`; it supports ², ³ and fractions."""
     is_digit = character.isdigit() and not character.isdecimal()
     return character not in "²³" and (is_digit or category(character) == "Nl")

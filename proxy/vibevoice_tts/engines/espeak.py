@@ -1,4 +1,4 @@
-"""Speech without weights: eSpeak NG, from the library and data of the package espeakng-loader."""
+"""Speech without model weights: eSpeak NG, using the library and data of espeakng-loader."""
 
 import ctypes
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 @dataclass(frozen=True)
 class Preset:
-    """A voice: eSpeak's language and speaker variant, words a minute, and pitch (0..100)."""
+    """A voice: eSpeak's language and speaker variant, words per minute, and pitch (0..100)."""
 
     language: str
     variant: str
@@ -73,15 +73,15 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 
 class Espeak:
-    """A `SpeechModel` whose step is one sentence of each request.
+    """A `SpeechModel` that speaks one sentence of each request per step.
 
-    The library keeps its state in globals: at most one instance in a process, in one thread.
+    The library keeps its state in globals, so use at most one instance per process, in one thread.
     """
 
     sample_rate = SAMPLE_RATE
 
     def __init__(self, config: ModelConfig) -> None:
-        """Raises RuntimeError when the library does not start."""
+        """Raises RuntimeError if the library cannot be initialized."""
         self.card = config.card
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
         data = str(Path(espeakng_loader.get_data_path()).parent).encode()
@@ -93,12 +93,12 @@ class Espeak:
         self._library.espeak_SetSynthCallback(self._callback)
         self._table = VoiceTable(tuple(PRESETS), self.card.voice_aliases)
         self._in_flight: dict[int, list[tuple[str, Preset]]] = {}
-        """Handle of every request → its sentences that are still to be said."""
+        """Handle of each request → its remaining sentences."""
         self._last_handle = 0
 
     @classmethod
     def load(cls, config: ModelConfig) -> Self:
-        """Raises RuntimeError when the library does not start."""
+        """Raises RuntimeError if the library cannot be initialized."""
         return cls(config)
 
     def voices(self) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class Espeak:
         ]
         most = self.card.max_speakers
         if len({preset for _, preset in lines}) > most:
-            raise SpeechRejected(f"At most {most} different voices can speak.")
+            raise SpeechRejected(f"At most {most} different voices can be used.")
         self._last_handle += 1
         self._in_flight[self._last_handle] = lines
         return self._last_handle
@@ -136,13 +136,13 @@ class Espeak:
         self._in_flight.pop(handle, None)
 
     def _receive(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, _: object) -> int:
-        """Called by the library with audio; returns 0 for it to go on."""
+        """Called by the library with audio; returns 0 to continue."""
         if samples and count:
             self._output.append(ctypes.string_at(samples, 2 * count))
         return 0
 
     def _say(self, sentence: str, preset: Preset) -> Samples:
-        """The audio of one sentence; raises RuntimeError when the library fails."""
+        """The audio of one sentence; raises RuntimeError if the library fails."""
         library, text = self._library, sentence.encode()
         name = f"{preset.language}+{preset.variant}"
         if library.espeak_SetVoiceByName(name.encode()) != 0:
@@ -159,7 +159,7 @@ class Espeak:
 
 
 def _resample(samples: np.ndarray, rate: int) -> Samples:
-    """16-bit samples (samples,) at `rate` as float32 at SAMPLE_RATE."""
+    """Convert 16-bit samples (samples,) at `rate` to float32 at SAMPLE_RATE."""
     if not len(samples):
         return np.zeros(0, np.float32)
     frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")

@@ -1,7 +1,8 @@
-"""The diffusion head of both models, for all the denoising steps of a frame at once.
+"""The diffusion head of both models, for all denoising steps of a frame at once.
 
-Same parameters and same results as transformers' VibeVoiceDiffusionHead. What depends on condition
-and time alone, a third of its weights, is computed for all steps together before the first one.
+It has the same parameters and results as transformers' VibeVoiceDiffusionHead. The part that
+depends only on condition and time, a third of its weights, is computed for all steps together
+before the first one.
 """
 
 from collections.abc import Iterator
@@ -18,8 +19,8 @@ from transformers.models.vibevoice.modeling_vibevoice import (
 
 @dataclass(frozen=True)
 class Modulation:
-    """How one step shifts, scales and gates: a tensor [rows, hidden] for each layer, and of the
-    first two another for the end."""
+    """The shifts, scales and gates of one step: a tensor [rows, hidden] for each layer; shifts and
+    scales have one more for the final layer."""
 
     shifts: tuple[torch.Tensor, ...]
     scales: tuple[torch.Tensor, ...]
@@ -27,19 +28,19 @@ class Modulation:
 
 
 class StepwiseHead:
-    """A head whose steps share what they can."""
+    """A diffusion head that computes once what all steps share."""
 
     def __init__(self, head: VibeVoiceDiffusionHead) -> None:
         self._head = head
         self._layers = [cast(VibeVoiceDiffusionHeadAdaLayerNorm, layer) for layer in head.layers]
 
     def embed_times(self, times: torch.Tensor) -> torch.Tensor:
-        """Times of the steps, [steps] in the model's type → [steps, hidden]."""
+        """Times of the steps, [steps] in the model's dtype → [steps, hidden]."""
         head = self._head
         return head.timestep_proj(head.timestep_embedding(times).to(times.dtype))
 
     def modulate(self, conditions: torch.Tensor, times: torch.Tensor) -> Iterator[Modulation]:
-        """Conditions [rows, hidden] and embedded times [steps, hidden] → a modulation a step."""
+        """Conditions [rows, hidden], embedded times [steps, hidden] → one modulation per step."""
         end = self._head.final_layer
         inputs = end.act_fn(self._head.cond_proj(conditions) + times[:, None])
         shifts, scales, gates = [], [], []
@@ -55,7 +56,7 @@ class StepwiseHead:
         return (Modulation(*parts) for parts in zip(*by_step, strict=True))
 
     def __call__(self, latents: torch.Tensor, modulation: Modulation) -> torch.Tensor:
-        """Latents [rows, latent] → velocities of that shape."""
+        """Latents [rows, latent] → velocities of the same shape."""
         hidden = self._head.noisy_images_proj(latents)
         for layer, shift, scale, gate in zip(
             self._layers, modulation.shifts, modulation.scales, modulation.gates, strict=False

@@ -1,8 +1,8 @@
-"""A natural English voice of 6 million parameters: the package hibari-tts on onnxruntime.
+"""A natural English voice with 6 million parameters: the package hibari-tts on onnxruntime.
 
-The package is Apache-2.0, of Maureese Williams, distilled from Kokoro-82M. It holds the voice
-"heart" and would download others; the file of the one that it holds is named here, so that it looks
-for none.
+The package, by Maureese Williams, is Apache-2.0 and distilled from Kokoro-82M. It includes the
+voice "heart" and would download others; this module passes the path of the included file, so
+nothing is downloaded.
 """
 
 import logging
@@ -37,8 +37,8 @@ from hibari.tts import ASSETS  # noqa: E402
 VOICE = "hibari-heart"
 VOICE_FILE = f"{ASSETS}/hibari.onnx"
 MAX_PHONEMES = 300
-"""Phonemes that are spoken in one go, about 15 s: a bound on memory and on the time to the first
-sound. The package itself cuts at 400."""
+"""Maximum phonemes spoken in one step, about 15 s. This bounds memory and the time to the first
+sound. The package itself splits at 400."""
 
 logger = logging.getLogger(__name__)
 
@@ -48,13 +48,13 @@ class _Spoken:
     """A request in flight."""
 
     parts: list[str]
-    """Phonemes that are still to be said, a sentence each."""
+    """Remaining phonemes, one string per sentence."""
     rng: np.random.Generator
-    """Draws the noise in consonants and breath."""
+    """Generates the noise in consonants and breath."""
 
 
 class Hibari:
-    """A `SpeechModel` whose step is one sentence of each request."""
+    """A `SpeechModel` that speaks one sentence of each request per step."""
 
     sample_rate = hibari.SAMPLE_RATE
 
@@ -62,7 +62,7 @@ class Hibari:
         """Raises what onnxruntime raises for a damaged file."""
         self.card = config.card
         self.voice = hibari.Hibari(model=VOICE_FILE)
-        self.voice.g2p.oov(VOICE)  # or the first unknown word would load the net for them
+        self.voice.g2p.oov(VOICE)  # loads the network for unknown words before the first request
         self._table = VoiceTable((VOICE,), self.card.voice_aliases)
         self._in_flight: dict[int, _Spoken] = {}
         self._last_handle = 0
@@ -79,8 +79,8 @@ class Hibari:
         return self._table.find(name)
 
     def join(self, request: SpeechRequest) -> int:
-        """Raises also NotEnglish when nothing of the text can be said, and SpeechError when the
-        package breaks on it."""
+        """Also raises NotEnglish if none of the text can be spoken, and SpeechError if the package
+        fails on it."""
         if request.samples:
             raise CannotClone(self.card.name)
         for turn in request.turns:
@@ -103,28 +103,28 @@ class Hibari:
         return events
 
     def waiting(self, handle: int) -> list[str]:
-        """The phonemes that are still to be said of a request in flight, a step each."""
+        """The remaining phonemes of a request in flight, one string per step."""
         return self._in_flight[handle].parts
 
     def leave(self, handle: int) -> None:
         self._in_flight.pop(handle, None)
 
     def _say(self, phonemes: str, rng: np.random.Generator) -> Samples:
-        """The audio of a part, with the pauses of a passage at its ends: the model makes 0.3 s of
-        silence before and 0.4 after."""
+        """The audio of a part, with the usual pauses of a passage at its ends; the model itself
+        adds 0.3 s of silence before and 0.4 s after."""
         samples = self.voice.from_ids(self.voice.ids(phonemes), rng=rng)
         passage = PassageAudio(self.sample_rate)
         return np.concatenate([passage.feed(samples), passage.finish()])
 
     def _phonemes(self, text: str) -> Iterator[str]:
-        """The phonemes of every sentence that has any, in parts of at most MAX_PHONEMES."""
+        """The phonemes of each sentence that has any, in parts of at most MAX_PHONEMES."""
         try:
             spelled = [self.voice.g2p(readable(sentence)) for sentence in sentences(text)]
         except MemoryError:
-            raise  # the worker's matter
+            raise  # handled by the worker
         except Exception as error:
-            # Its rules are many, and a text that they break on must cost no other request.
-            logger.exception("a sentence cannot be read")
+            # The package has many rules; a text that breaks them must not affect other requests.
+            logger.exception("a sentence cannot be converted to phonemes")
             raise SpeechError(f"The model {self.card.name} cannot read this text.") from error
         parts = short_enough(map(as_one_sentence, spelled), MAX_PHONEMES)
         return (part for part in parts if any(map(str.isalpha, part)))

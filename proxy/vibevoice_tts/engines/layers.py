@@ -1,7 +1,8 @@
-"""Layers that compute the same as those of transformers, faster where speech is made one frame at a
-time: few rows, one position each, and weights far larger than their inputs.
+"""Replacements for transformers' layers that compute the same results but are faster for
+frame-by-frame speech: few rows, one position each, and weights far larger than their inputs.
 
-They have the same parameters under the same names. The gain of each: docs/speech-performance.md.
+They have the same parameters under the same names. For the speedup of each, see
+docs/speech-performance.md.
 """
 
 from typing import cast
@@ -20,15 +21,15 @@ from transformers.models.vibevoice_acoustic_tokenizer.modeling_vibevoice_acousti
 from vibevoice_tts.engines.slots import ConvolutionSlots
 
 NARROW = (2, 3)
-"""Numbers of rows for which a float32 product on a CPU is faster the other way round; the two
+"""Numbers of rows for which a float32 matrix product on a CPU is faster transposed; the two
 branches of one request are two rows."""
 _NORMS = (Qwen2RMSNorm, VibeVoiceRMSNorm, VibeVoiceAcousticTokenizerRMSNorm)
-"""transformers' norms: seven operations each."""
+"""transformers' norm layers, which take seven operations each."""
 
 
 class NarrowLinear(nn.Module):
-    """`nn.Linear` for a CPU in float32: x Wᵀ of two or three rows is computed as (W xᵀ)ᵀ, for which
-    the library does not repack the weights."""
+    """`nn.Linear` for float32 on a CPU: with two or three rows, x Wᵀ is computed as (W xᵀ)ᵀ, which
+    does not make the library repack the weights."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -45,7 +46,7 @@ class NarrowLinear(nn.Module):
 
 
 class Block(nn.Module):
-    """A block of an acoustic decoder or encoder that scales and adds in one operation."""
+    """A block of an acoustic decoder or encoder that fuses scaling and adding."""
 
     def __init__(self, original: VibeVoiceAcousticTokenizerConvNext1dLayer) -> None:
         super().__init__()
@@ -68,10 +69,10 @@ class Block(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """A causal transposed convolution, continued from the frame before, as one matrix product.
+    """A causal transposed convolution, continued from the previous frame, as one matrix product.
 
-    Its kernel is two strides long, so new samples depend on the new positions and on one before
-    them, where the original goes over a whole kernel of earlier positions.
+    Its kernel is two strides long, so new samples depend only on the new positions and the one
+    before them; the original processes a whole kernel of earlier positions.
     """
 
     left_pad = 1
@@ -96,8 +97,8 @@ class Upsampling(nn.Module):
 
 
 class Downsampling(nn.Module):
-    """A causal convolution with a stride, continued from the frame before, as one matrix product;
-    the library repacks the weights of the original at every call."""
+    """A causal strided convolution, continued from the previous frame, as one matrix product; for
+    the original, the library repacks the weights at every call."""
 
     def __init__(self, original: VibeVoiceAcousticTokenizerCausalConv1d) -> None:
         super().__init__()
@@ -117,7 +118,7 @@ class Downsampling(nn.Module):
 
 
 def narrow_linears(model: nn.Module) -> None:
-    """Replace every linear layer of a model in place, if it is on a CPU in float32."""
+    """Replace every linear layer of a model in place if the model is in float32 on a CPU."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Linear and child.weight.is_cpu and child.weight.dtype.itemsize > 2:
@@ -125,8 +126,8 @@ def narrow_linears(model: nn.Module) -> None:
 
 
 def fuse(model: nn.Module) -> None:
-    """Replace every norm of a model in place by torch's own, which is one operation on a GPU, and
-    every block of its acoustic decoder and encoders by ours."""
+    """Replace, in place, every norm layer of a model with torch's own, which is one operation on a
+    GPU, and every block of its acoustic decoder and encoders with `Block`."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if isinstance(child, VibeVoiceAcousticTokenizerConvNext1dLayer):
@@ -141,13 +142,13 @@ def fuse(model: nn.Module) -> None:
 
 def upsample_by_product(decoder: nn.Module) -> None:
     """Replace the first upsampling layer of an acoustic decoder in place: it has the most weights,
-    and one position a frame."""
+    and one position per frame."""
     layer = cast(nn.ModuleList, decoder.conv_layers)[0]
     layer.convtr = Upsampling(cast(VibeVoiceAcousticTokenizerCausalConvTranspose1d, layer.convtr))
 
 
 def downsample_by_product(encoder: nn.Module) -> None:
     """Replace the last downsampling layer of an encoder in place: it has the most weights, and one
-    position a frame. The encoder then works only frame by frame."""
+    position per frame. The encoder then only works frame by frame."""
     layer = cast(nn.ModuleList, encoder.conv_layers)[-1]
     layer.conv = Downsampling(cast(VibeVoiceAcousticTokenizerCausalConv1d, layer.conv))

@@ -1,10 +1,10 @@
-"""Published checkpoints of VibeVoice TTS models: how their tensors and config values are named.
+"""Maps the tensor names and config values of published VibeVoice TTS checkpoints.
 
-Microsoft's repositories use the *original* layout, community conversions transformers' own (*HF*).
-Both say `"model_type": "vibevoice"` in config.json, and a recent transformers reads an original
-config without complaint and builds a model with default sizes from it; so the layout is told here
-by `text_config`, which only the HF one has. Rules and values are checked against transformers'
-`models/vibevoice` and microsoft/VibeVoice at e73d1e1: they map every tensor of either model.
+Microsoft's repositories use the *original* layout; community conversions use transformers' own
+(*HF*). Both say `"model_type": "vibevoice"` in config.json, and recent versions of transformers
+silently read an original config and build a model with default sizes. So this module detects the
+layout by `text_config`, which only the HF layout has. Rules and values were checked against
+transformers' `models/vibevoice` and microsoft/VibeVoice at e73d1e1: they map every tensor of both.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def _earlier(pattern: str) -> Callable[[re.Match[str]], str]:
-    """A replacement in which {n} is the matched number less one: number 0 is transformers' stem."""
+    """A replacement in which {n} is the matched number minus 1: transformers' stem is number 0."""
     return lambda match: pattern.format(n=int(match[1]) - 1)
 
 
@@ -45,15 +45,15 @@ _RULES: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 """Original tensor names → those of transformers, applied in this order."""
 
 _UNUSED = (
-    # stored with the upper half of the Realtime model, never read
+    # stored with the upper half of the Realtime model but never read
     "model.tts_language_model.embed_tokens.",
-    # speech is never rebuilt from semantic features
+    # speech is never reconstructed from semantic features
     "model.semantic_tokenizer.decoder.",
 )
 
 
 def hf_name(original: str) -> str | None:
-    """transformers' name of a tensor of an original checkpoint; None if no model reads it."""
+    """transformers' name for a tensor of an original checkpoint; None if no model reads it."""
     if original.startswith(_UNUSED):
         return None
     name = original
@@ -63,14 +63,14 @@ def hf_name(original: str) -> str | None:
 
 
 def is_original(config: dict[str, Any]) -> bool:
-    """Whether a config.json is of the original layout; the names of its sub-configs tell."""
+    """Whether a config.json has the original layout, judging by the names of its sub-configs."""
     return "decoder_config" in config and "text_config" not in config
 
 
 def tokenizer_config(original: dict[str, Any]) -> dict[str, Any]:
     """Values of a `VibeVoiceAcousticTokenizerConfig` from an original tokenizer's config.
 
-    The depths are listed from the encoder's side, and the ratios from the decoder's side.
+    The original lists depths in encoder order and ratios in decoder order.
     `vae_std` is `fix_std / 0.8`, as the original model samples it.
     """
     depths = original["encoder_depths"]
@@ -99,7 +99,7 @@ def head_config(original: dict[str, Any]) -> dict[str, Any]:
 
 
 def longform_config(original: dict[str, Any]) -> dict[str, Any]:
-    """Values of a `VibeVoiceConfig` from those of an original 1.5B or 7B config.json."""
+    """Values of a `VibeVoiceConfig` from an original 1.5B or 7B config.json."""
     semantic = tokenizer_config(original["semantic_tokenizer_config"])
     return {
         "audio_config": tokenizer_config(original["acoustic_tokenizer_config"]),

@@ -1,4 +1,4 @@
-"""The files of a model: config, tensors, tokenizer and voices, read from disk."""
+"""Reads a model's files from disk: config, tensors, tokenizer and voices."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ from vibevoice_tts.voices import voice_files
 
 
 class CheckpointError(ModelUnusable):
-    """A folder does not hold what it should; the message says what is wrong."""
+    """A folder does not contain a valid checkpoint; the message says what is wrong."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The values of a folder's config.json.
 
     Raises:
-        CheckpointError: there is none, or it is not a JSON object.
+        CheckpointError: config.json is missing, or is not a JSON object.
     """
     path = folder / "config.json"
     try:
@@ -38,21 +38,21 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """(name, tensor) of everything in a folder's weights, one at a time.
+    """Yield (name, tensor) for each tensor in a folder's weights, one at a time.
 
     Raises:
-        CheckpointError: the file is missing, or one that the index names.
+        CheckpointError: the weights file, or a file named by the index, is missing.
     """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        # an index is untrusted: the files that it names are looked up beside it and nowhere else
+        # The index is untrusted: only files in the same folder are opened.
         files = [folder / Path(file).name for file in files]
     else:
         files = [folder / "model.safetensors"]
     missing = [file.name for file in files if not file.is_file()]
     if missing:
-        raise CheckpointError(f"{folder.name} lacks {', '.join(missing)}")
+        raise CheckpointError(f"{folder.name} is missing {', '.join(missing)}")
     for file in files:
         with safe_open(file, framework="pt") as tensors:
             names = tensors.keys()
@@ -61,8 +61,8 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def read_original_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """The same for a folder in the original layout: under transformers' names, without what no
-    model reads."""
+    """Like `read_tensors`, for a folder in the original layout: with transformers' names, and
+    without tensors that no model reads."""
     for original, tensor in read_tensors(folder):
         if (name := hf_name(original)) is not None:
             yield name, tensor
@@ -71,12 +71,12 @@ def read_original_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def load_weights(
     model: torch.nn.Module, tensors: Iterator[tuple[str, torch.Tensor]], dtype: torch.dtype
 ) -> None:
-    """Give a model built on the meta device its weights, tensor by tensor, in `dtype`.
+    """Load weights into a model built on the meta device, tensor by tensor, in `dtype`.
 
-    Every tensor must have a name of the model's state and its shape, and none may be missing.
+    Every tensor must match a name and shape in the model's state, and none may be missing.
 
     Raises:
-        CheckpointError: a tensor is missing, unknown or of another shape.
+        CheckpointError: a tensor is missing, unknown or has the wrong shape.
     """
     wanted = dict(model.state_dict(keep_vars=True))
     unknown = []
@@ -87,7 +87,7 @@ def load_weights(
             continue
         if old.shape != tensor.shape:
             raise CheckpointError(
-                f"{name} is {tuple(tensor.shape)}, and the config asks for {tuple(old.shape)}"
+                f"{name} is {tuple(tensor.shape)}, but the config requires {tuple(old.shape)}"
             )
         path, _, leaf = name.rpartition(".")
         parent = model.get_submodule(path)
@@ -104,11 +104,11 @@ def load_weights(
 
 
 def read_tokenizer(folder: Path, repository: str) -> Tokenizer:
-    """The tokenizer of a folder, or where it has none, as in Microsoft's repositories, that of
-    `repository` on the hub. It takes all text literally: nothing in it becomes a control token.
+    """The tokenizer in a folder, or if it has none, as in Microsoft's repositories, the one from
+    `repository` on the hub. It treats all text literally: nothing becomes a control token.
 
     Raises:
-        CheckpointError: neither can be read.
+        CheckpointError: neither tokenizer can be read.
     """
     path = folder / "tokenizer.json"
     if not path.is_file():
@@ -116,7 +116,8 @@ def read_tokenizer(folder: Path, repository: str) -> Tokenizer:
             path = Path(hf_hub_download(repository, "tokenizer.json"))
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{folder.name} has no tokenizer.json, and that of {repository} cannot be had"
+                f"{folder.name} has no tokenizer.json, and the one from {repository} could not be "
+                "loaded"
             ) from error
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
@@ -127,12 +128,12 @@ def find_voices(config: ModelConfig, endings: Sequence[str]) -> dict[str, Path]:
     """Name → file of the model's voices; see `vibevoice_tts.voices.voice_files`.
 
     Raises:
-        CheckpointError: there are none.
+        CheckpointError: the folder contains no voices.
     """
     folder = Path(config.voices)
     files = voice_files(folder, endings)
     if not files:
         raise CheckpointError(
-            f"There are no voices ({', '.join(endings)}) in the folder {folder.name}."
+            f"The folder {folder.name} contains no voices ({', '.join(endings)})."
         )
     return files

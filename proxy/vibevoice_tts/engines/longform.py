@@ -1,10 +1,10 @@
-"""The 1.5B model: scripts of up to four voices, many requests in one batch.
+"""The 1.5B model: scripts with up to four voices, many requests in one batch.
 
-The prompt of a request holds a recording of each voice and the whole script. From there the model
-says for every frame whether it goes on; a diffusion head makes the frame, guided by a second branch
-that knows the speech but not the script, and both branches read the frame (the loop of
-transformers 5.19, models/vibevoice/generation_vibevoice.py, and of the PyPI package vibevoice
-0.0.1, which runs a fixed batch).
+The prompt of a request contains a recording of each voice and the whole script. For every frame,
+the model first decides whether to continue. A diffusion head then generates the frame, guided by a
+second branch that sees the speech but not the script, and both branches read the frame. The loop
+follows transformers 5.19 (models/vibevoice/generation_vibevoice.py) and the PyPI package vibevoice
+0.0.1, which run a fixed batch.
 """
 
 from collections.abc import Container, Sequence
@@ -43,11 +43,11 @@ CFG_SCALE = 1.3
 STEPS = 10
 """Guidance and denoising steps of the published generation config."""
 FRAMES_PER_WORD = 8
-"""Frames per word above which a request counts as runaway: speech at 150 words a minute needs 3."""
+"""Frames per word above which a request counts as runaway; 150 words per minute needs about 3."""
 EXTRA_FRAMES = 60
-"""Frames allowed on top, for short texts."""
+"""Additional frames allowed, for short texts."""
 CHARACTERS_PER_WORD = 6
-"""Characters that count as a word, for scripts without spaces between words."""
+"""Number of characters that count as one word, for scripts without spaces between words."""
 _ENDINGS = (".wav", ".flac", ".mp3", ".ogg")
 
 
@@ -59,7 +59,7 @@ class _Row(Row):
     prompt: torch.Tensor | None
     """Embeddings [positions, hidden] of the prompt, until the model has read them."""
     tokens: int = 0
-    """Tokens chosen so far: frames, and the other three."""
+    """Tokens chosen so far: frame tokens and the other three kinds."""
     unread: torch.Tensor | None = None
     """Embedding [hidden] of the last token, until the model has read it."""
 
@@ -70,7 +70,7 @@ class Longform:
     sample_rate = SAMPLE_RATE
 
     def __init__(self, config: ModelConfig, model: LongformModel, tokenizer: Tokenizer) -> None:
-        """Of `config` the voices and the capacity are used.
+        """Uses the voices and the capacity of `config`.
 
         Raises:
             CheckpointError: there are no voices, or the tokenizer belongs to another model.
@@ -90,10 +90,10 @@ class Longform:
 
     @classmethod
     def load(cls, config: ModelConfig) -> Self:
-        """From a folder in either published layout.
+        """Load a folder in either published layout.
 
         Raises:
-            CheckpointError: the folder does not hold such a model, or there are no voices.
+            CheckpointError: the folder does not contain such a model, or there are no voices.
         """
         model = load_longform(config)
         return cls(config, model, read_tokenizer(Path(config.folder), TOKENIZER))
@@ -120,16 +120,16 @@ class Longform:
         speakers = list(dict.fromkeys(turn.voice for turn in turns))
         if len(speakers) > self.card.max_speakers:
             raise SpeechRejected(
-                f"{self.card.name} speaks with up to {self.card.max_speakers} voices, and "
-                f"{len(speakers)} are given."
+                f"{self.card.name} supports up to {self.card.max_speakers} voices; the script has "
+                f"{len(speakers)}."
             )
         voices = self._features.prepare(speakers, request.samples)
         written = self._writer.write(turns, speakers, [len(voice) for voice in voices.latents])
         most = self._max_positions - EXTRA_FRAMES
         if len(written.ids) > most:
             raise SpeechRejected(
-                f"The script and its voices take {len(written.ids)} positions, and "
-                f"{self.card.name} has room for {most}; send it in parts."
+                f"The script and its voices take {len(written.ids)} tokens; {self.card.name} "
+                f"accepts at most {most}. Send it in parts."
             )
         device = self._model.device
         prompt = self._model.embed(upload(torch.tensor(written.ids), device))
@@ -154,7 +154,7 @@ class Longform:
     @torch.inference_mode()
     def step(self) -> list[Event]:
         events: list[Event] = []
-        # read now what the step before has made: its audio did not have to wait for this
+        # Read the previous step's frames only now, so that their audio did not have to wait.
         self._read_tokens([row for row in self._rows if row.unread is not None])
         for row in self._rows:
             if row.prompt is not None:
@@ -165,7 +165,7 @@ class Longform:
             return []
         choices = self._model.choose(torch.stack([row.positive for row in rows]), self._tokens)
         inputs = self._model.embed(self._tokens.index_select(0, choices))
-        # the first of two waits for the device in a step: whether there is a next frame
+        # First of two waits for the device in a step: is there a next frame?
         chosen = choices.tolist()
         speaking = [n for n, token in enumerate(chosen) if token == FRAME]
         if speaking:
@@ -187,7 +187,7 @@ class Longform:
                 self._decoder.reset(row.slot)
                 self._encoder.reset(row.slot)
             elif token == BEGIN:
-                # the branch without a script starts anew from the token that it reads next
+                # The branch without a script restarts at the next token that it reads.
                 self._key_values.start(row.without_text)
         return events
 
@@ -203,7 +203,7 @@ class Longform:
         )
 
     def _turn(self, turn: Turn, samples: Container[str]) -> Turn:
-        """A turn as one line, with the voice that its name means."""
+        """The turn as one line of text, with its voice name resolved."""
         text = " ".join(turn.text.split())
         if not text:
             raise SpeechRejected("A turn of the script is empty.")
@@ -211,7 +211,7 @@ class Longform:
         return Turn(text, voice)
 
     def _read_prompt(self, row: _Row, prompt: torch.Tensor) -> None:
-        """Let a new row read its prompt, and its other branch the last token of the prompt."""
+        """Let a new row read its prompt; the branch without script reads only its last token."""
         for slot, inputs in ((row.with_text, prompt), (row.without_text, prompt[-1:])):
             hidden = self._model.read(inputs[None], [slot], self._key_values)[0, -1]
             if slot == row.with_text:
@@ -222,8 +222,8 @@ class Longform:
         row.prompt = None
 
     def _speak(self, rows: Sequence[_Row]) -> tuple[list[Samples], torch.Tensor]:
-        """The next frame of each row: its samples, and its embedding, [rows, hidden]."""
-        # the branch without a script counts only the tokens that became frames
+        """The next frame of each row: its samples, and the embeddings, [rows, hidden]."""
+        # The branch without a script counts only the tokens that became frames.
         self._key_values.advance([row.without_text for row in rows], [1] * len(rows))
         latents = next_latents(self._denoise, rows, self._model.latent_size)
         slots = [row.slot for row in rows]
@@ -233,7 +233,7 @@ class Longform:
         embedded = self._model.embed_frames(latents, audio, self._encoder)
         for row in rows:
             row.frames += 1
-        # the second wait: what listeners wait for
+        # Second wait: the audio for the listener.
         return list(audio[:, 0].float().cpu().numpy()), embedded
 
     def _read_tokens(self, rows: Sequence[_Row]) -> None:

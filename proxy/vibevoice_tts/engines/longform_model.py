@@ -1,8 +1,8 @@
-"""VibeVoice-1.5B (and 7B): transformers' model, loaded from either layout, and its passes.
+"""Loads VibeVoice-1.5B (and 7B) from either layout and runs its forward passes.
 
-transformers' own `generate` runs a fixed batch from start to end and draws from the global random
-generator; so the parts are driven one by one here, as `generate` does (transformers 5.19,
-models/vibevoice/generation_vibevoice.py).
+transformers' own `generate` runs a fixed batch from start to end and uses the global random
+generator. This module therefore runs the model's parts one by one, in the same way as `generate`
+(transformers 5.19, models/vibevoice/generation_vibevoice.py).
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ from vibevoice_tts.models import ModelConfig
 
 
 class LongformModel:
-    """The forward passes of a loaded model, without a loop and without state."""
+    """The forward passes of a loaded model, without the generation loop and without state."""
 
     def __init__(self, model: VibeVoiceForConditionalGeneration) -> None:
         self._model = model
@@ -55,7 +55,7 @@ class LongformModel:
 
     @property
     def frame_samples(self) -> int:
-        """Samples of one frame; 3200 at the published size."""
+        """Samples per frame; 3200 at the published size."""
         return self._audio.hop_length
 
     @property
@@ -67,7 +67,7 @@ class LongformModel:
         return self._model.get_input_embeddings()(ids)
 
     def encode_voice(self, samples: torch.Tensor) -> torch.Tensor:
-        """Audio [samples] → mean latents [frames, latent], without the noise of a request."""
+        """Audio [samples] → mean latents [frames, latent], without per-request noise."""
         frame = self.frame_samples
         padded = torch.nn.functional.pad(samples, (0, -samples.numel() % frame))
         audio = padded.to(self.device, self.dtype)[None, None]
@@ -76,14 +76,14 @@ class LongformModel:
     def embed_voices(self, latents: list[torch.Tensor], random: torch.Generator) -> torch.Tensor:
         """Mean latents of voices → embeddings [frames of all voices, hidden].
 
-        Each latent is drawn around its mean with a deviation that is itself drawn once for each
-        voice (the tokenizer's "gaussian" kind of sampling).
+        Each latent is sampled around its mean, with a deviation that is itself sampled once per
+        voice (the tokenizer's "gaussian" sampling).
         """
         longest = max(latent.shape[0] for latent in latents)
         deviation = torch.randn(len(latents), generator=random)
         deviation *= self._audio.vae_std
-        # laid out like a convolution's output, channels last: for a contiguous tensor torch draws
-        # other numbers, and a seed is to give what the published code gives
+        # Channels last, like a convolution's output: for a contiguous tensor, torch would draw
+        # different numbers, and a seed should give the same result as the published code.
         noise = torch.empty(len(latents), self.latent_size, longest).transpose(1, 2)
         noise.normal_(generator=random)
         drawn = [
@@ -109,9 +109,9 @@ class LongformModel:
         ).last_hidden_state
 
     def choose(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Hidden states [rows, hidden] → the likeliest of `tokens` for each row, as its index
-        there, [rows]."""
-        # the whole vocabulary would be 233 million weights to read for every frame
+        """Hidden states [rows, hidden] → index into `tokens` of the most likely one for each row,
+        [rows]."""
+        # The whole vocabulary would mean reading 233 million weights for every frame.
         weights = self._model.lm_head.weight.index_select(0, tokens)
         return (hidden @ weights.T).float().argmax(dim=-1)
 
@@ -124,7 +124,7 @@ class LongformModel:
     def embed_frames(
         self, latents: torch.Tensor, audio: torch.Tensor, contexts: ConvolutionSlots
     ) -> torch.Tensor:
-        """The model's input for frames that it made: embeddings [rows, hidden] of their latents
+        """The model's input for generated frames: embeddings [rows, hidden] of their latents
         [rows, latent] and of the semantic features of their audio [rows, 1, samples]."""
         features = self._parts.semantic_tokenizer_encoder(audio, padding_cache=contexts).latents
         return self._parts.multi_modal_projector(latents) + self._parts.semantic_connector(
@@ -133,19 +133,19 @@ class LongformModel:
 
 
 def load_longform(config: ModelConfig) -> LongformModel:
-    """The model of a folder in Microsoft's or in transformers' layout.
+    """Load the model from a folder in Microsoft's or transformers' layout.
 
     Raises:
-        CheckpointError: the folder does not hold one.
-        DeviceUnavailable: it cannot run where it should.
+        CheckpointError: the folder does not contain one.
+        DeviceUnavailable: the configured device cannot be used.
     """
     folder = Path(config.folder)
     device, dtype = choose_device(config)
     values = read_config(folder)
     if values.get("model_type") != "vibevoice":
         raise CheckpointError(
-            f"config.json has model_type {values.get('model_type')!r}, and a 1.5B model has "
-            "'vibevoice'"
+            f"config.json has model_type {values.get('model_type')!r}; expected 'vibevoice' for a "
+            "1.5B model"
         )
     if is_original(values):
         source = {
@@ -170,14 +170,14 @@ def load_longform(config: ModelConfig) -> LongformModel:
         if (names := report.get(kind))
     }
     if faults:
-        raise CheckpointError(f"The weights do not fit the model: {faults}")
+        raise CheckpointError(f"The weights do not match the model: {faults}")
     return LongformModel(complete(model, device))
 
 
 def complete(
     model: VibeVoiceForConditionalGeneration, device: torch.device
 ) -> VibeVoiceForConditionalGeneration:
-    """Make a model with its weights ready to speak frame by frame, in place."""
+    """Prepare a model with loaded weights to speak frame by frame, in place."""
     cast(torch.nn.Module, model).to(device).eval()
     narrow_linears(model)
     fuse(model)

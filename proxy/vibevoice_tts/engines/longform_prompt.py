@@ -1,4 +1,4 @@
-"""The prompt of the 1.5B model, as in training: a recording of each voice, then the script."""
+"""Builds the 1.5B model's prompt as in training: a recording of each voice, then the script."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ SYSTEM = (
     "voice of each respective speaker.\n"
 )
 TOKENS = ("<|vision_pad|>", "<|vision_start|>", "<|vision_end|>", "<|endoftext|>")
-"""What the model says: a frame, begin, end, end of all; the names are those of the text model."""
+"""The tokens that the model outputs: frame, begin, end, end of all. The names come from the text
+model."""
 FRAME, BEGIN, END, END_OF_ALL = range(len(TOKENS))
 """Indices into TOKENS."""
 
@@ -24,23 +25,23 @@ class Prompt:
 
     ids: list[int]
     voice_positions: list[int]
-    """Indices into `ids` where the frames of the voices belong."""
+    """Indices into `ids` where the frames of the voices go."""
 
 
 class PromptWriter:
     """Writes prompts with one tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Raises CheckpointError when the tokenizer belongs to another model."""
+        """Raises CheckpointError if the tokenizer belongs to another model."""
         self._tokenizer = tokenizer
         found = [tokenizer.token_to_id(token) for token in TOKENS]
         self.tokens = [token for token in found if token is not None]
         """Ids of `TOKENS`."""
         if len(self.tokens) != len(TOKENS):
-            raise CheckpointError(f"The tokenizer lacks one of {', '.join(TOKENS)}")
+            raise CheckpointError(f"The tokenizer is missing at least one of {', '.join(TOKENS)}")
 
     def write(self, turns: Sequence[Turn], voices: Sequence[str], lengths: Sequence[int]) -> Prompt:
-        """The prompt of a script; `lengths` are the frames of each of its `voices`."""
+        """The prompt for a script; `lengths` are the numbers of frames of its `voices`."""
         frame, begin, end, _ = self.tokens
         ids = [*self._ids(SYSTEM), *self._ids(" Voice input:\n")]
         positions: list[int] = []

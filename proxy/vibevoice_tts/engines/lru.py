@@ -1,4 +1,4 @@
-"""A bounded cache."""
+"""A bounded LRU cache."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -8,14 +8,14 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Value]):
-    """At most `size` values by key; the least recently used one is dropped first."""
+    """Holds at most `size` values by key; drops the least recently used one first."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key; `make` is called where there is none."""
+        """The value for a key; if there is none, `make` is called to create it."""
         if key in self._values:
             self._values.move_to_end(key)
             return self._values[key]

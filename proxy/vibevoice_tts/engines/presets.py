@@ -1,9 +1,9 @@
-"""Voice presets of the Realtime model: what its two decoders computed for a speaker's sample.
+"""Voice presets of the Realtime model: the state of its two decoders for a speaker's sample.
 
-Microsoft publishes them as `.pt` files, which are pickles. They are read here by torch's restricted
-unpickler, in which two names that the files mention stand for plain containers of ours, so that no
-code of a file and no class of transformers runs; anything else in a file is refused. A preset is
-then saved as safetensors, named after the content of the file, and read from there the next time.
+Microsoft publishes them as `.pt` files, which are pickles. This module reads them with torch's
+restricted unpickler and maps the two names that the files reference to plain containers, so that
+no code from a file and no class of transformers runs; any other name is rejected. A preset is then
+saved as safetensors, named after a hash of the file, and loaded from there the next time.
 """
 
 import collections
@@ -25,45 +25,45 @@ from safetensors.torch import load_file, save_file
 from vibevoice_tts.speech_model import SpeechError
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Largest preset file that is read; the published ones have 2 to 4.2 MB."""
+"""Maximum size of a preset file; the published ones have 2 to 4.2 MB."""
 
 logger = logging.getLogger(__name__)
 
 
 class PresetError(SpeechError):
-    """A file is not a voice preset of this model; the message names the file without its path."""
+    """A file is not a valid preset for this model; the message names the file without its path."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
     """A voice of the Realtime model.
 
-    The first three are keys and values of every layer, [layers, 2, heads, positions, head size].
+    The first three are the keys and values of all layers, [layers, 2, heads, positions, head size].
     """
 
     language_model: torch.Tensor
     tts_language_model: torch.Tensor
     negative: torch.Tensor
-    """Of the upper decoder without a text; one position."""
+    """Of the upper decoder without text; one position."""
     negative_condition: torch.Tensor
-    """The last hidden state that goes with `negative`, [hidden]."""
+    """The last hidden state for `negative`, [hidden]."""
 
 
 _NAMES = ("language_model", "tts_language_model", "negative", "negative_condition")
 
 
 def read_preset(path: Path, cache: Path | None) -> Preset:
-    """The preset in a `.pt` or `.safetensors` file.
+    """Read the preset in a `.pt` or `.safetensors` file.
 
-    With a `cache` folder, a `.pt` file is converted once; a folder that cannot be written is
-    logged and otherwise ignored.
+    With a `cache` folder, a `.pt` file is converted only once; if the folder is not writable, this
+    is logged and otherwise ignored.
 
     Raises:
-        PresetError: the file cannot be read, is too large, or holds anything but a preset.
+        PresetError: the file cannot be read, is too large, or is not a valid preset.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise PresetError(f"{path.name} is larger than a voice preset")
+            raise PresetError(f"{path.name} is too large for a voice preset")
         if path.suffix == ".safetensors":
             return _checked(load_file(path), path.name)
         content = path.read_bytes()
@@ -97,15 +97,15 @@ def _save(preset: Preset, path: Path) -> None:
         finally:
             Path(file.name).unlink(missing_ok=True)
     except OSError as error:
-        logger.warning("a converted voice is not kept in %s: %s", path.parent, error.strerror)
+        logger.warning("cannot save a converted voice in %s: %s", path.parent, error.strerror)
 
 
 class _Cache:
-    """Stands for transformers' cache classes: the unpickler puts their state into `__dict__`."""
+    """Replaces transformers' cache classes; the unpickler stores their state in `__dict__`."""
 
 
 def _outputs(*_: Any) -> dict[str, Any]:
-    """Stands for transformers' output classes, which are ordered dictionaries."""
+    """Replaces transformers' output classes, which are ordered dictionaries."""
     return collections.OrderedDict()
 
 
@@ -121,7 +121,7 @@ def _from_pickle(path: Path) -> Preset:
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    # whatever the unpickler and the reader of the archive raise over a damaged or hostile file
+    # All errors that the unpickler and the archive reader raise for a damaged or hostile file.
     except (
         *(OSError, EOFError, pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile),
         *(ValueError, LookupError, TypeError, AttributeError),
@@ -135,7 +135,7 @@ def _from_pickle(path: Path) -> Preset:
             "negative_condition": content["neg_tts_lm"]["last_hidden_state"][0, -1].clone(),
         }
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise PresetError(f"{path.name} lacks a part of a voice preset") from error
+        raise PresetError(f"{path.name} is missing part of a voice preset") from error
     return _checked(tensors, path.name)
 
 
@@ -149,13 +149,13 @@ def _keys_and_values(output: Mapping[str, Any]) -> torch.Tensor:
 
 
 def _checked(tensors: Mapping[str, torch.Tensor], name: str) -> Preset:
-    """The preset of these tensors, read from the file `name`; raises PresetError."""
+    """Check tensors read from the file `name` and build a preset; raises PresetError."""
     if set(tensors) != set(_NAMES):
-        raise PresetError(f"{name} lacks a part of a voice preset")
+        raise PresetError(f"{name} is missing part of a voice preset")
     for part, tensor in tensors.items():
         ranks = 1 if part == "negative_condition" else 5
         if tensor.ndim != ranks or not tensor.is_floating_point():
-            raise PresetError(f"{part} of {name} has another form than in a voice preset")
+            raise PresetError(f"{part} of {name} has the wrong shape for a voice preset")
         if not torch.isfinite(tensor).all():
-            raise PresetError(f"{part} of {name} holds values that are not numbers")
+            raise PresetError(f"{part} of {name} contains non-finite values")
     return Preset(**tensors)

@@ -1,10 +1,10 @@
-"""The Realtime model: one voice a request, many requests in one batch, frame by frame.
+"""The Realtime model: one voice per request, many requests in one batch, frame by frame.
 
-Each request reads 5 tokens of its text, then makes 6 frames of speech, and so on; after the last
-token it makes frames until its classifier says that speech has ended. All requests share the
-forward passes, wherever in their own texts they are. Windows, guidance and the end are those of
-microsoft/VibeVoice at e73d1e1 (modeling_vibevoice_streaming_inference.py), which runs one request
-at a time.
+Each request reads 5 tokens of its text, then generates 6 frames of speech, and so on. After the
+last token, it generates frames until its classifier detects the end of speech. All requests share
+the forward passes, regardless of their positions in their own texts. Windows, guidance and the end
+condition follow microsoft/VibeVoice at e73d1e1 (modeling_vibevoice_streaming_inference.py), which
+runs one request at a time.
 """
 
 from collections.abc import Sequence
@@ -44,13 +44,13 @@ TEXT_WINDOW = 5
 SPEECH_WINDOW = 6
 """Frames between two windows of text."""
 CFG_SCALE = 1.5
-"""Guidance of Microsoft's demos."""
+"""Guidance scale in Microsoft's demos."""
 STEPS = 5
-"""Denoising steps of Microsoft's demos."""
+"""Denoising steps in Microsoft's demos."""
 FRAMES_PER_TOKEN = 5
-"""Frames per token of text above which a request counts as runaway: real voices need 1.5 to 2.7."""
+"""Frames per text token above which a request counts as runaway; real voices need 1.5 to 2.7."""
 EXTRA_FRAMES = 40
-"""Frames allowed on top, for short texts."""
+"""Additional frames allowed, for short texts."""
 _CACHED_PRESETS = 32
 _ENDINGS = (".safetensors", ".pt")
 _QUOTES = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
@@ -72,7 +72,7 @@ class Realtime:
     sample_rate = SAMPLE_RATE
 
     def __init__(self, config: ModelConfig, model: RealtimeModel, tokenizer: Tokenizer) -> None:
-        """Of `config` the voices, the cache of converted presets and the capacity are used.
+        """Uses the voices, the cache of converted presets and the capacity of `config`.
 
         Raises:
             CheckpointError: there are no voices.
@@ -92,11 +92,11 @@ class Realtime:
 
     @classmethod
     def load(cls, config: ModelConfig) -> Self:
-        """From a folder as published by Microsoft.
+        """Load a folder in the layout that Microsoft publishes.
 
         Raises:
-            CheckpointError: the folder does not hold a Realtime model, or there are no voices.
-        DeviceUnavailable: it cannot run where it should.
+            CheckpointError: the folder does not contain a Realtime model, or there are no voices.
+            DeviceUnavailable: the configured device cannot be used.
         """
         model = load_realtime(config)
         return cls(config, model, read_tokenizer(Path(config.folder), TOKENIZER))
@@ -115,7 +115,7 @@ class Realtime:
         voices = {self._table.find(turn.voice) for turn in request.turns}
         if len(voices) != 1:
             raise SpeechRejected(
-                f"{self.card.name} speaks with 1 voice, and {len(voices)} are given."
+                f"{self.card.name} supports 1 voice per request; this one has {len(voices)}."
             )
         (voice,) = voices
         preset = self._presets.get(voice, lambda: self._read_preset(voice))
@@ -123,8 +123,8 @@ class Realtime:
         most = self._max_positions - preset.tts_language_model.shape[3] - SPEECH_WINDOW
         if len(ids) > most:
             raise SpeechRejected(
-                f"The text has {len(ids)} tokens, and {self.card.name} has room for {most}; send "
-                "it in parts."
+                f"The text has {len(ids)} tokens; {self.card.name} accepts at most {most}. Send it "
+                "in parts."
             )
         sampling = Sampling.of(
             request,
@@ -150,7 +150,7 @@ class Realtime:
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        # read now the frames of the step before: their audio did not have to wait for this
+        # Read the previous step's frames only now, so that their audio did not have to wait.
         events = self._read_frames([row for row in self._rows if row.unread is not None])
         due = [row for row in self._rows if row.ids and row.frames % SPEECH_WINDOW == 0]
         for row in due:
@@ -177,7 +177,7 @@ class Realtime:
             self._end(row, "stop")
 
     def _read_preset(self, voice: str) -> Preset:
-        """Raises PresetError, also when the preset was made by another model."""
+        """Raises PresetError, also if the preset was made for another model."""
         preset = read_preset(self._files[voice], self._cache)
         hidden = (self._model.config.upper.hidden_size,)
         if (
@@ -186,11 +186,11 @@ class Realtime:
             or not self._upper.fits(preset.negative)
             or preset.negative_condition.shape != hidden
         ):
-            raise PresetError(f"{self._files[voice].name} is not a voice of {self.card.name}")
+            raise PresetError(f"{self._files[voice].name} is not a voice for {self.card.name}")
         return preset
 
     def _tokenize(self, text: str) -> list[int]:
-        """Token ids of a text as in training; none of them is a control token, whatever it says."""
+        """Token ids of a text, as in training; never includes control tokens."""
         text = text.translate(_QUOTES).strip()
         if not text:
             raise SpeechRejected("The text is empty.")
@@ -215,14 +215,14 @@ class Realtime:
             del row.ids[:count]
 
     def _decode(self, latents: torch.Tensor, rows: Sequence[_Row]) -> list[Samples]:
-        """The audio of a latent [latent] for each row."""
+        """The audio of each row, decoded from one latent per row."""
         self._contexts.select([row.slot for row in rows])
         audio = self._model.decode(latents, self._contexts)
-        # the first of two waits for the device in a step: what listeners wait for
+        # First of two waits for the device in a step: the audio for the listener.
         return list(audio.float().cpu().numpy())
 
     def _read_frames(self, rows: Sequence[_Row]) -> list[Event]:
-        """Let rows read their own last frames, and end those that have finished."""
+        """Let rows read their own last frames, and end the rows that have finished."""
         if not rows:
             return []
         latents = torch.stack([row.unread for row in rows if row.unread is not None])
@@ -230,7 +230,7 @@ class Realtime:
         slots = [slot for row in rows for slot in (row.with_text, row.without_text)]
         states = self._model.read(inputs, SPEECH, slots, self._upper)[:, 0]
         self._upper.advance(slots, [1] * len(slots))
-        # the second wait: whether there is a next frame
+        # Second wait: is there a next frame?
         ended = self._model.tts_eos_classifier(states[::2]).sigmoid().gt(0.5).tolist()
         events: list[Event] = []
         for row, positive, negative, end in zip(

@@ -1,7 +1,7 @@
-"""VibeVoice-Realtime-0.5B, built from the parts that transformers has of its larger sibling.
+"""VibeVoice-Realtime-0.5B, built from the parts of the 1.5B model in transformers.
 
-A Qwen2.5-0.5B is cut in two: the lower layers (`language_model`) read text only, the upper ones
-(`tts_language_model`) read their result and the speech made so far. A diffusion head turns the
+A Qwen2.5-0.5B is split in two: the lower layers (`language_model`) read only text; the upper layers
+(`tts_language_model`) read their output and the speech generated so far. A diffusion head turns the
 upper part's last hidden state into an acoustic latent, which a causal decoder turns into 3200
 samples. Parts and parameters are named as in transformers' pull request 42781.
 
@@ -41,7 +41,7 @@ from vibevoice_tts.engines.slots import ConvolutionSlots, KeyValueSlots
 from vibevoice_tts.models import Attention, ModelConfig
 
 SPEECH, TEXT = 0, 1
-"""Rows of `tts_input_types`: what a position of the upper part's input is."""
+"""Rows of `tts_input_types`: the type of a position in the upper part's input."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,22 +55,22 @@ class RealtimeConfig:
 
     @classmethod
     def from_original(cls, config: dict[str, Any], attention: Attention) -> Self:
-        """From the values of the published config.json.
+        """Build from the values of the published config.json.
 
         Raises:
-            CheckpointError: it belongs to another model.
+            CheckpointError: the config belongs to another model.
         """
         if config.get("model_type") != "vibevoice_streaming":
             raise CheckpointError(
-                f"config.json has model_type {config.get('model_type')!r}, and a Realtime model "
-                "has 'vibevoice_streaming'"
+                f"config.json has model_type {config.get('model_type')!r}; expected "
+                "'vibevoice_streaming' for a Realtime model"
             )
         text = {**config["decoder_config"], "attn_implementation": attention_name(attention)}
         layers, upper = text["num_hidden_layers"], config["tts_backbone_num_hidden_layers"]
         text.pop("layer_types", None)
         return cls(
             lower=Qwen2Config(**{**text, "num_hidden_layers": layers - upper}),
-            # the upper part's own embedding is never read, so none is built
+            # The upper part's own embedding is never read, so it is not built.
             upper=Qwen2Config(
                 **{**text, "num_hidden_layers": upper, "vocab_size": 1, "pad_token_id": None}
             ),
@@ -82,7 +82,7 @@ class RealtimeConfig:
 
 
 class EosClassifier(nn.Module):
-    """Whether speech ends after a frame: [rows, hidden] → logits [rows]."""
+    """Predicts whether speech ends after a frame: [rows, hidden] → logits [rows]."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class EosClassifier(nn.Module):
 
 
 class _AudioTower(nn.Module):
-    """Gives the decoder the name that it has in the model with an encoder."""
+    """Gives the decoder the same name as in the model with an encoder."""
 
     def __init__(self, config: VibeVoiceAcousticTokenizerConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class _AudioTower(nn.Module):
 
 
 class RealtimeModel(nn.Module):
-    """The parts and their forward passes, without a loop and without state."""
+    """The parts and their forward passes, without the generation loop and without state."""
 
     latent_scaling_factor: torch.Tensor
     latent_bias_factor: torch.Tensor
@@ -112,7 +112,7 @@ class RealtimeModel(nn.Module):
         hidden = config.upper.hidden_size
         self.config = config
         self.language_model = Qwen2Model(config.lower)
-        # only the upper part normalizes, and only the lower one reads ids
+        # Only the upper part applies the final norm, and only the lower one reads ids.
         setattr(self.language_model, "norm", nn.Identity())  # noqa: B010
         self.tts_language_model = Qwen2Model(config.upper)
         setattr(self.tts_language_model, "embed_tokens", None)  # noqa: B010
@@ -134,7 +134,7 @@ class RealtimeModel(nn.Module):
 
     @property
     def frame_samples(self) -> int:
-        """Samples of one frame; 3200 at the published size."""
+        """Samples per frame; 3200 at the published size."""
         return self.config.audio.hop_length
 
     def read_text(self, ids: torch.Tensor, slots: list[int], lower: KeyValueSlots) -> torch.Tensor:
@@ -176,11 +176,11 @@ def _forward(
 
 
 def load_realtime(config: ModelConfig) -> RealtimeModel:
-    """The model of a folder as published by Microsoft.
+    """Load the model from a folder in the layout that Microsoft publishes.
 
     Raises:
-        CheckpointError: the folder does not hold one.
-        DeviceUnavailable: it cannot run where it should.
+        CheckpointError: the folder does not contain one.
+        DeviceUnavailable: the configured device cannot be used.
     """
     folder = Path(config.folder)
     device, dtype = choose_device(config)
@@ -192,9 +192,9 @@ def load_realtime(config: ModelConfig) -> RealtimeModel:
 
 
 def complete(model: RealtimeModel, device: torch.device) -> RealtimeModel:
-    """Make a model ready to speak that was built on the meta device and has got its weights."""
+    """Prepare a model, built on the meta device and with its weights loaded, to speak."""
     config = model.config
-    # constants that checkpoints do not hold are still on the meta device
+    # Constants that are not in checkpoints are still on the meta device.
     model.language_model.rotary_emb = Qwen2RotaryEmbedding(config.lower)
     model.tts_language_model.rotary_emb = Qwen2RotaryEmbedding(config.upper)
     model.diffusion_head.timestep_embedding = VibeVoiceDiffusionHeadSinusoidalEmbedding(config.head)

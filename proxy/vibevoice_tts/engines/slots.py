@@ -1,11 +1,11 @@
-"""State of several requests in one batch, each row at its own position of its own sequence.
+"""Caches for several requests in one batch, where each row is at its own position in its sequence.
 
-A request owns a *slot* from joining to leaving. Every forward pass runs over the slots that take
-part in it. Nothing has to be padded or moved when a request joins or leaves; a row that has nothing
-to add writes to positions that its next real input overwrites.
+A request owns a *slot* from join to leave. Each forward pass runs over the slots that take part in
+it. Nothing has to be padded or moved when a request joins or leaves; a row that has nothing to add
+writes to positions that its next real input overwrites.
 
-What a pass needs to know of its slots is sent to the device by `select`, without waiting for it;
-`update`, called by every layer, only starts work there.
+`select` sends the data that a pass needs about its slots to the device without waiting; `update`,
+which every layer calls, only enqueues work there.
 """
 
 from collections.abc import Sequence
@@ -18,25 +18,26 @@ from vibevoice_tts.engines.device import upload
 from vibevoice_tts.engines.lru import Lru
 
 _LENGTH_STEP = 512
-"""Positions by which the buffers grow at least: growing copies their whole content."""
+"""Minimum number of positions by which the buffers grow, since growing copies all of them."""
 _CACHED_CHOICES = 64
-"""Choices of slots whose numbers stay on the device."""
+"""Number of slot selections whose indices stay on the device."""
 
 
 class SlotNumbers:
-    """Numbers of slots on a device, sent there once for each choice of slots."""
+    """Slot numbers on a device, uploaded once for each selection of slots."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._known: Lru[torch.Tensor] = Lru(_CACHED_CHOICES)
 
     def of(self, slots: Sequence[int]) -> torch.Tensor:
-        """The numbers of a choice, [rows]."""
+        """The numbers of the selected slots, [rows]."""
         return self._known.get(tuple(slots), lambda: upload(torch.tensor(slots), self._device))
 
 
 def _in_order(slots: Sequence[int]) -> bool:
-    """Whether slots are 0, 1 and so on: they are read in place, and any other choice is copied."""
+    """Whether the slots are 0, 1 and so on, which can be read in place; other selections are
+    copied."""
     return list(slots) == list(range(len(slots)))
 
 
@@ -44,8 +45,8 @@ class KeyValueSlots:
     """Keys and values of a Qwen2 decoder, slot by slot: the `past_key_values` of one forward pass
     at a time.
 
-    `select` chooses the slots of the next pass and returns its mask and positions; after the pass,
-    `advance` tells how many of the new positions count.
+    `select` selects the slots of the next pass and returns its mask and positions; after the pass,
+    `advance` records how many of the new positions count.
     """
 
     def __init__(self, config: Qwen2Config, dtype: torch.dtype, device: torch.device) -> None:
@@ -55,7 +56,7 @@ class KeyValueSlots:
         self._layers = config.num_hidden_layers
         self._slots = self._positions = 0
         self._buffers: list[torch.Tensor] = []
-        """Of each layer, [2, slots, heads, positions, head size]: keys, then values."""
+        """One per layer, [2, slots, heads, positions, head size]: keys, then values."""
         self._empty()
         self._lengths: dict[int, int] = {}
         self._numbers = SlotNumbers(device)
@@ -65,15 +66,15 @@ class KeyValueSlots:
         self._visible = 0
 
     def fits(self, prefix: torch.Tensor) -> bool:
-        """Whether keys and values come from a decoder of the same shape; see `start`."""
+        """Whether the keys and values come from a decoder of the same shape; see `start`."""
         return (*prefix.shape[:3], prefix.shape[4]) == (
             *(self._layers, 2, self._heads),
             self._head_size,
         )
 
     def start(self, slot: int, prefix: torch.Tensor | None = None) -> None:
-        """Take a slot, or clear it. It starts empty or with a computed `prefix`: keys and values
-        of every layer, [layers, 2, heads, positions, head size]."""
+        """Allocate or clear a slot. It starts empty or with a precomputed `prefix`: the keys and
+        values of all layers, [layers, 2, heads, positions, head size]."""
         self._lengths[slot] = 0
         if prefix is not None:
             length = prefix.shape[3]
@@ -85,7 +86,7 @@ class KeyValueSlots:
             self._lengths[slot] = length
 
     def free(self, slot: int) -> None:
-        """Release a slot, and with the last one the memory."""
+        """Release a slot; releasing the last one frees the memory."""
         del self._lengths[slot]
         if not self._lengths:
             self._empty()
@@ -95,7 +96,7 @@ class KeyValueSlots:
         return self._lengths[slot]
 
     def select(self, slots: Sequence[int], new: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Choose the rows of the next forward pass, which adds `new` positions to each.
+        """Select the rows of the next forward pass, which adds `new` positions to each.
 
         Returns the additive attention mask, [rows, 1, new, positions], and the position ids,
         [rows, new].
@@ -112,15 +113,15 @@ class KeyValueSlots:
         return mask.masked_fill_(later, torch.finfo(self._dtype).min)[:, None], positions
 
     def advance(self, slots: Sequence[int], new: Sequence[int]) -> None:
-        """Count the first `new` positions that the last pass added to each slot."""
+        """Keep the first `new` positions that the last pass added to each slot."""
         for slot, count in zip(slots, new, strict=True):
             self._lengths[slot] += count
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store a layer's new keys and values, [rows, heads, new, head size], and return all of the
-        rows, [rows, heads, positions, head size]. Called by the attention layers."""
+        """Store a layer's new keys and values, [rows, heads, new, head size], and return all keys
+        and values of the rows, [rows, heads, positions, head size]. Called by attention layers."""
         slots, positions = self._targets
         buffer = self._buffers[layer]
         buffer[:, slots, :, positions] = torch.stack([keys, values]).permute(1, 3, 0, 2, 4)
@@ -140,8 +141,8 @@ class KeyValueSlots:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
     def _fit(self, slots: int, length: int) -> None:
-        """Make the buffers large enough for so many slots and positions. Layer by layer, so that
-        never more than one of them is there twice."""
+        """Grow the buffers to at least `slots` slots and `length` positions, layer by layer, so
+        that at most one of them is in memory twice."""
         old_slots, old_length = self._slots, self._positions
         if slots <= old_slots and length <= old_length:
             return
@@ -158,15 +159,15 @@ class Convolution(Protocol):
     """A causal convolution of an acoustic decoder or encoder."""
 
     left_pad: int
-    """Samples of left context that it needs."""
+    """Number of samples of left context that it needs."""
 
 
 class ConvolutionSlots:
     """Left context of every causal convolution of an acoustic decoder or encoder, slot by slot:
     its `padding_cache` for one forward pass at a time.
 
-    There is a place for every slot from the first pass on (the Realtime decoder's take 0.6 MB a
-    slot in float32), and it stays where it is.
+    Memory for every slot is allocated at the first pass (0.6 MB per slot in float32 for the
+    Realtime decoder) and is never moved.
     """
 
     def __init__(self, capacity: int, device: torch.device) -> None:
@@ -174,17 +175,17 @@ class ConvolutionSlots:
         self._numbers = SlotNumbers(device)
         self._contexts: dict[str, torch.Tensor] = {}  # [capacity, channels, samples]
         self._targets = torch.empty(0)
-        """Numbers of the chosen slots, [rows], on the device."""
+        """Numbers of the selected slots, [rows], on the device."""
         self._rows: slice | None = None
-        """The chosen slots where they are the first ones."""
+        """The selected slots if they are the first ones."""
         self._fresh: set[int] = set()
 
     def reset(self, slot: int) -> None:
-        """Start a slot in silence."""
+        """Reset a slot to silence."""
         self._fresh.add(slot)
 
     def select(self, slots: Sequence[int]) -> None:
-        """Choose the rows of the next forward pass."""
+        """Select the rows of the next forward pass."""
         self._targets = self._numbers.of(slots)
         self._rows = slice(0, len(slots)) if _in_order(slots) else None
         if fresh := sorted(self._fresh.intersection(slots)):
@@ -194,8 +195,8 @@ class ConvolutionSlots:
             self._fresh.difference_update(fresh)
 
     def update(self, samples: torch.Tensor, key: str, convolution: Convolution) -> torch.Tensor:
-        """Put a convolution's left context before its new input, [rows, channels, samples], and
-        remember the end of both. Called by the convolutions."""
+        """Prepend a convolution's left context to its new input, [rows, channels, samples], and
+        store the end of the result. Called by the convolutions."""
         length = convolution.left_pad
         context = self._contexts.get(key)
         if context is None:

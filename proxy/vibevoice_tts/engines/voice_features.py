@@ -1,4 +1,4 @@
-"""Features that the 1.5B model computes of the recordings of voices, once for each."""
+"""Cached encoder features of reference voices (1.5B model)."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from vibevoice_tts.reference_audio import check_sample, normalize, read_recordin
 from vibevoice_tts.speech_model import Prepared, Samples, SpeechRejected
 
 CACHED_VOICES = 64
-"""Voices whose features stay in memory; a voice of 15 s takes 30 KB at the published size."""
+"""Number of voices whose features stay in memory; 15 s takes 30 KB at the published size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,30 +24,30 @@ class PreparedVoices:
     """The voices of one request."""
 
     latents: list[torch.Tensor]
-    """Mean latents of each, [frames, latent]."""
+    """Mean latents of each voice, [frames, latent]."""
     found: int
-    """How many of them were computed before."""
+    """How many of them were cached."""
     computed: int
-    """How many were computed now."""
+    """How many of them had to be computed."""
     seconds: float
     """Time that this took."""
 
     def event(self, handle: int) -> Prepared:
-        """Reports them as the voices of the request `handle`."""
+        """The event that reports these voices for the request `handle`."""
         return Prepared(handle, found=self.found, computed=self.computed, seconds=self.seconds)
 
 
 class VoiceFeatures:
-    """Features by the content of a recording, so that the name of a voice does not matter."""
+    """Caches features by the content of a recording, so the name of a voice does not matter."""
 
     def __init__(self, model: LongformModel, files: Mapping[str, Path]) -> None:
-        """`files` are the recordings of the model's own voices, by name."""
+        """`files`: recordings of the model's own voices, by name."""
         self._model, self._files = model, files
         self._recordings: Lru[Samples] = Lru(CACHED_VOICES)
         self._features: Lru[torch.Tensor] = Lru(CACHED_VOICES)
 
     def prepare(self, names: Sequence[str], samples: Mapping[str, Samples]) -> PreparedVoices:
-        """The features of voices; `samples` are the recordings that came with the request.
+        """The features of voices; `samples`: recordings supplied with the request.
 
         Raises:
             SpeechRejected: a sample cannot be cloned.
@@ -75,9 +75,9 @@ class VoiceFeatures:
         return self._recordings.get(name, lambda: trim(read_recording(self._files[name])))
 
     def _encode(self, recording: Samples, spent: list[float]) -> torch.Tensor:
-        """Features of a recording, [frames, latent]; the seconds taken are appended to `spent`."""
+        """Features of a recording, [frames, latent]; appends the seconds taken to `spent`."""
         started = perf_counter()
-        # to the CPU: this waits for the result, and occupies no memory of a GPU
+        # Moving the result to the CPU waits for it and takes no GPU memory.
         features = self._model.encode_voice(torch.from_numpy(normalize(recording))).cpu()
         spent.append(perf_counter() - started)
         return features
