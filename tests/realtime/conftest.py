@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.support.fakes import serve
-from tests.support.processes import wait_for
+from tests.support.processes import wait_for, wait_until_it_speaks
 from tests.support.real_voices import Spoken, conversation, librivox, prompts
 from tests.support.realtime import pcm
 
@@ -58,3 +58,11 @@ def talk() -> tuple[bytes, list[Spoken]]:
     ]
     samples, spoken = conversation(turns, 0.9)
     return pcm(samples), spoken
+
+
+@pytest.fixture(scope="session")
+def speaking(model_folder: Path) -> Iterator[str]:
+    """A proxy that hears and speaks."""
+    with light_proxy(tts_model_type="espeak", tts_max_input_chars=2000) as url:
+        wait_until_it_speaks(url, "espeak")
+        yield url

@@ -1,39 +1,19 @@
 """Voice calls with the real client over a real socket: real voices ask, the test plays the tool."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from itertools import groupby
 from typing import Any
 
-import httpx2
 import numpy as np
 import openai
 import pytest
-from tests.realtime.conftest import light_proxy
-from tests.support.calls import SILENCE, TOOL, Call, call, question, sound
-from tests.support.metrics import samples_when
-from tests.support.processes import wait_until_it_speaks
-from tests.support.real_voices import Spoken
+from scripts.stack import ROOT
+from tests.support.calls import LONG, TOOL, Talk, ask, call, question, sound, turn_of
 from tests.support.realtime import RATE, TRANSCRIPTION, Event
 from tests.support.wording import errors, words
 
-Talk = tuple[bytes, list[Spoken]]
 COMPLETED = f"{TRANSCRIPTION}.completed"
-LONG = "This answer goes on for a while, so that somebody can interrupt it. " * 12
-
-
-@pytest.fixture(scope="module")
-def base(model_folder: object) -> Iterator[str]:
-    """A proxy that hears and speaks."""
-    with light_proxy(tts_model_type="espeak", tts_max_input_chars=2000) as url:
-        wait_until_it_speaks(url, "espeak")
-        yield url
-
-
-def turn_of(talk: Talk, number: int) -> bytes:
-    """One turn and a second of silence."""
-    data, turns = talk
-    turn = turns[number]
-    return data[round(turn.start * RATE) * 2 : round(turn.end * RATE) * 2] + SILENCE
 
 
 def types_of(events: list[Event]) -> list[str]:
@@ -41,16 +21,9 @@ def types_of(events: list[Event]) -> list[str]:
     return [name for name, _ in groupby(event["type"] for event in events)]
 
 
-async def ask(client: Call, talk: Talk, number: int) -> Event:
-    """Say a turn and ask for a response as Open WebUI does: the call of the tool."""
-    await client.append(turn_of(talk, number))
-    item_id = (await client.until(COMPLETED))[-1]["item_id"]
-    return (await client.respond(metadata={"input_item_id": item_id}))[-1]
-
-
-async def test_a_conversation(base: str, talk: Talk) -> None:
+async def test_a_conversation(speaking: str, talk: Talk) -> None:
     """What the user says goes to the tool, and what the tool answers is spoken."""
-    async with call(base, model="tts-1") as client:
+    async with call(speaking, model="tts-1") as client:
         await client.offer_tool()
         await client.append(turn_of(talk, 0))
         heard = (await client.until(COMPLETED))[-1]
@@ -93,9 +66,9 @@ async def test_a_conversation(base: str, talk: Talk) -> None:
     assert np.abs(audio).max() > 1000
 
 
-async def test_turns_are_answered_by_themselves(base: str, talk: Talk) -> None:
+async def test_turns_are_answered_by_themselves(speaking: str, talk: Talk) -> None:
     """Where the session says so; a second one is a new question."""
-    async with call(base) as client:
+    async with call(speaking) as client:
         await client.offer_tool(create_response=True)
         for number in (0, 1):
             await client.append(turn_of(talk, number))
@@ -104,9 +77,9 @@ async def test_turns_are_answered_by_themselves(base: str, talk: Talk) -> None:
             assert question(events[-1]) == transcript["transcript"]
 
 
-async def test_barge_in(base: str, talk: Talk) -> None:
+async def test_barge_in(speaking: str, talk: Talk) -> None:
     """Speech of the user ends the answer, and is answered itself."""
-    async with call(base) as client:
+    async with call(speaking) as client:
         await client.offer_tool(create_response=True, interrupt_response=True)
         await client.append(turn_of(talk, 0))
         await client.answer((await client.until("response.done"))[-1], LONG)
@@ -126,9 +99,9 @@ async def test_barge_in(base: str, talk: Talk) -> None:
     assert sound(rest) == b""
 
 
-async def test_the_client_interrupts(base: str, talk: Talk) -> None:
+async def test_the_client_interrupts(speaking: str, talk: Talk) -> None:
     """It cancels, and tells what was heard of the answer."""
-    async with call(base) as client:
+    async with call(speaking) as client:
         await client.offer_tool()
         await client.answer(await ask(client, talk, 0), LONG)
         await client.send("response.create")
@@ -157,9 +130,9 @@ async def test_the_client_interrupts(base: str, talk: Talk) -> None:
         assert gone["code"] == "item_not_found"
 
 
-async def test_push_to_talk(base: str, talk: Talk) -> None:
+async def test_push_to_talk(speaking: str, talk: Talk) -> None:
     """A response that is asked for right after the commit waits for the words."""
-    async with call(base) as client:
+    async with call(speaking) as client:
         await client.configure(tools=[TOOL], audio={"input": {"turn_detection": None}})
         await client.append(turn_of(talk, 1))
         await client.send("input_audio_buffer.commit")
@@ -169,11 +142,11 @@ async def test_push_to_talk(base: str, talk: Talk) -> None:
         assert nothing["code"] == "nothing_to_answer"
 
 
-async def test_written_questions(base: str) -> None:
+async def test_written_questions(speaking: str) -> None:
     """A text of the user is a question too, and the tool is the one that the session names."""
     other = {**TOOL, "name": "ask"}
     message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
-    async with call(base) as client:
+    async with call(speaking) as client:
         choice = {"type": "function", "name": "ask"}
         await client.configure(tools=[TOOL, other], tool_choice=choice)
         await client.send("conversation.item.create", item={"id": "mine", **message})
@@ -182,7 +155,7 @@ async def test_written_questions(base: str) -> None:
         assert (question(done), done["response"]["output"][0]["name"]) == ("Hi", "ask")
 
 
-async def test_reading_aloud(base: str) -> None:
+async def test_reading_aloud(speaking: str) -> None:
     """A response that brings a text speaks it where no tool may be called, in the voice and the
     format of the session, and leaves the conversation alone."""
     message = {
@@ -191,7 +164,7 @@ async def test_reading_aloud(base: str) -> None:
         "content": [{"type": "input_text", "text": "Seven two nine four."}],
     }
     output = {"voice": "espeak-en-us-man", "format": {"type": "audio/pcmu"}}
-    async with call(base) as client:
+    async with call(speaking) as client:
         heard = {"turn_detection": None, "transcription": None}
         updated = await client.configure(audio={"input": heard, "output": output})
         assert updated["session"]["audio"]["output"]["voice"] == "espeak-en-us-man"
@@ -206,92 +179,34 @@ async def test_reading_aloud(base: str) -> None:
         assert refused[-1]["error"]["code"] == "nothing_to_answer"
 
 
-async def test_an_answer_that_cannot_be_spoken(base: str, talk: Talk) -> None:
-    """It fails, and the call goes on."""
-    async with call(base) as client:
-        await client.offer_tool()
-        await client.answer(await ask(client, talk, 0), "word " * 1000)
-        failed = (await client.respond())[-1]["response"]
-        assert failed["status"] == "failed"
-        assert failed["status_details"]["error"]["code"] == "string_above_max_length"
-        assert question(await ask(client, talk, 1))
+async def test_the_documented_client(speaking: str, talk: Talk) -> None:
+    """The example of the page holds a call."""
+    page = (ROOT / "docs" / "realtime.md").read_text().split("## Voice calls")[1]
+    code: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], code)
+    asked: list[str] = []
+    played: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    async def microphone() -> AsyncIterator[bytes]:
+        yield turn_of(talk, 0)
+
+    async def chat(request: str) -> str:
+        asked.append(request)
+        return "It is ten o'clock."
+
+    held = asyncio.create_task(
+        code["hold_call"](f"{speaking}/v1", microphone(), played.put_nowait, chat)
+    )
+    assert await played.get() is None  # the user begins to speak
+    assert await played.get()
+    assert errors(words(talk[1][0].text), words(asked[0])) <= 3
+    held.cancel()
+    await asyncio.gather(held, return_exceptions=True)
 
 
-@pytest.mark.parametrize(
-    ("event", "code", "param"),
-    [
-        ({"type": "output_audio_buffer.clear"}, "unsupported_event", "type"),
-        ({"type": "response.create"}, "nothing_to_answer", None),
-        (
-            {"type": "response.create", "response": {"output_modalities": ["text"]}},
-            "invalid_value",
-            "response.output_modalities.0",
-        ),
-        (
-            {
-                "type": "conversation.item.create",
-                "item": {
-                    "type": "message",
-                    "role": "user",
-                    "content": [{"type": "input_audio", "audio": "AAAA"}],
-                },
-            },
-            "invalid_value",
-            "item.content.0.type",
-        ),
-        (
-            {
-                "type": "conversation.item.create",
-                "previous_item_id": "none",
-                "item": {"type": "function_call_output", "call_id": "c", "output": ""},
-            },
-            "item_not_found",
-            "previous_item_id",
-        ),
-        ({"type": "conversation.item.delete", "item_id": "x"}, "item_not_found", "item_id"),
-        (
-            {"type": "session.update", "session": {"type": "transcription"}},
-            "invalid_value",
-            "session.type",
-        ),
-        (
-            {
-                "type": "session.update",
-                "session": {"type": "realtime", "tools": [{"type": "mcp", "server_label": "x"}]},
-            },
-            "invalid_value",
-            "session.tools.0.type",
-        ),
-        (
-            {
-                "type": "session.update",
-                "session": {"type": "realtime", "audio": {"output": {"voice": "nobody at all"}}},
-            },
-            "invalid_value",
-            "session.audio.output.voice",
-        ),
-    ],
-)
-async def test_what_is_not_supported(base: str, event: Event, code: str, param: str | None) -> None:
-    """It gets an error that names it, with the id of the client's event."""
-    async with call(base) as client:
-        error = await client.refused(**event, event_id="mine")
-        assert (error["code"], error["param"], error["event_id"]) == (code, param, "mine")
-
-
-async def test_a_session_without_a_tool(base: str, talk: Talk) -> None:
-    """It is told what would answer, and hears on."""
-    async with call(base) as client:
-        for number in (0, 1):
-            await client.append(turn_of(talk, number))
-            error = (await client.until("error"))[-1]["error"]
-            assert error["code"] == "no_answering_tool"
-            assert "generate_chat_completion" in error["message"]
-
-
-async def test_client_secrets(base: str) -> None:
+async def test_client_secrets(speaking: str) -> None:
     """A secret opens a call with its configuration; one that no header can carry is refused."""
-    async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key="none") as client:
+    async with openai.AsyncOpenAI(base_url=f"{speaking}/v1", api_key="none") as client:
         create = client.realtime.client_secrets.create
         wanted: Any = {"type": "realtime", "tools": [TOOL], "instructions": "Be kind. " * 300}
         secret = await create(session=wanted)
@@ -300,32 +215,7 @@ async def test_client_secrets(base: str) -> None:
         with pytest.raises(openai.BadRequestError) as refused:
             await create(session=large)
     assert refused.value.code == "session_too_large"
-    async with call(base, secret.value) as held:
+    async with call(speaking, secret.value) as held:
         session = held.events[0]["session"]
         assert session["tools"][0]["name"] == TOOL["name"]
         assert session["instructions"] == wanted["instructions"]
-
-
-async def test_metrics(base: str, talk: Talk) -> None:
-    """Responses are counted, and the delay of answers is observed."""
-    async with call(base) as client:
-        await client.offer_tool()
-        await client.answer(await ask(client, talk, 0), "Yes, of course it does.")
-        await client.respond()
-    with httpx2.Client(base_url=base) as http:
-        found = samples_when(http, lambda found: found[("vibevoice_realtime_sessions_open",)] == 0)
-    assert found[("vibevoice_realtime_responses_total", "completed")] >= 2
-    assert found[("vibevoice_realtime_answer_seconds_count",)] >= 1
-
-
-async def test_a_client_that_leaves_in_the_middle_of_an_answer(base: str, talk: Talk) -> None:
-    """Nothing of its session is left."""
-    async with call(base) as client:
-        await client.offer_tool()
-        await client.answer(await ask(client, talk, 0), LONG)
-        await client.send("response.create")
-        await client.until("response.output_audio.delta")
-        client.connection._connection.transport.abort()  # type: ignore[attr-defined]
-    with httpx2.Client(base_url=base) as http:
-        samples_when(http, lambda found: found[("vibevoice_realtime_sessions_open",)] == 0)
-        samples_when(http, lambda found: found[("vibevoice_speech_in_flight", "espeak")] == 0)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import openai
-from tests.support.realtime import Client, Event
+from tests.support.real_voices import Spoken
+from tests.support.realtime import RATE, TRANSCRIPTION, Client, Event
 
 TOOL = {
     "type": "function",
@@ -24,6 +25,9 @@ DETECTION = {"type": "server_vad", "create_response": False, "interrupt_response
 """As Open WebUI sends it: its page asks for responses and ends them itself."""
 SILENCE = bytes(2 * 24_000)
 """A second of `audio/pcm`."""
+LONG = "This answer goes on for a while, so that somebody can interrupt it. " * 12
+
+Talk = tuple[bytes, list[Spoken]]
 
 
 class Call(Client):
@@ -85,3 +89,17 @@ def sound(events: list[Event]) -> bytes:
     """The audio of a response."""
     deltas = [event for event in events if event["type"] == "response.output_audio.delta"]
     return b"".join(base64.b64decode(event["delta"]) for event in deltas)
+
+
+def turn_of(talk: Talk, number: int) -> bytes:
+    """One turn and a second of silence."""
+    data, turns = talk
+    turn = turns[number]
+    return data[round(turn.start * RATE) * 2 : round(turn.end * RATE) * 2] + SILENCE
+
+
+async def ask(client: Call, talk: Talk, number: int) -> Event:
+    """Say a turn and ask for a response as Open WebUI does: the call of the tool."""
+    await client.append(turn_of(talk, number))
+    item_id = (await client.until(f"{TRANSCRIPTION}.completed"))[-1]["item_id"]
+    return (await client.respond(metadata={"input_item_id": item_id}))[-1]
