@@ -17,7 +17,7 @@ test: .venv/ready lint  ## lint, types and every test that this machine can run
 
 test-open-webui: .venv/ready  ## the real Open WebUI, over its API and through its page in Chromium
 	scripts/setup_open_webui.sh
-	.venv/bin/pytest -m openwebui tests/deploy/test_open_webui.py
+	.venv/bin/pytest -m openwebui tests/deploy/test_open_webui.py tests/deploy/test_open_webui_call.py
 
 lint: .venv/ready  ## style, spelling and types
 	.venv/bin/ruff check .
