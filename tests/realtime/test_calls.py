@@ -211,7 +211,7 @@ async def test_client_secrets(speaking: str) -> None:
         wanted: Any = {"type": "realtime", "tools": [TOOL], "instructions": "Be kind. " * 300}
         secret = await create(session=wanted)
         assert secret.session.type == "realtime"
-        large = {**wanted, "instructions": "Be kind. " * 800}
+        large: Any = {**wanted, "instructions": "Be kind. " * 800}
         with pytest.raises(openai.BadRequestError) as refused:
             await create(session=large)
     assert refused.value.code == "session_too_large"

@@ -193,6 +193,7 @@ class CallSession:
                 param="audio_end_ms",
                 event_id=event.event_id,
             )
+        item.is_truncated = True
         item.audio_seconds = event.audio_end_ms / 1000
         item.body["content"] = [{"type": "output_audio", "transcript": None}]
         await self._outbox.put(

@@ -30,6 +30,8 @@ class Item:
     """Whether it is the user's, or a tool's, and was not answered yet."""
     previous_id: str | None = None
     """Of the item before it when it was added."""
+    is_truncated: bool = False
+    """Whether the client heard only a part of it."""
     audio_seconds: float = 0.0
     """Of the speech in it."""
 

@@ -116,7 +116,8 @@ class Response:
     async def close_speech(self, item: Item, *, is_whole: bool) -> None:
         """Tell that speech is over."""
         said = item.text
-        item.body["content"] = [{"type": "output_audio", "transcript": said}]
+        kept = None if item.is_truncated else said
+        item.body["content"] = [{"type": "output_audio", "transcript": kept}]
         await self._put_part(item, "output_audio.done")
         await self._put_part(item, "output_audio_transcript.done", transcript=said)
         part = {"type": "audio", "transcript": said}
