@@ -25,8 +25,13 @@ async def test_a_conversation(speaking: str, talk: Talk) -> None:
     """What the user says goes to the tool, and what the tool answers is spoken."""
     async with call(speaking, model="tts-1") as client:
         await client.offer_tool()
+        context = {"type": "message", "role": "system", "id": "chat_context_1"}
+        content = [{"type": "input_text", "text": "Current chat snapshot"}]
+        await client.send("conversation.item.create", item={**context, "content": content})
         await client.append(turn_of(talk, 0))
         heard = (await client.until(COMPLETED))[-1]
+        await client.send("conversation.item.delete", item_id="chat_context_1")
+        await client.until("conversation.item.deleted")
         asked = await client.respond(metadata={"input_item_id": heard["item_id"]})
         assert types_of(asked) == [
             "response.created",

@@ -23,6 +23,7 @@ TOOL = {
 }
 DETECTION = {"type": "server_vad", "create_response": False, "interrupt_response": False}
 """As Open WebUI sends it: its page asks for responses and ends them itself."""
+FORMAT = {"type": "audio/pcm", "rate": 24_000}
 SILENCE = bytes(2 * 24_000)
 """A second of `audio/pcm`."""
 LONG = "This answer goes on for a while, so that somebody can interrupt it. " * 12
@@ -43,9 +44,19 @@ class Call(Client):
         return (await self.until("session.updated", "error"))[-1]
 
     async def offer_tool(self, **detection: Any) -> None:
-        """Configure the session with a tool that answers."""
-        audio = {"input": {"turn_detection": {**DETECTION, **detection}}}
-        updated = await self.configure(tools=[TOOL], audio=audio)
+        """Configure the session as Open WebUI does."""
+        heard = {
+            "format": FORMAT,
+            "transcription": {"model": "whisper-1"},
+            "turn_detection": {**DETECTION, **detection},
+        }
+        updated = await self.configure(
+            output_modalities=["audio"],
+            instructions="You are the assistant in this chat.",
+            audio={"input": heard, "output": {"format": FORMAT, "voice": "alloy"}},
+            tools=[TOOL],
+            tool_choice="auto",
+        )
         assert updated["type"] == "session.updated", updated
 
     async def respond(self, **response: Any) -> list[Event]:
