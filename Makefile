@@ -25,9 +25,10 @@ lint: .venv/ready  ## style, spelling and types
 	.venv/bin/codespell
 	.venv/bin/pyright
 
-settings: .venv/ready  ## write docs/settings.md, .env.example and the plans of docs/gpu.md from the code
+settings: .venv/ready  ## write what follows from the settings: docs/settings.md, .env.example, plans of docs/gpu.md, Helm schema, manifests
 	$(python) -m scripts.write_settings
 	$(python) -m scripts.write_plans
+	$(python) -m scripts.write_chart
 
 bench: .venv/ready  ## ratios, measured side by side; more in bench/
 	$(python) -m bench.concurrency

@@ -1,10 +1,7 @@
 """The Grafana dashboard and the alerts ask for metrics that there are."""
 
-import json
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +9,28 @@ import httpx2
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
+from scripts.stack import ROOT
 from tests.support.fakes import serve
+from tests.support.monitoring import DASHBOARD, FOLDER, alert_rules, find_program, panel_queries
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings
 
-FOLDER = Path(__file__).parents[2] / "docker" / "monitoring"
-DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "vibevoice.json").read_text())
-ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text())
-ADAPTER = FOLDER.parents[1] / "deploy" / "prometheus-adapter-values.yaml"
+ADAPTER = ROOT / "deploy" / "prometheus-adapter-values.yaml"
 NAME = re.compile(r"\b(?:vibevoice_|vllm:|process_|DCGM_)\w+")
 DCGM = {"DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_GPU_UTIL"}
 """In the exporter's default list of counters (NVIDIA/dcgm-exporter, etc/default-counters.csv)."""
 
 
-def expressions() -> Iterator[str]:
+def expressions() -> list[str]:
     """Every query of the dashboard and the alerts."""
-    for panel in DASHBOARD["panels"]:
-        for target in panel.get("targets", []):
-            yield target["expr"]
-    for group in ALERTS["groups"]:
-        for rule in group["rules"]:
-            yield rule["expr"]
+    return [query for _, query in panel_queries()] + [rule["expr"] for rule in alert_rules()]
 
 
 def asked(prefix: str) -> set[str]:
     """Names of metrics with that prefix."""
-    text = "\n".join([*expressions(), ADAPTER.read_text()])
+    adapter = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
+    text = "\n".join([*expressions(), *(rule["seriesQuery"] for rule in adapter)])
     return {name for name in NAME.findall(text) if name.startswith(prefix)}
 
 
@@ -56,7 +48,9 @@ def there(url: str) -> set[str]:
 
 def test_the_proxys_metrics_are_there() -> None:
     """Names of our own, and of the process."""
-    with serve(create_app(Settings(asr_base_url="http://127.0.0.1:9"))) as url:
+    with serve(
+        create_app(Settings(asr_base_url="http://127.0.0.1:9", light="on", light_workers=1))
+    ) as url:
         names = there(url)
     assert asked("vibevoice_") - names == set()
     assert asked("process_") - names == set()
@@ -92,9 +86,7 @@ def test_panels_find_their_data_source() -> None:
 
 def test_promtool_takes_every_query(tmp_path: Path) -> None:
     """The dashboard's queries are PromQL, and each alert fires when it should (alerts.test.yml)."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("needs promtool (Debian: apt-get install prometheus)")
+    promtool = find_program("promtool")
     queries = [expression.replace("$__rate_interval", "5m") for expression in expressions()]
     rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(queries)]
     file = tmp_path / "queries.yml"
@@ -104,3 +96,24 @@ def test_promtool_takes_every_query(tmp_path: Path) -> None:
             [promtool, *command], cwd=FOLDER, capture_output=True, text=True, check=False
         )
         assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_every_alert_is_tested() -> None:
+    """That it fires: its name stands beside alerts that are expected."""
+    tests = yaml.safe_load((FOLDER / "alerts.test.yml").read_text())["tests"]
+    cases = [case for test in tests for case in test["alert_rule_test"]]
+    fired = {case["alertname"] for case in cases if case["exp_alerts"]}
+    silent = {case["alertname"] for case in cases if not case["exp_alerts"]}
+    assert fired == silent == {rule["alert"] for rule in alert_rules()}
+
+
+def test_docs_have_every_alert_and_panel_row() -> None:
+    """The tables of docs/monitoring.md are those of the files."""
+    page = (ROOT / "docs" / "monitoring.md").read_text()
+    alerts, rows = page.split("\n## Alerts\n")[1], page.split("\n## Dashboard\n")[1]
+    lines = re.findall(r"^\| `(\w+)` \|.*\| (.*?) ?\| (\w+) \|$", alerts, re.M)
+    told = {(name, duration.replace(" min", "m"), severity) for name, duration, severity in lines}
+    rules = list(alert_rules())
+    assert told == {(r["alert"], r.get("for", ""), r["labels"]["severity"]) for r in rules}
+    named = re.findall(r"^\| ([A-Z][\w ]+) \|", rows.split("\n## ")[0], re.M)
+    assert named == [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.support.fakes import StartProxy
 
 from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_proxy.transcription.options import TranscriptionOptions
@@ -54,10 +55,11 @@ def test_every_field_is_told() -> None:
     assert told == {*TranscriptionOptions.model_fields, "file", "chunking_strategy"}
 
 
-def test_every_metric_is_told(http: httpx2.Client) -> None:
+def test_every_metric_is_told(start_proxy: StartProxy) -> None:
     """The table of metrics has all our metrics."""
     told = {name for cells in rows("## Metrics") for name in re.findall(r"`([^`]+)`", cells[0])}
-    families = text_string_to_metric_families(http.get("/metrics").text)
+    url = start_proxy(light="on", light_workers=1)
+    families = text_string_to_metric_families(httpx2.get(f"{url}/metrics").text)
     ours = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in families

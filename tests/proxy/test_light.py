@@ -14,6 +14,7 @@ import openai
 import psutil
 import pytest
 from tests.support.fakes import FakeEngine, StartProxy
+from tests.support.metrics import samples
 from tests.support.real_voices import RATE, conversation, librivox, prompts
 from tests.support.recordings import wav
 from tests.support.wording import errors, words
@@ -210,14 +211,20 @@ def test_noise_takes_no_longer_than_it_may(start_proxy: StartProxy) -> None:
 
 
 def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """The request in that worker gets a 503, and the next one is served."""
+    """The request in that worker gets a 503, and the next one is served. Metrics count it."""
     [worker] = [
         child
         for child in psutil.Process().children(recursive=True)
         if "vibevoice_light.worker" in child.cmdline()
     ]
+    counted: list[dict[tuple[str, ...], float]] = []
+
+    def count_and_kill() -> None:
+        counted.append(samples(light))
+        worker.kill()
+
     worker.send_signal(signal.SIGSTOP)
-    timer = threading.Timer(1.0, worker.kill)
+    timer = threading.Timer(1.0, count_and_kill)
     timer.start()
     answer = post(light, talk[0])
     assert answer.status_code == 503
@@ -225,6 +232,12 @@ def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, lis
     assert "retry-after" in answer.headers
     wait_until_ready(light)
     assert post(light, talk[0]).status_code == 200
+    names = ("workers", "workers_ready", "workers_busy", "in_flight", "worker_restarts_total")
+    before, after = (
+        [found[f"vibevoice_light_{name}",] for name in names]
+        for found in (counted[0], samples(light))
+    )
+    assert (before, after) == ([1, 1, 1, 1, 0], [1, 1, 0, 0, 1])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import Recognizer
 from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
 from vibevoice_proxy.transcription.light import LightRecognizer
+from vibevoice_proxy.transcription.light_metrics import LightMetrics
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.openai_server import OpenAIRecognizer
 from vibevoice_proxy.transcription.references import VoiceReader
@@ -34,7 +35,7 @@ async def open_transcription(
     async with (
         open_client(settings) as client,
         open_translator(settings) as translator,
-        _open_light(settings) as pool,
+        _open_light(settings, registry) as pool,
         _open_voices(settings, pool and pool[0]) as voices,
     ):
         light = pool and LightRecognizer(
@@ -56,14 +57,17 @@ async def open_transcription(
 
 
 @asynccontextmanager
-async def _open_light(settings: Settings) -> AsyncIterator[tuple[LightPool, bool] | None]:
+async def _open_light(
+    settings: Settings, registry: CollectorRegistry
+) -> AsyncIterator[tuple[LightPool, bool] | None]:
     """The processes of the light recognizer where the settings want it, which run until the block
-    ends, and whether they know English alone."""
+    ends and tell `registry` of themselves, and whether they know English alone."""
     folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
     if folder is None:
         yield None
         return
     async with open_pool(folder, settings.light_workers) as pool:
+        registry.register(LightMetrics(pool))
         yield pool, is_tiny_english(folder)
 
 

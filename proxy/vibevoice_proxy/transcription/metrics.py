@@ -8,6 +8,13 @@ from vibevoice_proxy.metrics import SECONDS
 RATIOS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 """Buckets of seconds of work for a second of audio."""
 
+MISSING_REASONS = (
+    *("loop", "length", "format", "unclear", "no_transcript", "refused_by_engine"),
+    *("upstream_error", "upstream_timeout", "upstream_unavailable"),
+)
+"""Initialized to 0, because Prometheus sees no increase in a series that starts with its first
+event."""
+
 
 class TranscriptionMetrics:
     """Counters, gauges and histograms of transcription in one registry."""
@@ -47,6 +54,15 @@ class TranscriptionMetrics:
             ("reason",),
             registry=registry,
         )
+        self._missing_parts = Counter(
+            "vibevoice_missing_parts",
+            "Parts of recordings without a transcript in answers that were sent, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in MISSING_REASONS:
+            self._missing_seconds.labels(reason)
+            self._missing_parts.labels(reason)
         self._loops = Counter(
             "vibevoice_loops",
             "Answers in which the model repeated itself without end, by what became of them.",
@@ -72,6 +88,7 @@ class TranscriptionMetrics:
     def missing(self, reason: str, seconds: float) -> None:
         """Count a part of a recording that has no transcript."""
         self._missing_seconds.labels(reason).inc(seconds)
+        self._missing_parts.labels(reason).inc()
 
     def upstream_error(self, upstream: str, code: str | None) -> None:
         """Count a request to `upstream` (asr, light, translate) that failed with this error."""

@@ -1,0 +1,110 @@
+"""The workflow files for a forge: valid, with few permissions, and of pinned actions."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from scripts.stack import ROOT
+
+BIN = Path(sys.executable).parent
+FILES = sorted((ROOT / ".github" / "workflows").iterdir())
+IMAGES = yaml.safe_load((ROOT / ".github" / "workflows" / "images.yml").read_text())
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def scripts() -> Iterator[Any]:
+    """The shell scripts of all steps."""
+    for file in FILES:
+        for name, job in yaml.safe_load(file.read_text())["jobs"].items():
+            for step in job["steps"]:
+                if "run" in step:
+                    yield pytest.param(step["run"], id=f"{file.stem}-{name}-{step.get('name')}")
+
+
+def test_workflows_fit_the_schema() -> None:
+    """Every key is one that the forge knows."""
+    command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *FILES]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_actions_are_pinned(file: Path) -> None:
+    """By the hash of a commit, with its tag beside it: a tag can be moved."""
+    used = re.findall(r"uses: (.*)", file.read_text())
+    assert used
+    assert [one for one in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", one)] == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_jobs_may_do_little(file: Path) -> None:
+    """They read the sources, and what pushes to the registry may write there."""
+    workflow = yaml.safe_load(file.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    for job in workflow["jobs"].values():
+        pushes = "secrets.GITHUB_TOKEN" in str(job)
+        assert job.get("permissions", {}).get("packages") == ("write" if pushes else None)
+        assert job.get("permissions", {}).get("contents") in ("read", None)
+        for step in job["steps"]:
+            if "checkout" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("script", list(scripts()))
+def test_scripts_are_sound(script: str) -> None:
+    """ShellCheck finds nothing, and text that others choose, such as a tag, is not pasted in."""
+    assert "${{" not in script
+    found = subprocess.run(
+        [BIN / "shellcheck", "--shell=bash", "-"],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout
+
+
+def test_every_image_is_built() -> None:
+    """Those that the compose files name, from Dockerfiles and stages that exist, on both kinds of
+    machines, with labels, contents and origin, from refreshed bases."""
+    build = IMAGES["jobs"]["build"]
+    named = {
+        name
+        for file in (ROOT / "docker").glob("*.yml")
+        for name in re.findall(r"image: vibevoice-(\w+):", file.read_text())
+    }
+    images = build["strategy"]["matrix"]["image"]
+    assert {image["name"] for image in images} == named
+    for image in images:
+        text = (ROOT / image["file"]).read_text()
+        assert not image["target"] or re.search(rf"^FROM .* AS {image['target']}$", text, re.M)
+    machines = build["strategy"]["matrix"]["machine"]
+    assert {machine["architecture"] for machine in machines} == {"amd64", "arm64"}
+    [step] = [step for step in build["steps"] if "build-push-action" in step.get("uses", "")]
+    assert step["with"]["pull"] and step["with"]["sbom"] and step["with"]["labels"]
+    assert step["with"]["provenance"] == "mode=max"
+    assert IMAGES["jobs"]["publish"]["strategy"]["matrix"]["image"] == images
+
+
+@pytest.mark.parametrize(("tag", "code"), [(f"v{VERSION}", 0), ("v99.0.0", 1)])
+def test_a_tag_must_be_the_projects_version(tag: str, code: int, tmp_path: Path) -> None:
+    """The step that says where the images go, run as the forge would."""
+    [step] = [s for s in IMAGES["jobs"]["release"]["steps"] if s.get("id") == "names"]
+    output = tmp_path / "output"
+    environ = {**os.environ, "OWNER": "Some-Body", "TAG": tag, "GITHUB_OUTPUT": str(output)}
+    command = ["bash", "-e", "-o", "pipefail", "-c", step["run"]]
+    found = subprocess.run(
+        command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == code
+    if code:
+        assert f"the tag is {tag}, pyproject.toml says {VERSION}" in found.stdout
+    else:
+        assert output.read_text() == f"version={VERSION}\nregistry=ghcr.io/some-body\n"
