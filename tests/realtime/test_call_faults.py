@@ -70,6 +70,33 @@ async def test_an_answer_that_cannot_be_spoken(speaking: str, talk: Talk) -> Non
         (
             {
                 "type": "session.update",
+                "session": {
+                    "type": "realtime",
+                    "tools": [{"type": "function", "name": "x", "parameters": {"a": float("nan")}}],
+                },
+            },
+            "invalid_value",
+            "session.tools.0.parameters",
+        ),
+        (
+            {
+                "type": "session.update",
+                "session": {"type": "realtime", "truncation": {"x": "x" * 20_000}},
+            },
+            "invalid_value",
+            "session.truncation",
+        ),
+        (
+            {
+                "type": "response.create",
+                "response": {"input": [], "instructions": "say:" + " " * 65_000},
+            },
+            "nothing_to_answer",
+            "response.input",
+        ),
+        (
+            {
+                "type": "session.update",
                 "session": {"type": "realtime", "audio": {"output": {"voice": "nobody at all"}}},
             },
             "invalid_value",

@@ -26,6 +26,12 @@ def tool(name: str, /, **properties: Any) -> Tool:
     return Tool(type="function", name=name, parameters=schema)
 
 
+def odd(required: Any) -> Tool:
+    """A tool whose schema is not sound."""
+    schema = {"required": required, "properties": {"text": TEXT}}
+    return Tool(type="function", name="odd", parameters=schema)
+
+
 TEXT = {"type": "string"}
 ASK, CHAT = tool("ask", question=TEXT), tool(CHAT_TOOL, request=TEXT)
 WAVE = tool("play_animation", name={"type": "string", "enum": ["wave"]})
@@ -51,6 +57,7 @@ def output(call_id: str, text: str) -> conversation.Item:
         ([ASK, WAVE], ToolChoice(type="function", name="play_animation"), None),
         ([WAVE, MAIL, Tool(type="function", name="now")], "auto", None),
         ([CHAT], "none", None),
+        ([odd([{}]), odd([]), odd(["text", "text"]), odd("text")], "auto", None),
     ],
 )
 def test_the_tool_that_answers(tools: list[Tool], choice: Any, name: str | None) -> None:

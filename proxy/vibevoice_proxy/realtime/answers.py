@@ -11,7 +11,7 @@ from vibevoice_proxy.realtime.call_config import CHAT_TOOL, Tool
 from vibevoice_proxy.realtime.call_events import ResponseConfig
 from vibevoice_proxy.realtime.conversation import Item, new_item
 
-_SAY = re.compile(r"\s*(?:say|repeat|read)\b[^:\n]{0,120}:\s*(?P<text>.*\S)\s*", re.I | re.S)
+_SAY = re.compile(r"(?:say|repeat|read)\b[^:\n]{0,120}:\s*(?P<text>\S.*)", re.I | re.S)
 """Instructions that hold the words themselves, such as `Say this briefly: One moment.`"""
 _NO_TOOL = (
     "This server has no language model: it answers by calling a function tool with one required "
@@ -52,7 +52,7 @@ def answer_input(given: ResponseConfig, tool: Tool | None) -> Answer:
         return _ask(tool, text)
     if text:
         return Speech(text)
-    if found := _SAY.fullmatch(given.instructions or ""):
+    if found := _SAY.fullmatch((given.instructions or "").strip()):
         return Speech(found["text"])
     raise InvalidRequest(
         "There is nothing to say: expected a user message with text in `input`, or instructions "

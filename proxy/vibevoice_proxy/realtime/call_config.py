@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from vibevoice_proxy.realtime.transcription_config import (
     AudioFormat,
@@ -20,12 +20,26 @@ CHAT_TOOL = "generate_chat_completion"
 MAX_TEXT = 64 * 1024
 """Characters of instructions."""
 MAX_TOOLS = 128
-MAX_TOOL_CHARS = 64 * 1024
-"""Of one tool as JSON."""
+MAX_OBJECT_CHARS = 16 * 1024
+"""Of a JSON object whose fields are the client's, and of a description."""
 MAX_NAME = 200
 """Characters of a name."""
 
 Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+
+def _check_object(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        length = len(json.dumps(value, allow_nan=False))
+    except ValueError:
+        raise ValueError("it has a number that is not finite") from None
+    if length > MAX_OBJECT_CHARS:
+        raise ValueError(f"it has {length} characters; expected at most {MAX_OBJECT_CHARS}")
+    return value
+
+
+Object = Annotated[dict[str, Any], AfterValidator(_check_object)]
+"""A JSON object whose fields are the client's."""
 
 
 class VoiceId(Part):
@@ -59,15 +73,8 @@ class Tool(Part):
 
     type: Literal["function"]
     name: Name
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-    @field_validator("parameters")
-    @classmethod
-    def _check_size(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if len(json.dumps(value)) > MAX_TOOL_CHARS:
-            raise ValueError(f"expected at most {MAX_TOOL_CHARS} characters of JSON")
-        return value
+    description: Annotated[str, Field(max_length=MAX_OBJECT_CHARS)] | None = None
+    parameters: Object | None = None
 
     @property
     def argument(self) -> str | None:
@@ -77,9 +84,11 @@ class Tool(Part):
         required, properties = schema.get("required"), schema.get("properties")
         if not isinstance(properties, dict) or not isinstance(required, list):
             return None
-        if len(required) != 1 or not isinstance(found := properties.get(required[0]), dict):
-            return None
-        return required[0] if found.get("type") == "string" and "enum" not in found else None
+        match required:
+            case [str(name)] if isinstance(found := properties.get(name), dict):
+                return name if found.get("type") == "string" and "enum" not in found else None
+            case _:
+                return None
 
 
 class ToolChoice(Part):
@@ -99,7 +108,10 @@ class CallConfig(Part):
     type: Literal["realtime"] = "realtime"
     model: Name | None = None
     audio: Audio = Audio()
-    include: list[Literal["item.input_audio_transcription.logprobs"]] | None = None
+    include: (
+        Annotated[list[Literal["item.input_audio_transcription.logprobs"]], Field(max_length=1)]
+        | None
+    ) = None
     output_modalities: list[Literal["audio"]] = Field(default=["audio"], max_length=1)
     instructions: Annotated[str, Field(max_length=MAX_TEXT)] = ""
     tools: Tools = []
@@ -107,9 +119,9 @@ class CallConfig(Part):
     max_output_tokens: int | Literal["inf"] = "inf"
     parallel_tool_calls: bool | None = None
     prompt: None = None
-    reasoning: dict[str, Any] | None = None
-    tracing: Literal["auto"] | dict[str, Any] | None = None
-    truncation: Literal["auto", "disabled"] | dict[str, Any] | None = None
+    reasoning: Object | None = None
+    tracing: Literal["auto"] | Object | None = None
+    truncation: Literal["auto", "disabled"] | Object | None = None
 
     @property
     def with_logprobs(self) -> bool:

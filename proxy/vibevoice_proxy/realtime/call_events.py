@@ -1,10 +1,10 @@
 """The events that clients of voice calls send (openai 3.57, `types/realtime`), checked."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from vibevoice_proxy.realtime.call_config import MAX_NAME, MAX_TEXT, Choice, Name, Tools
+from vibevoice_proxy.realtime.call_config import MAX_NAME, MAX_TEXT, Choice, Name, Object, Tools
 from vibevoice_proxy.realtime.client_events import (
     MAX_ID,
     AudioAppend,
@@ -142,7 +142,7 @@ class ResponseConfig(_Part):
     max_output_tokens: int | Literal["inf"] | None = None
     parallel_tool_calls: bool | None = None
     prompt: None = None
-    reasoning: dict[str, Any] | None = None
+    reasoning: Object | None = None
 
 
 class ResponseCreate(Event):

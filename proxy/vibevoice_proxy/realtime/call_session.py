@@ -95,6 +95,11 @@ class CallSession:
                 str(error), param=error.param, code=error.code, event_id=event.event_id
             ) from error
 
+    async def finish(self) -> None:
+        """As `Session.finish`: what is being said is heard and spoken to its end."""
+        await self._hearing.finish()
+        await self._responses.finish()
+
     async def run(self) -> None:
         """As `Session.run`."""
         try:

@@ -58,7 +58,7 @@ UNSUPPORTED = frozenset(
 """Events of the API that a transcription session does not have."""
 _TAG = re.compile(
     r"server_vad|semantic_vad|audio/.*|function|message|function_call|function_call_output"
-    r"|literal\[.*|ToolChoice|VoiceId"
+    r"|literal\[.*|ToolChoice|VoiceId|function-after\[.*"
 )
 """What pydantic adds to the place of a field that has several types."""
 _BETA = "transcription_session.update"

@@ -48,6 +48,8 @@ class Responses:
         self._metrics = metrics
         self._on_idle = on_idle
         self._active: Response | None = None
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self._begun: asyncio.Queue[Response] = asyncio.Queue(1)
         self._step: asyncio.Task[Any] | None = None
         """What a cancellation ends at once."""
@@ -67,6 +69,7 @@ class Responses:
             )
         if order.brings_input or self._conversation.is_settled:
             self._find(order)
+        self._is_idle.clear()
         self._active = response = Response(order, self._conversation, self._outbox)
         await response.begin()
         await self._begun.put(response)
@@ -78,6 +81,10 @@ class Responses:
             if self._step:
                 self._step.cancel()
 
+    async def finish(self) -> None:
+        """Wait for the response that goes on."""
+        await self._is_idle.wait()
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
@@ -85,6 +92,7 @@ class Responses:
             error = await self._respond(response)
             self._metrics.responded(await response.end(error))
             self._active = None
+            self._is_idle.set()
             await self._on_idle()
 
     async def _respond(self, response: Response) -> ProxyError | None:
