@@ -81,6 +81,17 @@ async def test_an_answer_that_cannot_be_spoken(speaking: str, talk: Talk) -> Non
         (
             {
                 "type": "session.update",
+                "session": {
+                    "type": "realtime",
+                    "tools": 10 * [{**TOOL, "description": "x" * 16_000}],
+                },
+            },
+            "invalid_value",
+            "session.tools",
+        ),
+        (
+            {
+                "type": "session.update",
                 "session": {"type": "realtime", "truncation": {"x": "x" * 20_000}},
             },
             "invalid_value",

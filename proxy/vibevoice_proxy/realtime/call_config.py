@@ -20,6 +20,8 @@ CHAT_TOOL = "generate_chat_completion"
 MAX_TEXT = 64 * 1024
 """Characters of instructions."""
 MAX_TOOLS = 128
+MAX_TOOLS_CHARS = 128 * 1024
+"""Of all tools as JSON."""
 MAX_OBJECT_CHARS = 16 * 1024
 """Of a JSON object whose fields are the client's, and of a description."""
 MAX_NAME = 200
@@ -99,7 +101,15 @@ class ToolChoice(Part):
 
 
 Choice = Literal["none", "auto", "required"] | ToolChoice
-Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS)]
+
+
+def _check_tools(value: list[Tool]) -> list[Tool]:
+    if sum(len(tool.model_dump_json()) for tool in value) > MAX_TOOLS_CHARS:
+        raise ValueError(f"expected at most {MAX_TOOLS_CHARS} characters of JSON in all tools")
+    return value
+
+
+Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS), AfterValidator(_check_tools)]
 
 
 class CallConfig(Part):
