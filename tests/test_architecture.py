@@ -41,7 +41,7 @@ FORBIDDEN = {
     "vibevoice_live": {"vllm", "torch", "transformers", "fastapi", "av"},
 }
 """Libraries that a package runs without."""
-WINGS = {"transcription", "speech", "realtime"}
+WINGS = {"transcription", "speech", "realtime", "page"}
 """Parts of the proxy that never import each other."""
 COMPOSERS = {"vibevoice_proxy.app"}
 """Modules of the proxy's ground floor that put the wings together."""

@@ -177,6 +177,7 @@ def answering_tool(tools: list[Tool], choice: Choice) -> Tool | None:
 
 def describe_call(config: CallConfig, session_id: str, until: int) -> dict[str, Any]:
     """The session as clients see it; `until`: Unix seconds."""
-    described = config.model_dump()
+    described = config.model_dump(exclude_none=True)
+    described["audio"]["input"].setdefault("turn_detection", None)  # null turns it off
     described["audio"]["output"]["voice"] = config.audio.output.voice_name
     return {"id": session_id, "object": "realtime.session", "expires_at": until, **described}

@@ -200,7 +200,7 @@ class CallSession:
             )
         item.is_truncated = True
         item.audio_seconds = event.audio_end_ms / 1000
-        item.body["content"] = [{"type": "output_audio", "transcript": None}]
+        item.body["content"] = [{"type": "output_audio"}]
         await self._outbox.put(
             "conversation.item.truncated",
             **event.model_dump(include={"item_id", "content_index", "audio_end_ms"}),

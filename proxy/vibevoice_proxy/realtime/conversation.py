@@ -113,7 +113,7 @@ class Conversation:
 
     def commit(self, item_id: str, *, is_detected: bool) -> None:
         """The audio of a turn is whole."""
-        content = [{"type": "input_audio", "transcript": None}]
+        content = [{"type": "input_audio"}]
         body = {**_body(item_id), "type": "message", "role": "user", "content": content}
         self._items[item_id] = Item(body, is_awaited=True)
         self._expect(0 if is_detected else -1)

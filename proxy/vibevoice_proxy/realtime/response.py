@@ -68,7 +68,8 @@ class Response:
         if self.cancelled:
             status, details = "cancelled", {"type": "cancelled", "reason": self.cancelled}
         elif error:
-            status, details = "failed", {"type": "failed", "error": describe(error)}
+            told = {key: value for key, value in describe(error).items() if value is not None}
+            status, details = "failed", {"type": "failed", "error": told}
         await self.outbox.put("response.done", response=self._described(status, details))
         return status
 
@@ -116,8 +117,8 @@ class Response:
     async def close_speech(self, item: Item, *, is_whole: bool) -> None:
         """Tell that speech is over."""
         said = item.text
-        kept = None if item.is_truncated else said
-        item.body["content"] = [{"type": "output_audio", "transcript": kept}]
+        kept = {} if item.is_truncated else {"transcript": said}
+        item.body["content"] = [{"type": "output_audio", **kept}]
         await self._put_part(item, "output_audio.done")
         await self._put_part(item, "output_audio_transcript.done", transcript=said)
         part = {"type": "audio", "transcript": said}
@@ -136,18 +137,19 @@ class Response:
             "format": self.order.format.model_dump(),
             "voice": self.order.voice.voice,
         }
+        more: dict[str, Any] = {"status_details": details} if details else {}
+        if self.order.is_in_conversation:
+            more["conversation_id"] = self.conversation.id
         return {
             "id": self.id,
             "object": "realtime.response",
             "status": status,
-            "status_details": details,
             "output": [item.body for item in self._output],
-            "conversation_id": self.conversation.id if self.order.is_in_conversation else None,
             "output_modalities": ["audio"],
             "max_output_tokens": "inf",
             "audio": {"output": output},
-            "usage": None,
             "metadata": self.order.given.metadata,
+            **more,
         }
 
 
