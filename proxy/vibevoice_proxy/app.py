@@ -31,6 +31,7 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.speech import routes as speech_routes
 from vibevoice_proxy.speech import voice_routes
 from vibevoice_proxy.speech.delivery import HEADERS as SPEECH_HEADERS
+from vibevoice_proxy.speech.live_voice import LiveVoice
 from vibevoice_proxy.speech.service import SpeechService, open_speech
 from vibevoice_proxy.transcription import routes as transcription_routes
 from vibevoice_proxy.transcription import speaker_routes
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
             realtime = RealtimeService(
                 settings,
                 LiveTranscription(transcription),
+                LiveVoice(speech),
                 secrets,
                 registry,
                 needs_key=bool(keys),

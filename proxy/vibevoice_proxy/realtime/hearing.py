@@ -58,6 +58,8 @@ class Hearing:
         self._has_begun = asyncio.Event()
         """Set by the first audio: until then the model can be chosen."""
         self._stream: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
+        self.last_speech_at = 0.0
+        """When the last speech of the last turn that ended had arrived (monotonic)."""
         self._fed = self._taken = 0.0
         """Seconds of audio received, and of those the ones in turns or cleared."""
         self._is_speaking = False
@@ -167,7 +169,8 @@ class Hearing:
                 self._is_speaking = False
                 self._taken = max(self._taken, end)
             case live.TurnEnded(heard_until=until):
-                self._metrics.completed(monotonic() - self._arrival(until))
+                self.last_speech_at = self._arrival(until)
+                self._metrics.completed(monotonic() - self.last_speech_at)
             case live.TurnFailed():
                 self._metrics.failed()
             case _:
