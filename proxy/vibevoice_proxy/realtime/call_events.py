@@ -172,8 +172,8 @@ CallEvent = (
     | ResponseCancel
 )
 MAX_CALL_CONTROL = 1024 * 1024
-"""Limit in characters for messages without audio. Open WebUI 0.12 sends up to 700 kB at once: it escapes
-the texts of a chat twice."""
+"""Limit in characters for messages without audio. Open WebUI 0.12 sends up to 700 kB at once: it
+escapes the texts of a chat twice."""
 CALL_EVENTS: EventReader[CallEvent] = EventReader(
     TypeAdapter(Annotated[CallEvent, Field(discriminator="type")]),
     "voice call over a WebSocket",
