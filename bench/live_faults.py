@@ -196,6 +196,8 @@ def main() -> None:
         **LIGHT,
         "VIBEVOICE_LIGHT_WORKERS": "1",
         "VIBEVOICE_API_KEYS": KEY,
+        # Clients that vanish come back faster than what they sent is read.
+        "VIBEVOICE_REALTIME_MAX_SESSIONS": "500",
         "VIBEVOICE_REALTIME_SEND_TIMEOUT": str(SEND_SECONDS),
     }
     log: Path = log_file("live-faults")
@@ -213,7 +215,7 @@ def main() -> None:
             return played
 
         wrong = word_errors(sentence.text, asyncio.run(speak()).text)
-    print(f"Worker killed in a turn: {lost}. A session after all that: {wrong} wrong words.")
+    print(f"Worker killed in a turn: {dict(lost)}. A session after all that: {wrong} wrong words.")
     print(f"Tracebacks in the log: {log.read_text().count('Traceback')}")
 
 
