@@ -1,5 +1,6 @@
 """Voice activity → utterances: what is said between two silences, by any number of speakers."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +59,11 @@ class Utterances:
     def seconds(self) -> float:
         """How much was heard."""
         return self._islands.frames * FRAME_SECONDS
+
+    @property
+    def silence_seconds(self) -> float:
+        """Silence that ends an utterance; endless where the client ends it."""
+        return self._detection.silence_seconds if self._detection else math.inf
 
     @property
     def start(self) -> float | None:

@@ -146,7 +146,8 @@ LiveEvent = (
 
 
 class LiveStream(Protocol):
-    """One conversation. `feed`, `commit`, `clear` and `update` are called by one task, in order."""
+    """One conversation. `feed`, `commit`, `clear`, `update` and `catch_up` are called by one task,
+    in order."""
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
         """Go on with `samples`, shape (samples,), mono, 24 kHz. Waits while too much of what came
@@ -163,6 +164,11 @@ class LiveStream(Protocol):
 
     async def update(self, options: LiveOptions) -> None:
         """Go on with other options; the model stays."""
+        ...
+
+    async def catch_up(self) -> None:
+        """Wait until all that was fed is heard, all turns that are committed have ended, and their
+        events were read."""
         ...
 
     def events(self) -> AsyncGenerator[LiveEvent]:

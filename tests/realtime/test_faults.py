@@ -1,9 +1,7 @@
 """Garbage, random events, lost workers, clients that leave: the session or the server goes on."""
 
 import asyncio
-import json
 import random
-from typing import Any
 
 import httpx2
 import psutil
@@ -11,7 +9,7 @@ import pytest
 from tests.realtime.conftest import light_proxy
 from tests.support.metrics import samples_when
 from tests.support.real_voices import Spoken
-from tests.support.realtime import RATE, TRANSCRIPTION, session
+from tests.support.realtime import RATE, TRANSCRIPTION, random_message, session
 from websockets.exceptions import ConnectionClosed
 
 Talk = tuple[bytes, list[Spoken]]
@@ -70,26 +68,6 @@ async def test_errors_name_the_event(base: str) -> None:
     async with session(base) as client:
         await client.connection.send_raw('{"type": "response.cancel", "event_id": "mine"}')
         assert (await client.receive())["error"]["event_id"] == "mine"
-
-
-def random_message(source: random.Random) -> str:
-    """An event that may make sense where it comes, or not at all."""
-    audio = "AAAA" * source.choice([0, 1, 1000, 8000])
-    detection = source.choice([None, {"type": "server_vad"}, {"type": "semantic_vad"}])
-    heard: dict[str, Any] = {"turn_detection": detection}
-    if source.random() < 0.3:
-        heard["format"] = {"type": source.choice(["audio/pcm", "audio/pcmu", "audio/pcma", "x"])}
-    events: list[Any] = [
-        {"type": "input_audio_buffer.append", "audio": audio},
-        {"type": "input_audio_buffer.append", "audio": audio},
-        {"type": "input_audio_buffer.commit"},
-        {"type": "input_audio_buffer.clear"},
-        {"type": "session.update", "session": {"type": "transcription", "audio": {"input": heard}}},
-        {"type": source.choice(["response.create", "nothing", ""])},
-        source.choice([None, 5, [], "text"]),
-    ]
-    text = json.dumps(source.choice(events))
-    return text if source.random() < 0.9 else text[: source.randrange(1 + len(text))]
 
 
 async def test_random_events(base: str) -> None:

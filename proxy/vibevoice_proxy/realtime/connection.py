@@ -30,6 +30,8 @@ class Bounds:
     """Without an event of the client."""
     send_seconds: float
     """Until the client takes an event."""
+    finish_seconds: float
+    """For what was begun, when the process is told to stop."""
 
 
 class SessionEnded(ProxyError):
@@ -70,10 +72,20 @@ class Connection:
 
     async def run(self) -> str:
         """Serve the session to its end: why it is over."""
-        parts = (self._read(), self._write(), self._work(), self._expire(), self._stop())
+        parts = (self._serve(), self._write(), self._work(), self._expire())
         end = await _first(*parts)
         await self._close(end)
         return end.name
+
+    async def _serve(self) -> End:
+        end = await _first(self._read(), self._stop())
+        if end.code == RESTART:
+            try:
+                async with asyncio.timeout(self._bounds.finish_seconds):
+                    await self._session.finish()
+            except TimeoutError:
+                logger.warning("the session was not finished in time")
+        return end
 
     async def _read(self) -> End:
         await self._session.begin()

@@ -24,13 +24,18 @@ from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 MIN_COMMIT_SECONDS = 0.1
 """Less is not a turn (OpenAI's own limit)."""
 
+ARRIVAL_SECONDS = 0.1
+"""Audio whose time of arrival is kept as one."""
+MAX_ARRIVALS = 10_000
+"""More than a turn has."""
+
 OnEvent = Callable[[LiveEvent, str], Awaitable[None]]
 """Called with every event of a turn and the id of its item, after the client was told."""
 
 
 class Hearing:
-    """The input side of one session. `append`, `commit`, `clear` and `configure` are called by one
-    task, and `run` by another."""
+    """The input side of one session. `append`, `commit`, `clear`, `configure` and `finish` are
+    called by one task, and `run` by another."""
 
     def __init__(
         self,
@@ -55,7 +60,9 @@ class Hearing:
         self._stream: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
         self._fed = self._taken = 0.0
         """Seconds of audio received, and of those the ones in turns or cleared."""
-        self._arrivals: deque[tuple[float, float]] = deque()
+        self._is_speaking = False
+        """Whether a turn is open that the audio itself began."""
+        self._arrivals: deque[tuple[float, float]] = deque(maxlen=MAX_ARRIVALS)
         """(seconds received, when) of audio whose turn has not ended."""
 
     async def configure(
@@ -97,6 +104,8 @@ class Hearing:
                 )
         self._fed += seconds
         self._metrics.received(seconds)
+        if len(self._arrivals) > 1 and self._fed - self._arrivals[-2][0] < ARRIVAL_SECONDS:
+            self._arrivals.pop()
         self._arrivals.append((self._fed, monotonic()))
         await (await self._open()).feed(samples)
 
@@ -118,6 +127,20 @@ class Hearing:
         self._taken = self._fed
         await (await self._open()).clear()
 
+    async def finish(self) -> None:
+        """End the open turn, and wait until the client was told of all turns."""
+        if not self._has_begun.is_set():
+            return
+        stream = await self._stream
+        await stream.catch_up()
+        if self._options.detection is None:
+            is_open = self._fed - self._taken >= MIN_COMMIT_SECONDS
+        else:
+            is_open = self._is_speaking
+        if is_open:
+            await stream.commit()
+            await stream.catch_up()
+
     async def run(self, on_event: OnEvent | None = None) -> None:
         """Tell the client what is heard, until cancelled."""
         await self._has_begun.wait()
@@ -136,7 +159,12 @@ class Hearing:
 
     def _count(self, event: LiveEvent) -> None:
         match event:
+            case live.SpeechStarted():
+                self._is_speaking = True
+            case live.Cleared():
+                self._is_speaking = False
             case live.TurnCommitted(end=end):
+                self._is_speaking = False
                 self._taken = max(self._taken, end)
             case live.TurnEnded(heard_until=until):
                 self._metrics.completed(monotonic() - self._arrival(until))

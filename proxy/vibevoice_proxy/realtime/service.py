@@ -14,7 +14,7 @@ from starlette.websockets import WebSocket
 from vibevoice_proxy.client_secrets import ClientSecrets
 from vibevoice_proxy.errors import InvalidRequest, TooManyRequests
 from vibevoice_proxy.live import LiveRecognition
-from vibevoice_proxy.realtime.connection import Bounds, Connection
+from vibevoice_proxy.realtime.connection import LAST_SECONDS, Bounds, Connection
 from vibevoice_proxy.realtime.hearing import Hearing
 from vibevoice_proxy.realtime.items import Items
 from vibevoice_proxy.realtime.metrics import RealtimeMetrics
@@ -90,6 +90,7 @@ class RealtimeService:
             settings.realtime_max_session_seconds,
             settings.realtime_idle_timeout,
             settings.realtime_send_timeout,
+            max(0.0, settings.shutdown_grace - 2 * LAST_SECONDS),
         )
         stopping: asyncio.Event = socket.scope["state"].get("stopping") or asyncio.Event()
         session = self._session(config, session_id, outbox)

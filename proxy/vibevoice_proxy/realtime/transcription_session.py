@@ -63,6 +63,10 @@ class TranscriptionSession:
             case AudioClear():
                 await self._hearing.clear(event)
 
+    async def finish(self) -> None:
+        """As `Session.finish`."""
+        await self._hearing.finish()
+
     async def run(self) -> None:
         """As `Session.run`."""
         await self._hearing.run()

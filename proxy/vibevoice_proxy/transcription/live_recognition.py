@@ -40,4 +40,7 @@ class LiveTranscription:
             if self._voice_activity is None:
                 self._voice_activity = await to_thread.run_sync(open_voice_activity)
         voice_activity = VoiceActivity(self._voice_activity)
-        yield TurnStream(self._service.transcribe_turn, voice_activity, options, session_id)
+        service = self._service
+        yield TurnStream(
+            service.transcribe_turn, voice_activity, options, session_id, service.live_speakers()
+        )

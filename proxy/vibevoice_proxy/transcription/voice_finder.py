@@ -60,21 +60,29 @@ class VoiceFinder:
             if span not in self._heard:
                 start, end = (at - section.start for at in span)
                 samples = await to_thread.run_sync(read_piece, section, start, end)
-                self._heard[span] = await self._embed(samples, span[0])
+                self._heard[span] = await self.embed(samples, span[0])
             windows += self._heard[span]
         return next(iter(voices_of(windows)), None)
 
-    async def _embed(self, samples: Samples, start: float) -> list[Window]:
-        """The windows at their times in the recording. None when that fails: the speaker is then
-        nobody else, which is told, and the transcript is not lost."""
+    async def embed(self, samples: Samples, start: float) -> list[Window]:
+        """The windows of a piece of the recording that begins at `start`. None when that fails: the
+        speaker is then nobody else, which is told, and the transcript is not lost."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 windows = await self._pool.embed(samples)
             except (WorkerLost, LightFailed) as error:
                 logger.warning("a voice could not be compared: %s", error)
                 if attempt == ATTEMPTS or isinstance(error, LightFailed):
-                    self._metrics.upstream_error(PART, "upstream_unavailable")
+                    self._count()
                     return []
             else:
                 return [Window(start + w.start, start + w.end, w.vector) for w in windows]
         raise AssertionError
+
+    def give_up(self) -> None:
+        """Log and count voices that took too long."""
+        logger.warning("the voices of a turn took too long to be compared")
+        self._count()
+
+    def _count(self) -> None:
+        self._metrics.upstream_error(PART, "upstream_unavailable")
