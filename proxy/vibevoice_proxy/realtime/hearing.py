@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from time import monotonic
 
+import numpy as np
 from anyio import to_thread
+from numpy.typing import NDArray
 
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_proxy import live
@@ -17,7 +19,7 @@ from vibevoice_proxy.realtime.client_events import (
     AudioCommit,
     InvalidEvent,
 )
-from vibevoice_proxy.realtime.input_audio import InputAudio
+from vibevoice_proxy.realtime.input_audio import InputAudio, duration
 from vibevoice_proxy.realtime.items import Items
 from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 
@@ -86,28 +88,20 @@ class Hearing:
 
     async def append(self, event: AudioAppend) -> None:
         """Hear more audio; waits while the recognizer is far behind. Raises InvalidEvent."""
-        samples = await to_thread.run_sync(
+        waiting = self._fed - self._taken + duration(event.audio, self._media_type)
+        if self._options.detection is None and waiting > self._max_buffer_seconds:
+            raise InvalidEvent(
+                f"The input audio buffer holds at most {self._max_buffer_seconds:g} seconds; "
+                "commit or clear it.",
+                param="audio",
+                code="input_audio_buffer_full",
+                event_id=event.event_id,
+            )
+        parts = await to_thread.run_sync(
             self._audio.decode, event.audio, self._media_type, event.event_id
         )
-        if not len(samples):
-            return
-        seconds = len(samples) / SAMPLE_RATE
-        if self._options.detection is None:
-            waiting = self._fed - self._taken + seconds
-            if waiting > self._max_buffer_seconds:
-                raise InvalidEvent(
-                    f"The input audio buffer holds at most {self._max_buffer_seconds:g} seconds; "
-                    "commit or clear it.",
-                    param="audio",
-                    code="input_audio_buffer_full",
-                    event_id=event.event_id,
-                )
-        self._fed += seconds
-        self._metrics.received(seconds)
-        if len(self._arrivals) > 1 and self._fed - self._arrivals[-2][0] < ARRIVAL_SECONDS:
-            self._arrivals.pop()
-        self._arrivals.append((self._fed, monotonic()))
-        await (await self._open()).feed(samples)
+        while (samples := await to_thread.run_sync(next, parts, None)) is not None:
+            await self._feed(samples)
 
     async def commit(self, event: AudioCommit) -> None:
         """End the turn now. Raises InvalidEvent when there is no audio for one."""
@@ -156,6 +150,17 @@ class Hearing:
     async def _open(self) -> LiveStream:
         self._has_begun.set()
         return await self._stream
+
+    async def _feed(self, samples: NDArray[np.int16]) -> None:
+        if not len(samples):
+            return  # kept by the resampler for now
+        seconds = len(samples) / SAMPLE_RATE
+        self._fed += seconds
+        self._metrics.received(seconds)
+        if len(self._arrivals) > 1 and self._fed - self._arrivals[-2][0] < ARRIVAL_SECONDS:
+            self._arrivals.pop()
+        self._arrivals.append((self._fed, monotonic()))
+        await (await self._open()).feed(samples)
 
     def _count(self, event: LiveEvent) -> None:
         match event:
