@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from vibevoice_light import Detection
 from vibevoice_proxy.live import LiveEvent, LiveOptions
-from vibevoice_proxy.realtime.client_events import AudioAppend, InvalidEvent
+from vibevoice_proxy.realtime.client_events import AudioAppend, AudioCommit, InvalidEvent
 from vibevoice_proxy.realtime.hearing import Hearing
 from vibevoice_proxy.realtime.input_audio import MAX_BYTES, InputAudio
 from vibevoice_proxy.realtime.items import Items
@@ -127,4 +127,20 @@ async def test_what_the_buffer_cannot_hold_is_not_decoded(session: Session) -> N
     event = AudioAppend(type="input_audio_buffer.append", audio="é" * (601 * 8000 // 3 * 4))
     with pytest.raises(InvalidEvent) as refused:
         await session.hearing.append(event)
+    assert refused.value.code == "input_audio_buffer_full"
+
+
+async def test_audio_before_the_client_commits_waits_for_no_commit(session: Session) -> None:
+    """However much was heard with turn detection, the buffer is empty when that is switched off."""
+    await session.configure()
+    for _ in range(61):
+        await session.append(10.0)
+    await session.configure(commits=True)
+    with pytest.raises(InvalidEvent) as refused:
+        await session.hearing.commit(AudioCommit(type="input_audio_buffer.commit"))
+    assert refused.value.code == "input_audio_buffer_commit_empty"
+    await session.append(300.0)
+    await session.append(299.0)
+    with pytest.raises(InvalidEvent) as refused:
+        await session.append(2.0)
     assert refused.value.code == "input_audio_buffer_full"

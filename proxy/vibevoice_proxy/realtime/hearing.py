@@ -80,6 +80,8 @@ class Hearing:
                 code="model_cannot_change",
                 event_id=event_id,
             )
+        if self._options.detection and options.detection is None:
+            self._taken = self._fed  # no audio waited for a commit until now
         self._options = options
         self._media_type = media_type
         self._items.with_logprobs = with_logprobs
