@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import tracemalloc
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from vibevoice_light import Detection
 from vibevoice_proxy.live import LiveEvent, LiveOptions
-from vibevoice_proxy.realtime.client_events import AudioAppend, AudioCommit, InvalidEvent
+from vibevoice_proxy.realtime.client_events import (
+    AudioAppend,
+    AudioClear,
+    AudioCommit,
+    InvalidEvent,
+)
 from vibevoice_proxy.realtime.hearing import Hearing
 from vibevoice_proxy.realtime.input_audio import MAX_BYTES, InputAudio
 from vibevoice_proxy.realtime.items import Items
@@ -54,7 +60,8 @@ class Recognition:
         self.stream = Stream()
         self.opened: list[LiveOptions] = []
 
-    def check(self, options: LiveOptions) -> None: ...
+    def check(self, options: LiveOptions) -> str:
+        return options.model or "light"
 
     @asynccontextmanager
     async def open(self, options: LiveOptions, session_id: str) -> AsyncIterator[Stream]:
@@ -144,3 +151,24 @@ async def test_audio_before_the_client_commits_waits_for_no_commit(session: Sess
     with pytest.raises(InvalidEvent) as refused:
         await session.append(2.0)
     assert refused.value.code == "input_audio_buffer_full"
+
+
+async def test_a_clear_before_the_first_audio(session: Session) -> None:
+    """It is answered, and the model can still be chosen."""
+    await session.configure()
+    await session.hearing.clear(AudioClear(type="input_audio_buffer.clear"))
+    assert json.loads(await session.outbox.get())["type"] == "input_audio_buffer.cleared"
+    await session.configure(model="vibevoice")
+    await session.append(1.0)
+    assert [options.model for options in session.recognition.opened] == ["vibevoice"]
+
+
+async def test_the_default_model_may_be_named_later(session: Session) -> None:
+    """It is the same one; any other is refused after the first audio."""
+    await session.configure()
+    await session.append(1.0)
+    await session.configure(model="light")
+    await session.configure()
+    with pytest.raises(InvalidEvent) as refused:
+        await session.configure(model="vibevoice")
+    assert refused.value.code == "model_cannot_change"

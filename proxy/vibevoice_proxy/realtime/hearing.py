@@ -57,6 +57,8 @@ class Hearing:
         self._audio = InputAudio()
         self._media_type = "audio/pcm"
         self._options = LiveOptions()
+        self._model = ""
+        """The own name of the model."""
         self._has_begun = asyncio.Event()
         """Set by the first audio: until then the model can be chosen."""
         self._stream: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
@@ -72,8 +74,8 @@ class Hearing:
     ) -> None:
         """Hear so from now on. Raises InvalidEvent, ModelNotFound or InvalidRequest, and changes
         nothing then."""
-        self._recognition.check(options)
-        if self._has_begun.is_set() and options.model != self._options.model:
+        model = self._recognition.check(options)
+        if self._has_begun.is_set() and model != self._model:
             raise InvalidEvent(
                 "The transcription model cannot change once audio was received.",
                 param="session.audio.input.transcription.model",
@@ -83,6 +85,7 @@ class Hearing:
         if self._options.detection and options.detection is None:
             self._taken = self._fed  # no audio waited for a commit until now
         self._options = options
+        self._model = model
         self._media_type = media_type
         self._items.with_logprobs = with_logprobs
         if self._has_begun.is_set():
@@ -120,6 +123,9 @@ class Hearing:
 
     async def clear(self, _: AudioClear) -> None:
         """Forget the audio that is in no turn yet."""
+        if not self._has_begun.is_set():
+            await self._items.tell(live.Cleared())
+            return
         self._taken = self._fed
         await (await self._open()).clear()
 
