@@ -1,7 +1,7 @@
 """A live conversation in a worker.
 
 To the worker: `listen` (id, detection or null, first_speaker, interval), then `audio` (id; 16 kHz
-samples), `detect` (id, detection or null), `commit` (id), `clear` (id). From the worker:
+samples), `update` (id, detection or null, interval), `commit` (id), `clear` (id). From the worker:
 `event` (id, event, fields), `heard` (id, of: the command that is done).
 """
 
@@ -55,8 +55,9 @@ class LiveRequest:
         match command.kind:
             case "audio":
                 yield from map(_message, listener.feed(command.samples))
-            case "detect":
-                yield from map(_message, listener.detect(_detection(command.fields)))
+            case "update":
+                detection, interval = _detection(command.fields), command.fields["interval"]
+                yield from map(_message, listener.update(detection, interval))
             case "commit":
                 yield from map(_message, listener.commit())
             case "clear":
