@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The ASR engine: vLLM's image and our plugin. Build from the repository's root:
 #   docker build -f docker/engine.Dockerfile -t vibevoice-engine .
 # The base is for amd64 and arm64. To pin it for good, give its digest: --build-arg VLLM_IMAGE=vllm/vllm-openai@sha256:…
@@ -25,6 +24,6 @@ WORKDIR /cache
 EXPOSE 8006
 # Loading 16 GB from a slow disk may take half an hour.
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=30m \
-    CMD ["python3", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8006/health', timeout=4)"]
+    CMD ["python3", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"ASR_PORT\"]}/health', timeout=4)"]
 ENTRYPOINT ["python3", "-m", "vibevoice_vllm.launch"]
 CMD []

@@ -17,15 +17,20 @@ END
     uv --break-system-packages --constraint "$there" '.[engine]'
     rm "$there"
     "$python" -c 'import av, soxr, vibevoice_vllm.plugin'
+    # This writes bytecode: as another user on a read-only root each process of the engine would compile at each start.
+    "$python" -c 'import vibevoice_vllm.engine, vllm.v1.engine.core, vllm.v1.executor.multiproc_executor' ||
+        echo "install.sh: without a GPU not everything could be imported, so it is compiled at each start" >&2
     ;;
 proxy | speech)
     uv --require-hashes --requirement "docker/requirements/$part.txt"
     uv --no-deps .
-    "$python" -c 'import vibevoice_proxy.app'
+    # This also writes bytecode, as above.
+    "$python" -c 'import vibevoice_proxy.app, vibevoice_light.worker, hibari'
+    [ "$part" = proxy ] || "$python" -c 'import vibevoice_tts.engines.realtime, vibevoice_tts.engines.longform'
     "$python" -m vibevoice_light.fetch
     ;;
 litellm)
-    uv --require-hashes --requirement docker/requirements/litellm.txt
+    uv --compile-bytecode --require-hashes --requirement docker/requirements/litellm.txt
     ;;
 *)
     echo "install.sh: unknown part $part" >&2

@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # LiteLLM with our callback, for amd64 and arm64; its configuration is mounted. Build from the repository's root:
 #   docker build -f docker/litellm.Dockerfile -t vibevoice-litellm .
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm

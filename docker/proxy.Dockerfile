@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The proxy, for amd64 and arm64. Build from the repository's root:
 #   docker build -f docker/proxy.Dockerfile --target proxy -t vibevoice-proxy .      no torch; speaks with hibari and espeak
 #   docker build -f docker/proxy.Dockerfile --target speech -t vibevoice-speech .    torch for CUDA 13; VibeVoice speech models
@@ -12,9 +11,6 @@ COPY . .
 
 FROM build AS build-proxy
 RUN UV_NO_CACHE=1 docker/install.sh proxy /opt/vibevoice/bin/python
-
-FROM build AS build-speech
-RUN UV_NO_CACHE=1 docker/install.sh speech /opt/vibevoice/bin/python
 
 FROM ${PYTHON_IMAGE} AS base
 RUN useradd --uid 10001 --home-dir /cache --create-home vibevoice \
@@ -30,11 +26,15 @@ WORKDIR /cache
 EXPOSE 8899
 # Whether it lives; /health also tells whether engine and speech models are ready.
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=30s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8899/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"API_PORT\"]}/health/live', timeout=4)"]
 ENTRYPOINT ["python", "-m", "vibevoice_proxy"]
 
 FROM base AS proxy
 COPY --from=build-proxy /opt/vibevoice /opt/vibevoice
+
+# Here and not above: the classic builder builds every stage before the target.
+FROM build AS build-speech
+RUN UV_NO_CACHE=1 docker/install.sh speech /opt/vibevoice/bin/python
 
 FROM base AS speech
 # Without a GPU that works it says so; on the CPU it speaks only when told to: VIBEVOICE_TTS_DEVICE=cpu.

@@ -23,6 +23,7 @@ from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.normalize import NormalizeRequest
+from vibevoice_proxy.page.middleware import ServePage
 from vibevoice_proxy.realtime import routes as realtime_routes
 from vibevoice_proxy.realtime.service import RealtimeService
 from vibevoice_proxy.service import Service
@@ -115,6 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
                 *SPEECH_HEADERS,
             ],
         )
+    app.add_middleware(ServePage)
     app.add_middleware(NormalizeRequest)
     app.add_middleware(metrics.CountRequests, registry=registry)
     app.add_middleware(RequestId)

@@ -89,20 +89,19 @@ class Settings(BaseSettings):
     """Longest section in seconds that the model transcribes in one pass; longer recordings are cut
     into sections."""
     speaker_linking: bool = True
-    """Whether voices are compared: one label for each person through the sections of a recording,
-    and known speakers by name (docs/speakers.md). Without it labels carry the section's number."""
+    """Compare voices: one label per person in all sections of a recording, and names of known
+    speakers (docs/speakers.md). If false, labels contain the section's number."""
     speaker_threshold: float = Field(default=0.5, gt=0, lt=1, allow_inf_nan=False)
-    """How much alike two voices must be to be one person's: lower joins more, higher keeps more
-    apart."""
+    """How similar two voices must be to get the same label. A lower value joins more speakers, a
+    higher value keeps more apart."""
     max_known_speakers: int = Field(default=4, ge=1)
-    """Most known_speaker_references in one request; 400 above. A form holds 12 MiB of them."""
+    """Maximum number of known_speaker_references per request; 400 above."""
     speaker_enrollment: bool = False
-    """Whether clients may enroll speakers, in `VIBEVOICE_SPEAKER_DIR`: what tells a voice is
-    personal data."""
+    """Allow clients to enroll speakers in `VIBEVOICE_SPEAKER_DIR`. Voices are personal data."""
     speaker_dir: str = ""
-    """Folder that keeps enrolled speakers; needed with `VIBEVOICE_SPEAKER_ENROLLMENT`."""
+    """Folder of enrolled speakers; required by `VIBEVOICE_SPEAKER_ENROLLMENT`."""
     max_enrolled_speakers: int = Field(default=100, ge=1)
-    """Most speakers that are enrolled, each of 2 kB."""
+    """Maximum number of enrolled speakers (2 kB each)."""
     section_concurrency: int = Field(default=4, ge=1)
     """Sections of one long recording transcribed at the same time."""
     max_line_width: int = Field(default=42, ge=0, le=1000)

@@ -92,7 +92,7 @@ def newest_worker() -> psutil.Process:
     workers = [
         child
         for child in psutil.Process().children()
-        if "vibevoice_light.worker" in child.cmdline()
+        if "vibevoice_light.worker" in child.cmdline() and child.cmdline()[-1]
     ]
     return max(workers, key=lambda worker: worker.create_time())
 

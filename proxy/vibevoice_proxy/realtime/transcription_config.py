@@ -147,6 +147,13 @@ class TranscriptionConfig(_Part):
         """Whether the client asked for log probabilities of tokens."""
         return bool(self.include)
 
+    def described(self) -> dict[str, Any]:
+        """The fields that are set. Of the others OpenAI's types (openai 7.57 for Node) have only a
+        null `turn_detection`, which turns it off."""
+        fields = self.model_dump(exclude_none=True)
+        fields["audio"]["input"].setdefault("turn_detection", None)
+        return fields
+
     def updated(self, changes: Mapping[str, Any], event_id: str | None) -> "TranscriptionConfig":
         """The configuration with the fields of `changes` in place of its own; a part is taken
         field by field. Raises InvalidEvent."""

@@ -121,5 +121,5 @@ def describe_session(config: TranscriptionConfig, session_id: str, until: int) -
         "id": session_id,
         "object": "realtime.transcription_session",
         "expires_at": until,
-        **config.model_dump(),
+        **config.described(),
     }
