@@ -32,8 +32,8 @@ def serve(app: ASGIApp, settings: Settings) -> None:
         http=HttpProtocol,
         ws="websockets-sansio",
         ws_max_size=settings.realtime_max_message_bytes,
-        # The pong of a client that sends faster than it is heard waits behind its audio. Connections
-        # without a peer end by the idle timeout.
+        # The pong of a client that sends faster than real time waits behind its audio. The idle
+        # timeout ends connections whose peer is gone.
         ws_ping_timeout=None,
         ws_per_message_deflate=False,  # audio does not get smaller, and costs time
         log_config=None,

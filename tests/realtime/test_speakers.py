@@ -25,22 +25,25 @@ def voice(angle: float, seconds: float) -> Voice:
 @pytest.mark.parametrize(
     ("angles", "seconds", "known", "chosen"),
     [
-        ([30, 100], [5, 5], 60.0, [0, 1]),  # like the one known person, and not
-        ([30, 20], [5, 6], 60.0, [1, 0]),  # two people: the one with more speech chooses
-        ([65], [5], 60.0, [1]),  # enough speech to be somebody new
-        ([65], [1.5], 60.0, [0]),  # too little for that
-        ([65], [5], 1.5, [0]),  # too little is known
-        ([75], [1.5], 60.0, [1]),  # little, but unlike
-        ([90], [0.7], 60.0, [0]),  # hardly anything
+        ([30, 100], [5, 5], 60.0, [(0, True), (1, True)]),  # like the one known person, and not
+        ([30, 20], [5, 6], 60.0, [(1, True), (0, True)]),  # the one with more speech chooses
+        ([65], [5], 60.0, [(1, True)]),  # enough speech to be somebody new
+        ([65], [1.5], 60.0, [(0, False)]),  # too little for that
+        ([65], [5], 1.5, [(0, False)]),  # too little is known
+        ([75], [1.5], 60.0, [(1, True)]),  # little, but unlike
+        ([30], [0.7], 60.0, [(0, False)]),  # hardly anything, but alike
+        ([90], [0.7], 60.0, [(None, False)]),  # hardly anything
     ],
 )
 def test_who_a_voice_is(
-    angles: list[float], seconds: list[float], known: float, chosen: list[int]
+    angles: list[float], seconds: list[float], known: float, chosen: list[tuple[int | None, bool]]
 ) -> None:
     """The person whom it is most like, or somebody new."""
     voices = list(map(voice, angles, seconds))
     assert assign(voices, [voice(0, known)], 0.5) == chosen
-    assert assign(voices, [], 0.5) == list(range(len(voices)))
+    is_clear = seconds[0] >= 1
+    expected = [(index if is_clear else None, is_clear) for index in range(len(voices))]
+    assert assign(voices, [], 0.5) == expected
 
 
 async def speakers_of(base: str, engine: FakeEngine, talk: Talk) -> list[str]:

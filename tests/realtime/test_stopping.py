@@ -21,9 +21,15 @@ async def test_the_open_turn_is_finished(model_folder: Path, talk: Talk, tmp_pat
     def check(completed: Event) -> None:
         assert errors(words(turns[0].text), words(completed["transcript"])) <= 3
 
-    environ = {"ASR_API": "off", "TTS_MODEL_TYPE": "off", "VIBEVOICE_LIGHT": "on"}
-    environ |= {"VIBEVOICE_LIGHT_MODELS": FOLDER, "VIBEVOICE_LIGHT_WORKERS": "1"}
-    with proxy_process(tmp_path / "log", **environ) as (process, base):
+    proxy = proxy_process(
+        tmp_path / "log",
+        ASR_API="off",
+        TTS_MODEL_TYPE="off",
+        VIBEVOICE_LIGHT="on",
+        VIBEVOICE_LIGHT_MODELS=FOLDER,
+        VIBEVOICE_LIGHT_WORKERS="1",
+    )
+    with proxy as (process, base):
         async with session(base) as detecting, session(base) as committing:
             await committing.update(turn_detection=None)
             for client in (detecting, committing):

@@ -1,5 +1,6 @@
 """The events that clients send (openai 3.57, `types/realtime`), checked."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -43,6 +44,14 @@ class AudioClear(_Event):
 
 
 ClientEvent = SessionUpdate | AudioAppend | AudioCommit | AudioClear
+MAX_CONTROL = 256 * 1024
+"""Characters of a message that does not carry audio."""
+_MEMBER = rf'"(?:type|event_id)"\s*+:\s*+"[^"\\]{{0,{MAX_ID}}}+"'
+_AUDIO = re.compile(
+    rf'\s*+\{{\s*+(?:{_MEMBER}\s*+,\s*+)*+"audio"\s*+:\s*+"[^"\\]*+(?:\\/[^"\\]*+)*+"\s*+'
+    rf"(?:,\s*+{_MEMBER}\s*+)*+\}}\s*+"
+)
+"""An `input_audio_buffer.append`; looked at once, without going back."""
 UNSUPPORTED = frozenset(
     {
         *("conversation.item.create", "conversation.item.delete", "conversation.item.retrieve"),
@@ -78,8 +87,20 @@ class InvalidEvent(InvalidRequest):
         self.event_id = event_id
 
 
+def _check_length(text: str) -> None:
+    """Raises InvalidEvent for a long message that is anything but audio: building it, and what is
+    wrong with it, could take seconds."""
+    if len(text) > MAX_CONTROL and not _AUDIO.fullmatch(text):
+        raise InvalidEvent(
+            f"The message has {len(text)} characters; expected at most {MAX_CONTROL}, except for "
+            "input_audio_buffer.append with `type`, `audio` and `event_id` alone.",
+            code="message_too_long",
+        )
+
+
 def parse_event(text: str) -> ClientEvent:
     """The event in a message. Raises InvalidEvent."""
+    _check_length(text)
     try:
         event = _ADAPTER.validate_json(text)
     except ValidationError as error:

@@ -17,7 +17,7 @@ class Session(Protocol):
         ...
 
     async def finish(self) -> None:
-        """Do what was begun: the process stops. No event is handled after it."""
+        """Do what was begun: the session ends. No event is handled after it."""
         ...
 
     async def run(self) -> None:

@@ -41,7 +41,6 @@ async def open_transcription(
         light = pool and LightRecognizer(
             pool[0], timeout=settings.transcription_timeout, is_english=pool[1]
         )
-        metrics.watch_light(pool and pool[0])
         yield TranscriptionService(
             settings,
             routing=build_routing(settings, _engine(client, settings, metrics), light),

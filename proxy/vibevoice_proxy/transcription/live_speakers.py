@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from anyio import to_thread
@@ -24,11 +25,11 @@ from vibevoice_proxy.transcription.voices import (
 )
 
 NEW_SECONDS = 2.5
-"""Speech that makes a new person where a voice is unlike all others, as in
+"""Speech with which a voice that is unlike all others is a new person, as in
 `vibevoice_light.speakers`."""
 DOUBT = 0.15
-"""With less speech, a voice must be this far below the threshold to be a new person. Two voices
-with that likeness are two people with a probability of 0.95 (`identities.SLOPE`)."""
+"""How far below the threshold a voice with less speech is still the same person. Two voices with a
+lower likeness are two people with a probability of 0.95 (`identities.SLOPE`)."""
 LISTEN_SECONDS = 10.0
 """The longest that a turn waits for its voices."""
 
@@ -44,18 +45,20 @@ class LiveSpeakers:
 
     async def label(self, samples: NDArray[np.int16], segments: Sequence[Segment]) -> list[str]:
         """The label of each of `segments`, which are all of a turn. Their times are seconds of the
-        turn's `samples`, shape (samples,) at 24 kHz. UNKNOWN for noises, and for speakers whose
-        voice is not known."""
+        turn's `samples`, shape (samples,) at 24 kHz. UNKNOWN for noises, and for speakers of
+        whom too little is heard."""
         names: dict[tuple[int, str | None], str] = {}
         for section in sorted({segment.section for segment in segments}):
             voices = await self._listen(
                 samples, [segment for segment in segments if segment.section == section]
             )
             chosen = assign(list(voices.values()), self._people, self._threshold)
-            for (speaker, voice), person in zip(voices.items(), chosen, strict=True):
+            for (speaker, voice), (person, is_sure) in zip(voices.items(), chosen, strict=True):
+                if person is None:
+                    continue
                 if person == len(self._people):
                     self._people.append(voice)
-                elif voice.seconds >= CLEAR_SECONDS:
+                elif is_sure:
                     self._people[person] = mix([self._people[person], voice])
                 names[section, speaker] = label(person)
         return [names.get((segment.section, segment.speaker), UNKNOWN) for segment in segments]
@@ -88,29 +91,41 @@ class LiveSpeakers:
         return await self._finder.embed(piece, span[0]) if len(piece) else []
 
 
-def assign(voices: Sequence[Voice], people: Sequence[Voice], threshold: float) -> list[int]:
-    """The index into `people` of each of `voices`, which are of different people. New people follow
-    those in the order of `voices`. The voice with the most speech chooses first.
+class Choice(NamedTuple):
+    """Who a voice is."""
 
-    Less than NEW_SECONDS of speech, of the voice or of the person, makes a new person only where
-    that is sure; less than CLEAR_SECONDS never does if there is somebody to choose.
+    person: int | None
+    """The index of the person; None where that is not certain."""
+    is_sure: bool
+    """Whether the voice tells more about how the person sounds."""
+
+
+def assign(voices: Sequence[Voice], people: Sequence[Voice], threshold: float) -> list[Choice]:
+    """Find out which of `people` each of `voices` is; the voices are of different people. New
+    people get the next indices, in the order of `voices`. The voice with the most speech chooses
+    first.
+
+    With less than NEW_SECONDS of speech, of the voice or of the person, a likeness up to DOUBT
+    below the threshold is still the same person. Less than CLEAR_SECONDS never makes a new person.
     """
-    chosen: dict[int, int] = {}
+    chosen: dict[int, Choice] = {}
+    taken: set[int] = set()
     for index in sorted(range(len(voices)), key=lambda index: -voices[index].seconds):
         voice = voices[index]
-        best, most = None, -1.0
-        for person, known in enumerate(people):
-            likeness = float(voice.vector @ known.vector)
-            if person not in chosen.values() and likeness > most:
-                best, most = person, likeness
-        if best is None:
-            continue
-        heard = min(voice.seconds, people[best].seconds)
-        least = threshold if heard >= NEW_SECONDS else threshold - DOUBT
-        if voice.seconds < CLEAR_SECONDS or most >= least:
-            chosen[index] = best
+        free = [person for person in range(len(people)) if person not in taken]
+        likeness = {person: float(voice.vector @ people[person].vector) for person in free}
+        best = max(free, key=lambda person: likeness[person], default=None)
+        if best is not None:
+            is_short = min(voice.seconds, people[best].seconds) < NEW_SECONDS
+            if likeness[best] >= threshold - (DOUBT if is_short else 0):
+                taken.add(best)
+                is_sure = likeness[best] >= threshold and voice.seconds >= CLEAR_SECONDS
+                chosen[index] = Choice(best, is_sure)
+                continue
+        if voice.seconds < CLEAR_SECONDS:
+            chosen[index] = Choice(None, False)
     new = (index for index in range(len(voices)) if index not in chosen)
-    chosen |= {index: number for number, index in enumerate(new, len(people))}
+    chosen |= {index: Choice(person, True) for person, index in enumerate(new, len(people))}
     return [chosen[index] for index in range(len(voices))]
 
 
@@ -120,4 +135,4 @@ def _rough(windows: Sequence[Window]) -> Voice:
 
 
 def _prepare(samples: NDArray[np.int16]) -> Samples:
-    return downsampled(samples.astype(np.float32) / 32768)
+    return downsampled(samples.astype(np.float32) / np.float32(32768))

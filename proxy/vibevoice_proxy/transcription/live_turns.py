@@ -65,9 +65,10 @@ class TurnStream:
         self._audio = _Audio()
         self._turn = 0
         self._events: asyncio.Queue[LiveEvent] = asyncio.Queue(MAX_UNREAD)
-        self._whole: asyncio.Queue[tuple[TurnCommitted, NDArray[np.int16]]] = asyncio.Queue(
-            MAX_WAITING
+        self._whole: asyncio.Queue[tuple[TurnCommitted, NDArray[np.int16], LiveOptions]] = (
+            asyncio.Queue(MAX_WAITING)
         )
+        """Turns with the options that they were spoken under."""
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
         """As `LiveStream.feed`."""
@@ -124,25 +125,27 @@ class TurnStream:
     async def _end(self, start: float, end: float, *, is_detected: bool) -> None:
         turn = TurnCommitted(self._turn, round(start, 3), round(end, 3), is_detected)
         await self._events.put(turn)
-        await self._whole.put((turn, self._audio.read(start, end)))
+        await self._whole.put((turn, self._audio.take(start, end), self._options))
 
     async def _work(self) -> None:
         while True:
-            turn, samples = await self._whole.get()
+            turn, samples, options = await self._whole.get()
             try:
-                await self._recognize(turn, samples)
+                await self._recognize(turn, samples, options)
             except ProxyError as error:
                 await self._events.put(TurnFailed(turn.turn, error))
             self._whole.task_done()
 
-    async def _recognize(self, turn: TurnCommitted, samples: NDArray[np.int16]) -> None:
+    async def _recognize(
+        self, turn: TurnCommitted, samples: NDArray[np.int16], options: LiveOptions
+    ) -> None:
         request_id = f"{self._session_id}-t{turn.turn}"
         text, until = "", turn.end
         found: list[Segment] = []
         usage: TokenUsage | None = None
         missing: list[MissingPart] = []
         try:
-            async with aclosing(self._transcribe(samples, self._options, request_id)) as results:
+            async with aclosing(self._transcribe(samples, options, request_id)) as results:
                 async for result in results:
                     if isinstance(result, Segment):
                         if delta := speech_delta(text, result):
@@ -179,7 +182,8 @@ class TurnStream:
         return [
             LiveSegment(
                 turn.turn,
-                *(round(turn.start + at, 3) for at in (one.start, one.end)),
+                round(turn.start + one.start, 3),
+                round(turn.start + one.end, 3),
                 name,
                 one.text,
                 [LiveToken(*token) for token in one.tokens],
@@ -204,11 +208,14 @@ class _Audio:
     def add(self, samples: NDArray[np.int16]) -> None:
         self._blocks.append(samples)
 
-    def read(self, start: float, end: float) -> NDArray[np.int16]:
-        """From `start` to `end`, in seconds from the beginning."""
-        self._blocks = [np.concatenate([*self._blocks, np.zeros(0, np.int16)])]
+    def take(self, start: float, end: float) -> NDArray[np.int16]:
+        """From `start` to `end`, in seconds from the beginning; forgets everything before `end`."""
+        whole = np.concatenate([*self._blocks, np.zeros(0, np.int16)])
         first, last = (max(0, round(at * SAMPLE_RATE) - self._first) for at in (start, end))
-        return self._blocks[0][first:last].copy()
+        rest = whole[last:].copy()
+        self._first += len(whole) - len(rest)
+        self._blocks = [rest] if len(rest) else []
+        return whole[first:last].copy()
 
     def forget(self, before: float) -> None:
         """Whole blocks before so many seconds."""

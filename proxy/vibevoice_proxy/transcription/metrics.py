@@ -2,7 +2,6 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from vibevoice_light import LightPool
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.metrics import SECONDS
 
@@ -98,13 +97,6 @@ class TranscriptionMetrics:
     def loop(self, *, recovered: bool) -> None:
         """Count a loop of the model, which the proxy left or did not."""
         self._loops.labels("recovered" if recovered else "truncated").inc()
-
-    def watch_light(self, pool: LightPool | None) -> None:
-        """Add a gauge that is read from `pool` whenever the metrics are read."""
-        workers = pool.workers if pool else ()
-        text = "Recordings and live conversations in the processes of the light recognizer."
-        gauge = Gauge("vibevoice_light_in_flight", text, registry=self._registry)
-        gauge.set_function(lambda: sum(worker.in_flight for worker in workers))
 
     def watch(self, admission: Admission) -> None:
         """Add two gauges that are read from `admission` whenever the metrics are read."""
