@@ -181,7 +181,8 @@ class LiveRecognition(Protocol):
     """What recognizes conversations."""
 
     def check(self, options: LiveOptions) -> str:
-        """The own name of the model that serves `options`. Raises ModelNotFound or InvalidRequest for options that cannot be served."""
+        """The own name of the model that serves `options`. Raises ModelNotFound or InvalidRequest
+        for options that cannot be served."""
         ...
 
     def open(
