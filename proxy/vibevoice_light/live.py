@@ -81,7 +81,7 @@ class LiveListener:
         is_known = self._ahead is not None and self._ahead[0] == turn
         return not is_known and self._utterances.seconds >= turn.audio_end
 
-    def detect(self, detection: Detection | None) -> Iterator[LiveEvent]:
+    def update(self, detection: Detection | None, interval: float) -> Iterator[LiveEvent]:
         """Go on with other parameters. Where the client decides from now on, the open utterance
         ends; where it decided until now, what it did not commit is forgotten."""
         if self._is_detecting and detection is None and self._utterances.start is not None:
@@ -90,6 +90,7 @@ class LiveListener:
             self.clear()
         self._is_detecting = detection is not None
         self._utterances.detect(detection)
+        self._interval = interval
 
     def feed(self, samples: NDArray[np.float32]) -> Iterator[LiveEvent]:
         """What `samples` bring, shape (samples,), mono, 16 kHz, of full scale 1.0. Read to the end

@@ -180,8 +180,9 @@ class LiveStream(Protocol):
 class LiveRecognition(Protocol):
     """What recognizes conversations."""
 
-    def check(self, options: LiveOptions) -> None:
-        """Raises ModelNotFound or InvalidRequest for options that cannot be served."""
+    def check(self, options: LiveOptions) -> str:
+        """The own name of the model that serves `options`. Raises ModelNotFound or InvalidRequest
+        for options that cannot be served."""
         ...
 
     def open(

@@ -87,6 +87,7 @@ class ServerVad(Part):
     create_response: bool | None = None
     interrupt_response: bool | None = None
     idle_timeout_ms: int | None = Field(default=None, ge=0)
+    """Accepted without effect: nothing is said into the silence of a user."""
 
     @property
     def detection(self) -> Detection:

@@ -82,8 +82,9 @@ class LightStream:
     async def update(self, options: LiveOptions) -> None:
         """As `LiveStream.update`."""
         before, self._options = self._options, options
-        if self._conversation and options.detection != before.detection:
-            self._conversation.detect(options.detection)
+        wanted = options.detection, options.interval
+        if self._conversation and wanted != (before.detection, before.interval):
+            self._conversation.update(*wanted)
 
     async def catch_up(self) -> None:
         """As `LiveStream.catch_up`."""

@@ -25,9 +25,9 @@ class LiveTranscription:
         self._voice_activity: Any = None
         """The model that finds turns in this process; opened when one is to be found."""
 
-    def check(self, options: LiveOptions) -> None:
+    def check(self, options: LiveOptions) -> str:
         """As `LiveRecognition.check`."""
-        self._service.check(options)
+        return self._service.check(options).name
 
     @asynccontextmanager
     async def open(self, options: LiveOptions, session_id: str) -> AsyncIterator[LiveStream]:
