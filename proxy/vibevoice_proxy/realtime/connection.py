@@ -148,12 +148,18 @@ class Connection:
             text = await self._outbox.get()
             try:
                 async with asyncio.timeout(self._bounds.send_seconds):
-                    await self._socket.send_text(text)
+                    await self._send(text)
             except TimeoutError:
                 logger.warning("the client took nothing for %g s", self._bounds.send_seconds)
                 return End("slow", 0)
             except WebSocketDisconnect:
                 return End("client", 0)
+
+    async def _send(self, text: str) -> None:
+        try:
+            await self._socket.send_text(text)
+        except RuntimeError as error:  # uvicorn's, where the client has closed meanwhile
+            raise WebSocketDisconnect from error
 
     async def _work(self) -> End:
         await self._session.run()
@@ -175,12 +181,12 @@ class Connection:
         try:
             async with asyncio.timeout(LAST_SECONDS):
                 while (text := self._outbox.take()) is not None:
-                    await self._socket.send_text(text)
+                    await self._send(text)
                 if end.error:
                     await self._outbox.put_error(end.error)
-                    await self._socket.send_text(await self._outbox.get())
+                    await self._send(await self._outbox.get())
                 await self._socket.close(end.code)
-        except (TimeoutError, WebSocketDisconnect):
+        except (TimeoutError, WebSocketDisconnect, RuntimeError):  # as in `_send`
             logger.info("the client did not take the end of its session")
 
 
