@@ -1,5 +1,8 @@
 """Who may hold a session: keys by header and subprotocol, client secrets, other sites' pages."""
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Iterator
 from time import time
 
@@ -76,6 +79,15 @@ async def test_client_secrets(closed: str) -> None:
     assert await status_of(url, "realtime", f"openai-insecure-api-key.{altered}") == 401
     expired = ClientSecrets([KEY]).issue({"type": "transcription"}, int(time()) - 1)
     assert await status_of(url, "realtime", f"openai-insecure-api-key.{expired}") == 401
+
+
+def test_secrets_do_not_let_weak_keys_be_guessed() -> None:
+    """Their signature costs whoever guesses keys an scrypt each, and is the same in every process
+    that has the same keys."""
+    text, _, signature = ClientSecrets(["b", "a"]).issue({}, 0).removeprefix("ek_").partition(".")
+    key = hashlib.scrypt(b"a\nb", salt=b"vibevoice client secret", n=2**14, r=8, p=5, dklen=32)
+    expected = hmac.digest(key, text.encode(), "sha256")
+    assert base64.urlsafe_b64decode(signature + "=") == expected
 
 
 @pytest.mark.parametrize("value", ["ek_", "ek_.", "ek_x.y", "ek_é.é", "ek_" + "A" * 1000])
