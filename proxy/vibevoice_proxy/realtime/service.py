@@ -36,12 +36,8 @@ class RealtimeService:
         recognition: LiveRecognition,
         secrets: ClientSecrets,
         registry: CollectorRegistry,
-        *,
-        needs_key: bool,
     ) -> None:
-        """`needs_key`: whether clients need a key."""
         self.settings = settings
-        self.needs_key = needs_key
         self._recognition = recognition
         self._secrets = secrets
         self._metrics = RealtimeMetrics(registry)
