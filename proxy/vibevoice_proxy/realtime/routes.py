@@ -11,7 +11,7 @@ from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.logs import REQUEST_ID
 from vibevoice_proxy.realtime.client_events import invalid_field
 from vibevoice_proxy.realtime.outbox import new_id
-from vibevoice_proxy.realtime.service import RealtimeService, realtime_of
+from vibevoice_proxy.realtime.service import realtime_of
 from vibevoice_proxy.upload import receive_body
 
 PROTOCOL = "realtime"
