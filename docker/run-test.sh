@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the images, starts them with the embedded checkpoint, tries health, listings, metrics, speech and transcription, reports, and takes all down again.
-# usage: docker/run-test.sh [--cpu | --no-gpu]     --cpu: engine and proxy without a GPU; --no-gpu: the proxy alone
-# needs: docker with compose 2.24 or newer, curl; a GPU unless told otherwise. Ends with 0 when all passed.
+# Builds the images, starts them with the embedded checkpoint, tests health, listings, metrics, speech, and transcription, reports, and cleans up.
+# usage: docker/run-test.sh [--cpu | --no-gpu]     --cpu: engine and proxy without a GPU; --no-gpu: the proxy only
+# needs: docker with compose 2.24 or newer, curl; a GPU by default. Exits with 0 if all checks passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -43,7 +43,7 @@ get() { curl -sS --fail-with-body --max-time 120 "$@"; }
 contains() { # text, command…
     local text=$1
     shift
-    # Not a pipe: grep ends at the first match, and what still writes would have failed.
+    # Not a pipe: grep exits at the first match, and the command would then fail to write.
     "$@" >"$answers/answer" && grep -q -- "$text" "$answers/answer" && return
     cat "$answers/answer"
     return 1
@@ -62,7 +62,7 @@ speaks() { # format, first bytes in hexadecimal
 not_root() { [ "$("${compose[@]}" exec -T "$1" id -u)" = 10001 ]; }
 cannot_write() { ! "${compose[@]}" exec -T "$1" touch /opt/x; }
 no_zombies() { ! "${compose[@]}" exec -T "$1" sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status'; }
-stops_by_itself() { # service, seconds; what is killed has another exit code
+stops_by_itself() { # service, seconds; a killed process has another exit code
     local container code
     container=$("${compose[@]}" ps --quiet "$1")
     "${compose[@]}" stop --timeout "$2" "$1"

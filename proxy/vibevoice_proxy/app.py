@@ -23,6 +23,7 @@ from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.normalize import NormalizeRequest
+from vibevoice_proxy.origins import CheckOrigin
 from vibevoice_proxy.page.middleware import ServePage
 from vibevoice_proxy.realtime import routes as realtime_routes
 from vibevoice_proxy.realtime.service import RealtimeService
@@ -80,7 +81,6 @@ def create_app(settings: Settings) -> FastAPI:
                 LiveVoice(speech),
                 secrets,
                 registry,
-                needs_key=bool(keys),
             )
             yield {
                 "transcription": transcription,
@@ -107,6 +107,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(realtime_routes.router)
     # The one added last is the first to see a request.
     app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings, secrets=secrets)
+    if not keys and "*" not in settings.cors_origins:
+        app.add_middleware(CheckOrigin, origins=settings.cors_origins, api_host=settings.api_host)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
-from vibevoice_proxy.errors import Forbidden, InvalidRequest, ProxyError, error_body
+from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.logs import REQUEST_ID
 from vibevoice_proxy.realtime.client_events import invalid_field
 from vibevoice_proxy.realtime.outbox import new_id
-from vibevoice_proxy.realtime.service import RealtimeService, realtime_of
+from vibevoice_proxy.realtime.service import realtime_of
 from vibevoice_proxy.upload import receive_body
 
 PROTOCOL = "realtime"
@@ -70,7 +69,6 @@ async def hold_session(socket: WebSocket) -> None:
     token = REQUEST_ID.set(session_id)
     try:
         try:
-            _check_origin(socket, service)
             config = await service.configure(_wanted(socket))
             with service.place():
                 offered: list[str] = socket.scope["subprotocols"]
@@ -101,14 +99,3 @@ def _wanted(socket: WebSocket) -> Mapping[str, Any]:
             code="unsupported",
         )
     return {"type": "realtime", "model": model}
-
-
-def _check_origin(socket: WebSocket, service: RealtimeService) -> None:
-    """Raises Forbidden for a page of another site where no key is needed: browsers let any page
-    open any WebSocket, such as one of a server on the visitor's own machine."""
-    origin = socket.headers.get("origin")
-    allowed = service.settings.cors_origins
-    if not origin or service.needs_key or "*" in allowed or origin in allowed:
-        return
-    if urlsplit(origin).netloc != socket.headers.get("host"):
-        raise Forbidden(f"Pages of {origin[:200]} may not connect: see VIBEVOICE_CORS_ORIGINS.")

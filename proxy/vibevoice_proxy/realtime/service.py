@@ -46,12 +46,8 @@ class RealtimeService:
         voice: Voice,
         secrets: ClientSecrets,
         registry: CollectorRegistry,
-        *,
-        needs_key: bool,
     ) -> None:
-        """`needs_key`: whether clients need a key."""
         self.settings = settings
-        self.needs_key = needs_key
         self._recognition = recognition
         self._voice = voice
         self._secrets = secrets
