@@ -1,7 +1,7 @@
 # Every target sets up .venv the first time; nothing else is needed by hand.
 python := .venv/bin/python
 
-.PHONY: help demo serve test test-open-webui lint settings bench bench-gpu setup clean
+.PHONY: help demo serve test test-containers test-open-webui lint settings bench bench-gpu setup clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -15,9 +15,12 @@ serve: .venv/ready  ## engine + proxy in the foreground on :8899 (MODEL_DIR=fold
 test: .venv/ready lint  ## lint, types and every test that this machine can run
 	.venv/bin/pytest
 
+test-containers: .venv/ready  ## the images built and run, on Docker or on a dockerd of its own (root)
+	.venv/bin/pytest -m docker --durations=0 --durations-min=1 tests/containers
+
 test-open-webui: .venv/ready  ## the real Open WebUI, over its API and through its page in Chromium
 	scripts/setup_open_webui.sh
-	.venv/bin/pytest -m openwebui tests/deploy/test_open_webui.py
+	.venv/bin/pytest -m openwebui tests/deploy/test_open_webui.py tests/deploy/test_open_webui_call.py
 
 lint: .venv/ready  ## style, spelling and types
 	.venv/bin/ruff check .

@@ -29,7 +29,7 @@ MIN_SECONDS = 1.0
 """Prompts of a word or two are not used in conversations."""
 PAUSE_SECONDS = 0.3
 GAME = Path("/usr/share/games/fillets-ng/sound")
-"""Dialogues of two fish, a woman (m) and a man (v), in Czech and in Dutch (fillets-ng-data-cs, -nl,
+"""Dialogs of two fish, a woman (m) and a man (v), in Czech and in Dutch (fillets-ng-data-cs, -nl,
 GPL-2)."""
 PROMPTS = Path("/usr/share/asterisk/sounds")
 ENOUGH_SECONDS = 420.0

@@ -1,5 +1,4 @@
-# syntax=docker/dockerfile:1
-# LiteLLM with our callback, for amd64 and arm64; its configuration is mounted. Build from the repository's root:
+# LiteLLM with our callback, for amd64 and arm64; mount its configuration. Build from the root of the repository:
 #   docker build -f docker/litellm.Dockerfile -t vibevoice-litellm .
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS build

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Versions and hashes of what an image installs; what is locked already stays where it can.
-# usage: docker/lock.sh proxy|speech|litellm [FILE]     with UV_ARGS=--upgrade: the newest
+# Writes versions and hashes of an image's packages; locked versions are kept if possible.
+# usage: docker/lock.sh proxy|speech|litellm [FILE]     UV_ARGS=--upgrade: use the newest versions
 set -eu
 part=$1 file=${2:-docker/requirements/$1.txt}
 case $part in

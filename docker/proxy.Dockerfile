@@ -1,8 +1,7 @@
-# syntax=docker/dockerfile:1
-# The proxy, for amd64 and arm64. Build from the repository's root:
-#   docker build -f docker/proxy.Dockerfile --target proxy -t vibevoice-proxy .      no torch; speaks with hibari and espeak
+# The proxy, for amd64 and arm64. Build from the root of the repository:
+#   docker build -f docker/proxy.Dockerfile --target proxy -t vibevoice-proxy .      no torch; speech with hibari and espeak
 #   docker build -f docker/proxy.Dockerfile --target speech -t vibevoice-speech .    torch for CUDA 13; VibeVoice speech models
-# To pin the base for good, give its digest: --build-arg PYTHON_IMAGE=python@sha256:…
+# To pin the base image, pass its digest: --build-arg PYTHON_IMAGE=python@sha256:…
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -12,9 +11,6 @@ COPY . .
 
 FROM build AS build-proxy
 RUN UV_NO_CACHE=1 docker/install.sh proxy /opt/vibevoice/bin/python
-
-FROM build AS build-speech
-RUN UV_NO_CACHE=1 docker/install.sh speech /opt/vibevoice/bin/python
 
 FROM ${PYTHON_IMAGE} AS base
 RUN useradd --uid 10001 --home-dir /cache --create-home vibevoice \
@@ -28,16 +24,20 @@ ENV HOME=/cache \
 USER 10001:10001
 WORKDIR /cache
 EXPOSE 8899
-# Whether it lives; /health also tells whether engine and speech models are ready.
+# Liveness; /health also reports whether the engine and speech models are ready.
 HEALTHCHECK --interval=10s --timeout=5s --retries=3 --start-period=30s \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8899/health/live', timeout=4)"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"API_PORT\"]}/health/live', timeout=4)"]
 ENTRYPOINT ["python", "-m", "vibevoice_proxy"]
 
 FROM base AS proxy
 COPY --from=build-proxy /opt/vibevoice /opt/vibevoice
 
+# Declared here because the classic builder builds every stage before the target.
+FROM build AS build-speech
+RUN UV_NO_CACHE=1 docker/install.sh speech /opt/vibevoice/bin/python
+
 FROM base AS speech
-# Without a GPU that works it says so; on the CPU it speaks only when told to: VIBEVOICE_TTS_DEVICE=cpu.
+# Without a usable GPU, it reports an error; it uses the CPU only with VIBEVOICE_TTS_DEVICE=cpu.
 ENV VIBEVOICE_TTS_VOICE_CACHE=/cache/voices \
     VIBEVOICE_TTS_DEVICE=cuda
 COPY --from=build-speech /opt/vibevoice /opt/vibevoice

@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
-# Builds the images, starts them with the embedded checkpoint, tries health, listings, metrics, speech and transcription, reports, and takes all down again.
-# usage: docker/run-test.sh [--no-gpu]     --no-gpu: the proxy alone, speaking with espeak
-# needs: docker with compose 2.24 or newer, curl; a GPU unless told otherwise. Ends with 0 when all passed.
+# Builds the images, starts them with the embedded checkpoint, tests health, listings, metrics, speech, and transcription, reports, and cleans up.
+# usage: docker/run-test.sh [--cpu | --no-gpu]     --cpu: engine and proxy without a GPU; --no-gpu: the proxy only
+# needs: docker with compose 2.24 or newer, curl; a GPU by default. Exits with 0 if all checks passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-gpu=yes
-[ "${1:-}" != --no-gpu ] || gpu=no
-export API_PORT=${API_PORT:-18999} MODEL_DIR=$PWD/models/tiny-asr TTS_MODEL_TYPE=espeak ASR_DTYPE=float16
+engine=yes start_seconds=300
+export API_PORT=${API_PORT:-18999} MODEL_DIR=$PWD/models/tiny-asr TTS_MODEL_TYPE=espeak VIBEVOICE_LIGHT=on
+case ${1:-} in
+'') file=docker-compose.yml ASR_DTYPE=float16 start_seconds=1800 ;;
+--cpu) file=docker-compose.cpu.yml ASR_DTYPE=float32 ;;
+--no-gpu) file=docker-compose.proxy-only.yml engine=no ASR_API=off ;;
+*)
+    sed -n 's/^# usage: //p' "$0" >&2
+    exit 2
+    ;;
+esac
+export ASR_DTYPE ASR_API
+compose=(docker compose -p vibevoice-test -f "docker/$file")
 url=http://127.0.0.1:$API_PORT
 answers=$(mktemp -d)
-if [ $gpu = yes ]; then
-    compose=(docker compose -p vibevoice-test -f docker/docker-compose.yml)
-else
-    export ASR_API=off
-    compose=(docker compose -p vibevoice-test -f docker/docker-compose.proxy-only.yml)
-fi
 stop() {
     "${compose[@]}" down --volumes --timeout 45 >"$answers/down" 2>&1 || cat "$answers/down"
     rm -rf "$answers"
@@ -39,7 +43,7 @@ get() { curl -sS --fail-with-body --max-time 120 "$@"; }
 contains() { # text, command…
     local text=$1
     shift
-    # Not a pipe: grep ends at the first match, and what still writes would have failed.
+    # Not a pipe: grep exits at the first match, and the command would then fail to write.
     "$@" >"$answers/answer" && grep -q -- "$text" "$answers/answer" && return
     cat "$answers/answer"
     return 1
@@ -57,9 +61,17 @@ speaks() { # format, first bytes in hexadecimal
 }
 not_root() { [ "$("${compose[@]}" exec -T "$1" id -u)" = 10001 ]; }
 cannot_write() { ! "${compose[@]}" exec -T "$1" touch /opt/x; }
+no_zombies() { ! "${compose[@]}" exec -T "$1" sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status'; }
+stops_by_itself() { # service, seconds; a killed process has another exit code
+    local container code
+    container=$("${compose[@]}" ps --quiet "$1")
+    "${compose[@]}" stop --timeout "$2" "$1"
+    code=$(docker inspect --format '{{.State.ExitCode}}' "$container")
+    [ "$code" = 0 ] || { echo "exit code $code"; return 1; }
+}
 
 "${compose[@]}" build
-"${compose[@]}" up --detach --wait --wait-timeout 1800 || {
+"${compose[@]}" up --detach --wait --wait-timeout $start_seconds || {
     "${compose[@]}" logs --tail 100
     exit 1
 }
@@ -71,20 +83,26 @@ check "metrics" contains vibevoice_requests_total get "$url/metrics"
 check "speech in mp3" speaks mp3 'fff|494433'
 check "speech in wav" speaks wav 52494646
 check "speech in flac" speaks flac 664c6143
+check "transcription by the light recognizer" contains 'person you are calling' \
+    get -F file=@samples/conversation.flac -F model=light -F response_format=diarized_json "$url/v1/audio/transcriptions"
 check "the proxy is not root" not_root proxy
 check "the proxy's files are read-only" cannot_write proxy
-if [ $gpu = yes ]; then
+check "no zombies beside the proxy" no_zombies proxy
+if [ $engine = yes ]; then
     for format in json text srt vtt verbose_json diarized_json; do
         check "transcription as $format" contains 'eight' \
-            get -F file=@samples/two-speakers.wav -F "response_format=$format" "$url/v1/audio/transcriptions"
+            get -F file=@samples/two-speakers.wav -F model=vibevoice -F "response_format=$format" "$url/v1/audio/transcriptions"
     done
     check "streamed transcription" contains transcript.text.done \
-        get -F file=@samples/two-speakers.wav -F stream=true "$url/v1/audio/transcriptions"
+        get -F file=@samples/two-speakers.wav -F model=vibevoice -F stream=true "$url/v1/audio/transcriptions"
     check "what is no recording is a 400" status 400 -F file=@README.md "$url/v1/audio/transcriptions"
     check "the engine is not root" not_root engine
     check "the engine's files are read-only" cannot_write engine
+    check "no zombies beside the engine" no_zombies engine
 else
-    check "no engine is a 404" status 404 -F file=@samples/two-speakers.wav "$url/v1/audio/transcriptions"
+    check "no engine is a 404" status 404 -F file=@samples/two-speakers.wav -F model=vibevoice "$url/v1/audio/transcriptions"
 fi
+check "the proxy stops within 5 s" stops_by_itself proxy 5
+[ $engine = no ] || check "the engine stops within 5 s" stops_by_itself engine 5
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

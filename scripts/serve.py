@@ -33,7 +33,8 @@ def main() -> int:
             model = str(Path("models") / Path(model).name)
         with stack(model, api_port, asr_port) as parts:
             print(
-                f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; try:\n\n"
+                f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; open it in "
+                "a browser, or try:\n\n"
                 "  curl -F file=@samples/conversation.flac -F response_format=srt "
                 f"http://127.0.0.1:{api_port}/v1/audio/transcriptions\n",
                 flush=True,

@@ -17,6 +17,7 @@ PACKAGES = {
     "vibevoice_tts": ROOT / "proxy",
     "vibevoice_light": ROOT / "proxy",
     "vibevoice_batch": ROOT / "batch",
+    "vibevoice_live": ROOT / "batch",
 }
 """Import packages and the folders that they lie in."""
 OURS = {*PACKAGES, "training", "scripts", "bench", "tests"}
@@ -27,6 +28,7 @@ ALLOWED = {
     "vibevoice_tts": {"vibevoice_core"},
     "vibevoice_light": {"vibevoice_core"},
     "vibevoice_batch": {"vibevoice_core"},
+    "vibevoice_live": {"vibevoice_core", "vibevoice_batch"},
 }
 """Packages of ours that a package may import beside itself."""
 FORBIDDEN = {
@@ -36,9 +38,10 @@ FORBIDDEN = {
     "vibevoice_tts": {"vllm", "fastapi"},
     "vibevoice_light": {"vllm", "torch", "transformers", "fastapi", "av"},
     "vibevoice_batch": {"vllm", "torch", "transformers", "fastapi", "av", "numpy"},
+    "vibevoice_live": {"vllm", "torch", "transformers", "fastapi", "av"},
 }
 """Libraries that a package runs without."""
-WINGS = {"transcription", "speech", "realtime"}
+WINGS = {"transcription", "speech", "realtime", "page"}
 """Parts of the proxy that never import each other."""
 COMPOSERS = {"vibevoice_proxy.app"}
 """Modules of the proxy's ground floor that put the wings together."""
@@ -185,6 +188,7 @@ def test_no_module_is_large(folder: str) -> None:
         pytest.param("vibevoice_proxy.__main__", {*MODEL_LIBRARIES, "onnxruntime"}, id="proxy"),
         pytest.param("vibevoice_light", {*MODEL_LIBRARIES, "onnxruntime", "av"}, id="light"),
         pytest.param("vibevoice_batch.cli", {"av", "numpy", "fastapi"}, id="batch"),
+        pytest.param("vibevoice_live.cli", {"av", "numpy", "sounddevice", "fastapi"}, id="live"),
         pytest.param(
             "vibevoice_core.audio, vibevoice_core.prompt, vibevoice_core.penalties",
             {"av", "numpy"},

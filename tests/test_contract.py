@@ -236,7 +236,7 @@ def test_subtitles_are_written_alike(name: str, speakers: tuple[str | None, ...]
     )
     transcript = Transcript(segments, 8000.0)
     answer = json.loads(render(transcript, "diarized_json").body)
-    assert outputs.FORMATS[name](answer) == render(transcript, name).body
+    assert outputs.FORMATS[name]("call.wav", answer) == render(transcript, name).body
 
 
 @pytest.mark.parametrize(

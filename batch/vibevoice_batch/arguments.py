@@ -100,6 +100,12 @@ def parser(command: str) -> argparse.ArgumentParser:
             help=f"base URL of the server (VIBEVOICE_BASE_URL, or else {DEFAULT_URL})",
         )
         add(
+            "--speakers",
+            type=_path,
+            metavar="FOLDER",
+            help="recordings of known speakers, 2 to 10 s each, named after them",
+        )
+        add(
             "--ca-file",
             type=_path,
             metavar="FILE",

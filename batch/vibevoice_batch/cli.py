@@ -23,6 +23,7 @@ from vibevoice_batch.recordings import Found, Recording
 from vibevoice_batch.run import Ask, Run
 from vibevoice_batch.run_batch import Results, check_requests, write_requests
 from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_batch.speakers import FIELD, KnownSpeakers, read_speakers
 from vibevoice_batch.store import Store
 from vibevoice_batch.summary import Plan, announce, plan, summarize
 
@@ -49,8 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
             results = Results(options.results)
             found = _find(options, set(options.results))
             return _transcribe(options, found, results.ask, nullcontext())
-        found = _find(options, set())
-        client = _client(options)
+        known = read_speakers(options.speakers) if options.speakers else KnownSpeakers()
+        found = _find(options, set(), known)
+        client = _client(options, known)
         return _transcribe(options, found, client.transcribe, client)
     except (InputError, JournalError) as error:
         return _end(USAGE, str(error))
@@ -77,21 +79,26 @@ def _check(options: argparse.Namespace) -> None:
         check_field(key, getattr(options, key, None), f"--{key}")
 
 
-def _client(options: argparse.Namespace) -> Client:
+def _client(options: argparse.Namespace, known: KnownSpeakers) -> Client:
     """Raises InputError."""
     url, environ = options.base_url, os.environ
     if url is None:
         url = environ.get("VIBEVOICE_BASE_URL", DEFAULT_URL)
     api_key = environ.get("VIBEVOICE_API_KEY")
-    return Client(url, api_key, options.model, options.timeout, options.ca_file)
+    return Client(url, api_key, options.model, options.timeout, options.ca_file, known)
 
 
-def _find(options: argparse.Namespace, files: set[Path]) -> Found:
-    """Find the recordings in the inputs, except for `files`. Raises InputError."""
+def _find(
+    options: argparse.Namespace, files: set[Path], known: KnownSpeakers | None = None
+) -> Found:
+    """Find the recordings in the inputs, except for `files`. The `known` speakers are sent with
+    each of them. Raises InputError."""
     names = [*options.manifest, *("-" for given in options.input if given == "-")]
-    defaults = {
+    defaults: dict[str, Any] = {
         key: value for key in ("language", "prompt", "hotwords") if (value := getattr(options, key))
     }
+    if known and known.digests:
+        defaults[FIELD] = dict(known.digests)
     return find(
         (given for given in options.input if given != "-"),
         map(_manifest, dict.fromkeys(names)),

@@ -18,6 +18,7 @@ from vibevoice_batch.errors import Busy, ConnectionLost, Failure, Refused
 from vibevoice_batch.outputs import Transcript
 from vibevoice_batch.recordings import Recording
 from vibevoice_batch.server import authorization, endpoint, proxy, shown, trust
+from vibevoice_batch.speakers import FIELD, KnownSpeakers
 from vibevoice_core import headers
 
 TRUNCATED = (headers.TRUNCATED, f"llm_provider-{headers.TRUNCATED}")
@@ -40,12 +41,14 @@ class Client:
         model: str,
         timeout: float,
         ca_file: Path | None = None,
+        known: KnownSpeakers | None = None,
     ) -> None:
         """`timeout`: maximum seconds for one response; `ca_file`: certificates to trust in addition
-        to the system's. Raises InputError if one of them, or a proxy in the environment, is
-        invalid."""
+        to the system's; `known`: speakers to send with every recording. Raises InputError if one
+        of them, or a proxy in the environment, is invalid."""
         self._url = endpoint(base_url)
         self._model = model
+        self._known = known or KnownSpeakers()
         self._has_key = api_key is not None
         context = trust(ca_file)
         way = proxy(self._url, urllib.request.getproxies(), context)
@@ -87,8 +90,10 @@ class Client:
         fields = {
             ("keywords[]" if key == "keywords" else key): value
             for key, value in recording.fields.items()
+            if key != FIELD
         }
         data = {"model": self._model, "response_format": "diarized_json", **fields}
+        data |= self._known.form
         filename = os.fsencode(recording.path.name).decode(errors="replace")
         try:
             with await asyncio.to_thread(recording.path.open, "rb") as file:
@@ -157,6 +162,8 @@ class Client:
             hint = "should it be https://?" if wants_tls else self._hint(answer)
             said = f"{shown(answer.url)} returned {status}: {message}"
             raise Refused(f"{said} ({hint})" if hint else said)
+        if status == 400 and (_param(answer) or "").startswith("known_speaker_"):
+            raise Refused(f"the server refuses the speakers: {message}")
         raise Failure(message, status, code)
 
     def _hint(self, answer: httpx2.Response) -> str:
@@ -226,6 +233,14 @@ def _error(answer: httpx2.Response) -> tuple[str, str | None]:
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         return error["message"], error.get("code")
     return " ".join(answer.text.split())[:200] or answer.reason_phrase, None
+
+
+def _param(answer: httpx2.Response) -> str | None:
+    """The field that OpenAI's error body names."""
+    body = _json(answer)
+    error = body.get("error") if isinstance(body, dict) else None
+    param = error.get("param") if isinstance(error, dict) else None
+    return param if isinstance(param, str) else None
 
 
 def _retry_after(answer: httpx2.Response) -> float | None:

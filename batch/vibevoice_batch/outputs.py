@@ -1,11 +1,11 @@
-"""Writes transcripts as JSON, subtitles, or text files, each completely or not at all."""
+"""Writes transcripts as JSON, subtitle, text, or RTTM files, each completely or not at all."""
 
 import hashlib
 import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vibevoice_core.speakers import UNKNOWN
@@ -25,7 +25,7 @@ def write(output: Path, name: str, transcript: Transcript, formats: Iterable[str
     """Write `transcript` of the recording `name` in each of `formats`, below the folder
     `output`."""
     for format in formats:
-        replace(path(output, name, format), FORMATS[format](transcript))
+        replace(path(output, name, format), FORMATS[format](name, transcript))
 
 
 def path(output: Path, name: str, format: str) -> Path:
@@ -67,11 +67,11 @@ def replace(target: Path, text: str) -> None:
         raise
 
 
-def _json(transcript: Transcript) -> str:
+def _json(_: str, transcript: Transcript) -> str:
     return json.dumps(transcript, ensure_ascii=False) + "\n"
 
 
-def _txt(transcript: Transcript) -> str:
+def _txt(_: str, transcript: Transcript) -> str:
     """A line per segment, with its speaker if there is more than one."""
     cues = _cues(transcript)
     several = len({cue.speaker for cue in cues} - {None}) > 1
@@ -80,6 +80,23 @@ def _txt(transcript: Transcript) -> str:
         for cue in cues
         for text in [" ".join(cue.text.split())]
     )
+
+
+def _rttm(name: str, transcript: Transcript) -> str:
+    """Who speaks when, as NIST's rich transcription has it: a line for each segment with a speaker.
+    Its fields have no spaces; the recording is called as its file is, without folders and
+    extension."""
+    recording = _word(PurePosixPath(name).stem)
+    return "".join(
+        f"SPEAKER {recording} 1 {cue.start:.3f} {max(0.0, cue.end - cue.start):.3f} <NA> <NA> "
+        f"{_word(cue.speaker)} <NA> <NA>\n"
+        for cue in _cues(transcript)
+        if cue.speaker
+    )
+
+
+def _word(text: str) -> str:
+    return "_".join(text.split()) or "_"
 
 
 def _cues(transcript: Transcript) -> list[Cue]:
@@ -93,9 +110,10 @@ def _named(speaker: str) -> str | None:
     return None if speaker == UNKNOWN else speaker
 
 
-FORMATS: dict[str, Callable[[Transcript], str]] = {
+FORMATS: dict[str, Callable[[str, Transcript], str]] = {
     "json": _json,
-    "srt": lambda transcript: srt(_cues(transcript), Limits()),
-    "vtt": lambda transcript: vtt(_cues(transcript), Limits()),
+    "srt": lambda _, transcript: srt(_cues(transcript), Limits()),
+    "vtt": lambda _, transcript: vtt(_cues(transcript), Limits()),
     "txt": _txt,
+    "rttm": _rttm,
 }

@@ -15,8 +15,8 @@ ENDPOINT = "/audio/transcriptions"
 _EXAMPLE = f"expected a URL like {DEFAULT_URL}"
 
 
-def endpoint(base_url: str) -> httpx2.URL:
-    """The URL for transcription requests. A base URL without a path gets OpenAI's /v1.
+def endpoint(base_url: str, path: str = ENDPOINT) -> httpx2.URL:
+    """The URL of `path` at a server. A base URL without a path gets OpenAI's /v1.
 
     Raises InputError if it is not a valid http(s) URL.
     """
@@ -31,8 +31,8 @@ def endpoint(base_url: str) -> httpx2.URL:
         raise InputError(f"{_EXAMPLE}, got {shown(url)!r}")
     if url.port is not None and url.port > 65535:
         raise InputError(f"the base URL is invalid: {url.port} is not a port number")
-    path = url.path.rstrip("/").removesuffix(ENDPOINT) or "/v1"
-    return url.copy_with(path=path + ENDPOINT, fragment=None)
+    base = url.path.rstrip("/").removesuffix(path) or "/v1"
+    return url.copy_with(path=base + path, fragment=None)
 
 
 def authorization(api_key: str | None, url: httpx2.URL) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Vectors of voices → clusters, each of them one person."""
+"""Clusters vectors of voices; each cluster is one person."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,17 @@ from numpy.typing import NDArray
 
 
 def cluster(vectors: Sequence[NDArray[np.float32]], least: NDArray[np.float64]) -> list[list[int]]:
-    """The clusters of `vectors`, as indices into it, in the order of their first members.
-
-    The two clusters whose sums point most alike become one, for as long as the dot product of their
-    directions reaches what it takes.
+    """Cluster `vectors`. Repeatedly join the two clusters whose mean directions are most similar,
+    as long as their dot product reaches the threshold.
 
     Args:
-        vectors: each of shape (dimensions,); its length is its weight.
-        least: shape (vectors, vectors), symmetric: the least dot product that it takes to join two.
-            Infinity keeps them apart for good, also when one of them has been joined with others;
-            else a cluster has the smallest value of its members.
+        vectors: each of shape (dimensions,); the length of a vector is its weight.
+        least: shape (vectors, vectors), symmetric: the threshold for each pair. Infinity keeps a
+            pair apart even after one of them was joined with others. Otherwise a cluster has the
+            smallest threshold of its members.
+
+    Returns:
+        Indices into `vectors` for each cluster, in order of first members.
     """
     if not vectors:
         return []
@@ -26,7 +27,7 @@ def cluster(vectors: Sequence[NDArray[np.float32]], least: NDArray[np.float64]) 
     members = [[index] for index in range(len(sums))]
 
     def excess(rows: NDArray[np.int_]) -> NDArray[np.float64]:
-        """How far each of `rows` is above what it takes to join it with each cluster."""
+        """How far the similarity of `rows` to each cluster is above the threshold."""
         norms = np.linalg.norm(sums, axis=1)
         likeness = sums[rows] @ sums.T / np.outer(norms[rows], norms)
         likeness -= least[rows]

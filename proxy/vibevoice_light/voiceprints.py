@@ -1,4 +1,4 @@
-"""Pieces of recordings → the voices in them, for comparing speakers across recordings."""
+"""Embeds the speech in short pieces of recordings, to compare speakers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from vibevoice_light.voice_activity import FRAME, VoiceActivity
 
 
 class Voiceprints:
-    """Finds speech and embeds it."""
+    """Detects speech and embeds it."""
 
     def __init__(self, voice_activity: Session, embedder: SpeakerEmbedder) -> None:
         self._voice_activity = voice_activity
@@ -20,15 +20,15 @@ class Voiceprints:
 
     @classmethod
     def load(cls, threads: int = 1) -> "Voiceprints":
-        """From the models in this package."""
+        """Load the models in this package."""
         return cls(
             open_session(VOICE_ACTIVITY_MODEL.path, threads),
             SpeakerEmbedder(open_session(SPEAKER_MODEL.path, threads)),
         )
 
     def find(self, samples: NDArray[np.float32]) -> list[Window]:
-        """The windows of the speech in `samples`, shape (samples,), mono, 16 kHz. Their times are
-        seconds from its beginning; together they cover the speech."""
+        """The windows of the speech in `samples`, shape (samples,), mono, 16 kHz. Together they
+        cover all speech. Times are seconds from the start of `samples`."""
         activity, islands = VoiceActivity(self._voice_activity), Islands()
         found = islands.feed(activity.feed(samples)) + islands.feed(activity.finish())
         windows: list[Window] = []

@@ -24,6 +24,7 @@ from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.normalize import NormalizeRequest
 from vibevoice_proxy.origins import CheckOrigin
+from vibevoice_proxy.page.middleware import ServePage
 from vibevoice_proxy.realtime import routes as realtime_routes
 from vibevoice_proxy.realtime.service import RealtimeService
 from vibevoice_proxy.service import Service
@@ -31,6 +32,7 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.speech import routes as speech_routes
 from vibevoice_proxy.speech import voice_routes
 from vibevoice_proxy.speech.delivery import HEADERS as SPEECH_HEADERS
+from vibevoice_proxy.speech.live_voice import LiveVoice
 from vibevoice_proxy.speech.service import SpeechService, open_speech
 from vibevoice_proxy.transcription import routes as transcription_routes
 from vibevoice_proxy.transcription import speaker_routes
@@ -76,6 +78,7 @@ def create_app(settings: Settings) -> FastAPI:
             realtime = RealtimeService(
                 settings,
                 LiveTranscription(transcription),
+                LiveVoice(speech),
                 secrets,
                 registry,
             )
@@ -117,6 +120,7 @@ def create_app(settings: Settings) -> FastAPI:
                 *SPEECH_HEADERS,
             ],
         )
+    app.add_middleware(ServePage)
     app.add_middleware(NormalizeRequest)
     app.add_middleware(metrics.CountRequests, registry=registry)
     app.add_middleware(RequestId)

@@ -11,12 +11,14 @@ from vibevoice_proxy.errors import error_body
 from vibevoice_proxy.logs import REQUEST_ID
 
 logger = logging.getLogger(__name__)
+PROBES = ("/health", "/health/live", "/metrics")
+"""What health checks and Prometheus ask for every few seconds."""
 
 
 class RequestId:
     """ASGI middleware: `request.state.request_id`, the header `x-request-id` on every answer and
-    the id on every log line; one log line for each answer; and a 500 in OpenAI's shape, which tells
-    the id and nothing else, for a bug of ours."""
+    the id on every log line; one log line for each answer, at DEBUG for a probe that succeeds; and
+    a 500 in OpenAI's shape, which tells the id and nothing else, for a bug of ours."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,5 +56,7 @@ class RequestId:
             )
             await JSONResponse(body, 500)(scope, receive, send_with_id)
         finally:
-            logger.info("%s: %s in %.3f s", asked, status, monotonic() - started)
+            is_dull = status == 200 and scope["path"] in PROBES
+            level = logging.DEBUG if is_dull else logging.INFO
+            logger.log(level, "%s: %s in %.3f s", asked, status, monotonic() - started)
             REQUEST_ID.reset(token)

@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 
 from vibevoice_proxy.errors import ModelNotFound
 from vibevoice_proxy.service import services_of
@@ -12,8 +12,9 @@ router = APIRouter()
 
 
 @router.get("/")
-async def describe_service(request: Request) -> dict[str, Any]:
-    """Name, version and routes."""
+async def describe_service(request: Request, response: Response) -> dict[str, Any]:
+    """Name, version and routes; browsers get the page instead."""
+    response.headers["vary"] = "accept"
     schema = request.app.openapi()
     routes = [
         f"{method.upper()} {path}" for path, item in schema["paths"].items() for method in item

@@ -40,27 +40,27 @@ class Settings(BaseSettings):
     )
 
     api_host: Host = Field(default="127.0.0.1", validation_alias=_named("API_HOST"))
-    """Address that the proxy listens on."""
+    """Address to listen on."""
     api_port: int = Field(default=8899, validation_alias=_named("API_PORT"), ge=0, le=65535)
-    """Port that the proxy listens on."""
+    """Port to listen on."""
     asr_port: int = Field(default=8006, validation_alias=_named("ASR_PORT"), ge=1, le=65535)
     """Port of a speech-recognition engine on this machine."""
     asr_base_url: str = Field(default="", validation_alias=_named("ASR_BASE_URL"))
-    """Base URL of the engine, with or without `/v1`; empty means this machine at `ASR_PORT`."""
+    """Base URL of the engine, with or without `/v1`. Empty means this machine at `ASR_PORT`."""
     asr_api: Literal["chat", "transcriptions", "off"] = Field(
         default="chat", validation_alias=_named("ASR_API")
     )
-    """What `ASR_BASE_URL` is: chat for our engine, transcriptions for any other server of OpenAI's
-    transcription API, off for none."""
+    """API of the server at `ASR_BASE_URL`: chat for our engine, transcriptions for any other server
+    with OpenAI's transcription API, off for no engine."""
     asr_api_key: SentKey = Field(default=SecretStr(""), validation_alias=_named("ASR_API_KEY"))
-    """Key that the engine or transcription server wants; empty means none."""
+    """API key for the engine or transcription server, if it requires one."""
     light: Literal["auto", "on", "off"] = "auto"
-    """The light recognizer, to which OpenAI's model names go then: auto is on unless the engine has
-    a real VibeVoice-ASR, as far as `MODEL_DIR`, `ASR_BASE_URL` and `ASR_API` tell."""
+    """Light recognizer, which then serves OpenAI's model names. auto turns it on unless
+    `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real VibeVoice-ASR."""
     light_models: str = ""
-    """Folder of the light recognizer's Moonshine; empty means the one that set-up has fetched."""
+    """Folder of the light recognizer's Moonshine model. Empty means the one from setup."""
     light_workers: int = Field(default=0, ge=0)
-    """Processes of the light recognizer, each on one core; 0 means one for each core, 8 at most."""
+    """Processes of the light recognizer, each on one core. 0 means one per core, up to 8."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
     """Name under which the engine serves the model."""
     model_aliases: Annotated[tuple[str, ...], NoDecode] = (
@@ -73,147 +73,147 @@ class Settings(BaseSettings):
         "gpt-live-transcribe",
         "gpt-realtime-whisper",
     )
-    """Other model names that clients may use, separated by commas."""
+    """Other model names that clients may use, comma-separated."""
     strict_model_names: bool = False
-    """Answer 404 to a model name that is neither served nor an alias, instead of transcribing."""
+    """Return 404 for unknown model names instead of using the default model."""
     max_upload_bytes: int = Field(default=1024 * MIB, ge=1)
-    """Largest request body in bytes; 413 above."""
+    """Maximum size of a request body in bytes; larger requests get 413."""
     upload_timeout: float = Field(default=60.0, gt=0)
-    """Seconds that a client may pause in the middle of its upload; 408 above."""
+    """Maximum pause in seconds during an upload; slower clients get 408."""
     spool_dir: str = ""
-    """Folder for uploads above 2 MiB and audio above 30 seconds while they are needed; empty means
-    the system's."""
+    """Folder for temporary files: uploads over 2 MiB and audio over 30 seconds. Empty means the
+    system's temporary folder."""
     max_audio_seconds: float = Field(default=8 * 3600.0, gt=0)
-    """Longest recording in seconds of decoded audio; 400 above."""
+    """Maximum length of a recording in seconds of decoded audio; longer recordings get 400."""
     max_section_seconds: float = Field(default=3600.0, ge=2)
-    """Longest section in seconds that the model transcribes in one pass; longer recordings are cut
-    into sections."""
+    """Maximum length of a section in seconds, which the model transcribes in one pass. Longer
+    recordings are split into sections."""
     speaker_linking: bool = True
-    """Whether voices are compared: one label for each person through the sections of a recording,
-    and known speakers by name (docs/speakers.md). Without it labels carry the section's number."""
+    """Compare voices: one label per person in all sections of a recording, and names of known
+    speakers (docs/speakers.md). If false, labels contain the section's number."""
     speaker_threshold: float = Field(default=0.5, gt=0, lt=1, allow_inf_nan=False)
-    """How much alike two voices must be to be one person's: lower joins more, higher keeps more
-    apart."""
+    """Minimum similarity of two voices with the same label. Lower values merge more speakers."""
     max_known_speakers: int = Field(default=4, ge=1)
-    """Most known_speaker_references in one request; 400 above. A form holds 12 MiB of them."""
+    """Maximum number of known_speaker_references per request; more get 400."""
     speaker_enrollment: bool = False
-    """Whether clients may enroll speakers, in `VIBEVOICE_SPEAKER_DIR`: what tells a voice is
-    personal data."""
+    """Allow clients to enroll speakers in `VIBEVOICE_SPEAKER_DIR`. Voices are personal data."""
     speaker_dir: str = ""
-    """Folder that keeps enrolled speakers; needed with `VIBEVOICE_SPEAKER_ENROLLMENT`."""
+    """Folder of enrolled speakers; required by `VIBEVOICE_SPEAKER_ENROLLMENT`."""
     max_enrolled_speakers: int = Field(default=100, ge=1)
-    """Most speakers that are enrolled, each of 2 kB."""
+    """Maximum number of enrolled speakers (2 kB each)."""
     section_concurrency: int = Field(default=4, ge=1)
-    """Sections of one long recording transcribed at the same time."""
+    """Maximum number of sections of one recording transcribed at the same time."""
     max_line_width: int = Field(default=42, ge=0, le=1000)
-    """Most characters in a line of subtitles, unless the request has `max_line_width`; 0 means no
-    limit."""
+    """Maximum number of characters per subtitle line, unless the request sets `max_line_width`. 0
+    means no limit."""
     max_line_count: int = Field(default=2, ge=0, le=100)
-    """Most lines in a subtitle, unless the request has `max_line_count`; 0 means no limit."""
-    max_cue_seconds: float = Field(default=7.0, ge=0, le=3600)
-    """Longest time that a subtitle is shown, unless the request has `max_cue_seconds`; 0 means no
+    """Maximum number of lines per subtitle, unless the request sets `max_line_count`. 0 means no
     limit."""
+    max_cue_seconds: float = Field(default=7.0, ge=0, le=3600)
+    """Maximum time in seconds that a subtitle is shown, unless the request sets `max_cue_seconds`.
+    0 means no limit."""
     max_concurrency: int = Field(default=64, ge=1)
-    """Recordings served at the same time, uploads included."""
+    """Maximum number of recordings served at the same time, including uploads."""
     max_queue: int = Field(default=64, ge=0)
-    """Requests that wait for a place; 429 above, before their upload is read."""
+    """Maximum number of queued requests; more get 429 before their upload is read."""
     queue_timeout: float = Field(default=30.0, gt=0)
-    """Seconds that a request waits for a place; 429 above."""
+    """Maximum time in seconds that a request waits in the queue; then it gets 429."""
     shutdown_grace: int = Field(default=30, ge=0)
-    """Seconds in which a proxy told to stop finishes what is in flight."""
+    """Seconds that the proxy waits on shutdown for requests in progress."""
     max_prompt_chars: int = Field(default=4000, ge=0)
-    """Most characters of prompt, hotwords and keywords together; 400 above."""
+    """Maximum characters of prompt, hotwords, and keywords combined; longer requests get 400."""
     decode_timeout: float = Field(default=300.0, gt=0)
-    """Seconds that decoding one upload may take; 400 above."""
+    """Maximum time in seconds to decode an upload; then the request gets 400."""
     decode_concurrency: int = Field(default=8, ge=1)
-    """Uploads decoded at the same time; the others wait."""
+    """Maximum number of uploads decoded at the same time; others wait."""
     upstream_audio_format: Literal["auto", "flac", "wav", "opus"] = "auto"
-    """Encoding in which the audio goes to the engine: auto is wav up to 30 seconds and flac above;
+    """Audio encoding sent to the engine. auto means wav up to 30 seconds and flac for longer audio;
     opus is small and lossy."""
     upstream_connect_timeout: float = Field(default=5.0, gt=0)
-    """Seconds to reach the engine; 503 above."""
+    """Maximum time in seconds to connect to the engine; then the request gets 503."""
     upstream_read_timeout: float = Field(default=600.0, gt=0)
-    """Seconds that the engine may be silent (it waits, or encodes the audio); 504 above."""
+    """Maximum time in seconds without data from the engine, as while it queues a request or encodes
+    audio; then the request gets 504."""
     penalties: Switch = "on"
-    """Penalties on words that come again, on or off. They keep the model out of loops; what they
-    cost on real speech is unmeasured (docs/measurements.md, Penalties). Off leaves temperature 0
-    and the watch for loops. This project's engine goes by its own setting of the same name."""
+    """Penalties on repeated words, on or off. They keep the model out of loops; their cost on real
+    speech is unmeasured (docs/measurements.md, Penalties). off keeps temperature 0 and loop
+    detection. This project's engine uses its own setting of the same name."""
     transcription_timeout: float = Field(default=3600.0, gt=0)
-    """Seconds that the engine may take for one answer; 504 above."""
+    """Maximum time in seconds for one response of the engine; then the request gets 504."""
     ping_interval: float = Field(default=15.0, gt=0)
-    """Seconds without an event after which a stream sends a comment; the first begins it."""
+    """Seconds without an event until a stream sends a comment, which also starts the response."""
     health_timeout: float = Field(default=2.0, gt=0)
-    """Seconds that the engine has to answer a health check."""
+    """Timeout in seconds for health checks of the engine."""
     api_keys: ClientKeys = ()
-    """Keys that clients must send one of, separated by commas; empty means that anybody may."""
+    """Comma-separated API keys. Empty disables authentication."""
     api_keys_file: str = ""
-    """File with further keys, one a line, read once at the start."""
+    """File with additional API keys, one per line, read once at startup."""
     open_listings: bool = True
-    """Whether the lists of models and voices, `/` and the docs need no key."""
+    """Allow access without a key to the lists of models and voices, `/`, and the API docs."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins whose pages may call from a browser, separated by commas; `*` means any."""
+    """Origins allowed to call the API from a browser (CORS), comma-separated; `*` allows any."""
     translate_base_url: str = ""
-    """Base URL with `/v1` of a chat model that translates transcripts; empty means none."""
+    """Base URL, with `/v1`, of the chat model that translates transcripts. Empty means none."""
     translate_api_key: SentKey = SecretStr("")
-    """API key of the translating model."""
+    """API key for the translation model."""
     translate_model: str = ""
-    """Name of the translating model."""
+    """Name of the translation model."""
     translate_timeout: float = Field(default=300.0, gt=0)
-    """Seconds that the translating model may take for one answer; 504 above."""
+    """Maximum time in seconds for one translation response; then the request gets 504."""
     tts_model_type: str = Field(default="auto", validation_alias=_named("TTS_MODEL_TYPE"))
-    """Speech models: 0.5b, 1.5b, both, hibari, espeak, off; auto is those in `MODEL_DIR`, else
-    hibari with espeak behind it."""
+    """Speech models: 0.5b, 1.5b, both, hibari, espeak, or off. auto uses the models in `MODEL_DIR`;
+    if there are none, hibari for English and espeak for other languages."""
     model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
-    """Folder that may hold `VibeVoice-Realtime-0.5B`, `VibeVoice-1.5B` and `voices`."""
+    """Folder with `VibeVoice-Realtime-0.5B`, `VibeVoice-1.5B`, and `voices`, all optional."""
     tts_dtype: Dtype = Field(default="auto", validation_alias=_named("TTS_DTYPE"))
-    """Precision of the speech models; auto is bfloat16 on a GPU that computes in it (Ampere or
-    newer) and float32 elsewhere. float16 is not safe with weights trained in bfloat16."""
+    """Precision of the speech models. auto means bfloat16 on GPUs that support it (Ampere or
+    newer), otherwise float32. float16 is not safe with weights trained in bfloat16."""
     tts_voice_cache: str = ""
-    """Folder that keeps voice presets once converted from `.pt`; empty means none is kept."""
+    """Folder that caches voice presets converted from `.pt` files. Empty disables the cache."""
     tts_device: str = ""
-    """Device of the speech models, such as cuda:1, mps or cpu; empty means the best there is. The
-    speech image sets cuda, so it does not fall back to the CPU by itself."""
+    """Device of the speech models, such as cuda:1, mps, or cpu. Empty means the best one available.
+    The speech image sets cuda, so it does not silently fall back to the CPU."""
     attn_implementation: Attention = Field(
         default="sdpa", validation_alias=_named("ATTN_IMPLEMENTATION")
     )
-    """Attention of the speech models, sdpa or eager; flash_attention_2 is refused, since it has no
-    place for the mask of a batch whose requests have come at different times."""
+    """Attention implementation of the speech models: sdpa or eager. flash_attention_2 is rejected:
+    it does not support the per-request masks of continuous batching."""
     tts_batch_size: int = Field(default=16, ge=1)
-    """Requests that a speech model speaks at the same time."""
+    """Maximum number of requests that a speech model synthesizes at the same time."""
     tts_max_queue: int = Field(default=32, ge=0)
-    """Requests that wait for a speech model beside those being spoken; 429 above."""
+    """Maximum number of queued requests per speech model; more get 429."""
     tts_max_input_chars: int = Field(default=50000, ge=1)
-    """Most characters of a text to speak; 400 above."""
+    """Maximum length of the input text in characters; longer texts get 400."""
     tts_passage_chars: int = Field(default=1200, ge=50)
-    """Longest passage in characters; a longer text is cut between sentences."""
+    """Maximum length of a passage in characters. Longer texts are split between sentences."""
     tts_start_timeout: float = Field(default=600.0, gt=0)
-    """Seconds in which a speech model must be loaded and warm, or its worker is started anew."""
+    """Maximum time in seconds for a speech model to start; then its worker is restarted."""
     tts_hang_timeout: float = Field(default=60.0, gt=0)
-    """Seconds after which a worker that speaks and gives no sign of life is started anew."""
+    """Restart a worker that is synthesizing but has sent nothing for this many seconds."""
     voice_uploads: bool = False
-    """Whether clients may store recordings of voices to clone, in `VIBEVOICE_VOICE_DIR`."""
+    """Allow clients to store voice recordings for cloning in `VIBEVOICE_VOICE_DIR`."""
     voice_dir: str = ""
-    """Folder that keeps stored voices; needed with `VIBEVOICE_VOICE_UPLOADS`."""
+    """Folder for stored voices; required by `VIBEVOICE_VOICE_UPLOADS`."""
     max_voices: int = Field(default=100, ge=1)
-    """Most voices that are stored, each of at most 15 seconds (0.7 MB)."""
+    """Maximum number of stored voices, each up to 15 seconds (0.7 MB)."""
     tts_send_timeout: float = Field(default=60.0, gt=0)
-    """Seconds after which speech ends whose client takes nothing of it."""
+    """Abort a speech response if the client reads nothing for this many seconds."""
     realtime_max_sessions: int = Field(default=32, ge=0)
-    """Realtime sessions at the same time; 429 above."""
+    """Maximum number of open realtime sessions; more get 429."""
     realtime_max_session_seconds: float = Field(default=3600.0, gt=0)
-    """Longest realtime session in seconds."""
+    """Maximum length of a realtime session in seconds."""
     realtime_idle_timeout: float = Field(default=300.0, gt=0)
-    """Seconds without an event of its client after which a realtime session ends."""
+    """Close a realtime session if the client sends no event for this many seconds."""
     realtime_send_timeout: float = Field(default=60.0, gt=0)
-    """Seconds after which a realtime session ends whose client takes none of its events."""
+    """Close a realtime session if the client reads nothing for this many seconds."""
     realtime_max_buffer_seconds: float = Field(default=600.0, gt=0)
-    """Most seconds of audio that a realtime session holds for a client that commits its turns."""
+    """Maximum audio in seconds that a realtime session buffers if the client commits its turns."""
     realtime_max_message_bytes: int = Field(default=21 * MIB, ge=1024)
-    """Largest message of a WebSocket; 21 MiB hold the 15 MiB of audio that OpenAI takes in one."""
+    """Maximum WebSocket message size. 21 MiB fits the 15 MiB of audio that OpenAI allows in one."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe log lines that are written."""
+    """Minimum log level."""
     log_format: Literal["text", "json"] = "text"
-    """Log lines as text or as JSON objects."""
+    """Log format: text or JSON objects."""
 
     @field_validator("model_aliases", "cors_origins", mode="before")
     @classmethod

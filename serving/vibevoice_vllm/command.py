@@ -201,6 +201,8 @@ def _native_arguments(
     return [
         *(processors if settings.penalties == "on" else []),
         *("--middleware", "vibevoice_vllm.middleware.PinnedDecoding"),
+        # Health checks and Prometheus ask every few seconds.
+        *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
         # It would hold gigabytes of recordings; the encoder's own cache covers repeated audio.
         *("--mm-processor-cache-gb", "0"),

@@ -88,7 +88,7 @@ class _Engine:
             return None
         # The engine's other processes exit after the one that answers requests, or not at all.
         until = time.monotonic() + _REST_SECONDS
-        while self._signal_group(0) and time.monotonic() < until:
+        while self._has_processes() and time.monotonic() < until:
             time.sleep(0.1)
         self._signal_group(signal.SIGKILL)
         self._reader.join(_REST_SECONDS)
@@ -106,6 +106,15 @@ class _Engine:
         if self.ended(self._stop_seconds) is None:
             self._signal_group(signal.SIGKILL)
             self.ended(_STOP_SECONDS)
+
+    def _has_processes(self) -> bool:
+        """Whether a process of the engine still runs. As PID 1 of a container this process is the
+        parent of those that the engine leaves behind; one that is not collected counts as running.
+        """
+        with suppress(ChildProcessError):
+            while os.waitpid(-self.process.pid, os.WNOHANG)[0]:
+                pass
+        return self._signal_group(0)
 
     def _signal_group(self, number: int) -> bool:
         """Signal all processes of the engine; False if there are none left."""

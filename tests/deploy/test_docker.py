@@ -31,21 +31,31 @@ COMPOSE = sorted(path.name for path in DOCKER.glob("docker-compose*.yml"))
 ENV = sorted(path.name for path in (DOCKER / "env").glob("*.env"))
 SECRETS = {"GRAFANA_PASSWORD": "x", "LITELLM_MASTER_KEY": "sk-x"}
 """What a compose file demands before it starts."""
-OURS = re.compile(r"vibevoice-(engine|proxy|speech|litellm):")
+OURS = re.compile(r"vibevoice-(engine|engine-cpu|proxy|speech|litellm):")
 USE = re.compile(r"^#   (.*docker compose --env-file (\S+) -f (\S+) .*)$", re.M)
 """How an env file says that it is used."""
 
 
+def config(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
+    """Services by name, as Docker Compose reads the file with the shell's variables."""
+    return read(compose, env, **shell)["services"]
+
+
+def project(compose: str) -> str:
+    """The project's name: containers, volumes and networks of the same one are shared."""
+    return read(compose)["name"]
+
+
 @cache
-def config(compose: str, env: str = "") -> dict[str, Any]:
-    """Services by name, as Docker Compose reads the file."""
+def read(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
+    """A file as Docker Compose reads it."""
     options = ["--env-file", str(DOCKER / "env" / env)] if env else []
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **SECRETS}
+    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **SECRETS, **shell}
     command = [BIN / "docker-compose", *options, "-f", DOCKER / compose, "config", "--format=json"]
     found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert not found.stderr, found.stderr
-    return json.loads(found.stdout)["services"]
+    return json.loads(found.stdout)
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
@@ -79,6 +89,28 @@ def test_containers_may_do_little(compose: str) -> None:
         assert not service.get("privileged"), name
         models = [v for v in service.get("volumes", []) if v["target"] == "/models"]
         assert all(volume["read_only"] for volume in models), name
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_logs_are_bounded(compose: str) -> None:
+    """No container that runs on writes its log without a limit."""
+    for name, service in config(compose).items():
+        assert service["logging"]["options"]["max-size"] == "10m", name
+
+
+@pytest.mark.parametrize("added", ["monitoring", "with-openwebui"])
+def test_what_is_added_to_the_default_is_the_same_project(added: str) -> None:
+    """It uses the engine and the volumes that are there; a second engine would want the card."""
+    assert project(f"docker-compose.{added}.yml") == project("docker-compose.yml") == "vibevoice"
+
+
+@pytest.mark.parametrize("compose", COMPOSE)
+def test_containers_are_given_time_to_stop(compose: str) -> None:
+    """More than the launcher and the proxy allow themselves."""
+    for name, service in config(compose).items():
+        if OURS.match(service["image"]) and not service["image"].startswith("vibevoice-litellm"):
+            seconds = int(service["stop_grace_period"].removesuffix("s"))
+            assert seconds >= (40 if name.startswith("engine") else 45), name
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
@@ -239,6 +271,24 @@ def test_the_engine_leaves_the_speech_models_their_part() -> None:
             assert (reserved > 0) == speaks, compose
 
 
+@pytest.mark.parametrize("env", ["gpu-4gb.env", "gpu-6gb.env", "gpu-8gb.env"])
+def test_small_cards_need_the_proxy_alone(env: str) -> None:
+    """It transcribes with its light recognizer; no engine and no other server is started."""
+    compose = USE.search((DOCKER / "env" / env).read_text())
+    assert compose
+    services = config(Path(compose[3]).name, env)
+    assert list(services) == ["proxy"]
+    environ = services["proxy"]["environment"]
+    assert (environ["ASR_API"], environ["VIBEVOICE_LIGHT"]) == ("off", "on")
+
+
+def test_small_cards_may_use_another_server() -> None:
+    """The variables that docs/docker.md names reach the proxy."""
+    chosen = {"VIBEVOICE_LIGHT": "off", "ASR_API": "transcriptions", "ASR_BASE_URL": "http://h:1"}
+    (proxy,) = config("docker-compose.light-stt.yml", "gpu-6gb.env", **chosen).values()
+    assert chosen.items() <= proxy["environment"].items()
+
+
 def test_open_webui_is_set_up_as_documented() -> None:
     """Its container has the settings of docs/open-webui.md and the release that was tried."""
     page = (ROOT / "docs" / "open-webui.md").read_text()
@@ -301,3 +351,5 @@ def test_dockerfiles_and_compose_name_the_same_vllm() -> None:
     assert version
     for file in ("engine.Dockerfile", "services.yml"):
         assert f"vllm/vllm-openai:v{version[1]}" in (DOCKER / file).read_text()
+    cpu = (DOCKER / "docker-compose.cpu.yml").read_text()
+    assert f"vllm/vllm-openai-cpu:v{version[1]}" in cpu

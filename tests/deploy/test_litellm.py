@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from pydantic import SecretStr
 from scripts.stack import ROOT
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,7 +25,11 @@ from tests.support.batch_client import Batch
 from tests.support.fakes import FakeEngine, serve
 from tests.support.gateway import KEY, install, start_litellm
 from tests.support.processes import nobody, wait_for
+from tests.support.real_voices import librivox
+from tests.support.realtime import RATE as REALTIME_RATE
+from tests.support.realtime import TRANSCRIPTION, pcm, session
 from tests.support.recordings import tone, wav
+from websockets.exceptions import InvalidStatus
 
 from vibevoice_core.prompt import SYSTEM, user_text
 from vibevoice_proxy.app import create_app
@@ -58,7 +63,10 @@ class Gateway:
     url: str
     recorder: Recorder
     engines: list[FakeEngine]
-    """Behind the two proxies of the groups `vibevoice-transcribe` and `tts-1`."""
+    """Behind the two proxies of the groups `vibevoice-transcribe` and `tts-1`; the first one is
+    behind the proxy of `vibevoice-live`, too."""
+    listening: str
+    """The base URL of that proxy."""
 
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key=KEY, max_retries=0, timeout=60)
@@ -107,6 +115,18 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             )
             for engine in engines
         ]
+        # Its key is the one that the configuration has.
+        listening = servers.enter_context(
+            serve(
+                create_app(
+                    Settings(
+                        asr_base_url=servers.enter_context(serve(engines[0].app())),
+                        tts_model_type="off",
+                        api_keys=(SecretStr("none"),),
+                    )
+                )
+            )
+        )
         groups = {
             "vibevoice-asr": [recording],
             "asr": [recording],
@@ -117,6 +137,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             "all_busy": proxies,
             "busy_for_long": proxies,
             "tts-1": [nobody(), nobody()],
+            "vibevoice-live": [listening],
         }
         models = {
             "asr": "VibeVoice-ASR",
@@ -128,7 +149,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         }
         folder = tmp_path_factory.mktemp("litellm")
         url = servers.enter_context(start_litellm(folder, groups, **models))
-        yield Gateway(url, recorder, engines)
+        yield Gateway(url, recorder, engines, listening)
 
 
 @pytest.fixture
@@ -468,6 +489,46 @@ def test_the_models_are_listed_with_the_names_of_other_services(gateway: Gateway
     with gateway.client() as client:
         names = {model.id for model in client.models.list()}
     assert names >= {"vibevoice-asr", "vibevoice-transcribe", "whisper-1", "tts-1", "tts-1-hd"}
+
+
+async def test_a_realtime_session(gateway: Gateway) -> None:
+    """It is held with LiteLLM's key, and by LiteLLM with the proxy's; every event comes through."""
+    data = pcm(librivox()[4].samples) + bytes(2 * REALTIME_RATE)
+    for query in ({}, {"model": "vibevoice-live"}):
+        async with session(gateway.url, KEY, **query) as client:
+            updated = await client.update(transcription={"prompt": "Zoë"})
+            assert updated["type"] == "session.updated"
+            await client.append(data)
+            completed = (await client.until(f"{TRANSCRIPTION}.completed"))[-1]
+            assert completed["transcript"] == "Good morning. Hello."
+            speakers = [event["speaker"] for event in client.events if "speaker" in event]
+            assert speakers == ["A", "B"]
+    assert "Zoë" in gateway.engines[0].requests[0]["messages"][1]["content"][1]["text"]
+
+
+@pytest.mark.parametrize("at", ["url", "listening"])
+async def test_a_realtime_session_needs_the_right_key(at: str, gateway: Gateway) -> None:
+    """LiteLLM's is none of the proxy's, and the other way round."""
+    key = {"url": "none", "listening": KEY}[at]
+    with pytest.raises(InvalidStatus) as refused:
+        async with session(getattr(gateway, at), key):
+            pass
+    assert refused.value.response.status_code == {"url": 403, "listening": 401}[at]
+
+
+async def test_a_client_secret_of_the_gateway_opens_no_session(gateway: Gateway) -> None:
+    """LiteLLM hands out one that is encrypted for its WebRTC route; for WebSockets it is no key."""
+    answer = httpx2.post(
+        f"{gateway.url}/v1/realtime/client_secrets",
+        json={"model": "vibevoice-live", "session": {"type": "transcription"}},
+        headers={"authorization": f"Bearer {KEY}"},
+        timeout=60,
+    )
+    assert answer.status_code == 200
+    assert not answer.json()["value"].startswith("ek_")
+    with pytest.raises(InvalidStatus):
+        async with session(gateway.url, answer.json()["value"]):
+            pass
 
 
 @pytest.mark.parametrize("start", [["-c"], ["-P", "-c"]], ids=["folder first", "folder left out"])

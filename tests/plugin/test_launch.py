@@ -649,8 +649,14 @@ def test_a_python_that_is_missing(port: int) -> None:
 
 
 SUPERVISE = """
-import json, os, sys
+import ctypes, json, os, sys
+from vibevoice_vllm import supervise as module
 from vibevoice_vllm.supervise import EngineError, supervise
+if sys.argv[3:]:
+    # Orphans come to this process, as to PID 1 (PR_SET_CHILD_SUBREAPER); they are waited for
+    # longer than the test waits.
+    assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+    module._REST_SECONDS = 600
 try:
     sys.exit(supervise(json.loads(sys.argv[1]), os.environ, "127.0.0.1", int(sys.argv[2]), 60))
 except EngineError as error:
@@ -659,10 +665,14 @@ except EngineError as error:
 
 
 @contextmanager
-def supervised(argv: list[str], port: int) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A supervisor in its own process, ready, and the lines that it writes."""
+def supervised(
+    argv: list[str], port: int, *, as_init: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """A supervisor in its own process, ready, and the lines that it writes. With `as_init` it
+    inherits orphans, as PID 1 does."""
+    options = [str(port), *(["init"] if as_init else [])]
     process = subprocess.Popen(
-        [sys.executable, "-c", SUPERVISE, json.dumps(argv), str(port)],
+        [sys.executable, "-c", SUPERVISE, json.dumps(argv), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -723,3 +733,13 @@ def test_the_engines_children_go_with_it(port: int, tmp_path: Path) -> None:
     # A zombie that has not been reaped yet no longer has a command line.
     running = Path(f"/proc/{child}/cmdline")
     assert not running.exists() or running.read_bytes() == b""
+
+
+def test_orphans_of_the_engine_are_collected(port: int) -> None:
+    """As PID 1 of a container the launcher inherits what the engine leaves behind. A process that
+    has ended but was not collected would count as one to wait for."""
+    leave = "import subprocess; subprocess.Popen(['sleep', '1'])"
+    before = f"subprocess.run([sys.executable, '-c', {leave!r}])"
+    with supervised(engine(port, before=before), port, as_init=True) as (process, _):
+        process.terminate()
+        assert process.wait(30) == 0

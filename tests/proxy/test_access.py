@@ -205,6 +205,24 @@ def test_every_answer_is_one_log_line_with_its_id(
     ]
 
 
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics"])
+def test_probes_are_logged_when_they_fail_or_at_debug(
+    path: str, start_proxy: StartProxy, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They come every few seconds, and would drown what matters."""
+    url = start_proxy(api_keys="s3cret")
+    with caplog.at_level(logging.INFO, "vibevoice_proxy"):
+        httpx2.get(url + path, headers=bearer("s3cret"))
+    assert f"GET {path}" not in caplog.text
+    with caplog.at_level(logging.DEBUG, "vibevoice_proxy"):
+        httpx2.get(url + path, headers=bearer("s3cret"))
+    assert f"GET {path}: 200" in caplog.text
+    fake_engine.healthy = False
+    with caplog.at_level(logging.INFO, "vibevoice_proxy"):
+        answer = httpx2.get(url + "/health", headers=bearer("s3cret"))
+    assert answer.status_code == 503 and "GET /health: 503" in caplog.text
+
+
 def test_nothing_of_what_was_said_is_logged(
     start_proxy: StartProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -286,8 +304,8 @@ def test_the_process_logs_json_with_the_request_id(fake_engine: FakeEngine, tmp_
         lines = (json.loads(line) for line in process.stderr)
         found = (re.search(r"running on (http://\S+)", line["message"]) for line in lines)
         url = next(match[1] for match in found if match)
-        answer = httpx2.get(url + "/health/live")
-        line = next(line for line in lines if "/health/live" in line["message"])
+        answer = httpx2.get(url + "/v1/models")
+        line = next(line for line in lines if "/v1/models" in line["message"])
     finally:
         process.terminate()
         process.communicate()

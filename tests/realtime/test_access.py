@@ -100,7 +100,7 @@ def test_what_is_no_secret(value: str) -> None:
     ("body", "param"),
     [
         ({"expires_after": {"seconds": 5}}, "expires_after.seconds"),
-        ({"session": {"type": "realtime"}}, "session.type"),
+        ({"session": {"type": "spoken"}}, "session.type"),
         ({"session": {"type": "transcription", "audio": {"output": {}}}}, "session.audio.output"),
         ({"expires": 5}, "expires"),
     ],
@@ -125,8 +125,9 @@ async def test_too_many_sessions(closed: str) -> None:
 
 
 async def test_the_query(base: str) -> None:
-    """The kind of a session is transcription, and a language that nobody knows is refused later."""
-    assert await status_of(address(base, "?model=gpt-realtime")) == 400
+    """A voice call needs a voice, and a language that nobody knows is refused later."""
+    assert await status_of(address(base, "?model=gpt-realtime")) == 404
+    assert await status_of(address(base, "?intent=dictation")) == 400
     async with session(base) as client:
         answer = await client.update(transcription={"language": "fr"})
         assert answer["error"]["code"] == "unsupported_language"

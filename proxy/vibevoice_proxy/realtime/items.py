@@ -89,7 +89,7 @@ class Items:
             "type": "message",
             "status": "completed",
             "role": "user",
-            "content": [{"type": "input_audio", "transcript": None}],
+            "content": [{"type": "input_audio"}],
         }
         await put("conversation.item.added", item=whole, previous_item_id=before)
         await put("conversation.item.done", item=whole, previous_item_id=before)

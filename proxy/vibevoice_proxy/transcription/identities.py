@@ -1,4 +1,4 @@
-"""Speakers of several sections → people, and how sure that is."""
+"""Match the speakers of several sections to people, with a confidence."""
 
 import math
 from collections.abc import Sequence
@@ -11,52 +11,69 @@ from vibevoice_light import cluster
 from vibevoice_proxy.transcription.voices import Voice, mix
 
 SLOPE = 20.0
-"""How fast a likeness becomes certainty: 0.15 above or below EVEN is a probability of 0.95 or 0.05,
-about where one person's likenesses end and those of two people begin (docs/speakers.md)."""
+"""How steeply the probability rises: a dot product 0.15 above or below EVEN gives 0.95 or 0.05
+(measured in docs/speakers.md)."""
 EVEN = 0.50
-"""The likeness that one person has with themselves as often as two people have with each other."""
+"""The dot product at which one person and two people are equally likely."""
+SHORT_SECONDS = 5.0
+"""A known voice with less speech than this gets a lower threshold."""
+SHORT_ALLOWANCE = 0.10
+"""How much lower. With a longer sample of the same person, 2 s of speech have a dot product of 0.71
+and 3.5 s one of 0.81; with other people it does not depend on the length."""
 DOUBTFUL = 0.1
-"""With at least this probability that two people are one, it is told."""
+"""Report another person as similar from this probability on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """Somebody in a section, as its recognizer tells them apart."""
+    """A speaker of one section, as labeled by the recognizer."""
 
     section: int
     voice: Voice | None
-    """None where too little of them is heard to be compared."""
+    """None if there is too little speech to compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """How sure it is that a person's speakers are this person, and are all of them."""
+    """How certain it is that a person has exactly these speakers."""
 
     confidence: float | None
-    """A probability; None where a voice is not known."""
+    """A probability; None without a voice."""
     similar: int | None
-    """The other person who this may be, by their index; None where there is none."""
+    """Index of another person who could be the same; None if there is none."""
 
 
 def probability(likeness: float) -> float:
-    """That two voices with this dot product are one person's."""
+    """The probability that two voices with this dot product belong to one person."""
     return 1 / (1 + math.exp(-SLOPE * (likeness - EVEN)))
 
 
 def identify(
     speakers: Sequence[Speaker], people: Sequence[Voice | None], threshold: float
 ) -> list[list[int]]:
-    """The speakers who are each of `people`, then those of each new person in the order of
-    appearance; as indices into `speakers`.
+    """Assign each of `speakers` to one of `people` or to a new person.
 
-    Two people are never joined, nor two speakers of one section. A speaker without a voice is a
-    person of their own. `threshold`: the least dot product of two voices that are joined.
+    Two of `people` are never joined, nor are two speakers of the same section. A speaker without a
+    voice becomes a new person.
+
+    Args:
+        threshold: the smallest dot product at which two voices are joined.
+
+    Returns:
+        For each of `people`, then for each new person in order of appearance: indices into
+        `speakers`.
     """
     voices = [*people, *(speaker.voice for speaker in speakers)]
     known = [index for index, voice in enumerate(voices) if voice is not None]
     groups = [-1] * len(people) + [speaker.section for speaker in speakers]
     apart = np.array([[groups[one] == groups[other] for other in known] for one in known], bool)
     least: NDArray[np.float64] = np.where(apart, np.inf, threshold).reshape(len(known), len(known))
+    is_short = [
+        voice is not None and index < len(people) and voice.seconds < SHORT_SECONDS
+        for index, voice in enumerate(voices)
+    ]
+    short = np.array([is_short[index] for index in known], bool)
+    least = np.where(short[:, None] | short, least - SHORT_ALLOWANCE, least)
     weighted = [voice.vector * voice.seconds for voice in voices if voice is not None]
     clusters = [[known[index] for index in members] for members in cluster(weighted, least)]
     clusters += [[index] for index, voice in enumerate(voices) if voice is None]
@@ -74,7 +91,7 @@ def identify(
 def judge(
     found: Sequence[Sequence[int]], speakers: Sequence[Speaker], people: Sequence[Voice | None]
 ) -> list[Judgment]:
-    """What is to be thought of `found`, which `identify` or somebody else has decided on."""
+    """Judge an assignment `found`, as `identify` returns it."""
     given = [*people, *[None] * (len(found) - len(people))]
     parts = [
         [voice for voice in (known, *(speakers[index].voice for index in members)) if voice]
@@ -99,20 +116,17 @@ def _judge(
     if mean is None:
         return Judgment(None, None)
     own = 1.0
-    for index, voice in enumerate(parts[number]):
-        if others := [other for at, other in enumerate(parts[number]) if at != index]:
-            own = min(own, probability(_likeness(voice, mix(others))))
+    total = np.sum([voice.vector * voice.seconds for voice in parts[number]], axis=0)
+    for voice in parts[number] if len(parts[number]) > 1 else ():
+        others = total - voice.vector * voice.seconds
+        own = min(own, probability(float(voice.vector @ others / np.linalg.norm(others))))
     similar, doubt = None, 0.0
     for other, voice in enumerate(means):
-        # Two speakers of one section are two people because the recognizer says so.
+        # The recognizer says that two speakers of one section are two people.
         is_apart = sections[number] & sections[other] or (is_given[number] and is_given[other])
         if other == number or voice is None or is_apart:
             continue
-        if (maybe := probability(_likeness(mean, voice))) > doubt:
+        if (maybe := probability(float(mean.vector @ voice.vector))) > doubt:
             similar, doubt = other, maybe
     is_doubtful = doubt >= DOUBTFUL
     return Judgment(round(min(own, 1 - doubt), 3), similar if is_doubtful else None)
-
-
-def _likeness(one: Voice, other: Voice) -> float:
-    return float(one.vector @ other.vector)

@@ -1,4 +1,4 @@
-"""The speakers whom a request knows by name: by references that it brings, or enrolled ones."""
+"""Collects the known speakers of a request: from its references, or from the enrolled speakers."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,15 @@ from vibevoice_proxy.transcription.speaker_store import SpeakerStore, find
 from vibevoice_proxy.transcription.voices import KnownSpeaker
 
 EVERYBODY = "*"
-"""The name that stands for all enrolled speakers."""
+"""Selects all enrolled speakers."""
 
 
 class KnownSpeakers:
-    """Finds the voices that requests name."""
+    """Finds the voices of the speakers that requests name."""
 
     def __init__(self, reader: VoiceReader | None, store: SpeakerStore | None, most: int) -> None:
-        """`reader` is None where voices are not compared, `store` where nobody may be enrolled.
-        `most`: references in one request."""
+        """`reader` is None if voices are not compared, `store` if enrollment is off. `most`: limit
+        on the references in a request."""
         self.reader = reader
         self.store = store
         self._most = most
@@ -33,15 +33,15 @@ class KnownSpeakers:
     async def collect(self, names: Sequence[str], references: Sequence[str]) -> list[KnownSpeaker]:
         """The speakers of a request.
 
-        Raises InvalidRequest, or InvalidAudio, that says what is wrong with which of them;
-        UpstreamUnavailable when voices cannot be compared now.
+        Raises InvalidRequest or InvalidAudio if a name or reference is invalid, and
+        UpstreamUnavailable if voices cannot be compared now.
         """
         if not any(name.strip() for name in names) and not any(one.strip() for one in references):
             return []
         if self.reader is None:
             raise InvalidRequest(
-                "This server does not compare voices (VIBEVOICE_SPEAKER_LINKING), so speakers "
-                f"cannot be named; leave {NAMES} and {REFERENCES} out.",
+                "This server does not compare voices (VIBEVOICE_SPEAKER_LINKING), so it "
+                f"cannot recognize known speakers; omit {NAMES} and {REFERENCES}.",
                 param=NAMES,
                 code="unsupported",
             )
@@ -68,7 +68,7 @@ class KnownSpeakers:
         for number, name in enumerate(check_names(names), 1):
             if (speaker := find(enrolled, name)) is None:
                 raise InvalidRequest(
-                    f"Name {number} of {NAMES} is not an enrolled speaker's, and has no reference.",
+                    f"Name {number} of {NAMES} is not an enrolled speaker and has no reference.",
                     param=NAMES,
                     code="speaker_not_found",
                 )

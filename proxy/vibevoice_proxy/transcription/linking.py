@@ -1,8 +1,8 @@
-"""One label for each person through a recording, found by their voices, for every recognizer.
+"""Label the speakers of all sections, so that each person has one label in the whole recording.
 
-Where the transcript is wanted as a whole, all sections are compared at its end. In a stream a label
-that was sent never changes: the speakers of the first section keep their own, and those of later
-ones are compared with everybody before as soon as enough of them is heard.
+For a whole transcript, all sections are compared at the end. In a stream, a label that was sent
+never changes: speakers of the first section keep their labels, and speakers of later sections are
+compared with earlier ones as soon as there is enough speech.
 """
 
 from collections import deque
@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
+
+from anyio import to_thread
 
 from vibevoice_core.speakers import label
 from vibevoice_proxy.transcription.identities import Speaker, identify, judge, probability
@@ -19,26 +21,25 @@ from vibevoice_proxy.transcription.voice_finder import VoiceFinder
 from vibevoice_proxy.transcription.voices import KnownSpeaker, Voice, mix
 
 SURE = 0.95
-"""With this probability that a speaker is, or is not, somebody of before, it is decided at once."""
+"""Decide at once from this probability that a speaker matches an earlier one, or matches none."""
 DECIDE_SECONDS = 10.0
-"""Of a speaker's speech after which it is decided in any case."""
+"""Decide after this much speech of a speaker in any case."""
 HOLD_SECONDS = 30.0
-"""Of the recording for which a segment is held back at most."""
+"""Hold a segment back for at most this much of the recording."""
 
 Key = tuple[int, str]
-"""A section's number and its own label of a speaker."""
+"""The number of a section and the recognizer's label of a speaker in it."""
 
 
 def numbered(segment: Segment) -> Segment:
-    """`segment` of several sections, with the section in its label: A of one section (A1) may or
-    may not be A of the next (A2)."""
+    """`segment` with the section's number in its label: A1 may or may not be the person A2."""
     return replace(segment, speaker=segment.speaker and f"{segment.speaker}{segment.section}")
 
 
 async def number_speakers(
     results: AsyncGenerator[Segment | Transcript],
 ) -> AsyncGenerator[Segment | Transcript]:
-    """`results` of several sections whose voices are not compared."""
+    """Number the labels in `results` of several sections, without comparing voices."""
     async with aclosing(results):
         async for result in results:
             if isinstance(result, Segment):
@@ -54,7 +55,7 @@ async def link_whole(
     known: Sequence[KnownSpeaker],
     threshold: float,
 ) -> AsyncGenerator[Segment | Transcript]:
-    """The transcript alone, with one label for each person."""
+    """Yield only the transcript, with one label per person."""
     speakers: dict[Key, Speaker] = {}
     held: list[Segment] = []
     async with aclosing(results):
@@ -65,11 +66,8 @@ async def link_whole(
             if isinstance(result, Segment):
                 held.append(result)
                 continue
-            voices = [one.voice for one in known]
-            found = identify(list(speakers.values()), voices, threshold)
-            keys = list(speakers)
-            people = [[keys[index] for index in members] for members in found]
-            yield _labeled(result, people, speakers, known)
+            people = await to_thread.run_sync(_identify, speakers, known, threshold)
+            yield await to_thread.run_sync(_labeled, result, people, speakers, known)
 
 
 async def link_stream(
@@ -79,7 +77,7 @@ async def link_stream(
     known: Sequence[KnownSpeaker],
     threshold: float,
 ) -> AsyncGenerator[Segment | Transcript]:
-    """Each segment as soon as its label is known for good, and the transcript at the end."""
+    """Yield each segment as soon as its label is final, and the transcript at the end."""
     stream = _Stream(recording, finder, known, threshold)
     async with aclosing(results):
         async for result in results:
@@ -89,11 +87,11 @@ async def link_stream(
                 continue
             for segment in await stream.finish_section():
                 yield segment
-            yield _labeled(result, stream.people, stream.speakers, known)
+            yield await to_thread.run_sync(_labeled, result, stream.people, stream.speakers, known)
 
 
 class _Stream:
-    """What is known of the speakers of a recording on its way."""
+    """The speakers of a recording that is being streamed."""
 
     def __init__(
         self,
@@ -103,9 +101,9 @@ class _Stream:
         threshold: float,
     ) -> None:
         self.people: list[list[Key]] = [[] for _ in known]
-        """The speakers who are each person; first those of each known one."""
+        """The speakers of each person, known people first."""
         self.speakers: dict[Key, Speaker] = {}
-        """Of the sections that are done."""
+        """Speakers of the finished sections."""
         self._labels = [one.name for one in known]
         self._new_labels = _labels_beside(self._labels)
         self._voices = [[one.voice] for one in known]
@@ -117,7 +115,7 @@ class _Stream:
         self._person: dict[Key, int] = {}
 
     async def feed(self, segment: Segment) -> list[Segment]:
-        """The segments whose labels are known now that `segment` has come."""
+        """Add `segment`; return the segments whose labels are final now."""
         passed: list[Segment] = []
         if self._section and segment.section != self._section[0].section:
             passed = await self.finish_section()
@@ -125,14 +123,15 @@ class _Stream:
         self._waiting.append(segment)
         if (key := _key(segment)) and key not in self._person:
             await self._consider(key)
-        while (first := self._waiting[0]).start < segment.start - HOLD_SECONDS:
-            if (late := _key(first)) and late not in self._person:
+        while self._waiting and self._waiting[0].start < segment.start - HOLD_SECONDS:
+            late = _key(self._waiting[0])
+            if late and late not in self._person:
                 await self._consider(late, is_last=True)
             passed += self._pass_on()
         return passed + self._pass_on()
 
     async def finish_section(self) -> list[Segment]:
-        """The segments that are left of the section, which is whole."""
+        """End the section; return the segments that were held back."""
         if not self._section:
             return []
         heard = await _hear(self._finder, self._recording, self._section)
@@ -146,9 +145,9 @@ class _Stream:
         return passed
 
     async def _consider(self, key: Key, *, is_last: bool = False) -> None:
-        """Decide who the speaker `key` is, if that is sure enough, or it `is_last`."""
+        """Decide who the speaker `key` is, if it is certain enough or `is_last`."""
         number, name = key
-        if not any(self._voices):  # the first of all: there is nobody to compare them with
+        if not any(self._voices):  # there is nobody to compare with yet
             self._decide({key: Speaker(number, None)})
             return
         section = self._recording.sections[number - 1]
@@ -161,7 +160,7 @@ class _Stream:
             self._decide({key: Speaker(number, voice)})
 
     def _free(self, section: int) -> list[Voice | None]:
-        """The voice of each person; None of those who are somebody in `section` already."""
+        """The voice of each person; None for people who already have a speaker in `section`."""
         taken = {person for key, person in self._person.items() if key[0] == section}
         return [
             mix(voices) if voices and person not in taken else None
@@ -169,7 +168,7 @@ class _Stream:
         ]
 
     def _decide(self, heard: Mapping[Key, Speaker]) -> None:
-        """Find the people who these speakers of one section are, for good."""
+        """Assign these speakers of one section to people. This is final."""
         keys = list(heard)
         if not keys:
             return
@@ -199,20 +198,29 @@ class _Stream:
 async def _hear(
     finder: VoiceFinder, recording: Recording, segments: Sequence[Segment]
 ) -> dict[Key, Speaker]:
-    """The speakers of a section's `segments`, which are all there are, in order of appearance."""
+    """The speakers of a finished section, in order of appearance, with their voices."""
     number = segments[0].section
     voices = await finder.finish(recording.sections[number - 1], segments)
     keys = dict.fromkeys(key for segment in segments if (key := _key(segment)))
     return {key: Speaker(number, voices.get(key[1])) for key in keys}
 
 
+def _identify(
+    speakers: Mapping[Key, Speaker], known: Sequence[KnownSpeaker], threshold: float
+) -> list[list[Key]]:
+    """The speakers of each person, known people first."""
+    found = identify(list(speakers.values()), [one.voice for one in known], threshold)
+    keys = list(speakers)
+    return [[keys[index] for index in members] for members in found]
+
+
 def _key(segment: Segment) -> Key | None:
-    """Who speaks; None of a noise."""
+    """The speaker of a segment; None for noise."""
     return None if segment.speaker is None else (segment.section, segment.speaker)
 
 
 def _labels_beside(names: Iterable[str]) -> Iterator[str]:
-    """A, B, C, … without those that are somebody's name."""
+    """A, B, C, … except for labels that are names."""
     taken = set(names)
     return (text for index in count() if (text := label(index)) not in taken)
 
@@ -223,8 +231,8 @@ def _labeled(
     speakers: Mapping[Key, Speaker],
     known: Sequence[KnownSpeaker],
 ) -> Transcript:
-    """`transcript` with a label for each of `people`, first the known ones, and with who they
-    are."""
+    """`transcript` with final labels and the list of people; `people` starts with the known
+    ones."""
     new_labels = _labels_beside(one.name for one in known)
     labels = [one.name for one in known]
     labels += [next(new_labels) for _ in people[len(known) :]]

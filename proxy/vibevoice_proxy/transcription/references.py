@@ -1,4 +1,4 @@
-"""Known speakers: names that a request brings, and the recordings or stored voices behind them."""
+"""Checks the names and references of known speakers, and finds the voice in a reference."""
 
 import base64
 import io
@@ -28,27 +28,29 @@ REFERENCES = "known_speaker_references"
 MAX_NAME = 100
 """Characters."""
 MIN_SECONDS, MAX_SECONDS = 2.0, 10.0
-"""Of a reference, as in OpenAI's API (openai 3.52, TranscriptionCreateParams)."""
+"""Length of a reference, as in OpenAI's API (openai 3.52, TranscriptionCreateParams)."""
 TOLERANCE = 0.25
-"""Seconds that a reference may be shorter or longer: MP3 and AAC encoders add and cut some."""
-MIN_SPEECH = 1.0
-"""Seconds of speech in a reference, without its pauses."""
+"""Seconds by which a reference may be too short or too long: MP3 and AAC change the length."""
+MIN_SPEECH = 1.5
+"""Least seconds of speech in a reference, without pauses."""
 SECOND_VOICE = 1.5
-"""Seconds of a second voice that make a reference one of two people."""
+"""Seconds of other voices from which on a reference has more than one speaker."""
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def check_names(names: Sequence[str], field: str = NAMES) -> list[str]:
-    """`names` without space around them. Raises InvalidRequest, with `field`, for what is no name
-    of a speaker, and for one that comes twice."""
+    """`names` without surrounding space. Raises InvalidRequest for `field` if one of them is empty,
+    repeated, too long, not printable, or reserved."""
     cleaned = [name.strip() for name in names]
     seen: set[str] = set()
     for number, name in enumerate(cleaned, 1):
         place = f"name {number} of {field}" if len(cleaned) > 1 else field
         if not name:
-            raise InvalidRequest(f"The {place} is empty; expected a speaker's name.", param=field)
+            raise InvalidRequest(
+                f"The {place} is empty; expected the name of a speaker.", param=field
+            )
         if len(name) > MAX_NAME or not name.isprintable():
             raise InvalidRequest(
                 f"Invalid value for {place}: expected at most {MAX_NAME} printable characters.",
@@ -56,12 +58,12 @@ def check_names(names: Sequence[str], field: str = NAMES) -> list[str]:
             )
         if name.casefold() == UNKNOWN:
             raise InvalidRequest(
-                f"Invalid value for {place}: {UNKNOWN!r} stands for speakers who are not known.",
+                f"Invalid value for {place}: {UNKNOWN!r} is the label of unknown speakers.",
                 param=field,
             )
         if name.casefold() in seen:
             raise InvalidRequest(
-                f"The {place} is there twice; expected a different name for each speaker.",
+                f"The {place} is a duplicate; expected a different name for each speaker.",
                 param=field,
             )
         seen.add(name.casefold())
@@ -84,7 +86,7 @@ def check_count(names: Sequence[str], references: Sequence[str], most: int) -> N
 
 
 def read_data_url(text: str, place: str) -> bytes:
-    """The bytes in a data URL; raises InvalidRequest, which calls it `place`."""
+    """The bytes of a data URL. Raises InvalidRequest with `place` in the message."""
 
     def invalid(reason: str) -> InvalidRequest:
         return InvalidRequest(
@@ -95,24 +97,24 @@ def read_data_url(text: str, place: str) -> bytes:
     if not text.strip():
         raise invalid("is empty")
     if _URL.match(text.strip()):
-        raise invalid("is a URL, and none is fetched")
+        raise invalid("is a URL, and URLs are not fetched")
     match = _DATA_URL.match(text.strip())
     if not match:
         raise invalid("is not a data URL")
     if ";base64" not in match[2].lower():
-        raise invalid("is a data URL without base64")
+        raise invalid("is a data URL that is not base64")
     digits = "".join(text.strip()[match.end() :].split())
     try:
         data = base64.b64decode(digits, validate=True)
     except ValueError as error:
         raise invalid("is not valid base64") from error
     if not data:
-        raise invalid("holds no data")
+        raise invalid("is empty")
     return data
 
 
 class VoiceReader:
-    """Finds the one voice in a short recording."""
+    """Finds the voice in a short recording of one person."""
 
     def __init__(self, decoder: AudioDecoder, pool: LightPool) -> None:
         self._decoder = decoder
@@ -121,10 +123,11 @@ class VoiceReader:
     async def read(
         self, data: bytes, place: str, field: str, *, most: float = MAX_SECONDS
     ) -> Voice:
-        """The voice of a recording of MIN_SECONDS to `most` seconds; messages call it `place`.
+        """The voice in a recording of MIN_SECONDS to `most` seconds.
 
-        Raises InvalidAudio with `field` when it cannot be decoded, or does not hold the speech of
-        one person; UpstreamUnavailable when voices cannot be compared now.
+        Raises InvalidAudio for `field`, with `place` in the message, if the recording cannot be
+        decoded or does not contain the speech of exactly one person; UpstreamUnavailable if voices
+        cannot be compared now.
         """
 
         def consume(blocks: Iterator[NDArray[np.int16]]) -> Samples:
@@ -142,7 +145,7 @@ class VoiceReader:
             return self._check(samples, await self._embed(samples), place, most)
         except InvalidAudio as error:
             message = str(error)
-            if message.startswith("The file "):  # the decoder's words for an upload
+            if message.startswith("The file "):  # the decoder's name for an upload
                 message = f"The {place} {message.removeprefix('The file ')}"
             wrong = InvalidAudio(message, code=error.code)
             wrong.param = field
@@ -159,13 +162,13 @@ class VoiceReader:
         if not voices or voices[0].seconds < MIN_SPEECH:
             heard = voices[0].seconds if voices else 0.0
             raise InvalidAudio(
-                f"The {place} has {heard:.1f} seconds of clear speech in it; expected at least "
+                f"The {place} contains {heard:.1f} seconds of clear speech; expected at least "
                 f"{MIN_SPEECH:g}.",
                 code="no_speech",
             )
         if sum(voice.seconds for voice in voices[1:]) >= SECOND_VOICE:
             raise InvalidAudio(
-                f"The {place} has more than one voice in it; expected one person.",
+                f"The {place} contains more than one voice; expected one person.",
                 code="several_voices",
             )
         return voices[0]

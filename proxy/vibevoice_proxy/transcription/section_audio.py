@@ -1,4 +1,4 @@
-"""The audio of a section at 16 kHz, as the models of the light recognizer take it."""
+"""Reads the audio of a section at 16 kHz, as the light recognizer's models need it."""
 
 import io
 import os
@@ -17,15 +17,15 @@ from vibevoice_light import SAMPLE_RATE as LIGHT_RATE
 from vibevoice_proxy.transcription.sections import Section
 
 BLOCK_SECONDS = 10
-"""Of audio on its way to a worker."""
+"""Seconds of audio sent to a worker at once."""
 
 Samples = NDArray[np.float32]
 """Mono, 16 kHz, of full scale 1.0, shape (samples,)."""
 
 
 async def read_blocks(section: Section, check: Callable[[], None]) -> AsyncGenerator[Samples]:
-    """All of `section` in blocks, read and resampled in a thread. `check` is called before each and
-    may raise."""
+    """Yield all of `section` in blocks, read and resampled in a thread. `check` is called before
+    each block and may raise."""
     section.file.seek(0)
     downsampler = Downsampler()
     with soundfile.SoundFile(section.file) as source:
@@ -42,28 +42,32 @@ async def read_blocks(section: Section, check: Callable[[], None]) -> AsyncGener
 
 
 def read_piece(section: Section, start: float, end: float) -> Samples:
-    """The audio from `start` to `end`, in seconds of the section. Others may read the section's
-    file at the same time."""
+    """The audio from `start` to `end` seconds of the section. The section's file may be in use by
+    another reader."""
     first, last = (max(0, round(at * SAMPLE_RATE)) for at in (start, end))
     with soundfile.SoundFile(_reopened(section.file)) as source:
         source.seek(min(first, source.frames))
         block: Any = source.read(max(0, last - first), dtype="float32")
+    return downsampled(block)
+
+
+def downsampled(samples: Samples) -> Samples:
+    """All of `samples`, shape (samples,) at 24 kHz."""
     downsampler = Downsampler()
     empty: Samples = np.zeros(0, np.float32)
-    return np.concatenate(
-        [downsampler.feed(block) if len(block) else empty, downsampler.feed(empty)]
-    )
+    first = downsampler.feed(samples) if len(samples) else empty
+    return np.concatenate([first, downsampler.feed(empty)])
 
 
 class Downsampler:
-    """Takes audio at 24 kHz block by block."""
+    """Resamples audio from 24 kHz, block by block."""
 
     def __init__(self) -> None:
         self._resampler = AudioResampler(format="flt", layout="mono", rate=LIGHT_RATE)
 
     def feed(self, block: Samples) -> Samples:
-        """The samples that are ready now that `block`, shape (samples,) at 24 kHz, has come; an
-        empty one is the end and gives the rest."""
+        """Resample `block`, shape (samples,) at 24 kHz. An empty block returns the remaining
+        samples."""
         frame = None
         if len(block):
             frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
@@ -73,14 +77,14 @@ class Downsampler:
 
 
 def _reopened(file: BinaryIO) -> BinaryIO:
-    """`file` with a position of its own."""
+    """`file` with an independent position."""
     if isinstance(file, io.BytesIO):
         return io.BytesIO(file.getvalue())
     return io.BufferedReader(_Positioned(file.fileno()))  # type: ignore[return-value]
 
 
 class _Positioned(io.RawIOBase):
-    """An open file, read at positions that nobody else moves."""
+    """Reads an open file without moving its position."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

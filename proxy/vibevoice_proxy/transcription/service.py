@@ -28,6 +28,7 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import assemble
 from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
 from vibevoice_proxy.transcription.linking import link_stream, link_whole, number_speakers
+from vibevoice_proxy.transcription.live_speakers import LiveSpeakers
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.options import RecordingOptions
 from vibevoice_proxy.transcription.routing import Route, Routing
@@ -163,6 +164,14 @@ class TranscriptionService:
                     async for result in results:
                         yield result
 
+    def live_speakers(self) -> LiveSpeakers | None:
+        """What labels the speakers of a new live conversation; None where voices are not
+        compared."""
+        if self._voices is None:
+            return None
+        finder = VoiceFinder(self._voices, self._metrics)
+        return LiveSpeakers(finder, self.settings.speaker_threshold)
+
     async def _recognize(
         self,
         route: Route,
@@ -181,9 +190,7 @@ class TranscriptionService:
             request_id,
             concurrency=self.settings.section_concurrency,
         )
-        if isinstance(options, RecordingOptions):
-            results = self._labeled(results, recording, options, known)
-        has_begun = False
+        results = self._labeled(self._timed(results, started), recording, options, known)
         try:
             async with aclosing(results):
                 async for result in results:
@@ -191,28 +198,39 @@ class TranscriptionService:
                         metrics.transcribed(result.duration, monotonic() - started)
                         for part in result.missing:
                             metrics.missing(part.reason, part.end - part.start)
-                    elif not has_begun:
-                        has_begun = True
-                        metrics.first_segment(monotonic() - started)
                     yield result
         except UpstreamError as error:
             metrics.upstream_error(route.part, error.code)
             raise
 
+    async def _timed(
+        self, results: AsyncGenerator[Segment | Transcript], started: float
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """`results`; the first segment is counted."""
+        has_begun = False
+        async with aclosing(results):
+            async for result in results:
+                if not has_begun and isinstance(result, Segment):
+                    has_begun = True
+                    self._metrics.first_segment(monotonic() - started)
+                yield result
+
     def _labeled(
         self,
         results: AsyncGenerator[Segment | Transcript],
         recording: Recording,
-        options: RecordingOptions,
+        options: RecordingOptions | LiveOptions,
         known: Sequence[KnownSpeaker],
     ) -> AsyncGenerator[Segment | Transcript]:
         """`results` with the speakers of several sections, and known ones, labeled as the settings
         and `options` want it."""
         is_one = len(recording.sections) == 1
-        if not options.tells_speakers or (is_one and not known):
+        if is_one and not known:
             return results
-        if self._voices is None:
+        if isinstance(options, LiveOptions) or self._voices is None:
             return number_speakers(results)
+        if not options.tells_speakers:
+            return results
         link = link_stream if options.is_streamed else link_whole
         finder = VoiceFinder(self._voices, self._metrics)
         return link(results, recording, finder, known, self.settings.speaker_threshold)

@@ -1,4 +1,4 @@
-"""/v1/audio/speakers: speakers whose voices are enrolled, so that transcripts can name them."""
+"""/v1/audio/speakers: enroll speakers, so that transcripts can name them."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from vibevoice_proxy.upload import receive_form, uploaded_file
 MAX_BYTES = 10 * 1024 * 1024
 """Largest file of a sample, as for voices."""
 MAX_SAMPLE_SECONDS = 60.0
-"""Longest sample of a speaker; more says nothing new."""
+"""Longest sample of a speaker."""
 SAMPLE = "audio_sample"
 BODY = {
     "requestBody": {
@@ -35,12 +35,12 @@ BODY = {
                         "consent": {
                             "type": "string",
                             "maxLength": MAX_CONSENT,
-                            "description": "What refers to the speaker's consent; kept with it.",
+                            "description": "Reference to the speaker's consent; stored.",
                         },
                         SAMPLE: {
                             "type": "string",
                             "format": "binary",
-                            "description": "2 to 60 s of one speaker; `file` means the same.",
+                            "description": "2 to 60 s of one speaker; `file` is an alias.",
                         },
                     },
                 }
@@ -55,7 +55,7 @@ router = APIRouter()
 @router.get("/v1/audio/speakers")
 @router.get("/audio/speakers", include_in_schema=False)
 async def list_speakers(request: Request) -> dict[str, Any]:
-    """The enrolled speakers, the oldest first."""
+    """List the enrolled speakers, oldest first."""
     store, _ = _store(transcription_of(request))
     speakers = await to_thread.run_sync(store.speakers)
     return {"object": "list", "data": [_describe(speaker) for speaker in speakers]}
@@ -64,7 +64,7 @@ async def list_speakers(request: Request) -> dict[str, Any]:
 @router.post("/v1/audio/speakers", openapi_extra=BODY)
 @router.post("/audio/speakers", include_in_schema=False)
 async def create_speaker(request: Request) -> dict[str, Any]:
-    """Enroll a speaker by a recording of their voice, which is not kept."""
+    """Enroll a speaker with a recording of their voice. The recording is not stored."""
     service = transcription_of(request)
     store, reader = _store(service)
     settings = service.settings
@@ -77,11 +77,13 @@ async def create_speaker(request: Request) -> dict[str, Any]:
     async with received as form:
         [name] = check_names([_text(form, "name", MAX_NAME)], "name")
         if name == EVERYBODY:
-            raise InvalidRequest(f"{EVERYBODY} stands for all enrolled speakers.", param="name")
+            raise InvalidRequest(
+                f"The name {EVERYBODY} is reserved: it selects all enrolled speakers.", param="name"
+            )
         consent = _text(form, "consent", MAX_CONSENT)
         if not consent:
             raise InvalidRequest(
-                "The field consent is empty; expected what refers to the speaker's consent.",
+                "The field consent is empty; expected a reference to the speaker's consent.",
                 param="consent",
             )
         upload = uploaded_file(form, SAMPLE, "file")
@@ -93,7 +95,7 @@ async def create_speaker(request: Request) -> dict[str, Any]:
 @router.delete("/v1/audio/speakers/{speaker_id}")
 @router.delete("/audio/speakers/{speaker_id}", include_in_schema=False)
 async def delete_speaker(speaker_id: str, request: Request) -> dict[str, Any]:
-    """Remove an enrolled speaker and what is known of their voice."""
+    """Remove an enrolled speaker and the data of their voice."""
     store, _ = _store(transcription_of(request))
     if not await to_thread.run_sync(store.remove, speaker_id):
         raise SpeakerNotFound("There is no enrolled speaker with this id.", param="speaker_id")
@@ -101,7 +103,7 @@ async def delete_speaker(speaker_id: str, request: Request) -> dict[str, Any]:
 
 
 def _describe(speaker: EnrolledSpeaker) -> dict[str, Any]:
-    """A speaker as a stored voice is described."""
+    """The response for a speaker."""
     return {
         "id": speaker.id,
         "created_at": speaker.created,
@@ -116,7 +118,7 @@ def _store(service: TranscriptionService) -> tuple[SpeakerStore, VoiceReader]:
     known = service.known_speakers
     if known.store is None or known.reader is None:
         raise Forbidden(
-            "Enrolling speakers is switched off on this server (VIBEVOICE_SPEAKER_ENROLLMENT). "
+            "Speaker enrollment is off on this server (VIBEVOICE_SPEAKER_ENROLLMENT). "
             "References can be sent with a request instead, as known_speaker_references.",
             code="speaker_enrollment_off",
         )
@@ -124,7 +126,7 @@ def _store(service: TranscriptionService) -> tuple[SpeakerStore, VoiceReader]:
 
 
 def _text(form: FormData, field: str, most: int) -> str:
-    """A text field without space around it, empty where it is not there."""
+    """A text field without surrounding space; empty if it is missing."""
     value = form.get(field, "")
     if not isinstance(value, str):
         raise InvalidRequest(f"The field {field} is a file; expected text.", param=field)

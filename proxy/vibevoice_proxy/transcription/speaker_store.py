@@ -1,7 +1,7 @@
-"""Speakers that clients have enrolled: a JSON file each, in a folder of the operator's choice.
+"""Enrolled speakers: one JSON file each, in a folder that the operator chooses.
 
-A file holds what tells a voice, a vector of 192 numbers, and no recording. It is named after a
-random id, so what a client calls a speaker never becomes part of a path.
+A file contains a vector of 192 numbers that identifies the voice, and no audio. Its name is a
+random id, so names from clients never become part of a path.
 """
 
 import base64
@@ -22,9 +22,9 @@ from vibevoice_proxy.transcription.voices import Voice
 from vibevoice_proxy.whole_files import write_whole
 
 MAX_CONSENT = 200
-"""Characters of what refers to the speaker's consent."""
+"""Maximum number of characters of the reference to the speaker's consent."""
 MODEL = "campplus-zh-en"
-"""What made the vectors: those of another model cannot be compared with them."""
+"""The model that computed the vectors. Vectors of different models cannot be compared."""
 
 _FILE = re.compile(r"speaker_[0-9a-f]{32}")
 _NUMBER = np.dtype("<f4")
@@ -45,18 +45,18 @@ class EnrolledSpeaker:
 
 
 class SpeakerStore:
-    """The speakers in `folder`, at most `most`; several processes may share it. Each call looks
-    into the folder: call it in a thread."""
+    """At most `most` speakers in `folder`, which several processes may share. Each call reads the
+    folder: call it in a thread."""
 
     def __init__(self, folder: Path, most: int) -> None:
-        """Raises OSError when the folder cannot be made."""
+        """Raises OSError if the folder cannot be created."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._most = most
         self._lock = threading.Lock()
 
     def speakers(self) -> list[EnrolledSpeaker]:
-        """All speakers, the oldest first."""
+        """All speakers, oldest first."""
         paths = [path for path in self._folder.glob("*.json") if _FILE.fullmatch(path.stem)]
         found = [speaker for path in paths if (speaker := _read(path))]
         return sorted(found, key=lambda speaker: (speaker.created, speaker.id))
@@ -64,17 +64,16 @@ class SpeakerStore:
     def add(self, name: str, voice: Voice, consent: str) -> EnrolledSpeaker:
         """Store a speaker.
 
-        Raises InvalidRequest when the name is taken or the store full, StorageFull when the disk
-        is.
+        Raises InvalidRequest if the name is taken or the store is full, StorageFull if the disk is
+        full.
         """
         with self._lock:
             speakers = self.speakers()
             if find(speakers, name):
-                raise InvalidRequest("There is a speaker with this name already.", param="name")
+                raise InvalidRequest("A speaker with this name already exists.", param="name")
             if len(speakers) >= self._most:
                 raise InvalidRequest(
-                    f"{self._most} speakers are enrolled, which is the most there may be; delete "
-                    "one first.",
+                    f"The maximum of {self._most} speakers are enrolled; delete one first.",
                     code="speaker_limit_reached",
                 )
             speaker = EnrolledSpeaker(f"speaker_{token_hex(16)}", name, int(time()), consent, voice)
@@ -83,7 +82,7 @@ class SpeakerStore:
         return speaker
 
     def remove(self, speaker_id: str) -> bool:
-        """Whether there was a speaker with this id to remove."""
+        """Remove a speaker; return whether there was one with this id."""
         with self._lock:
             if not _FILE.fullmatch(speaker_id):
                 return False
@@ -95,7 +94,7 @@ class SpeakerStore:
 
 
 def find(speakers: Sequence[EnrolledSpeaker], name: str) -> EnrolledSpeaker | None:
-    """The one of `speakers` with this name in any case, or with this id."""
+    """The speaker with this id, or with this name (case-insensitive)."""
     wanted = name.casefold()
     return next((one for one in speakers if wanted in (one.name.casefold(), one.id)), None)
 
@@ -117,7 +116,7 @@ def _read(path: Path) -> EnrolledSpeaker | None:
     try:
         fields = json.loads(path.read_bytes())
         if fields["model"] != MODEL:
-            raise ValueError("its vector is another model's")
+            raise ValueError("the vector is from another model")
         vector = np.frombuffer(base64.b64decode(fields["vector"]), _NUMBER).astype(np.float32)
         voice = Voice(vector, float(fields["seconds"]))
         return EnrolledSpeaker(

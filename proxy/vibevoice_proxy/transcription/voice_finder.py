@@ -1,4 +1,4 @@
-"""The voices of a recording's speakers, embedded by the processes of a pool."""
+"""Find the voices of a recording's speakers with the worker processes of a pool."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,17 +14,15 @@ from vibevoice_proxy.transcription.sections import Section
 from vibevoice_proxy.transcription.transcript import Segment
 from vibevoice_proxy.transcription.voices import Span, Voice, clean_spans, voices_of
 
-ATTEMPTS = 2
-"""At a piece: a process that was lost is there again soon."""
 PART = "speakers"
-"""Its name in the metrics."""
+"""The upstream's name in the metrics."""
 
 logger = logging.getLogger(__name__)
 
 
 class VoiceFinder:
-    """Hears how the speakers of one section after the other sound. What is embedded is kept until
-    the section is done: a speaker may be asked for again with more segments."""
+    """Embeds the speakers of one section after another. Results are kept until the section is
+    finished, because a stream asks for a speaker again when there are more segments."""
 
     def __init__(self, pool: LightPool, metrics: TranscriptionMetrics) -> None:
         self._pool = pool
@@ -34,8 +32,8 @@ class VoiceFinder:
     async def finish(
         self, section: Section, segments: Sequence[Segment]
     ) -> Mapping[str, Voice | None]:
-        """The voices of all speakers of a section's `segments`, whose times are those of the
-        recording; None where too little is heard of one. The next section begins."""
+        """The voices of all speakers in a section's `segments`, whose times are relative to the
+        recording; None if a speaker says too little. Then start with the next section."""
         found: dict[str, Voice | None] = {}
 
         async def work(speaker: str, spans: Sequence[Span]) -> None:
@@ -50,8 +48,8 @@ class VoiceFinder:
     async def listen(
         self, section: Section, segments: Sequence[Segment], speaker: str
     ) -> Voice | None:
-        """The voice of a speaker as far as it is known after `segments` of the section; None where
-        that is not enough."""
+        """The voice of a speaker in the `segments` of a section so far; None if they say too
+        little."""
         return await self._voice(section, clean_spans(segments).get(speaker, []))
 
     async def _voice(self, section: Section, spans: Sequence[Span]) -> Voice | None:
@@ -60,21 +58,28 @@ class VoiceFinder:
             if span not in self._heard:
                 start, end = (at - section.start for at in span)
                 samples = await to_thread.run_sync(read_piece, section, start, end)
-                self._heard[span] = await self._embed(samples, span[0])
+                self._heard[span] = await self.embed(samples, span[0])
             windows += self._heard[span]
         return next(iter(voices_of(windows)), None)
 
-    async def _embed(self, samples: Samples, start: float) -> list[Window]:
-        """The windows at their times in the recording. None when that fails: the speaker is then
-        nobody else, which is told, and the transcript is not lost."""
-        for attempt in range(1, ATTEMPTS + 1):
+    async def embed(self, samples: Samples, start: float) -> list[Window]:
+        """The windows, with times relative to the recording. Empty if embedding fails: the speaker
+        then stays apart without a confidence, and the transcript is complete."""
+        try:
             try:
                 windows = await self._pool.embed(samples)
-            except (WorkerLost, LightFailed) as error:
-                logger.warning("a voice could not be compared: %s", error)
-                if attempt == ATTEMPTS or isinstance(error, LightFailed):
-                    self._metrics.upstream_error(PART, "upstream_unavailable")
-                    return []
-            else:
-                return [Window(start + w.start, start + w.end, w.vector) for w in windows]
-        raise AssertionError
+            except WorkerLost:  # use another worker, or the restarted one
+                windows = await self._pool.embed(samples)
+        except (WorkerLost, LightFailed) as error:
+            logger.warning("a voice could not be compared: %s", error)
+            self._count()
+            return []
+        return [Window(start + one.start, start + one.end, one.vector) for one in windows]
+
+    def give_up(self) -> None:
+        """Log and count voices that took too long."""
+        logger.warning("the voices of a turn took too long to be compared")
+        self._count()
+
+    def _count(self) -> None:
+        self._metrics.upstream_error(PART, "upstream_unavailable")

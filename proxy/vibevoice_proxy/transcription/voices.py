@@ -1,4 +1,4 @@
-"""How a speaker sounds: which parts of a section tell it, and what they say together."""
+"""Voices of speakers: which speech to use, and what its windows add up to."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ from vibevoice_proxy.transcription.transcript import Segment
 Vector = NDArray[np.float32]
 
 MIN_SPAN_SECONDS = 0.8
-"""Shorter parts tell little of a voice, and may be somebody else's."""
+"""Shorter segments say little about a voice and are more often labeled wrong."""
 MAX_PIECE_SECONDS = 8.0
-"""Of one piece that is embedded: half a megabyte, and a fifth of a second of work."""
+"""Longest piece that is embedded at once: 0.5 MB and about 0.2 s of work."""
 ENOUGH_SECONDS = 30.0
-"""So much of a speaker is embedded in a section: vectors of more are hardly better."""
+"""Speech to embed per speaker and section. More hardly changes the vector."""
 CLEAR_SECONDS = 1.0
-"""Windows below this are too rough to be counted."""
+"""Shorter windows are too inaccurate to use."""
 SAME_PIECE = 0.40
-"""Windows of one speaker whose means have at least this dot product are one voice: those of one
-person have 0.59 (deviation 0.10), of two 0.09 (0.12); see `vibevoice_light.speakers`."""
+"""Groups of a speaker's windows are one voice if their means have at least this dot product.
+Windows of one person have 0.59 (deviation 0.10), of two people 0.09 (0.12); see
+`vibevoice_light.speakers`."""
 
 Span = tuple[float, float]
 """Start and end, in seconds of the section."""
@@ -29,28 +30,28 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """How somebody sounds."""
+    """The voice of one person."""
 
     vector: Vector
-    """Shape (192,), of length 1; compared by dot product."""
+    """Shape (192,), length 1. Compare two of them with a dot product."""
     seconds: float
-    """Of the speech that it is the mean of."""
+    """Seconds of speech that the vector is the mean of."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSpeaker:
-    """Somebody whose name and voice are given."""
+    """A person whose name and voice are given."""
 
     name: str
     voice: Voice
 
 
 def clean_spans(segments: Sequence[Segment]) -> dict[str, list[Span]]:
-    """Speaker → when nobody else speaks, of one section's segments: its longest parts first,
-    ENOUGH_SECONDS at most, cut into pieces."""
+    """For each speaker of one section, the spans in which nobody else speaks: longest first, at
+    most ENOUGH_SECONDS in total, in pieces of at most MAX_PIECE_SECONDS."""
     timed = sorted(segments, key=lambda segment: segment.start)
     spans: dict[str, list[Span]] = {}
-    spoken: dict[str | None, float] = {}  # speaker → until when
+    spoken: dict[str | None, float] = {}  # speaker → end of their latest segment
     for index, segment in enumerate(timed):
         speaker, start, end = segment.speaker, segment.start, segment.end
         start = max([start, *(until for other, until in spoken.items() if other != speaker)])
@@ -77,15 +78,15 @@ def _enough(spans: Iterable[Span]) -> Iterator[Span]:
 
 
 def mix(voices: Sequence[Voice]) -> Voice:
-    """One person's `voices`, of which there is at least one, as one."""
+    """Combine one or more voices of the same person."""
     total = np.sum([voice.vector * voice.seconds for voice in voices], axis=0)
     seconds = sum(voice.seconds for voice in voices)
     return Voice((total / np.linalg.norm(total)).astype(np.float32), seconds)
 
 
 def voices_of(windows: Sequence[Window]) -> list[Voice]:
-    """The voices in `windows`, whoever they are thought to be, the one with most speech first; none
-    of speech that is too short. Windows follow one another in time where they overlap."""
+    """The distinct voices in `windows`, which are in order of time: the one with the most speech
+    first. Empty if the speech is too short."""
     clear = [window for window in windows if window.end - window.start >= CLEAR_SECONDS]
     shares = _shares(clear)
     weighted = [window.vector * share for window, share in zip(clear, shares, strict=True)]
@@ -97,7 +98,7 @@ def voices_of(windows: Sequence[Window]) -> list[Voice]:
 
 
 def _shares(windows: Sequence[Window]) -> list[float]:
-    """The seconds that each window has for itself: what two of them share counts half for each."""
+    """The seconds that each window contributes; an overlap counts half for each window."""
     shares = [window.end - window.start for window in windows]
     for index in range(1, len(windows)):
         before, window = windows[index - 1], windows[index]

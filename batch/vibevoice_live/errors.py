@@ -1,0 +1,9 @@
+"""Errors that end a session early."""
+
+
+class SourceError(Exception):
+    """The audio cannot be read to its end; the message says why."""
+
+
+class SessionLost(Exception):
+    """The server ended the session or is gone; the message says why."""

@@ -1,0 +1,169 @@
+/** Client of the server's API: sends the tab's API key and turns error responses into errors with the server's message. */
+
+import { eventReader } from "./events.js";
+
+const KEY = "vibevoice-key";
+
+/** An error response of the server, or no response at all. */
+export class ApiError extends Error {}
+
+export class Api {
+  /** @type {Promise<string | null> | null} */
+  #asking = null;
+
+  /**
+   * @param {URL} base folder of the page
+   * @param {(why: string) => Promise<string | null>} askForKey null when the user gives none
+   * @param {() => void} onKey called when the key has changed
+   */
+  constructor(base, askForKey, onKey) {
+    this.base = base;
+    this.askForKey = askForKey;
+    this.onKey = onKey;
+  }
+
+  /** The API key entered in this tab. The browser drops it when the tab closes. */
+  get key() {
+    return sessionStorage.getItem(KEY) ?? "";
+  }
+
+  forgetKey() {
+    sessionStorage.removeItem(KEY);
+    this.onKey();
+  }
+
+  /**
+   * Sends a request and returns its successful response. Asks the user for a key on status 401.
+   * @param {string} path relative to the page
+   * @param {RequestInit} [init]
+   * @returns {Promise<Response>}
+   */
+  async request(path, init = {}) {
+    const response = await this.#fetch(path, init);
+    if (response.ok) return response;
+    const error = errorOf(response.status, await response.text());
+    if (response.status === 401 && (await this.#newKey(error.message))) return this.request(path, init);
+    throw error;
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} [init]
+   */
+  async json(path, init) {
+    return (await this.request(path, init)).json();
+  }
+
+  /**
+   * @param {string} path
+   * @param {unknown} body
+   * @param {AbortSignal} [signal]
+   */
+  post(path, body, signal) {
+    const headers = { "content-type": "application/json" };
+    return this.request(path, { method: "POST", headers, body: JSON.stringify(body), signal: signal ?? null });
+  }
+
+  /**
+   * Asks for a key if the server needs one, before a request whose response cannot tell. Other errors are ignored:
+   * a reverse proxy may hide the metrics.
+   * @param {AbortSignal} [signal]
+   */
+  async ensureKey(signal) {
+    const response = await this.#fetch("metrics", signal ? { signal } : {});
+    if (response.status !== 401) return;
+    const error = errorOf(response.status, await response.text());
+    if (!(await this.#newKey(error.message))) throw error;
+    await this.ensureKey(signal);
+  }
+
+  /**
+   * Uploads a form and reports the events of the response. Uses XMLHttpRequest because fetch reports no upload progress.
+   * @param {string} path
+   * @param {FormData} form
+   * @param {{ onProgress: (share: number) => void, onEvent: (event: any) => void, signal: AbortSignal }} options
+   * @returns {Promise<void>}
+   */
+  async upload(path, form, options) {
+    // A refused upload may lose its connection before the browser reads the response.
+    await this.ensureKey(options.signal);
+    await this.#send(path, form, options);
+  }
+
+  /**
+   * @param {string} path
+   * @param {FormData} form
+   * @param {{ onProgress: (share: number) => void, onEvent: (event: any) => void, signal: AbortSignal }} options
+   */
+  #send(path, form, { onProgress, onEvent, signal }) {
+    const request = new XMLHttpRequest();
+    const read = eventReader(onEvent);
+    const isStream = () => request.getResponseHeader("content-type")?.startsWith("text/event-stream");
+    return /** @type {Promise<void>} */ (
+      new Promise((resolve, reject) => {
+        request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
+        request.onprogress = () => {
+          if (isStream()) read(request.responseText);
+        };
+        request.onload = () => {
+          if (request.status === 200) read(request.responseText);
+          if (request.status === 200) resolve();
+          else reject(errorOf(request.status, request.responseText));
+        };
+        request.onerror = () => reject(unreachable());
+        request.onabort = () => reject(signal.reason);
+        signal.addEventListener("abort", () => request.abort(), { once: true });
+        request.open("POST", new URL(path, this.base));
+        if (this.key) request.setRequestHeader("authorization", `Bearer ${this.key}`);
+        request.send(form);
+      })
+    );
+  }
+
+  /**
+   * @param {string} path
+   * @param {RequestInit} init
+   */
+  async #fetch(path, init) {
+    const headers = new Headers(init.headers);
+    if (this.key) headers.set("authorization", `Bearer ${this.key}`);
+    try {
+      return await fetch(new URL(path, this.base), { ...init, headers });
+    } catch (error) {
+      if (init.signal?.aborted) throw error;
+      throw unreachable();
+    }
+  }
+
+  /**
+   * Opens one dialog, even if several requests need a key.
+   * @param {string} why
+   */
+  async #newKey(why) {
+    this.#asking ??= this.askForKey(why).finally(() => {
+      this.#asking = null;
+    });
+    const key = await this.#asking;
+    if (key) sessionStorage.setItem(KEY, key);
+    this.onKey();
+    return key !== null;
+  }
+}
+
+function unreachable() {
+  return new ApiError("The server closed the connection or cannot be reached. Check that it is running and try again.");
+}
+
+/**
+ * @param {number} status
+ * @param {string} body
+ */
+function errorOf(status, body) {
+  let message = `The server answered with status ${status}.`;
+  try {
+    message = JSON.parse(body).error.message ?? message;
+  } catch {
+    // the response comes from a reverse proxy, not from the API
+  }
+  return new ApiError(message);
+}

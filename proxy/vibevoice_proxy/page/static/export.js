@@ -1,0 +1,38 @@
+/** Controls to copy and download a transcript. */
+
+import { button, el, save } from "./dom.js";
+import { FORMATS } from "./formats.js";
+
+/**
+ * The format menu and the buttons Copy and Download.
+ * @param {import("./transcript.js").Transcript} transcript
+ * @param {string} name of the recording
+ * @param {() => import("./subtitles.js").Limits} limits
+ * @param {(said: string) => void} tell
+ */
+export function exportControls(transcript, name, limits, tell) {
+  const options = Object.entries(FORMATS).map(([value, { label }]) => el("option", { value }, label));
+  const format = el("select", { "aria-label": "Format" }, ...options);
+  const written = () => {
+    const chosen = FORMATS[format.value];
+    if (!chosen) throw new Error(`unknown format ${format.value}`);
+    return { ...chosen, text: chosen.write(transcript, limits()) };
+  };
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(written().text);
+      tell("Copied.");
+    } catch {
+      tell("Your browser does not allow this page to copy. Download the file instead.");
+    }
+  };
+  const download = () => {
+    const { text, type, extension } = written();
+    save(new Blob([text], { type }), `${name.replace(/\.[^.]*$/, "")}.${extension}`);
+  };
+  return [
+    format,
+    button("Copy", copy, { icon: "copy" }),
+    button("Download", download, { icon: "download", class: "primary" }),
+  ];
+}

@@ -1,0 +1,106 @@
+/** A recording and the state of its transcription. */
+
+import { Transcript } from "./transcript.js";
+
+/** @typedef {"waiting" | "running" | "done" | "failed" | "canceled"} State */
+
+export class Job {
+  /** @type {State} */
+  state = "waiting";
+  /** Message of the error that ended the job. */
+  error = "";
+  /** Upload progress, from 0 to 1. */
+  sent = 0;
+  transcript = new Transcript();
+  #canceling = new AbortController();
+
+  /**
+   * @param {File} file
+   * @param {() => void} onChange
+   * @param {string} [credit] license notice of the recording
+   */
+  constructor(file, onChange, credit = "") {
+    this.file = file;
+    this.onChange = onChange;
+    this.credit = credit;
+  }
+
+  get isRunning() {
+    return this.state === "waiting" || this.state === "running";
+  }
+
+  get isDone() {
+    return this.state === "done";
+  }
+
+  /** The state as a text for the user. */
+  get progress() {
+    if (this.state === "waiting") return "Waiting…";
+    if (this.state === "running" && this.sent < 1) return `Uploading, ${Math.floor(100 * this.sent)} %…`;
+    if (this.state === "running") return "Transcribing…";
+    return { done: "Done", failed: "Failed", canceled: "Canceled" }[/** @type {"done"} */ (this.state)];
+  }
+
+  /**
+   * Uploads the recording and collects its segments. Never throws: failures are stored in `error`.
+   * @param {import("./api.js").Api} api
+   * @param {() => Promise<[string, string][]>} readFields gives the form fields of the options
+   */
+  async run(api, readFields) {
+    this.state = "running";
+    this.onChange();
+    const { signal } = this.#canceling;
+    let isWhole = false;
+    try {
+      const form = new FormData();
+      for (const [name, value] of await readFields()) form.append(name, value);
+      form.append("response_format", "diarized_json");
+      form.append("stream", "true");
+      form.append("file", this.file);
+      await api.upload("v1/audio/transcriptions", form, {
+        signal,
+        onProgress: (share) => {
+          this.sent = share;
+          this.onChange();
+        },
+        onEvent: (event) => {
+          if (event.error) throw new Error(event.error.message);
+          isWhole ||= event.type === "transcript.text.done";
+          this.#take(event);
+        },
+      });
+      if (!isWhole) throw new Error("The server ended the response early. The segments received so far are kept.");
+      this.state = "done";
+    } catch (error) {
+      this.state = signal.aborted ? "canceled" : "failed";
+      this.error = signal.aborted ? "" : /** @type {Error} */ (error).message;
+    }
+    this.onChange();
+  }
+
+  /** Resets the job so that it can run again. */
+  reset() {
+    this.#canceling = new AbortController();
+    this.state = "waiting";
+    this.error = "";
+    this.sent = 0;
+    this.transcript = new Transcript();
+  }
+
+  /** Cancels the job, also on the server. */
+  cancel() {
+    this.#canceling.abort();
+    if (this.state === "waiting") this.state = "canceled";
+    this.onChange();
+  }
+
+  /** @param {any} event of the API */
+  #take(event) {
+    if (event.type === "transcript.text.segment") this.transcript.add(event);
+    else if (event.type === "transcript.text.done") {
+      this.transcript.usage = event.usage;
+      this.transcript.missing = event.missing ?? [];
+    } else return;
+    this.onChange();
+  }
+}

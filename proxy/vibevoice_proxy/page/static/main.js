@@ -1,0 +1,85 @@
+/** Entry point: routing between views and the API key dialog. */
+
+import { Api } from "./api.js";
+import { button, byId, el } from "./dom.js";
+import { TranscribeView } from "./transcribe.js";
+
+/** @typedef {{ title: string, element: HTMLElement, show(): Promise<void>, hide(): void }} View */
+
+const DEFAULT = "transcribe";
+
+/** @type {Record<string, (api: Api) => Promise<View>>} created when first shown, so that a visit loads only the modules it needs */
+const VIEWS = {
+  transcribe: async (api) => new TranscribeView(api),
+  live: async (api) => new (await import("./live.js")).LiveView(api),
+  speak: async (api) => new (await import("./speak.js")).SpeakView(api),
+  status: async (api) => new (await import("./status.js")).StatusView(api),
+};
+
+/**
+ * Asks for an API key in a dialog. Resolves to null if the user cancels.
+ * @param {string} why message of the server
+ * @returns {Promise<string | null>}
+ */
+function askForKey(why) {
+  const dialog = byId("key-dialog", HTMLDialogElement);
+  const input = byId("key", HTMLInputElement);
+  byId("key-why", HTMLElement).textContent = why;
+  input.value = "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "ok" ? input.value.trim() : null), {
+      once: true,
+    });
+  });
+}
+
+/** @param {Api} api */
+function router(api) {
+  const main = byId("main", HTMLElement);
+  const alert = byId("alert", HTMLElement);
+  /** @type {Map<string, View>} */
+  const made = new Map();
+  /** @type {View | undefined} */
+  let current;
+  return async () => {
+    const asked = location.hash.slice(1);
+    const name = Object.hasOwn(VIEWS, asked) ? asked : DEFAULT;
+    const make = /** @type {(api: Api) => Promise<View>} */ (VIEWS[name]);
+    current?.hide();
+    alert.hidden = true;
+    const isNew = !made.has(name);
+    const view = made.get(name) ?? (await make(api));
+    made.set(name, view);
+    current = view;
+    document.title = `${view.title} · VibeVoice`;
+    main.replaceChildren(el("h1", { class: "visually-hidden" }, view.title), view.element);
+    for (const link of document.querySelectorAll("nav a")) {
+      if (link.getAttribute("href") === `#${name}`) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+    try {
+      await view.show();
+    } catch (error) {
+      if (isNew) made.delete(name);
+      alert.replaceChildren(
+        /** @type {Error} */ (error).message,
+        button("Try again", () => window.dispatchEvent(new HashChangeEvent("hashchange")), { class: "quiet" }),
+      );
+      alert.hidden = false;
+    }
+  };
+}
+
+// Without this, the browser would open a file that is dropped outside the drop zone.
+for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
+const api = new Api(new URL(".", document.baseURI), askForKey, () => {
+  forget.hidden = !api.key;
+});
+const forget = byId("forget-key", HTMLButtonElement);
+forget.hidden = !api.key;
+forget.addEventListener("click", () => api.forgetKey());
+const route = router(api);
+window.addEventListener("hashchange", () => void route());
+void route();

@@ -1,0 +1,33 @@
+/** Microphone input in the format of the realtime API: 16-bit mono at 24 kHz, in chunks of 0.1 s. */
+
+import { openMicrophone } from "./recorder.js";
+
+export const RATE = 24_000;
+
+export class Microphone {
+  /** @type {MediaStream | null} */
+  #stream = null;
+  /** @type {AudioContext | null} */
+  #context = null;
+
+  /**
+   * Opens the microphone. Throws an Error with a message for the user.
+   * @param {(samples: Int16Array, level: number) => void} onSamples level from 0 to 1
+   */
+  async open(onSamples) {
+    this.#stream = await openMicrophone();
+    const context = new AudioContext({ sampleRate: RATE });
+    this.#context = context;
+    await context.audioWorklet.addModule(new URL("microphone-worklet.js", import.meta.url));
+    const node = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0 });
+    node.port.onmessage = ({ data }) => onSamples(data.samples, data.level);
+    context.createMediaStreamSource(this.#stream).connect(node);
+  }
+
+  close() {
+    for (const track of this.#stream?.getTracks() ?? []) track.stop();
+    void this.#context?.close();
+    this.#stream = null;
+    this.#context = null;
+  }
+}

@@ -1,0 +1,125 @@
+/** The Status view: health of each part, models, and plots of recent load. */
+
+import { ApiError } from "./api.js";
+import { el } from "./dom.js";
+import { between, parseMetrics, reading } from "./metrics.js";
+import { plot } from "./plot.js";
+
+const EVERY = 3000;
+/** Time range of the plots in milliseconds. */
+const SHOWN = 10 * 60_000;
+
+/** Display names of the parts in `/health`. */
+const PARTS = /** @type {Record<string, string>} */ ({
+  proxy: "This server",
+  asr: "VibeVoice engine",
+  light: "Light recognizer",
+});
+
+export class StatusView {
+  title = "Status";
+  /** @type {import("./metrics.js").Reading | null} */
+  #last = null;
+  /** @type {import("./metrics.js").Point[]} */
+  #points = [];
+  #timer = 0;
+  #parts = el("ul", { class: "parts" });
+  #models = el("p", { class: "models" });
+  #plots = el("div", { class: "plots" });
+  #version = el("p", { class: "soft" });
+
+  /** @param {import("./api.js").Api} api */
+  constructor(api) {
+    this.api = api;
+    this.element = el(
+      "div",
+      { class: "status stack" },
+      el("section", { class: "panel stack" }, el("h2", {}, "Parts"), this.#parts),
+      el("section", { class: "panel stack" }, el("h2", {}, "Last ten minutes"), this.#plots),
+      el("section", { class: "panel stack" }, el("h2", {}, "Models"), this.#models),
+      el(
+        "p",
+        { class: "links" },
+        el("a", { href: "docs" }, "API documentation"),
+        el("a", { href: "metrics" }, "Metrics"),
+        el("a", { href: "health" }, "Health"),
+        el("a", { href: "openapi.json" }, "OpenAPI"),
+      ),
+      this.#version,
+    );
+  }
+
+  async show() {
+    const [models, about] = await Promise.all([
+      this.api.json("v1/models"),
+      this.api.json("", { headers: { accept: "application/json" } }),
+    ]);
+    this.#models.replaceChildren(...models.data.map((/** @type {{ id: string }} */ model) => el("code", {}, model.id)));
+    this.#version.textContent = `${about.name} ${about.version}`;
+    await this.#refresh();
+    this.#timer = window.setInterval(() => void this.#refresh(), EVERY);
+  }
+
+  hide() {
+    window.clearInterval(this.#timer);
+  }
+
+  async #refresh() {
+    await Promise.all([this.#showHealth(), this.#showMetrics()]);
+  }
+
+  async #showHealth() {
+    try {
+      const response = await fetch(new URL("health", this.api.base)); // a 503 response has the same body
+      const { parts } = await response.json();
+      this.#parts.replaceChildren(
+        ...Object.entries(parts).map(([name, state]) => part(PARTS[name] ?? name, String(state))),
+      );
+    } catch {
+      this.#parts.replaceChildren(part("This server", "The server cannot be reached."));
+    }
+  }
+
+  async #showMetrics() {
+    try {
+      const text = await (await this.api.request("metrics")).text();
+      const now = reading(parseMetrics(text), Date.now());
+      if (this.#last) this.#points.push(between(this.#last, now));
+      this.#last = now;
+      this.#points = this.#points.filter(({ time }) => time > now.time - SHOWN);
+      this.#draw(now);
+    } catch (error) {
+      if (error instanceof ApiError) this.#plots.replaceChildren(el("p", { class: "note" }, error.message));
+      else throw error;
+    }
+  }
+
+  /** @param {import("./metrics.js").Reading} now */
+  #draw(now) {
+    const range = { from: now.time - SHOWN, to: now.time };
+    const whole = (/** @type {number} */ value) => String(value);
+    const of = (/** @type {"running" | "waiting" | "factor" | "errors"} */ key) =>
+      this.#points.map((point) => ({ time: point.time, value: point[key] }));
+    this.#plots.replaceChildren(
+      plot("Running", of("running"), { ...range, written: whole }),
+      plot("Waiting", of("waiting"), { ...range, written: whole }),
+      plot("Real-time factor", of("factor"), { ...range, written: (value) => value.toFixed(2), bars: true }),
+      plot("Errors", of("errors"), { ...range, written: whole, bars: true, sum: true }),
+    );
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {string} state
+ */
+function part(name, state) {
+  const isOk = state === "ok";
+  return el(
+    "li",
+    { class: isOk ? "ok" : "bad" },
+    el("span", { class: "dot" }),
+    el("strong", {}, name),
+    isOk ? "ready" : state,
+  );
+}

@@ -1,0 +1,193 @@
+/** The Transcribe view: a list of recordings and the transcript of one of them. */
+
+import { button, el, icon } from "./dom.js";
+import { Editor } from "./editor.js";
+import { Job } from "./job.js";
+import { Options } from "./options.js";
+import { Recorder } from "./recorder.js";
+
+/** Recordings uploaded at the same time. The others wait, so that one page does not fill the server's queue. */
+const AT_ONCE = 2;
+const SAMPLE_CREDIT =
+  "The sample alternates Asterisk's core sounds, by Allison Smith (CC BY-SA 3.0), and a LibriVox recording of Sense and " +
+  "Sensibility (public domain); trimmed, made equally loud and joined. CC BY-SA 3.0.";
+
+export class TranscribeView {
+  title = "Transcribe";
+  /** @type {Job[]} */
+  #jobs = [];
+  /** @type {Job | null} */
+  #selected = null;
+  /** @type {Editor | null} */
+  #editor = null;
+  #options = new Options();
+  #recorder = new Recorder();
+  #isDrawing = false;
+  #input = el("input", { type: "file", multiple: true, accept: "audio/*,video/*", hidden: true });
+  #record = button("Record", () => this.#toggleRecording(), { icon: "microphone" });
+  #jobList = el("ul", { class: "jobs", "aria-label": "Recordings" });
+  #place = el("div", { class: "place" });
+  #alert = el("p", { class: "note", role: "alert", hidden: true });
+
+  /** @param {import("./api.js").Api} api */
+  constructor(api) {
+    this.api = api;
+    this.#input.addEventListener("change", () => {
+      this.#add([...(this.#input.files ?? [])]);
+      this.#input.value = "";
+    });
+    const drop = el(
+      "div",
+      { class: "drop" },
+      icon("upload"),
+      el("h2", {}, "Drop recordings here"),
+      el("p", {}, "Audio or video, one or many. They are transcribed on this server and not stored."),
+      el(
+        "div",
+        { class: "actions" },
+        button("Choose files", () => this.#input.click(), { class: "primary" }),
+        this.#record,
+        button("Try a sample", () => this.#sample(), { icon: "sample" }),
+      ),
+      this.#input,
+    );
+    this.element = el(
+      "div",
+      { class: "transcribe" },
+      drop,
+      this.#options.element,
+      this.#alert,
+      this.#jobList,
+      this.#place,
+    );
+    this.#acceptDrops();
+    window.addEventListener("beforeunload", (event) => {
+      if (this.#jobs.length > 0) event.preventDefault(); // ask before closing: transcripts are only in this tab
+    });
+  }
+
+  async show() {
+    await this.#options.load(this.api);
+  }
+
+  hide() {}
+
+  #acceptDrops() {
+    const over = (/** @type {boolean} */ isOver) => this.element.classList.toggle("over", isOver);
+    this.element.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      over(true);
+    });
+    this.element.addEventListener("dragleave", (event) => {
+      if (!this.element.contains(/** @type {Node | null} */ (event.relatedTarget))) over(false);
+    });
+    this.element.addEventListener("drop", (event) => {
+      event.preventDefault();
+      over(false);
+      this.#add([...(event.dataTransfer?.files ?? [])]);
+    });
+  }
+
+  /**
+   * @param {File[]} files
+   * @param {string} [credit]
+   */
+  #add(files, credit) {
+    const jobs = files.map((file) => new Job(file, () => this.#change(), credit));
+    this.#jobs.push(...jobs);
+    if (jobs[0]) this.#select(jobs[0]);
+    this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
+    this.#start();
+  }
+
+  #start() {
+    const running = this.#jobs.filter((job) => job.state === "running").length;
+    const waiting = this.#jobs.filter((job) => job.state === "waiting").slice(0, Math.max(0, AT_ONCE - running));
+    for (const job of waiting) void this.#run(job);
+    this.#change();
+  }
+
+  /** @param {Job} job */
+  async #run(job) {
+    await job.run(this.api, () => this.#options.fields());
+    this.#start();
+  }
+
+  /** Schedules one update per frame. */
+  #change() {
+    if (this.#isDrawing) return;
+    this.#isDrawing = true;
+    requestAnimationFrame(() => {
+      this.#isDrawing = false;
+      this.#drawJobs();
+      this.#editor?.update();
+    });
+  }
+
+  #drawJobs() {
+    const focused = [...this.#jobList.querySelectorAll("button")].indexOf(/** @type {any} */ (document.activeElement));
+    this.#jobList.replaceChildren(...this.#jobs.map((job) => this.#jobRow(job)));
+    this.#jobList.querySelectorAll("button")[focused]?.focus();
+  }
+
+  /** @param {Job} job */
+  #jobRow(job) {
+    const isSelected = job === this.#selected;
+    const open = el(
+      "button",
+      { type: "button", class: "job", "aria-current": isSelected && "true", onclick: () => this.#select(job) },
+      el("bdi", { class: "file" }, job.file.name),
+      el("span", { class: `state ${job.state}` }, job.progress),
+      job.state === "running" &&
+        el("progress", { max: 1, value: job.sent < 1 ? job.sent : null, "aria-label": "Progress" }),
+    );
+    const action = job.isRunning
+      ? button("Cancel", () => job.cancel(), { icon: "close", iconOnly: true, class: "quiet" })
+      : job.isDone
+        ? button("Remove", () => this.#remove(job), { icon: "close", iconOnly: true, class: "quiet" })
+        : button("Try again", () => this.#retry(job), { icon: "retry", iconOnly: true, class: "quiet" });
+    return el("li", {}, open, action);
+  }
+
+  /** @param {Job | null} job */
+  #select(job) {
+    this.#editor?.close();
+    this.#selected = job;
+    this.#editor = job ? new Editor(job, () => this.#options.limits()) : null;
+    this.#place.replaceChildren(...(this.#editor ? [this.#editor.element] : []));
+    this.#change();
+  }
+
+  /** @param {Job} job */
+  #retry(job) {
+    job.reset();
+    this.#select(job);
+    this.#start();
+  }
+
+  /** @param {Job} job */
+  #remove(job) {
+    this.#jobs = this.#jobs.filter((one) => one !== job);
+    if (job === this.#selected) this.#select(this.#jobs.at(-1) ?? null);
+    this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
+    this.#change();
+  }
+
+  async #sample() {
+    const sample = await (await this.api.request("page/sample.mp3")).blob();
+    this.#add([new File([sample], "sample.mp3", { type: sample.type })], SAMPLE_CREDIT);
+  }
+
+  async #toggleRecording() {
+    this.#alert.hidden = true;
+    try {
+      if (this.#recorder.isRecording) this.#add([await this.#recorder.stop()]);
+      else await this.#recorder.start();
+    } catch (error) {
+      this.#alert.textContent = /** @type {Error} */ (error).message;
+      this.#alert.hidden = false;
+    }
+    this.#record.classList.toggle("recording", this.#recorder.isRecording);
+    this.#record.lastChild?.replaceWith(this.#recorder.isRecording ? "Stop recording" : "Record");
+  }
+}

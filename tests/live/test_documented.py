@@ -1,0 +1,148 @@
+"""docs/realtime.md: its snippets do what it says, and a recorded session has the order it tells."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
+from scripts.stack import ROOT
+from tests.support.live_client import run as run_client
+from tests.support.real_voices import Spoken
+from tests.support.snippets import (
+    NODE,
+    PROXY,
+    SECONDS,
+    Snippet,
+    install_node_modules,
+    run,
+    snippets,
+)
+from tests.support.wording import errors, words
+
+Talk = tuple[bytes, list[Spoken]]
+PAGE = "docs/realtime.md"
+_TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+_UNTYPED = {"id", "object", "expires_at"}
+_NAME = re.compile(r"[a-z_.]+")
+
+SPEAK = """
+socket.onopen = async () => {
+  const { readFile } = await import("node:fs/promises");
+  const pcm = new Int16Array((await readFile("speech.pcm")).buffer);
+  for (let at = 0; at < pcm.length; at += 2400)
+    send(Float32Array.from(pcm.slice(at, at + 2400), (sample) => sample / 32768));
+  socket.send(JSON.stringify({ type: "input_audio_buffer.commit" }));
+};
+socket.addEventListener("message", ({ data }) => {
+  if (JSON.parse(data).type.endsWith(".completed")) socket.close();
+});
+"""
+"""What a page would do with the snippet for browsers."""
+
+
+@pytest.mark.parametrize("snippet", snippets(PAGE), ids=str)
+def test_a_snippet_prints_what_was_said(
+    snippet: Snippet, base: str, sentence: bytes, talk: Talk, tmp_path: Path
+) -> None:
+    """With its speaker, and it ends by itself."""
+    (tmp_path / "speech.pcm").write_bytes(sentence)
+    (tmp_path / "node_modules").symlink_to(install_node_modules())
+    code = snippet.code.replace(PROXY, base).replace(
+        "ws://127.0.0.1:8899", base.replace("http", "ws")
+    )
+    if "WebSocket(" in code:
+        code += SPEAK
+    done = run(snippet, code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    match = re.fullmatch(r"(?:\d+\.\d )?A: (.*)\n", done.stdout)
+    assert match, done.stdout + done.stderr
+    spoken = min(talk[1], key=lambda turn: turn.end - turn.start)
+    assert errors(words(spoken.text), words(match[1])) <= 3
+
+
+def test_every_language_is_found() -> None:
+    """No snippet is overlooked."""
+    languages = [snippet.language for snippet in snippets(PAGE)]
+    assert languages == ["python", "javascript", "javascript"]
+
+
+def documented() -> re.Pattern[str]:
+    """The order of a turn's events: a pattern of types, each followed by a blank."""
+    _, _, text = (ROOT / PAGE).read_text().partition("Each turn has these events")
+    _, block, _ = re.split("^```.*\n", text, maxsplit=2, flags=re.M)
+    return re.compile("".join(map(_line, block.splitlines())))
+
+
+def _line(line: str) -> str:
+    names = _NAME.findall(line.replace(" or ", " "))
+    stem = names[0].rpartition(".")[0]
+    types = [f"{stem}{name}" if name.startswith(".") else name for name in names]
+    choice = "|".join(re.escape(f"{name} ") for name in types)
+    return f"(?:{choice}){'*' if '…' in line else ''}"
+
+
+@pytest.fixture(scope="module")
+def recorded(base: str, recording: Path) -> list[dict[str, Any]]:
+    """The events of a session of four turns."""
+    lines = run_client(base, recording, "--json", "--fast").stdout.splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_a_recorded_session_has_the_documented_order(recorded: list[dict[str, Any]]) -> None:
+    """Every event is of the types of OpenAI's Python client, and turns are as the page says."""
+    for event in recorded:
+        _TYPES.validate_python(event)
+    types = [event["type"] for event in recorded]
+    assert types[0] == "session.created"
+    ids = [event.get("item_id") or event.get("item", {}).get("id") for event in recorded]
+    turns = [
+        "".join(f"{type} " for type, id in zip(types, ids, strict=True) if id == turn)
+        for turn in dict.fromkeys(filter(None, ids))
+    ]
+    assert len(turns) >= 4
+    for turn in turns[:4]:
+        assert documented().fullmatch(turn), turn
+    # The client commits what is left: no silence ends that turn.
+    assert "speech_stopped" not in "".join(turns[4:])
+    last = types.index("input_audio_buffer.cleared")
+    assert "input_audio_buffer.committed" not in types[last:]
+
+
+def test_events_have_the_types_of_the_npm_client(
+    recorded: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """As the TypeScript compiler checks them."""
+    modules = install_node_modules()
+    (tmp_path / "node_modules").symlink_to(modules)
+    (tmp_path / "events.ts").write_text(_typed(recorded))
+    wrong = [{**event, "type": "no.such.type"} for event in recorded[:1]]
+    (tmp_path / "wrong.ts").write_text(_typed(wrong))
+    compiler = [NODE, modules / "typescript" / "bin" / "tsc", "--noEmit", "--strict"]
+    options = ["--skipLibCheck", "--module", "nodenext", "--target", "es2023"]
+    done = subprocess.run(
+        [*compiler, *options, "events.ts", "wrong.ts"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert "wrong.ts" in done.stdout  # it does check
+    assert [line for line in done.stdout.splitlines() if line.startswith("events.ts")] == []
+
+
+def _typed(events: list[dict[str, Any]]) -> str:
+    """TypeScript with `events`; without the fields of a session that OpenAI's server sends and its
+    types do not have."""
+    listed = [
+        {**event, "session": {k: v for k, v in event["session"].items() if k not in _UNTYPED}}
+        if "session" in event
+        else event
+        for event in events
+    ]
+    kind = 'import type { RealtimeServerEvent } from "openai/resources/realtime/realtime";'
+    return f"{kind}\nexport const events: RealtimeServerEvent[] = {json.dumps(listed)};\n"

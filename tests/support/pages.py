@@ -1,0 +1,38 @@
+"""Helpers for tests of the page."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Locator, Page
+from tests.support.recordings import gliding_tone, wav
+
+OpenPage = Callable[..., Page]
+"""Opens a view, such as `open_page("#speak")`. Without settings, the proxy has the light
+recognizer; with settings, a new proxy with a fake engine is started."""
+
+
+def talk(seconds: float = 3.0, name: str = "talk.wav") -> dict[str, Any]:
+    """A recording for `choose`."""
+    return {"name": name, "mimeType": "audio/wav", "buffer": wav(gliding_tone(seconds))}
+
+
+def choose(page: Page, *files: Any) -> None:
+    """Select files in the Transcribe view."""
+    page.locator(".drop input[type=file]").set_input_files(list(files))
+
+
+def rows(page: Page) -> Locator:
+    """The rows of the transcript."""
+    return page.locator("ol.segments > li")
+
+
+def tab_to(page: Page, name: str | re.Pattern[str], press: str = "Tab") -> None:
+    """Press Tab until the element with this name has the focus."""
+    wanted = re.compile(f"^{re.escape(name)}$") if isinstance(name, str) else name
+    for _ in range(40):
+        page.keyboard.press(press)
+        focused = "document.activeElement.ariaLabel || document.activeElement.textContent"
+        if wanted.search(page.evaluate(focused)):
+            return
+    raise AssertionError(f"{press} does not come to {name}")
