@@ -1,6 +1,7 @@
-"""WebSockets of clients that stop reading, over a real socket."""
+"""WebSockets whose clients stop reading or are refused, over a real socket."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from tests.support.fakes import serve
@@ -80,6 +82,25 @@ def test_a_client_that_stops_reading_is_dropped(
             client.sendall(HANDSHAKE)
             assert is_over.wait(10)
             wait_for(lambda: "ESTABLISHED" not in states(port), 10)
+
+
+def test_a_refusal_is_not_an_error_of_the_application(caplog: pytest.LogCaptureFixture) -> None:
+    """So whoever has no key cannot fill the log with errors."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await JSONResponse("no", 401)(scope, receive, send)
+
+    logger = logging.getLogger("uvicorn.error")
+    with serve(app, protocol=HttpProtocol, websockets=WebSocketProtocol) as url:
+        logger.addHandler(caplog.handler)
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as client:
+            client.sendall(HANDSHAKE)
+            answer = client.makefile("rb").read()
+    logger.removeHandler(caplog.handler)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.endswith(b'"no"')
+    assert not caplog.records
 
 
 def states(port: int | None) -> list[str]:
