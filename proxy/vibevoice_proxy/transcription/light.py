@@ -27,8 +27,7 @@ class LightRecognizer:
     """Recognizes in the processes of a pool."""
 
     max_section_seconds = math.inf
-    """Does not limit memory, which does not grow with the recording; speakers are kept to the
-    end."""
+    """Unlimited: memory does not grow with the recording, and speakers are kept to the end."""
 
     def __init__(self, pool: LightPool, *, timeout: float, is_english: bool) -> None:
         """`timeout`: maximum seconds per section. `is_english`: whether the model only supports
