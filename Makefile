@@ -20,7 +20,7 @@ test-containers: .venv/ready  ## the images built and run, on Docker or on a doc
 
 test-open-webui: .venv/ready  ## the real Open WebUI, over its API and through its page in Chromium
 	scripts/setup_open_webui.sh
-	.venv/bin/pytest -m openwebui tests/deploy/test_open_webui.py
+	.venv/bin/pytest -m openwebui tests/deploy/test_open_webui.py tests/deploy/test_open_webui_call.py
 
 lint: .venv/ready  ## style, spelling and types
 	.venv/bin/ruff check .

@@ -12,8 +12,8 @@ from vibevoice_light.buffer import AudioBuffer
 from vibevoice_light.diarizer import Diarizer
 from vibevoice_light.islands import Island
 from vibevoice_light.live_events import Ended, LiveEvent, NewWords, Said, Started, Stopped
-from vibevoice_light.moonshine import Moonshine
-from vibevoice_light.segments import MIN_LOG_PROBABILITY, Segment, recognize_turn
+from vibevoice_light.moonshine import Moonshine, Words
+from vibevoice_light.segments import MIN_LOG_PROBABILITY, Segment, hear_turn, judge_turn
 from vibevoice_light.turns import MARGIN_SECONDS, Turn, Turns
 from vibevoice_light.utterances import Detection, Span, Utterances
 from vibevoice_light.voice_activity import FRAME, VoiceActivity
@@ -59,16 +59,29 @@ class LiveListener:
         self._held: list[LiveEvent] = []
         self._preview_end = 0.0
         """Seconds to which the open turn was decoded last."""
+        self._ahead: tuple[Turn, Words] | None = None
+        """The open turn as it will be if nobody goes on with it, and its words."""
 
     @property
     def wants_preview(self) -> bool:
         """Whether enough speech is new for `preview`."""
         if not self._is_detecting or self._utterances.start is None:
             return False
-        is_speaking = self._utterances.speech_start is not None
-        return is_speaking and self._utterances.seconds - self._preview_end >= self._interval
+        if self._utterances.speech_start is None:
+            return self._may_end
+        return self._utterances.seconds - self._preview_end >= self._interval
 
-    def detect(self, detection: Detection | None) -> Iterator[LiveEvent]:
+    @property
+    def _may_end(self) -> bool:
+        """Whether the open turn is whole and not decoded if the pause is the end of it. Its last
+        decode takes place within the silence then, not after it."""
+        turn = self._turns.ending
+        if turn is None or self._utterances.silence_seconds < 2 * MARGIN_SECONDS:
+            return False
+        is_known = self._ahead is not None and self._ahead[0] == turn
+        return not is_known and self._utterances.seconds >= turn.audio_end
+
+    def update(self, detection: Detection | None, interval: float) -> Iterator[LiveEvent]:
         """Go on with other parameters. Where the client decides from now on, the open utterance
         ends; where it decided until now, what it did not commit is forgotten."""
         if self._is_detecting and detection is None and self._utterances.start is not None:
@@ -77,6 +90,7 @@ class LiveListener:
             self.clear()
         self._is_detecting = detection is not None
         self._utterances.detect(detection)
+        self._interval = interval
 
     def feed(self, samples: NDArray[np.float32]) -> Iterator[LiveEvent]:
         """What `samples` bring, shape (samples,), mono, 16 kHz, of full scale 1.0. Read to the end
@@ -102,6 +116,10 @@ class LiveListener:
     def preview(self) -> Iterator[LiveEvent]:
         """The words that are sure by now of the turn that goes on."""
         end = self._preview_end = self._utterances.seconds
+        if self._utterances.speech_start is None and (turn := self._turns.ending):
+            self._ahead = turn, hear_turn(turn, self._words, self._audio)
+            yield from self._agree(self._ahead[1])
+            return
         start = self._turns.start
         if start is None:
             speech = self._utterances.speech_start
@@ -109,7 +127,9 @@ class LiveListener:
         if end - start > MAX_PREVIEW_SECONDS:
             return
         samples = self._audio.read(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE))
-        heard = self._words.recognize(samples)
+        yield from self._agree(self._words.recognize(samples))
+
+    def _agree(self, heard: Words) -> Iterator[LiveEvent]:
         if heard.is_cut or heard.mean_log_probability < MIN_LOG_PROBABILITY:
             return
         if text := self._agreement.agree(heard.text):
@@ -143,7 +163,11 @@ class LiveListener:
 
     def _say(self, turns: Iterable[Turn]) -> Iterator[LiveEvent]:
         for turn in turns:
-            segment = recognize_turn(turn, self._words, self._audio, self._likely)
+            if self._ahead and self._ahead[0] == turn:
+                heard = self._ahead[1]
+            else:
+                heard = hear_turn(turn, self._words, self._audio)
+            segment = judge_turn(turn, heard, self._audio, self._likely)
             # Given out before it was unclear or noise: the words stay the next segment's.
             if segment is None:
                 continue

@@ -1,13 +1,12 @@
 """A live conversation in a worker.
 
 To the worker: `listen` (id, detection or null, first_speaker, interval), then `audio` (id; 16 kHz
-samples), `detect` (id, detection or null), `commit` (id), `clear` (id). From the worker:
+samples), `update` (id, detection or null, interval), `commit` (id), `clear` (id). From the worker:
 `event` (id, event, fields), `heard` (id, of: the command that is done).
 """
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from typing import Any
 
 from vibevoice_core.messages import Message
@@ -23,14 +22,17 @@ class LiveRequest:
     def __init__(self, listener: LiveListener) -> None:
         self._listener = listener
         self._commands: deque[Message] = deque()
-        self._results: Iterator[Message] = iter(())
-        self.has_work = False
 
     @classmethod
     def open(cls, recognizer: LightRecognizer, fields: Mapping[str, Any]) -> "LiveRequest":
         """The request of a `listen`."""
         detection = _detection(fields)
         return cls(recognizer.listen_live(detection, fields["first_speaker"], fields["interval"]))
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a command is waiting."""
+        return bool(self._commands)
 
     @property
     def wants_preview(self) -> bool:
@@ -40,28 +42,22 @@ class LiveRequest:
     def add(self, command: Message) -> None:
         """Put a command behind what is there already."""
         self._commands.append(command)
-        self.has_work = True
 
-    def preview(self) -> None:
-        """Decode the open turn as the next step."""
-        done = Message("heard", {"of": "preview"})
-        self._results = chain(map(_message, self._listener.preview()), [done])
-        self.has_work = True
+    def preview(self) -> Iterator[Message]:
+        """Decode the open turn; the messages of that."""
+        yield from map(_message, self._listener.preview())
+        yield Message("heard", {"of": "preview"})
 
-    def step(self) -> Message:
-        """The next message of its work."""
-        while (message := next(self._results, None)) is None:
-            self._results = self._work(self._commands.popleft())
-        self.has_work = message.kind == "event" or bool(self._commands)
-        return message
-
-    def _work(self, command: Message) -> Iterator[Message]:
+    def step(self) -> Iterator[Message]:
+        """Follow the next command; its messages."""
+        command = self._commands.popleft()
         listener = self._listener
         match command.kind:
             case "audio":
                 yield from map(_message, listener.feed(command.samples))
-            case "detect":
-                yield from map(_message, listener.detect(_detection(command.fields)))
+            case "update":
+                detection, interval = _detection(command.fields), command.fields["interval"]
+                yield from map(_message, listener.update(detection, interval))
             case "commit":
                 yield from map(_message, listener.commit())
             case "clear":

@@ -142,7 +142,7 @@ class Heard(NamedTuple):
     """A command of a conversation is done, and all its events have come."""
 
     command: str
-    """`audio`, `detect`, `commit`, `clear`; `preview` comes by itself."""
+    """`audio`, `update`, `commit`, `clear`; `preview` comes by itself."""
 
 
 class Conversation:
@@ -156,9 +156,9 @@ class Conversation:
         sees to it that not too much is on the way."""
         self._exchange.send(Message("audio", samples=samples))
 
-    def detect(self, detection: Detection | None) -> None:
-        """Find the ends of utterances otherwise from now on."""
-        self._exchange.send(Message("detect", _fields(detection)))
+    def update(self, detection: Detection | None, interval: float) -> None:
+        """Go on with other parameters; see `listen`."""
+        self._exchange.send(Message("update", {**_fields(detection), "interval": interval}))
 
     def commit(self) -> None:
         """End the open utterance."""

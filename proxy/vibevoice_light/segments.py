@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vibevoice_light.audio import SAMPLE_RATE
 from vibevoice_light.buffer import AudioBuffer
-from vibevoice_light.moonshine import Moonshine, Token
+from vibevoice_light.moonshine import Moonshine, Token, Words
 from vibevoice_light.turns import Turn
 from vibevoice_light.voice_activity import FRAME
 
@@ -42,13 +42,22 @@ class Segment:
         return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))
 
 
+def hear_turn(turn: Turn, words: Moonshine, audio: AudioBuffer) -> Words:
+    """Decode one turn of the recording in `audio` with `words`."""
+    first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
+    return words.recognize(audio.read(first, last))
+
+
 def recognize_turn(
     turn: Turn, words: Moonshine, audio: AudioBuffer, likely: AudioBuffer
 ) -> Segment | None:
     """Recognize one turn of the recording in `audio` with `words`; None for noise. `likely` holds
     the speech probabilities of its frames."""
-    first, last = (round(at * SAMPLE_RATE) for at in (turn.audio_start, turn.audio_end))
-    heard = words.recognize(audio.read(first, last))
+    return judge_turn(turn, hear_turn(turn, words, audio), audio, likely)
+
+
+def judge_turn(turn: Turn, heard: Words, audio: AudioBuffer, likely: AudioBuffer) -> Segment | None:
+    """Build the segment of a turn from what was `heard` in it; None for noise."""
     if not heard.text:
         return None
     frames = (round(at * SAMPLE_RATE / FRAME) for at in (turn.start, turn.end))

@@ -53,6 +53,13 @@ class Turns:
         """Start of the open turn's audio, in seconds; None if no turn is open."""
         return self._open.audio_start if self._open else None
 
+    @property
+    def ending(self) -> Turn | None:
+        """The turn that is not whole yet, as it will be if at least twice MARGIN_SECONDS of silence
+        follow; None where there is none."""
+        turn = self._open
+        return replace(turn, audio_end=turn.end + MARGIN_SECONDS) if turn else None
+
     def feed(self, stretches: Iterable[Stretch]) -> list[Turn]:
         """Add the next stretches and return the turns that they complete."""
         found: list[Turn] = []

@@ -1,5 +1,6 @@
 """Voice activity → utterances: what is said between two silences, by any number of speakers."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,7 +51,8 @@ class Utterances:
         self._islands = Islands()
         self._detection: Detection | None = None
         self._floor = 0.0
-        """Where the utterance before ended, in seconds."""
+        """Seconds before which no utterance begins: there the one before ended, or audio is
+        forgotten."""
         self._start: float | None = None
         self.detect(detection)
 
@@ -58,6 +60,11 @@ class Utterances:
     def seconds(self) -> float:
         """How much was heard."""
         return self._islands.frames * FRAME_SECONDS
+
+    @property
+    def silence_seconds(self) -> float:
+        """Silence that ends an utterance; endless where the client ends it."""
+        return self._detection.silence_seconds if self._detection else math.inf
 
     @property
     def start(self) -> float | None:
@@ -84,7 +91,10 @@ class Utterances:
         return max(self._floor, self.settled - prefix)
 
     def detect(self, detection: Detection | None) -> None:
-        """Go on with other parameters; an open utterance stays open."""
+        """Go on with other parameters; an open utterance stays open. The next one begins in audio
+        that was needed until now: what comes before is forgotten."""
+        if self._start is None:
+            self._floor = self.needed
         if detection is None and self._start is None:
             self._start = self._floor
         elif detection and self._detection is None:
@@ -113,7 +123,8 @@ class Utterances:
         return Step(started, islands, None)
 
     def commit(self) -> Step:
-        """End the open utterance now, or one that holds everything since the one before."""
+        """End the open utterance now. Where there is none, the audio that is needed is one."""
+        self._start = self.needed
         return Step(None, self._islands.finish(), self._end(self.seconds))
 
     def clear(self) -> None:

@@ -1,8 +1,10 @@
 """The process that recognizes: python -m vibevoice_light.worker FOLDER, Moonshine's files. With an
 empty FOLDER it embeds voices and does nothing else.
 
-It is started by `vibevoice_light.pool` and ends when its input does. Requests take turns: after a
-segment, or a block of audio without one, it is the next request's turn.
+It is started by `vibevoice_light.pool` and ends when its input does. Live conversations come first:
+before each other piece of work, each of them catches up with its audio for up to SLICE_SECONDS.
+Previews of live turns and recordings share the rest of the time, one by one: a preview, then one
+segment, or one block of audio without a segment, of the next recording.
 
 To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish` (id), `embed` (id;
 16 kHz samples of at most some seconds), `cancel` (id). From the worker: `ready`, `segment` (id and
@@ -15,10 +17,12 @@ conversations.
 import logging
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import cycle
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import BinaryIO
 
 import numpy as np
@@ -33,6 +37,9 @@ from vibevoice_light.voiceprints import Voiceprints
 
 BEAT_SECONDS = 5.0
 """Between two signs of life while the requests in flight have no work: clients may be slow."""
+SLICE_SECONDS = 0.25
+"""After which a live conversation that is still behind, because its client sends faster than real
+time, waits for the others. The voice activity of 20 s of audio takes less."""
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +75,7 @@ class Worker:
         self._pipe = pipe
         self._commands: SimpleQueue[Message] = SimpleQueue()
         self._requests: dict[int, _Request | _Piece | LiveRequest] = {}
+        self._next_parts: Iterator[Callable[[], None]] = cycle((self._preview, self._recognize))
 
     def run(self) -> None:
         """Serve for ever."""
@@ -76,10 +84,8 @@ class Worker:
         while True:
             for command in self._wait():
                 self._take(command)
-            for number, request in list(self._requests.items()):
-                if request.has_work:
-                    self._step(number, request)
-            self._preview()
+            self._catch_up()
+            next(self._next_parts)()
 
     def _wait(self) -> list[Message]:
         """The commands that have come; waits for one while there is nothing to do."""
@@ -117,28 +123,50 @@ class Worker:
         if isinstance(request, _Request | LiveRequest):  # else it has failed meanwhile
             request.add(command)
 
-    def _preview(self) -> None:
-        """Decode one turn that goes on, if there is nothing else to do: when the worker is behind,
-        words come late but ends of turns do not."""
-        if any(request.has_work for request in self._requests.values()):
-            return
+    def _catch_up(self) -> None:
+        """Follow the commands of every live conversation."""
         for number, request in list(self._requests.items()):
+            if not isinstance(request, LiveRequest):
+                continue
+            end = monotonic() + SLICE_SECONDS
+            while request.has_work and number in self._requests and monotonic() < end:
+                self._report(number, request.step())
+
+    def _preview(self) -> None:
+        """Decode the open turn of the next live conversation that wants it."""
+        for number, request in self._requests.items():
             if isinstance(request, LiveRequest) and request.wants_preview:
-                request.preview()
-                self._requests[number] = self._requests.pop(number)  # the others come first now
+                self._put_last(number)
+                self._report(number, request.preview())
                 return
 
-    def _step(self, number: int, request: "_Request | _Piece | LiveRequest") -> None:
-        """Do the next part of a request's work and report it."""
-        try:
-            message = request.step()
-        except Exception:
-            logger.exception("a recording could not be recognized")
-            message = Message("failure", {"message": "an internal error"})
-        if message.kind in ("end", "failure"):
-            del self._requests[number]
-        fields = {"id": number, **message.fields}
-        write_message(self._pipe, Message(message.kind, fields, message.samples))
+    def _recognize(self) -> None:
+        """Do one step of the next recording."""
+        for number, request in self._requests.items():
+            if not isinstance(request, LiveRequest) and request.has_work:
+                self._put_last(number)
+                self._report(number, request.step())
+                return
+
+    def _put_last(self, number: int) -> None:
+        self._requests[number] = self._requests.pop(number)
+
+    def _report(self, number: int, messages: Iterator[Message]) -> None:
+        """Send the messages of a request, each as soon as it is known."""
+        for message in _or_failure(messages):
+            if message.kind in ("end", "failure"):
+                del self._requests[number]
+            fields = {"id": number, **message.fields}
+            write_message(self._pipe, Message(message.kind, fields, message.samples))
+
+
+def _or_failure(messages: Iterator[Message]) -> Iterator[Message]:
+    """`messages`; a `failure` when they cannot be computed."""
+    try:
+        yield from messages
+    except Exception:
+        logger.exception("a recording could not be recognized")
+        yield Message("failure", {"message": "an internal error"})
 
 
 class _Request:
@@ -157,12 +185,12 @@ class _Request:
         self._commands.append(command)
         self.has_work = True
 
-    def step(self) -> Message:
+    def step(self) -> Iterator[Message]:
         """The next message of its work."""
         while (message := next(self._results, None)) is None:
             self._results = self._work(self._commands.popleft())
         self.has_work = message.kind == "segment" or bool(self._commands)
-        return message
+        yield message
 
     def _work(self, command: Message) -> Iterator[Message]:
         if command.kind == "audio":
@@ -184,7 +212,7 @@ class _Piece:
         self._voiceprints = voiceprints
         self._samples = samples
 
-    def step(self) -> Message:
+    def step(self) -> Iterator[Message]:
         """The voices."""
         windows = self._voiceprints.find(self._samples)
         fields = {
@@ -192,7 +220,7 @@ class _Piece:
             "ends": [window.end for window in windows],
         }
         vectors = [window.vector for window in windows]
-        return Message("end", fields, np.concatenate([np.zeros(0, np.float32), *vectors]))
+        yield Message("end", fields, np.concatenate([np.zeros(0, np.float32), *vectors]))
 
 
 if __name__ == "__main__":

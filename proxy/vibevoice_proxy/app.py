@@ -23,6 +23,7 @@ from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.edge import RequestId
 from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.normalize import NormalizeRequest
+from vibevoice_proxy.origins import CheckOrigin
 from vibevoice_proxy.page.middleware import ServePage
 from vibevoice_proxy.realtime import routes as realtime_routes
 from vibevoice_proxy.realtime.service import RealtimeService
@@ -31,6 +32,7 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.speech import routes as speech_routes
 from vibevoice_proxy.speech import voice_routes
 from vibevoice_proxy.speech.delivery import HEADERS as SPEECH_HEADERS
+from vibevoice_proxy.speech.live_voice import LiveVoice
 from vibevoice_proxy.speech.service import SpeechService, open_speech
 from vibevoice_proxy.transcription import routes as transcription_routes
 from vibevoice_proxy.transcription import speaker_routes
@@ -76,9 +78,9 @@ def create_app(settings: Settings) -> FastAPI:
             realtime = RealtimeService(
                 settings,
                 LiveTranscription(transcription),
+                LiveVoice(speech),
                 secrets,
                 registry,
-                needs_key=bool(keys),
             )
             yield {
                 "transcription": transcription,
@@ -105,6 +107,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(realtime_routes.router)
     # The one added last is the first to see a request.
     app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings, secrets=secrets)
+    if not keys and "*" not in settings.cors_origins:
+        app.add_middleware(CheckOrigin, origins=settings.cors_origins, api_host=settings.api_host)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,

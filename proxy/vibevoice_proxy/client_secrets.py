@@ -1,16 +1,19 @@
 """Short-lived keys that a browser can be given: they open realtime sessions and nothing else."""
 
 import base64
+import hashlib
 import hmac
 import json
 import secrets
 from collections.abc import Iterable, Mapping
-from hashlib import sha256
 from time import time
 from typing import Any
 
 PREFIX = "ek_"
-_PURPOSE = b"vibevoice client secret"
+_SALT = b"vibevoice client secret"
+"""The same everywhere, since replicas with the same API keys must sign alike."""
+_N, _R, _P = 2**14, 8, 5
+"""Cost of scrypt: 16 MiB, once at the start (OWASP's Password Storage Cheat Sheet)."""
 
 
 class ClientSecrets:
@@ -20,7 +23,7 @@ class ClientSecrets:
     def __init__(self, keys: Iterable[str]) -> None:
         """`keys` are the API keys; without any, secrets are valid in this process alone."""
         known = "\n".join(sorted(keys)).encode()
-        self._key = hmac.digest(known, _PURPOSE, sha256) if known else secrets.token_bytes(32)
+        self._key = _derive(known) if known else secrets.token_bytes(32)
 
     def issue(self, session: Mapping[str, Any], expires_at: int) -> str:
         """A secret for sessions that begin with the configuration `session`, until `expires_at`, in
@@ -39,7 +42,13 @@ class ClientSecrets:
         return payload["session"] if payload["expires_at"] > time() else None
 
     def _sign(self, text: str) -> bytes:
-        return hmac.digest(self._key, text.encode(), sha256)
+        return hmac.digest(self._key, text.encode(), hashlib.sha256)
+
+
+def _derive(keys: bytes) -> bytes:
+    """The signing key. Whoever has a secret can check guesses of the API keys against its
+    signature, so each guess has to be expensive."""
+    return hashlib.scrypt(keys, salt=_SALT, n=_N, r=_R, p=_P, dklen=32)
 
 
 def _encode(data: bytes) -> str:

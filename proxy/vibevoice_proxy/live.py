@@ -146,7 +146,8 @@ LiveEvent = (
 
 
 class LiveStream(Protocol):
-    """One conversation. `feed`, `commit`, `clear` and `update` are called by one task, in order."""
+    """One conversation. `feed`, `commit`, `clear`, `update` and `catch_up` are called by one task,
+    in order."""
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
         """Go on with `samples`, shape (samples,), mono, 24 kHz. Waits while too much of what came
@@ -165,6 +166,11 @@ class LiveStream(Protocol):
         """Go on with other options; the model stays."""
         ...
 
+    async def catch_up(self) -> None:
+        """Wait until all that was fed is heard, all turns that are committed have ended, and their
+        events were read."""
+        ...
+
     def events(self) -> AsyncGenerator[LiveEvent]:
         """What happens, without end. To be read once and all the time: nothing is heard while it
         is not. A recognizer that fails costs the turns it was at, and the stream goes on."""
@@ -174,8 +180,9 @@ class LiveStream(Protocol):
 class LiveRecognition(Protocol):
     """What recognizes conversations."""
 
-    def check(self, options: LiveOptions) -> None:
-        """Raises ModelNotFound or InvalidRequest for options that cannot be served."""
+    def check(self, options: LiveOptions) -> str:
+        """The own name of the model that serves `options`. Raises ModelNotFound or InvalidRequest
+        for options that cannot be served."""
         ...
 
     def open(

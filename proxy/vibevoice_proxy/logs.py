@@ -9,6 +9,11 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 """Id of the current request; also set in threads started for it."""
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"
+MIN_LEVELS = {
+    "httpx2": logging.WARNING,  # one line for each request to the engine
+    "uvicorn.error": logging.INFO,  # at DEBUG, the headers and frames of WebSockets: keys and words
+}
+"""Minimum level of these loggers, whatever level is configured."""
 
 
 def configure_logging(level: str, log_format: str) -> None:
@@ -19,7 +24,9 @@ def configure_logging(level: str, log_format: str) -> None:
         JsonFormatter() if log_format == "json" else logging.Formatter(TEXT_FORMAT)
     )
     logging.basicConfig(level=level, handlers=[handler])
-    logging.getLogger("httpx2").setLevel(logging.WARNING)
+    configured = logging.getLevelNamesMapping()[level]
+    for name, minimum in MIN_LEVELS.items():
+        logging.getLogger(name).setLevel(max(minimum, configured))
 
 
 class JsonFormatter(logging.Formatter):

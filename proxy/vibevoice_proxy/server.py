@@ -12,6 +12,7 @@ from vibevoice_proxy.http_protocol import HttpProtocol
 from vibevoice_proxy.listening import BACKLOG, open_sockets, url_of
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.stopping import REST_SECONDS, Stopping
+from vibevoice_proxy.websocket_protocol import WebSocketProtocol
 
 STARTUP_FAILURE = 3
 """Exit code when the application cannot start."""
@@ -30,8 +31,11 @@ def serve(app: ASGIApp, settings: Settings) -> None:
     config = uvicorn.Config(
         stopping,
         http=HttpProtocol,
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         ws_max_size=settings.realtime_max_message_bytes,
+        # The pong of a client that sends faster than real time waits behind its audio. The idle
+        # timeout ends connections whose peer is gone.
+        ws_ping_timeout=None,
         ws_per_message_deflate=False,  # audio does not get smaller, and costs time
         log_config=None,
         access_log=False,

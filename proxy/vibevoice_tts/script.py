@@ -28,6 +28,8 @@ class Script:
     seed: int | None = None
     samples: Mapping[str, Samples] = field(default_factory=dict)
     """Recordings to clone, by voice name."""
+    passage_chars: int | None = None
+    """Longest passage, as `text.weight` counts, if shorter than the server's limit."""
 
 
 def read_script(

@@ -147,7 +147,8 @@ class Synthesizer:
         speakers = script.speakers and {name: find(v) for name, v in script.speakers.items()}
         turns = read_script(script.text, find(script.voice), speakers, info.voices)
         turns = _with_voices(turns, self.card.max_speakers)
-        passages = split_turns(turns, self._passage_chars)
+        most = min(script.passage_chars or self._passage_chars, self._passage_chars)
+        passages = split_turns(turns, most)
         if self.card.english_only and not all(map(_is_latin, passages)):
             raise NotEnglish(self.card)
         return Plan(info, passages)

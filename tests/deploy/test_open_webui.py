@@ -6,20 +6,22 @@ page are left in runs/open-webui/.
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 
 import httpx2
 import jiwer
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from scripts.stack import ROOT
 from tests.support.fakes import serve
 from tests.support.open_webui import (
-    ACCOUNT,
     ENVIRONMENT,
+    PATIENCE,
+    chromium,
     documented_settings,
     echo_model,
+    signed_in,
+    signed_up,
     start_open_webui,
     transcoded,
 )
@@ -37,8 +39,6 @@ SECONDS = 6
 MISHEARD = 0.5
 """Share of wrong words to allow behind the browser's noise suppression, the like of which the small
 checkpoint never heard: two of nine were seen wrong; of guessed digits nine of ten would be."""
-PATIENCE = 60_000
-"""Milliseconds that the page may take for a step, on a busy machine."""
 PICTURES = ROOT / "runs" / "open-webui"
 
 pytestmark = [
@@ -75,9 +75,7 @@ def open_webui_url(proxy_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def api(open_webui_url: str) -> Iterator[httpx2.Client]:
     """Open WebUI's API for its first user, who has just signed up."""
     with httpx2.Client(base_url=f"{open_webui_url}/api/v1", timeout=120) as client:
-        answer = client.post("/auths/signup", json=ACCOUNT)
-        assert answer.status_code == 200, answer.text
-        client.headers["authorization"] = f"Bearer {answer.json()['token']}"
+        client.headers["authorization"] = f"Bearer {signed_up(open_webui_url)}"
         yield client
 
 
@@ -142,46 +140,21 @@ def test_text_is_read_aloud(api: httpx2.Client) -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium whose microphone hears the recording, once each time it is opened."""
-    executable = shutil.which("chromium")
-    if not executable:
-        pytest.skip("chromium is not installed")
-    arguments = [
-        "--use-fake-device-for-media-stream",
-        "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={RECORDING}%noloop",
-    ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+    with chromium(RECORDING) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
-def signed_in(api: httpx2.Client, browser: Browser, open_webui_url: str) -> BrowserContext:
-    """A browser whose user has signed in and read what is new."""
+def user(api: httpx2.Client, browser: Browser, open_webui_url: str) -> BrowserContext:
+    """A browser whose user has signed in."""
     PICTURES.mkdir(parents=True, exist_ok=True)
-    context = browser.new_context(
-        base_url=open_webui_url,
-        viewport={"width": 1100, "height": 720},
-        permissions=["microphone"],
-        locale="en-US",
-    )
-    context.set_default_timeout(PATIENCE)
-    page = context.new_page()
-    page.goto("/auth")
-    page.get_by_label("Email").fill(ACCOUNT["email"])
-    page.get_by_placeholder("Enter Your Password").fill(ACCOUNT["password"])
-    page.get_by_role("button", name="Sign in").click()
-    with page.expect_response("**/user/settings/update"):
-        page.get_by_role("button", name="Okay, Let's Go!").click()
-    page.close()
-    return context
+    return signed_in(browser, open_webui_url)
 
 
 @pytest.fixture
-def page(signed_in: BrowserContext) -> Iterator[Page]:
+def page(user: BrowserContext) -> Iterator[Page]:
     """A new chat."""
-    page = signed_in.new_page()
+    page = user.new_page()
     page.goto("/")
     yield page
     page.close()

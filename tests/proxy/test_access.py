@@ -12,8 +12,11 @@ from pathlib import Path
 import httpx2
 import openai
 import pytest
-from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy
+from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy, serve
+from tests.support.processes import proxy_process
 from tests.support.recordings import tone, wav
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from vibevoice_proxy.access import read_api_keys
 from vibevoice_proxy.logs import REQUEST_ID, JsonFormatter
@@ -236,6 +239,38 @@ def test_nothing_of_what_was_said_is_logged(
     assert "transcribed" in caplog.text
     for private in ("Good morning", "Zanzibar", "Klingon", "diary", "s3cret"):
         assert private not in caplog.text
+
+
+def test_keys_and_events_of_websockets_are_not_logged(
+    fake_engine: FakeEngine, tmp_path: Path
+) -> None:
+    """Not even at DEBUG: a key in a header or a subprotocol, an event, and the response to it."""
+    log = tmp_path / "log"
+    with (
+        serve(fake_engine.app()) as engine,
+        proxy_process(
+            log,
+            ASR_BASE_URL=engine,
+            TTS_MODEL_TYPE="off",
+            VIBEVOICE_API_KEYS="s3cret",
+            VIBEVOICE_LOG_LEVEL="DEBUG",
+        ) as (_, url),
+    ):
+        address = f"{url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription"
+        protocols = [Subprotocol("realtime"), Subprotocol("openai-insecure-api-key.s3cret")]
+        for client in (
+            connect(address, additional_headers=bearer("s3cret")),
+            connect(address, subprotocols=protocols),
+        ):
+            with client:
+                client.send('{"type": "Zanzibar"}')
+                assert "session.created" in str(client.recv(10))
+                assert "Zanzibar" in str(client.recv(10))
+    text = log.read_text()
+    assert "DEBUG" in text
+    assert text.count("the session is over") == 2
+    for private in ("s3cret", "Zanzibar"):
+        assert private not in text
 
 
 def test_an_answer_that_is_not_understood_is_not_logged(

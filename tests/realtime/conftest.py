@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import pytest
 from tests.support.fakes import serve
-from tests.support.processes import wait_for
+from tests.support.processes import wait_for, wait_until_it_speaks
 from tests.support.real_voices import Spoken, conversation, librivox, prompts
 from tests.support.realtime import pcm
 
@@ -34,7 +34,7 @@ def model_folder() -> Path:
 def light_proxy(**settings: Any) -> Iterator[str]:
     """The base URL of a proxy that recognizes with the light recognizer alone, ready."""
     chosen = {"light": "on", "light_models": FOLDER, "light_workers": 1, "asr_api": "off"}
-    app = create_app(Settings(tts_model_type="off", **{**chosen, **settings}))
+    app = create_app(Settings(**{"tts_model_type": "off", **chosen, **settings}))
     with serve(app, protocol=HttpProtocol) as url:
         wait_for(lambda: httpx2.get(f"{url}/health").status_code == 200, 60)
         yield url
@@ -58,3 +58,11 @@ def talk() -> tuple[bytes, list[Spoken]]:
     ]
     samples, spoken = conversation(turns, 0.9)
     return pcm(samples), spoken
+
+
+@pytest.fixture(scope="session")
+def speaking(model_folder: Path) -> Iterator[str]:
+    """A proxy that hears and speaks."""
+    with light_proxy(tts_model_type="espeak", tts_max_input_chars=2000) as url:
+        wait_until_it_speaks(url, "espeak")
+        yield url

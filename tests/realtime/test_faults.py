@@ -3,24 +3,27 @@
 import asyncio
 import json
 import random
-from typing import Any
 
 import httpx2
 import psutil
 import pytest
 from tests.realtime.conftest import light_proxy
+from tests.support.fakes import FakeEngine, StartProxy
 from tests.support.metrics import samples_when
 from tests.support.real_voices import Spoken
-from tests.support.realtime import RATE, TRANSCRIPTION, session
+from tests.support.realtime import RATE, TRANSCRIPTION, random_message, session
 from websockets.exceptions import ConnectionClosed
+
+pytest_plugins = ("tests.support.proxy_fixtures",)
 
 Talk = tuple[bytes, list[Spoken]]
 OPEN = ("vibevoice_realtime_sessions_open",)
+IN_WORKER = ("vibevoice_light_in_flight",)
 
 
 def wait_until_none_is_open(base: str) -> None:
     with httpx2.Client(base_url=base) as http:
-        samples_when(http, lambda found: found[OPEN] == 0)
+        samples_when(http, lambda found: found[OPEN] == found.get(IN_WORKER, 0) == 0)
 
 
 @pytest.mark.parametrize(
@@ -70,26 +73,6 @@ async def test_errors_name_the_event(base: str) -> None:
     async with session(base) as client:
         await client.connection.send_raw('{"type": "response.cancel", "event_id": "mine"}')
         assert (await client.receive())["error"]["event_id"] == "mine"
-
-
-def random_message(source: random.Random) -> str:
-    """An event that may make sense where it comes, or not at all."""
-    audio = "AAAA" * source.choice([0, 1, 1000, 8000])
-    detection = source.choice([None, {"type": "server_vad"}, {"type": "semantic_vad"}])
-    heard: dict[str, Any] = {"turn_detection": detection}
-    if source.random() < 0.3:
-        heard["format"] = {"type": source.choice(["audio/pcm", "audio/pcmu", "audio/pcma", "x"])}
-    events: list[Any] = [
-        {"type": "input_audio_buffer.append", "audio": audio},
-        {"type": "input_audio_buffer.append", "audio": audio},
-        {"type": "input_audio_buffer.commit"},
-        {"type": "input_audio_buffer.clear"},
-        {"type": "session.update", "session": {"type": "transcription", "audio": {"input": heard}}},
-        {"type": source.choice(["response.create", "nothing", ""])},
-        source.choice([None, 5, [], "text"]),
-    ]
-    text = json.dumps(source.choice(events))
-    return text if source.random() < 0.9 else text[: source.randrange(1 + len(text))]
 
 
 async def test_random_events(base: str) -> None:
@@ -144,8 +127,43 @@ async def test_a_client_that_hangs_up(base: str, talk: Talk) -> None:
     wait_until_none_is_open(base)
 
 
-async def test_limits(model_folder: object) -> None:
-    """Each ends the session with its reason, or refuses the audio."""
+async def test_a_client_that_hangs_up_while_the_engine_is_stuck(
+    start_proxy: StartProxy, fake_engine: FakeEngine
+) -> None:
+    """Its session ends, although what it sent last cannot be handled."""
+    fake_engine.stall_after = 0
+    base = start_proxy()
+    async with session(base) as client:
+        await client.update(turn_detection=None)
+        for _ in range(8):
+            await client.append(bytes(RATE))
+            await client.connection.input_audio_buffer.commit()
+        await client.until("input_audio_buffer.committed", count=5)
+        client.connection._connection.transport.abort()  # type: ignore[attr-defined]
+    wait_until_none_is_open(base)
+    fake_engine.release.set()
+
+
+async def test_long_messages(base: str) -> None:
+    """Audio alone may be long, and errors do not repeat what is."""
+    keys = ",".join(f'"k{number}":1' for number in range(40_000))
+    async with session(base) as client:
+        for rest in (keys, f'"audio":"AAAA",{keys}', '"event_id":"' + "x" * 300_000 + '"'):
+            await client.connection.send_raw(f'{{"type":"session.update",{rest}}}')
+            assert (await client.receive())["error"]["code"] == "message_too_long"
+        rest = f'"session":{{}},"{"k" * 100_000}":1'
+        await client.connection.send_raw(f'{{"type":"session.update",{rest}}}')
+        error = (await client.receive())["error"]
+        assert error["code"] == "unknown_parameter"
+        assert len(json.dumps(error)) < 1000
+        audio = "A" * 400_000 + r"\/" * 8
+        text = f'{{ "audio" : "{audio}", "event_id":"e",\n"type":"input_audio_buffer.append"}}'
+        await client.connection.send_raw(text)
+        assert (await client.update(turn_detection=None))["type"] == "session.updated"
+
+
+async def test_limits(model_folder: object, talk: Talk) -> None:
+    """Each ends the session with its reason, or refuses the audio. An open turn is finished."""
     limits = {
         "realtime_idle_timeout": 1.0,
         "realtime_max_session_seconds": 3.0,
@@ -172,4 +190,8 @@ async def test_limits(model_folder: object) -> None:
             staying = asyncio.create_task(stay())
             assert (await client.until("error"))[-1]["error"]["code"] == "session_expired"
             staying.cancel()
+        async with session(base) as client:
+            await client.append(talk[0][: round(talk[1][0].end * RATE) * 2])
+            assert (await client.until(f"{TRANSCRIPTION}.completed"))[-1]["transcript"]
+            assert (await client.until("error"))[-1]["error"]["code"] == "session_idle"
         wait_until_none_is_open(base)

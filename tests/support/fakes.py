@@ -176,14 +176,23 @@ def _message(body: dict[str, Any]) -> str:
 
 @contextmanager
 def serve(
-    app: ASGIApp, port: int = 0, *, protocol: type[asyncio.Protocol] | str = "auto"
+    app: ASGIApp,
+    port: int = 0,
+    *,
+    protocol: type[asyncio.Protocol] | str = "auto",
+    websockets: type[asyncio.Protocol] | str = "auto",
+    ping_seconds: float = 20.0,
 ) -> Iterator[str]:
-    """Serve `app` on a real socket, on a free port by default; yields its base URL."""
+    """Serve `app` on a real socket, on a free port by default; yields its base URL. WebSockets are
+    pinged every `ping_seconds`, and have as long to answer."""
     config = uvicorn.Config(
         app,
         "127.0.0.1",
         port,
         http=protocol,  # type: ignore[arg-type]
+        ws=websockets,  # type: ignore[arg-type]
+        ws_ping_interval=ping_seconds,
+        ws_ping_timeout=ping_seconds,
         log_level="error",
         timeout_graceful_shutdown=1,
     )

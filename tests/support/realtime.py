@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,6 +33,26 @@ def pcm(samples: NDArray[np.float32]) -> bytes:
 def base64_blocks(data: bytes, size: int = 24_000) -> Sequence[str]:
     """`data` as events carry it, half a second of `audio/pcm` in each."""
     return [base64.b64encode(data[at : at + size]).decode() for at in range(0, len(data), size)]
+
+
+def random_message(source: random.Random) -> str:
+    """An event that may make sense where it comes, or not at all."""
+    audio = "AAAA" * source.choice([0, 1, 1000, 8000])
+    detection = source.choice([None, {"type": "server_vad"}, {"type": "semantic_vad"}])
+    heard: dict[str, Any] = {"turn_detection": detection}
+    if source.random() < 0.3:
+        heard["format"] = {"type": source.choice(["audio/pcm", "audio/pcmu", "audio/pcma", "x"])}
+    events: list[Any] = [
+        {"type": "input_audio_buffer.append", "audio": audio},
+        {"type": "input_audio_buffer.append", "audio": audio},
+        {"type": "input_audio_buffer.commit"},
+        {"type": "input_audio_buffer.clear"},
+        {"type": "session.update", "session": {"type": "transcription", "audio": {"input": heard}}},
+        {"type": source.choice(["response.create", "nothing", ""])},
+        source.choice([None, 5, [], "text"]),
+    ]
+    text = json.dumps(source.choice(events))
+    return text if source.random() < 0.9 else text[: source.randrange(1 + len(text))]
 
 
 class Client:

@@ -1,6 +1,8 @@
 """The events that clients send (openai 3.57, `types/realtime`), checked."""
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Mapping, Set
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -10,39 +12,49 @@ MAX_ID = 512
 """Characters of an event's id."""
 
 
-class _Event(BaseModel):
+class Event(BaseModel):
+    """What all events have."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     event_id: Annotated[str, Field(max_length=MAX_ID)] | None = None
 
 
-class SessionUpdate(_Event):
+class SessionUpdate(Event):
     """Changes the fields of the session that it has."""
 
     type: Literal["session.update"]
     session: dict[str, Any]
 
 
-class AudioAppend(_Event):
+class AudioAppend(Event):
     """More audio."""
 
     type: Literal["input_audio_buffer.append"]
     audio: str
 
 
-class AudioCommit(_Event):
+class AudioCommit(Event):
     """The end of a turn."""
 
     type: Literal["input_audio_buffer.commit"]
 
 
-class AudioClear(_Event):
+class AudioClear(Event):
     """Drops the audio that is in no turn yet."""
 
     type: Literal["input_audio_buffer.clear"]
 
 
 ClientEvent = SessionUpdate | AudioAppend | AudioCommit | AudioClear
+MAX_CONTROL = 256 * 1024
+"""Characters of a message that does not carry audio."""
+_MEMBER = rf'"(?:type|event_id)"\s*+:\s*+"[^"\\]{{0,{MAX_ID}}}+"'
+_AUDIO = re.compile(
+    rf'\s*+\{{\s*+(?:{_MEMBER}\s*+,\s*+)*+"audio"\s*+:\s*+"[^"\\]*+(?:\\/[^"\\]*+)*+"\s*+'
+    rf"(?:,\s*+{_MEMBER}\s*+)*+\}}\s*+"
+)
+"""An `input_audio_buffer.append`; looked at once, without going back."""
 UNSUPPORTED = frozenset(
     {
         *("conversation.item.create", "conversation.item.delete", "conversation.item.retrieve"),
@@ -52,13 +64,11 @@ UNSUPPORTED = frozenset(
     }
 )
 """Events of the API that a transcription session does not have."""
-_TYPES = (
-    "session.update",
-    *(f"input_audio_buffer.{name}" for name in ("append", "commit", "clear")),
+_TAG = re.compile(
+    r"server_vad|semantic_vad|audio/.*|function|message|function_call|function_call_output"
+    r"|literal\[.*|ToolChoice|VoiceId|function-after\[.*"
 )
-_ADAPTER: TypeAdapter[ClientEvent] = TypeAdapter(
-    Annotated[ClientEvent, Field(discriminator="type")]
-)
+"""What pydantic adds to the place of a field that has several types."""
 _BETA = "transcription_session.update"
 
 
@@ -78,54 +88,84 @@ class InvalidEvent(InvalidRequest):
         self.event_id = event_id
 
 
-def parse_event(text: str) -> ClientEvent:
-    """The event in a message. Raises InvalidEvent."""
-    try:
-        event = _ADAPTER.validate_json(text)
-    except ValidationError as error:
-        raise _explain(text, error) from None
-    return event
+def _check_length(text: str, most: int) -> None:
+    """Raises InvalidEvent for a message of more than `most` characters that is anything but audio:
+    building it, and what is wrong with it, could take seconds."""
+    if len(text) > most and not _AUDIO.fullmatch(text):
+        raise InvalidEvent(
+            f"The message has {len(text)} characters; expected at most {most}, except for "
+            "input_audio_buffer.append with `type`, `audio` and `event_id` alone.",
+            code="message_too_long",
+        )
 
 
-def _explain(text: str, error: ValidationError) -> InvalidEvent:
-    first = error.errors(include_input=False, include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return InvalidEvent(
-            f"The message is not valid JSON: {first['msg']}. Expected one event as a JSON object.",
-            code="invalid_json",
-        )
-    head = _head(text)
-    event_id = head.event_id if head else None
-    if head is None or head.type is None:
-        return InvalidEvent(
-            "The message is not an event; expected a JSON object with a `type`.",
-            param="type",
-            code="invalid_event",
-            event_id=event_id,
-        )
-    if head.type in UNSUPPORTED:
-        hint = " Send session.update." if head.type == _BETA else ""
-        return InvalidEvent(
-            f"A transcription session does not support the event {head.type!r}.{hint}",
-            param="type",
-            code="unsupported_event",
-            event_id=event_id,
-        )
-    if head.type not in _TYPES:
-        return InvalidEvent(
-            f"The event type {head.type[:80]!r} is unknown; expected one of {', '.join(_TYPES)}.",
-            param="type",
-            code="unknown_event",
-            event_id=event_id,
-        )
-    return invalid_field(first["loc"][1:], first["type"], first["msg"], event_id=event_id)
+AnyEvent = TypeVar("AnyEvent")
+
+
+class EventReader(Generic[AnyEvent]):
+    """Reads the events that sessions of one type take."""
+
+    def __init__(
+        self, adapter: TypeAdapter[AnyEvent], kind: str, refused: Set[str], max_characters: int
+    ) -> None:
+        """`refused`: event types of the API that a `kind` does not support. `max_characters`: limit
+        for messages without audio."""
+        self._adapter = adapter
+        self._kind = kind
+        self._refused = refused
+        self._max_characters = max_characters
+        mapping: Mapping[str, Any] = adapter.json_schema()["discriminator"]["mapping"]
+        self._types = tuple(mapping)
+
+    def read(self, text: str) -> AnyEvent:
+        """The event in a message. Raises InvalidEvent."""
+        _check_length(text, self._max_characters)
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError as error:
+            raise self._explain(text, error) from None
+
+    def _explain(self, text: str, error: ValidationError) -> InvalidEvent:
+        first = error.errors(include_input=False, include_url=False)[0]
+        if first["type"] == "json_invalid":
+            return InvalidEvent(
+                f"The message is not valid JSON: {first['msg']}. Expected one event as a JSON "
+                "object.",
+                code="invalid_json",
+            )
+        head = _head(text)
+        event_id = head.event_id if head else None
+        if head is None or head.type is None:
+            return InvalidEvent(
+                "The message is not an event; expected a JSON object with a `type`.",
+                param="type",
+                code="invalid_event",
+                event_id=event_id,
+            )
+        if head.type in self._refused:
+            hint = " Send session.update." if head.type == _BETA else ""
+            return InvalidEvent(
+                f"A {self._kind} does not support the event {head.type!r}.{hint}",
+                param="type",
+                code="unsupported_event",
+                event_id=event_id,
+            )
+        if head.type not in self._types:
+            return InvalidEvent(
+                f"The event type {head.type[:80]!r} is unknown; expected one of "
+                f"{', '.join(self._types)}.",
+                param="type",
+                code="unknown_event",
+                event_id=event_id,
+            )
+        return invalid_field(first["loc"][1:], first["type"], first["msg"], event_id=event_id)
 
 
 def invalid_field(
     location: tuple[int | str, ...], kind: str, message: str, *, event_id: str | None
 ) -> InvalidEvent:
     """The error of a field as pydantic tells it."""
-    param = ".".join(str(part) for part in location)
+    param = ".".join(str(part) for part in location if not _TAG.fullmatch(str(part)))
     if kind == "extra_forbidden":
         text, code = f"Unknown parameter: {param!r}.", "unknown_parameter"
     elif kind == "missing":
@@ -151,3 +191,11 @@ def _head(text: str) -> _Head | None:
         except ValidationError:
             continue
     return None
+
+
+TRANSCRIPTION_EVENTS: EventReader[ClientEvent] = EventReader(
+    TypeAdapter(Annotated[ClientEvent, Field(discriminator="type")]),
+    "transcription session",
+    UNSUPPORTED,
+    MAX_CONTROL,
+)

@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from vibevoice_proxy.errors import ProxyError
@@ -27,9 +29,11 @@ class Bounds:
 
     session_seconds: float
     idle_seconds: float
-    """Without an event of the client."""
+    """Without an event of the client, or with one that cannot be handled."""
     send_seconds: float
     """Until the client takes an event."""
+    finish_seconds: float
+    """For what was begun, when the session ends by itself or the process is told to stop."""
 
 
 class SessionEnded(ProxyError):
@@ -70,23 +74,62 @@ class Connection:
 
     async def run(self) -> str:
         """Serve the session to its end: why it is over."""
-        parts = (self._read(), self._write(), self._work(), self._expire(), self._stop())
-        end = await _first(*parts)
+        end = await _first(self._serve(), self._write(), self._work())
         await self._close(end)
         return end.name
 
+    async def _serve(self) -> End:
+        end = await _first(self._read(), self._expire(), self._stop())
+        if end.code in (RESTART, GOING_AWAY):
+            try:
+                async with asyncio.timeout(self._bounds.finish_seconds):
+                    await self._session.finish()
+            except TimeoutError:
+                logger.warning("the session was not finished in time")
+        return end
+
     async def _read(self) -> End:
         await self._session.begin()
-        while True:
-            try:
-                async with asyncio.timeout(self._bounds.idle_seconds):
-                    message = await self._socket.receive()
-            except TimeoutError:
-                seconds = f"{self._bounds.idle_seconds:g} seconds"
-                return _over("idle", f"Nothing came for {seconds}.", "session_idle")
-            if message["type"] == "websocket.disconnect":
-                return End("client", 0)
-            await self._handle(message)
+        # The next message is awaited while one is handled: it may say that the client is gone.
+        receiving = asyncio.ensure_future(self._socket.receive())
+        handling: asyncio.Future[None] | None = None
+        idle = self._bounds.idle_seconds
+        try:
+            while True:
+                await asyncio.wait([receiving], timeout=idle)
+                if not receiving.done():
+                    return _over("idle", f"Nothing came for {idle:g} seconds.", "session_idle")
+                message = receiving.result()
+                if message["type"] == "websocket.disconnect":
+                    return End("client", 0)
+                receiving = asyncio.ensure_future(self._socket.receive())
+                handling = asyncio.ensure_future(self._handle(message))
+                if not await self._wait_for(handling, receiving):
+                    return End("client", 0)
+                if not handling.done():
+                    message = f"The recognizer took no audio for {idle:g} seconds."
+                    error = SessionEnded(message, code="recognizer_behind")
+                    return End("error", INTERNAL_ERROR, error)
+                handling.result()
+        finally:
+            for task in (receiving, handling):
+                if task and not task.done():
+                    task.cancel()
+                    await asyncio.gather(task, return_exceptions=True)
+
+    async def _wait_for(
+        self, handling: asyncio.Future[None], receiving: asyncio.Future[Message]
+    ) -> bool:
+        """Wait until a message is handled, or for too long; False as soon as the client is gone."""
+        end = monotonic() + self._bounds.idle_seconds
+        waiting: set[asyncio.Future[Any]] = {handling, receiving}
+        while not handling.done() and (left := end - monotonic()) > 0:
+            await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                if receiving.result()["type"] == "websocket.disconnect":
+                    return False
+                waiting.discard(receiving)
+        return True
 
     async def _handle(self, message: Any) -> None:
         try:

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from time import monotonic
 
+import numpy as np
 from anyio import to_thread
+from numpy.typing import NDArray
 
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_proxy import live
@@ -17,20 +19,25 @@ from vibevoice_proxy.realtime.client_events import (
     AudioCommit,
     InvalidEvent,
 )
-from vibevoice_proxy.realtime.input_audio import InputAudio
+from vibevoice_proxy.realtime.input_audio import InputAudio, duration
 from vibevoice_proxy.realtime.items import Items
 from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 
 MIN_COMMIT_SECONDS = 0.1
 """Less is not a turn (OpenAI's own limit)."""
 
+ARRIVAL_SECONDS = 0.1
+"""Audio whose time of arrival is kept as one."""
+MAX_ARRIVALS = 10_000
+"""More than a turn has."""
+
 OnEvent = Callable[[LiveEvent, str], Awaitable[None]]
 """Called with every event of a turn and the id of its item, after the client was told."""
 
 
 class Hearing:
-    """The input side of one session. `append`, `commit`, `clear` and `configure` are called by one
-    task, and `run` by another."""
+    """The input side of one session. `append`, `commit`, `clear`, `configure` and `finish` are
+    called by one task, and `run` by another."""
 
     def __init__(
         self,
@@ -50,12 +57,18 @@ class Hearing:
         self._audio = InputAudio()
         self._media_type = "audio/pcm"
         self._options = LiveOptions()
+        self._model = ""
+        """The own name of the model."""
         self._has_begun = asyncio.Event()
         """Set by the first audio: until then the model can be chosen."""
         self._stream: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
+        self.last_speech_at = 0.0
+        """When the last speech of the last turn that ended had arrived (monotonic)."""
         self._fed = self._taken = 0.0
         """Seconds of audio received, and of those the ones in turns or cleared."""
-        self._arrivals: deque[tuple[float, float]] = deque()
+        self._is_speaking = False
+        """Whether a turn is open that the audio itself began."""
+        self._arrivals: deque[tuple[float, float]] = deque(maxlen=MAX_ARRIVALS)
         """(seconds received, when) of audio whose turn has not ended."""
 
     async def configure(
@@ -63,15 +76,18 @@ class Hearing:
     ) -> None:
         """Hear so from now on. Raises InvalidEvent, ModelNotFound or InvalidRequest, and changes
         nothing then."""
-        self._recognition.check(options)
-        if self._has_begun.is_set() and options.model != self._options.model:
+        model = self._recognition.check(options)
+        if self._has_begun.is_set() and model != self._model:
             raise InvalidEvent(
                 "The transcription model cannot change once audio was received.",
                 param="session.audio.input.transcription.model",
                 code="model_cannot_change",
                 event_id=event_id,
             )
+        if self._options.detection and options.detection is None:
+            self._taken = self._fed  # no audio waited for a commit until now
         self._options = options
+        self._model = model
         self._media_type = media_type
         self._items.with_logprobs = with_logprobs
         if self._has_begun.is_set():
@@ -79,26 +95,20 @@ class Hearing:
 
     async def append(self, event: AudioAppend) -> None:
         """Hear more audio; waits while the recognizer is far behind. Raises InvalidEvent."""
-        samples = await to_thread.run_sync(
+        waiting = self._fed - self._taken + duration(event.audio, self._media_type)
+        if self._options.detection is None and waiting > self._max_buffer_seconds:
+            raise InvalidEvent(
+                f"The input audio buffer holds at most {self._max_buffer_seconds:g} seconds; "
+                "commit or clear it.",
+                param="audio",
+                code="input_audio_buffer_full",
+                event_id=event.event_id,
+            )
+        parts = await to_thread.run_sync(
             self._audio.decode, event.audio, self._media_type, event.event_id
         )
-        if not len(samples):
-            return
-        seconds = len(samples) / SAMPLE_RATE
-        if self._options.detection is None:
-            waiting = self._fed - self._taken + seconds
-            if waiting > self._max_buffer_seconds:
-                raise InvalidEvent(
-                    f"The input audio buffer holds at most {self._max_buffer_seconds:g} seconds; "
-                    "commit or clear it.",
-                    param="audio",
-                    code="input_audio_buffer_full",
-                    event_id=event.event_id,
-                )
-        self._fed += seconds
-        self._metrics.received(seconds)
-        self._arrivals.append((self._fed, monotonic()))
-        await (await self._open()).feed(samples)
+        while (samples := await to_thread.run_sync(next, parts, None)) is not None:
+            await self._feed(samples)
 
     async def commit(self, event: AudioCommit) -> None:
         """End the turn now. Raises InvalidEvent when there is no audio for one."""
@@ -115,8 +125,25 @@ class Hearing:
 
     async def clear(self, _: AudioClear) -> None:
         """Forget the audio that is in no turn yet."""
+        if not self._has_begun.is_set():
+            await self._items.tell(live.Cleared())
+            return
         self._taken = self._fed
         await (await self._open()).clear()
+
+    async def finish(self) -> None:
+        """End the open turn, and wait until the client was told of all turns."""
+        if not self._has_begun.is_set():
+            return
+        stream = await self._stream
+        await stream.catch_up()
+        if self._options.detection is None:
+            is_open = self._fed - self._taken >= MIN_COMMIT_SECONDS
+        else:
+            is_open = self._is_speaking
+        if is_open:
+            await stream.commit()
+            await stream.catch_up()
 
     async def run(self, on_event: OnEvent | None = None) -> None:
         """Tell the client what is heard, until cancelled."""
@@ -134,12 +161,29 @@ class Hearing:
         self._has_begun.set()
         return await self._stream
 
+    async def _feed(self, samples: NDArray[np.int16]) -> None:
+        if not len(samples):
+            return  # kept by the resampler for now
+        seconds = len(samples) / SAMPLE_RATE
+        self._fed += seconds
+        self._metrics.received(seconds)
+        if len(self._arrivals) > 1 and self._fed - self._arrivals[-2][0] < ARRIVAL_SECONDS:
+            self._arrivals.pop()
+        self._arrivals.append((self._fed, monotonic()))
+        await (await self._open()).feed(samples)
+
     def _count(self, event: LiveEvent) -> None:
         match event:
+            case live.SpeechStarted():
+                self._is_speaking = True
+            case live.Cleared():
+                self._is_speaking = False
             case live.TurnCommitted(end=end):
+                self._is_speaking = False
                 self._taken = max(self._taken, end)
             case live.TurnEnded(heard_until=until):
-                self._metrics.completed(monotonic() - self._arrival(until))
+                self.last_speech_at = self._arrival(until)
+                self._metrics.completed(monotonic() - self.last_speech_at)
             case live.TurnFailed():
                 self._metrics.failed()
             case _:

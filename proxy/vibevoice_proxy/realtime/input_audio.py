@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from av.audio.frame import AudioFrame
@@ -15,6 +15,14 @@ from vibevoice_proxy.realtime.client_events import InvalidEvent
 MAX_BYTES = 15 * 1024 * 1024
 """Of audio in one event (openai, `InputAudioBufferAppendEvent`)."""
 TELEPHONE_RATE = 8_000
+BYTES_PER_SECOND = {
+    "audio/pcm": 2 * SAMPLE_RATE,
+    "audio/pcmu": TELEPHONE_RATE,
+    "audio/pcma": TELEPHONE_RATE,
+}
+PART_SECONDS = 5
+"""Audio decoded at a time: an event can have half an hour of telephone audio, whose samples take 20
+times the memory while they are resampled."""
 
 Samples = NDArray[np.int16]
 
@@ -25,36 +33,52 @@ class InputAudio:
     def __init__(self) -> None:
         self._resampler: AudioResampler | None = None
 
-    def decode(self, audio: str, media_type: str, event_id: str | None = None) -> Samples:
-        """The samples of an event, shape (samples,). Raises InvalidEvent."""
+    def decode(self, audio: str, media_type: str, event_id: str | None = None) -> Iterator[Samples]:
+        """The samples of an event in parts of at most PART_SECONDS, shape (samples,). Raises
+        InvalidEvent when it is called; the parts are decoded as they are read."""
 
         def refuse(message: str) -> InvalidEvent:
             return InvalidEvent(message, param="audio", code="invalid_audio", event_id=event_id)
 
+        if (size := _size(audio)) > MAX_BYTES:
+            raise refuse(f"The event has {size} bytes of audio; expected at most {MAX_BYTES}.")
         try:
             data = base64.b64decode(audio, validate=True)
         except (binascii.Error, ValueError):
             raise refuse("The audio is not valid base64.") from None
-        if len(data) > MAX_BYTES:
-            raise refuse(f"The event has {len(data)} bytes of audio; expected at most {MAX_BYTES}.")
-        if media_type == "audio/pcm":
-            if len(data) % 2:
-                raise refuse(
-                    f"The event has {len(data)} bytes of audio/pcm; expected whole samples of two "
-                    "bytes."
-                )
-            return np.frombuffer(data, "<i2").astype(np.int16, copy=False)
-        return self._resample(_TABLES[media_type][np.frombuffer(data, np.uint8)])
+        if media_type == "audio/pcm" and len(data) % 2:
+            raise refuse(
+                f"The event has {len(data)} bytes of audio/pcm; expected whole samples of two "
+                "bytes."
+            )
+        return self._parts(data, media_type)
+
+    def _parts(self, data: bytes, media_type: str) -> Iterator[Samples]:
+        size = PART_SECONDS * BYTES_PER_SECOND[media_type]
+        for at in range(0, len(data), size):
+            part = data[at : at + size]
+            if media_type == "audio/pcm":
+                yield np.frombuffer(part, "<i2").astype(np.int16, copy=False)
+            else:
+                yield self._resample(_TABLES[media_type][np.frombuffer(part, np.uint8)])
 
     def _resample(self, samples: Samples) -> Samples:
         if self._resampler is None:
             self._resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-        if not len(samples):
-            return samples
         frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
         frame.sample_rate = TELEPHONE_RATE
         parts = [out.to_ndarray()[0] for out in self._resampler.resample(frame)]
         return np.concatenate([*parts, np.zeros(0, np.int16)])
+
+
+def duration(audio: str, media_type: str) -> float:
+    """Seconds of an event's audio, by the length of its base64."""
+    return _size(audio) / BYTES_PER_SECOND[media_type]
+
+
+def _size(audio: str) -> int:
+    """Bytes that `audio` has when it is valid base64."""
+    return len(audio) // 4 * 3 - audio[-2:].count("=")
 
 
 def _mu_law(code: int) -> int:

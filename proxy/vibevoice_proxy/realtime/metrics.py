@@ -39,8 +39,23 @@ class RealtimeMetrics:
             "Seconds of audio that realtime sessions received.",
             registry=registry,
         )
+        self._responses = Counter(
+            "vibevoice_realtime_responses",
+            "Responses of voice calls, by what became of them.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._answer_seconds = Histogram(
+            "vibevoice_realtime_answer_seconds",
+            "Seconds from the arrival of the last speech of a turn to the first audio of its "
+            "answer; the client's own model is one part.",
+            buckets=SECONDS,
+            registry=registry,
+        )
         for outcome in ("completed", "failed"):
             self._turns.labels(outcome)
+            self._responses.labels(outcome)
+        self._responses.labels("cancelled")
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -64,3 +79,11 @@ class RealtimeMetrics:
     def failed(self) -> None:
         """Count a turn without a transcript."""
         self._turns.labels("failed").inc()
+
+    def responded(self, outcome: str) -> None:
+        """Count a response: `completed`, `cancelled`, `failed`."""
+        self._responses.labels(outcome).inc()
+
+    def answered(self, delay: float) -> None:
+        """Count the first audio of an answer, `delay` seconds after the speech it answers."""
+        self._answer_seconds.observe(delay)

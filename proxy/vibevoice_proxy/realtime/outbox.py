@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import deque
 from typing import Any
 from uuid import uuid4
 
@@ -9,18 +10,29 @@ from vibevoice_proxy.errors import ProxyError
 
 ROOM = 256
 """Events that wait for a slow reader; whoever has more to tell waits."""
+ROOM_CHARACTERS = 4 * 1024 * 1024
+"""The same for their length."""
+MAX_PARAM, MAX_MESSAGE = 200, 500
+"""Characters of errors, which repeat what the client sent."""
 
 
 class Outbox:
     """Gives events their ids and keeps their order."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Queue[str] = asyncio.Queue(ROOM)
+        self._waiting: deque[str] = deque()
+        self._characters = 0
+        self._changed = asyncio.Condition()
 
     async def put(self, type: str, **fields: Any) -> None:
         """Add an event."""
         event = {"type": type, "event_id": new_id("event"), **fields}
-        await self._waiting.put(json.dumps(event, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(event, ensure_ascii=False, allow_nan=False)
+        async with self._changed:
+            await self._changed.wait_for(self._has_room)
+            self._waiting.append(text)
+            self._characters += len(text)
+            self._changed.notify_all()
 
     async def put_error(self, error: ProxyError, event_id: str | None = None) -> None:
         """Add an `error`; `event_id` is that of the client's event that is wrong."""
@@ -28,16 +40,32 @@ class Outbox:
 
     async def get(self) -> str:
         """The next event as JSON."""
-        return await self._waiting.get()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._waiting)
+            self._changed.notify_all()
+            return self._pop()
 
     def take(self) -> str | None:
         """The next one if there is one."""
-        return None if self._waiting.empty() else self._waiting.get_nowait()
+        return self._pop() if self._waiting else None
+
+    def _pop(self) -> str:
+        text = self._waiting.popleft()
+        self._characters -= len(text)
+        return text
+
+    def _has_room(self) -> bool:
+        return len(self._waiting) < ROOM and self._characters < ROOM_CHARACTERS
 
 
 def describe(error: ProxyError) -> dict[str, str | None]:
     """`error` as OpenAI writes it in events."""
-    return {"type": error.type, "code": error.code, "message": str(error), "param": error.param}
+    return {
+        "type": error.type,
+        "code": error.code,
+        "message": str(error)[:MAX_MESSAGE],
+        "param": error.param and error.param[:MAX_PARAM],
+    }
 
 
 def new_id(kind: str) -> str:

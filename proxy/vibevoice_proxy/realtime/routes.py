@@ -1,18 +1,17 @@
 """WS /v1/realtime and POST /v1/realtime/client_secrets."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Request, WebSocket
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.responses import JSONResponse
 
-from vibevoice_proxy.errors import Forbidden, InvalidRequest, ProxyError, error_body
+from vibevoice_proxy.errors import InvalidRequest, ProxyError, error_body
 from vibevoice_proxy.logs import REQUEST_ID
 from vibevoice_proxy.realtime.client_events import invalid_field
 from vibevoice_proxy.realtime.outbox import new_id
-from vibevoice_proxy.realtime.service import RealtimeService, realtime_of
-from vibevoice_proxy.realtime.transcription_config import TranscriptionConfig
+from vibevoice_proxy.realtime.service import realtime_of
 from vibevoice_proxy.upload import receive_body
 
 PROTOCOL = "realtime"
@@ -58,7 +57,7 @@ async def create_client_secret(request: Request) -> JSONResponse:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise invalid_field(first["loc"], first["type"], first["msg"], event_id=None) from None
-    config = service.configure(wanted.session)
+    config = await service.configure(wanted.session)
     return JSONResponse(service.issue_secret(config, wanted.expires_after.seconds))
 
 
@@ -70,8 +69,7 @@ async def hold_session(socket: WebSocket) -> None:
     token = REQUEST_ID.set(session_id)
     try:
         try:
-            _check_origin(socket, service)
-            config = _configure(socket, service)
+            config = await service.configure(_wanted(socket))
             with service.place():
                 offered: list[str] = socket.scope["subprotocols"]
                 await socket.accept(PROTOCOL if PROTOCOL in offered else None)
@@ -84,30 +82,20 @@ async def hold_session(socket: WebSocket) -> None:
         REQUEST_ID.reset(token)
 
 
-def _configure(socket: WebSocket, service: RealtimeService) -> TranscriptionConfig:
-    """The configuration that the client secret carries, or the query asks for."""
+def _wanted(socket: WebSocket) -> Mapping[str, Any]:
+    """The session that the client secret carries, or the query asks for."""
     if secret := socket.scope["state"].get("client_secret"):
-        return service.configure(secret)
+        return secret
     query = socket.query_params
-    if query.get("intent") != "transcription":
+    model, intent = query.get("model"), query.get("intent")
+    if intent == "transcription":
+        heard = {"transcription": {"model": model}} if model else {}
+        return {"type": "transcription", "audio": {"input": heard}}
+    if intent:
         raise InvalidRequest(
-            "This server has realtime sessions of the type 'transcription' alone; expected "
-            "?intent=transcription.",
+            f"The intent {intent[:80]!r} is unknown; expected 'transcription', or none for a "
+            "voice call.",
             param="intent",
             code="unsupported",
         )
-    session: dict[str, Any] = {"type": "transcription"}
-    if model := query.get("model"):
-        session["audio"] = {"input": {"transcription": {"model": model}}}
-    return service.configure(session)
-
-
-def _check_origin(socket: WebSocket, service: RealtimeService) -> None:
-    """Raises Forbidden for a page of another site where no key is needed: browsers let any page
-    open any WebSocket, such as one of a server on the visitor's own machine."""
-    origin = socket.headers.get("origin")
-    allowed = service.settings.cors_origins
-    if not origin or service.needs_key or "*" in allowed or origin in allowed:
-        return
-    if urlsplit(origin).netloc != socket.headers.get("host"):
-        raise Forbidden(f"Pages of {origin[:200]} may not connect: see VIBEVOICE_CORS_ORIGINS.")
+    return {"type": "realtime", "model": model}

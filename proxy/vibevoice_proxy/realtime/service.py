@@ -14,7 +14,9 @@ from starlette.websockets import WebSocket
 from vibevoice_proxy.client_secrets import ClientSecrets
 from vibevoice_proxy.errors import InvalidRequest, TooManyRequests
 from vibevoice_proxy.live import LiveRecognition
-from vibevoice_proxy.realtime.connection import Bounds, Connection
+from vibevoice_proxy.realtime.call_config import CallConfig, describe_call
+from vibevoice_proxy.realtime.call_session import CallSession
+from vibevoice_proxy.realtime.connection import LAST_SECONDS, Bounds, Connection
 from vibevoice_proxy.realtime.hearing import Hearing
 from vibevoice_proxy.realtime.items import Items
 from vibevoice_proxy.realtime.metrics import RealtimeMetrics
@@ -23,6 +25,13 @@ from vibevoice_proxy.realtime.sessions import Session
 from vibevoice_proxy.realtime.transcription_config import TranscriptionConfig
 from vibevoice_proxy.realtime.transcription_session import TranscriptionSession, describe_session
 from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.voice import Voice
+
+MAX_SECRET_CHARS = 8000
+"""Of a client secret, which is sent in a header of the handshake: the library websockets reads
+lines of 8 KiB."""
+
+SessionConfig = TranscriptionConfig | CallConfig
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +43,13 @@ class RealtimeService:
         self,
         settings: Settings,
         recognition: LiveRecognition,
+        voice: Voice,
         secrets: ClientSecrets,
         registry: CollectorRegistry,
-        *,
-        needs_key: bool,
     ) -> None:
-        """`needs_key`: whether clients need a key."""
         self.settings = settings
-        self.needs_key = needs_key
         self._recognition = recognition
+        self._voice = voice
         self._secrets = secrets
         self._metrics = RealtimeMetrics(registry)
         self._open = 0
@@ -59,30 +66,50 @@ class RealtimeService:
         finally:
             self._open -= 1
 
-    def configure(self, session: Mapping[str, Any] | None) -> TranscriptionConfig:
+    async def configure(self, session: Mapping[str, Any] | None) -> SessionConfig:
         """The configuration that a new session begins with; `session` has what differs from the
         default. Raises InvalidRequest or ModelNotFound."""
         changes = session or {"type": "transcription"}
-        if changes.get("type") != "transcription":
-            raise InvalidRequest(
-                "This server has realtime sessions of the type 'transcription' alone.",
-                param="session.type",
-                code="unsupported",
-            )
-        config = TranscriptionConfig().updated(changes, None)
+        match changes.get("type"):
+            case "transcription":
+                config = TranscriptionConfig().updated(changes, None)
+            case "realtime":
+                config = CallConfig().updated(changes, None)
+                await self._voice.check(config.voice_options)
+            case other:
+                raise InvalidRequest(
+                    f"There is no session of the type {str(other)[:80]!r}; expected "
+                    "'transcription' or 'realtime'.",
+                    param="session.type",
+                )
         self._recognition.check(config.audio.input.live_options)
         return config
 
-    def issue_secret(self, config: TranscriptionConfig, seconds: int) -> dict[str, Any]:
-        """A client secret, as OpenAI answers with it."""
+    def issue_secret(self, config: SessionConfig, seconds: int) -> dict[str, Any]:
+        """A client secret, as OpenAI answers with it. Raises InvalidRequest where it would be
+        longer than a header may be."""
         expires_at = int(time()) + seconds
+        changes = {"type": config.type, **config.model_dump(exclude_defaults=True)}
+        value = self._secrets.issue(changes, expires_at)
+        if len(value) > MAX_SECRET_CHARS:
+            raise InvalidRequest(
+                "The session is too large for a client secret; send its instructions and tools "
+                "with session.update.",
+                param="session",
+                code="session_too_large",
+            )
+        session_id, until = new_id("sess"), self._expiry()
+        if isinstance(config, CallConfig):
+            session = describe_call(config, session_id, until)
+        else:
+            session = describe_session(config, session_id, until)
         return {
-            "value": self._secrets.issue(config.model_dump(), expires_at),
+            "value": value,
             "expires_at": expires_at,
-            "session": describe_session(config, new_id("sess"), self._expiry()),
+            "session": session,
         }
 
-    async def serve(self, socket: WebSocket, config: TranscriptionConfig, session_id: str) -> None:
+    async def serve(self, socket: WebSocket, config: SessionConfig, session_id: str) -> None:
         """The session of an accepted connection, to its end."""
         settings = self.settings
         outbox = Outbox()
@@ -90,6 +117,7 @@ class RealtimeService:
             settings.realtime_max_session_seconds,
             settings.realtime_idle_timeout,
             settings.realtime_send_timeout,
+            max(0.0, settings.shutdown_grace - 2 * LAST_SECONDS),
         )
         stopping: asyncio.Event = socket.scope["state"].get("stopping") or asyncio.Event()
         session = self._session(config, session_id, outbox)
@@ -97,16 +125,29 @@ class RealtimeService:
         self._metrics.ended(end)
         logger.info("the session is over (%s)", end)
 
-    def _session(self, config: TranscriptionConfig, session_id: str, outbox: Outbox) -> Session:
+    def _session(self, config: SessionConfig, session_id: str, outbox: Outbox) -> Session:
         """The session of the type that `config` is of."""
         settings = self.settings
+        items = Items(outbox)
         hearing = Hearing(
             self._recognition,
-            Items(outbox),
+            items,
             self._metrics,
             session_id=session_id,
             max_buffer_seconds=settings.realtime_max_buffer_seconds,
         )
+        if isinstance(config, CallConfig):
+            return CallSession(
+                session_id,
+                config,
+                hearing,
+                items,
+                self._voice,
+                outbox,
+                self._metrics,
+                expires_at=self._expiry(),
+                max_prompt_chars=settings.max_prompt_chars,
+            )
         return TranscriptionSession(
             session_id,
             config,

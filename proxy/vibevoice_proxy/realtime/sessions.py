@@ -16,6 +16,10 @@ class Session(Protocol):
         be followed: the session goes on."""
         ...
 
+    async def finish(self) -> None:
+        """Do what was begun: the session ends. No event is handled after it."""
+        ...
+
     async def run(self) -> None:
         """Work until cancelled."""
         ...

@@ -2,7 +2,7 @@
 `RealtimeTranscriptionSessionCreateRequest`)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -19,27 +19,33 @@ MAX_SILENCE_MS = 30_000
 MAX_PREFIX_MS = 10_000
 MAX_WORDS = 1000
 
+
 Language = Annotated[str, Field(max_length=64)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a configuration."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Pcm(_Part):
+Config = TypeVar("Config", bound=Part)
+
+
+class Pcm(Part):
     """16-bit little-endian samples at 24 kHz, mono."""
 
     type: Literal["audio/pcm"]
     rate: Literal[24000] = 24000
 
 
-class Pcmu(_Part):
+class Pcmu(Part):
     """G.711 μ-law at 8 kHz."""
 
     type: Literal["audio/pcmu"]
 
 
-class Pcma(_Part):
+class Pcma(Part):
     """G.711 A-law at 8 kHz."""
 
     type: Literal["audio/pcma"]
@@ -48,14 +54,14 @@ class Pcma(_Part):
 AudioFormat = Annotated[Pcm | Pcmu | Pcma, Field(discriminator="type")]
 
 
-class NoiseReduction(_Part):
+class NoiseReduction(Part):
     """Accepted without effect: the recognizers hear the audio as it is."""
 
     type: Literal["near_field", "far_field"] | None = None
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
-class Transcription(_Part):
+class Transcription(Part):
     """What recognizes, and what it is told."""
 
     model: str | None = None
@@ -71,7 +77,7 @@ class Transcription(_Part):
         return [text for text in (self.prompt, *(self.keywords or ())) if text]
 
 
-class ServerVad(_Part):
+class ServerVad(Part):
     """Turns end with silence. The last three fields concern answers, which there are none of."""
 
     type: Literal["server_vad"]
@@ -81,6 +87,7 @@ class ServerVad(_Part):
     create_response: bool | None = None
     interrupt_response: bool | None = None
     idle_timeout_ms: int | None = Field(default=None, ge=0)
+    """Accepted without effect: nothing is said into the silence of a user."""
 
     @property
     def detection(self) -> Detection:
@@ -90,7 +97,7 @@ class ServerVad(_Part):
         return Detection(threshold, self.prefix_padding_ms / 1000, silence / 1000)
 
 
-class SemanticVad(_Part):
+class SemanticVad(Part):
     """Taken as a silence whose length depends on the eagerness: no model reads the words."""
 
     type: Literal["semantic_vad"]
@@ -107,7 +114,7 @@ class SemanticVad(_Part):
 TurnDetection = Annotated[ServerVad | SemanticVad, Field(discriminator="type")]
 
 
-class AudioInput(_Part):
+class AudioInput(Part):
     """How a session listens."""
 
     format: AudioFormat = Pcm(type="audio/pcm")
@@ -128,13 +135,13 @@ class AudioInput(_Part):
         )
 
 
-class Audio(_Part):
+class Audio(Part):
     """`audio` of a session."""
 
     input: AudioInput = AudioInput()
 
 
-class TranscriptionConfig(_Part):
+class TranscriptionConfig(Part):
     """A whole configuration."""
 
     type: Literal["transcription"] = "transcription"
@@ -156,16 +163,17 @@ class TranscriptionConfig(_Part):
     def updated(self, changes: Mapping[str, Any], event_id: str | None) -> "TranscriptionConfig":
         """The configuration with the fields of `changes` in place of its own; a part is taken
         field by field. Raises InvalidEvent."""
-        before = self.model_dump()
-        try:
-            return TranscriptionConfig.model_validate(_merged(before, changes))
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            tags = {"server_vad", "semantic_vad", "audio/pcm", "audio/pcmu", "audio/pcma"}
-            location = tuple(part for part in first["loc"] if part not in tags)
-            raise invalid_field(
-                ("session", *location), first["type"], first["msg"], event_id=event_id
-            ) from None
+        return with_changes(self, changes, event_id)
+
+
+def with_changes(config: Config, changes: Mapping[str, Any], event_id: str | None) -> Config:
+    """`config` with the fields of `changes` in place of its own. Raises InvalidEvent."""
+    try:
+        return type(config).model_validate(_merged(config.model_dump(), changes))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        location = ("session", *first["loc"])
+        raise invalid_field(location, first["type"], first["msg"], event_id=event_id) from None
 
 
 def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

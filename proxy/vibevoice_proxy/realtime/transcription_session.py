@@ -4,16 +4,16 @@ from typing import Any
 
 from anyio import to_thread
 
-from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.realtime.client_events import (
+    TRANSCRIPTION_EVENTS,
     AudioAppend,
     AudioClear,
     AudioCommit,
     InvalidEvent,
     SessionUpdate,
-    parse_event,
 )
 from vibevoice_proxy.realtime.hearing import Hearing
+from vibevoice_proxy.realtime.input_config import configure_input
 from vibevoice_proxy.realtime.outbox import Outbox
 from vibevoice_proxy.realtime.transcription_config import TranscriptionConfig
 
@@ -43,16 +43,16 @@ class TranscriptionSession:
         self._max_prompt_chars = max_prompt_chars
 
     async def begin(self) -> None:
-        """As `Session.begin`. Raises ModelNotFound or InvalidRequest for its configuration."""
+        """As `Session.begin`. Raises InvalidEvent for its configuration."""
         await self._configure(self._config, None)
         await self._outbox.put("session.created", session=self._described())
 
     async def handle(self, message: str) -> None:
         """As `Session.handle`."""
         if len(message) > LONG_MESSAGE:
-            event = await to_thread.run_sync(parse_event, message)
+            event = await to_thread.run_sync(TRANSCRIPTION_EVENTS.read, message)
         else:
-            event = parse_event(message)
+            event = TRANSCRIPTION_EVENTS.read(message)
         match event:
             case SessionUpdate():
                 await self._update(event)
@@ -62,6 +62,10 @@ class TranscriptionSession:
                 await self._hearing.commit(event)
             case AudioClear():
                 await self._hearing.clear(event)
+
+    async def finish(self) -> None:
+        """As `Session.finish`."""
+        await self._hearing.finish()
 
     async def run(self) -> None:
         """As `Session.run`."""
@@ -77,33 +81,16 @@ class TranscriptionSession:
                 event_id=event.event_id,
             )
         config = self._config.updated(event.session, event.event_id)
-        try:
-            await self._configure(config, event.event_id)
-        except InvalidEvent:
-            raise
-        except InvalidRequest as error:
-            param = f"session.audio.input.transcription.{error.param}" if error.param else None
-            raise InvalidEvent(
-                str(error), param=param, code=error.code, event_id=event.event_id
-            ) from error
+        await self._configure(config, event.event_id)
         self._config = config
         await self._outbox.put("session.updated", session=self._described())
 
     async def _configure(self, config: TranscriptionConfig, event_id: str | None) -> None:
-        heard = config.audio.input
-        found = heard.transcription
-        length = sum(map(len, found.info_texts)) if found else 0
-        if length > self._max_prompt_chars:
-            raise InvalidEvent(
-                f"prompt and keywords have {length} characters together; expected at most "
-                f"{self._max_prompt_chars}.",
-                param="session.audio.input.transcription.prompt",
-                event_id=event_id,
-            )
-        await self._hearing.configure(
-            heard.live_options,
-            heard.format.type,
+        await configure_input(
+            self._hearing,
+            config.audio.input,
             with_logprobs=config.with_logprobs,
+            max_prompt_chars=self._max_prompt_chars,
             event_id=event_id,
         )
 

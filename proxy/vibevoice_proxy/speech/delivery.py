@@ -59,6 +59,8 @@ class Delivery:
         self._words = sum(words_in(passage) for passage in plan.passages)
         self._seconds = 0.0
         """Seconds of audio from the model, before any change of speed."""
+        self.passages_spoken = 0
+        """Passages that are complete."""
         self._voices: Prepared | None = None
         """Cost of preparing the voices of the first passage."""
 
@@ -135,6 +137,7 @@ class Delivery:
                     elif isinstance(event, End):
                         self._metrics.passage(model, passage_seconds, event.seconds)
                         passage_seconds = 0.0
+                        self.passages_spoken += 1
                     else:
                         seconds = len(event) / rate
                         self._seconds += seconds

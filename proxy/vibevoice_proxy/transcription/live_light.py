@@ -30,6 +30,8 @@ from vibevoice_proxy.transcription.light_turns import LightTurns
 
 MAX_UNHEARD_SECONDS = 20.0
 """Of audio on the way to the worker: with more, the client waits."""
+MAX_COMMANDS = 1000
+"""Blocks of audio and other commands on the way to the worker: with more, the client waits."""
 BLOCK_SECONDS = 1.0
 """Longest part of the audio that the worker gets in one go: its conversations take turns."""
 READY_SECONDS = 0.1
@@ -80,8 +82,15 @@ class LightStream:
     async def update(self, options: LiveOptions) -> None:
         """As `LiveStream.update`."""
         before, self._options = self._options, options
-        if self._conversation and options.detection != before.detection:
-            self._conversation.detect(options.detection)
+        wanted = options.detection, options.interval
+        if self._conversation and wanted != (before.detection, before.interval):
+            self._conversation.update(*wanted)
+
+    async def catch_up(self) -> None:
+        """As `LiveStream.catch_up`."""
+        async with self._changed:
+            # a worker is done with a command when all its events have come
+            await self._changed.wait_for(lambda: not self._unheard and not self._commands)
 
     async def events(self) -> AsyncGenerator[LiveEvent]:
         """As `LiveStream.events`."""
@@ -115,10 +124,12 @@ class LightStream:
                 self._unheard.pop(0)
                 self._changed.notify_all()
         elif found.command in ("commit", "clear"):
-            self._commands.pop(0)
             if found.command == "clear":
                 self._turns.clear()
                 yield Cleared()
+            async with self._changed:
+                self._commands.pop(0)
+                self._changed.notify_all()
 
     def _lose(self, error: ProxyError) -> list[LiveEvent]:
         """What the client is told of a worker that was lost."""
@@ -136,11 +147,14 @@ class LightStream:
 
     async def _ready(self) -> Conversation:
         """The conversation once it can take more."""
-        most = MAX_UNHEARD_SECONDS * LIGHT_RATE
         async with self._changed:
-            await self._changed.wait_for(lambda: self._conversation and sum(self._unheard) < most)
+            await self._changed.wait_for(lambda: self._conversation and self._has_room())
         assert self._conversation is not None
         return self._conversation
+
+    def _has_room(self) -> bool:
+        is_short = len(self._unheard) + len(self._commands) < MAX_COMMANDS
+        return is_short and sum(self._unheard) < MAX_UNHEARD_SECONDS * LIGHT_RATE
 
     def _resample(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
         frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")

@@ -25,9 +25,9 @@ class LiveTranscription:
         self._voice_activity: Any = None
         """The model that finds turns in this process; opened when one is to be found."""
 
-    def check(self, options: LiveOptions) -> None:
+    def check(self, options: LiveOptions) -> str:
         """As `LiveRecognition.check`."""
-        self._service.check(options)
+        return self._service.check(options).name
 
     @asynccontextmanager
     async def open(self, options: LiveOptions, session_id: str) -> AsyncIterator[LiveStream]:
@@ -40,4 +40,7 @@ class LiveTranscription:
             if self._voice_activity is None:
                 self._voice_activity = await to_thread.run_sync(open_voice_activity)
         voice_activity = VoiceActivity(self._voice_activity)
-        yield TurnStream(self._service.transcribe_turn, voice_activity, options, session_id)
+        service = self._service
+        yield TurnStream(
+            service.transcribe_turn, voice_activity, options, session_id, service.live_speakers()
+        )

@@ -1,7 +1,7 @@
 """A live conversation with a recognizer that takes whole recordings: turn by turn."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 import numpy as np
@@ -29,10 +29,14 @@ from vibevoice_proxy.live import (
     TurnEnded,
     TurnFailed,
 )
+from vibevoice_proxy.transcription.live_speakers import LiveSpeakers
 from vibevoice_proxy.transcription.transcript import Segment, Transcript, speech_delta
 
 MAX_WAITING = 4
 """Turns that wait for the recognizer: with more, the client waits."""
+
+MAX_UNREAD = 64
+"""Events that wait for a slow client: with more, everything waits."""
 
 Transcribe = Callable[[NDArray[np.int16], LiveOptions, str], AsyncGenerator[Segment | Transcript]]
 """The segments and then the transcript of a turn: samples at 24 kHz, shape (samples,), how, and the
@@ -48,7 +52,10 @@ class TurnStream:
         voice_activity: VoiceActivity,
         options: LiveOptions,
         session_id: str,
+        speakers: LiveSpeakers | None,
     ) -> None:
+        """`speakers` is None where voices are not compared: labels carry the turn's number then."""
+        self._speakers = speakers
         self._transcribe = transcribe
         self._voice_activity = voice_activity
         self._options = options
@@ -57,10 +64,11 @@ class TurnStream:
         self._utterances = Utterances(options.detection)
         self._audio = _Audio()
         self._turn = 0
-        self._events: asyncio.Queue[LiveEvent] = asyncio.Queue()
-        self._whole: asyncio.Queue[tuple[TurnCommitted, NDArray[np.int16]]] = asyncio.Queue(
-            MAX_WAITING
+        self._events: asyncio.Queue[LiveEvent] = asyncio.Queue(MAX_UNREAD)
+        self._whole: asyncio.Queue[tuple[TurnCommitted, NDArray[np.int16], LiveOptions]] = (
+            asyncio.Queue(MAX_WAITING)
         )
+        """Turns with the options that they were spoken under."""
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
         """As `LiveStream.feed`."""
@@ -98,6 +106,11 @@ class TurnStream:
             self._utterances.clear()
         self._utterances.detect(options.detection)
 
+    async def catch_up(self) -> None:
+        """As `LiveStream.catch_up`."""
+        await self._whole.join()
+        await self._events.join()
+
     async def events(self) -> AsyncGenerator[LiveEvent]:
         """As `LiveStream.events`."""
         async with asyncio.TaskGroup() as tasks:
@@ -105,38 +118,40 @@ class TurnStream:
             try:
                 while True:
                     yield await self._events.get()
+                    self._events.task_done()
             finally:
                 work.cancel()
 
     async def _end(self, start: float, end: float, *, is_detected: bool) -> None:
         turn = TurnCommitted(self._turn, round(start, 3), round(end, 3), is_detected)
         await self._events.put(turn)
-        await self._whole.put((turn, self._audio.read(start, end)))
+        await self._whole.put((turn, self._audio.take(start, end), self._options))
 
     async def _work(self) -> None:
         while True:
-            turn, samples = await self._whole.get()
+            turn, samples, options = await self._whole.get()
             try:
-                await self._recognize(turn, samples)
+                await self._recognize(turn, samples, options)
             except ProxyError as error:
                 await self._events.put(TurnFailed(turn.turn, error))
+            self._whole.task_done()
 
-    async def _recognize(self, turn: TurnCommitted, samples: NDArray[np.int16]) -> None:
+    async def _recognize(
+        self, turn: TurnCommitted, samples: NDArray[np.int16], options: LiveOptions
+    ) -> None:
         request_id = f"{self._session_id}-t{turn.turn}"
         text, until = "", turn.end
+        found: list[Segment] = []
         usage: TokenUsage | None = None
         missing: list[MissingPart] = []
         try:
-            async with aclosing(self._transcribe(samples, self._options, request_id)) as results:
+            async with aclosing(self._transcribe(samples, options, request_id)) as results:
                 async for result in results:
                     if isinstance(result, Segment):
-                        delta = speech_delta(text, result)
-                        text += delta
-                        if delta:
+                        if delta := speech_delta(text, result):
+                            text += delta
+                            found.append(result)
                             await self._events.put(NewWords(turn.turn, delta))
-                            segment = _segment(turn, result)
-                            until = segment.end
-                            await self._events.put(segment)
                         continue
                     if result.usage:
                         count = result.usage
@@ -150,8 +165,31 @@ class TurnStream:
         except InvalidAudio as error:
             if error.code != "audio_too_short":
                 raise
+        for segment in await self._label(turn, samples, found):
+            until = segment.end
+            await self._events.put(segment)
         seconds = round(len(samples) / SAMPLE_RATE, 3)
         await self._events.put(TurnEnded(turn.turn, text, seconds, until, usage, missing))
+
+    async def _label(
+        self, turn: TurnCommitted, samples: NDArray[np.int16], segments: Sequence[Segment]
+    ) -> list[LiveSegment]:
+        """The segments of a turn as the whole conversation knows them."""
+        if self._speakers:
+            names = await self._speakers.label(samples, segments)
+        else:
+            names = [one.speaker and f"{one.speaker}{turn.turn}" or UNKNOWN for one in segments]
+        return [
+            LiveSegment(
+                turn.turn,
+                round(turn.start + one.start, 3),
+                round(turn.start + one.end, 3),
+                name,
+                one.text,
+                [LiveToken(*token) for token in one.tokens],
+            )
+            for one, name in zip(segments, names, strict=True)
+        ]
 
     def _hear(self, samples: NDArray[np.int16]) -> NDArray[np.float32]:
         frame = AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
@@ -170,20 +208,17 @@ class _Audio:
     def add(self, samples: NDArray[np.int16]) -> None:
         self._blocks.append(samples)
 
-    def read(self, start: float, end: float) -> NDArray[np.int16]:
-        """From `start` to `end`, in seconds from the beginning."""
-        self._blocks = [np.concatenate([*self._blocks, np.zeros(0, np.int16)])]
+    def take(self, start: float, end: float) -> NDArray[np.int16]:
+        """From `start` to `end`, in seconds from the beginning; forgets everything before `end`."""
+        whole = np.concatenate([*self._blocks, np.zeros(0, np.int16)])
         first, last = (max(0, round(at * SAMPLE_RATE) - self._first) for at in (start, end))
-        return self._blocks[0][first:last].copy()
+        rest = whole[last:].copy()
+        self._first += len(whole) - len(rest)
+        self._blocks = [rest] if len(rest) else []
+        return whole[first:last].copy()
 
     def forget(self, before: float) -> None:
         """Whole blocks before so many seconds."""
         sample = round(before * SAMPLE_RATE)
         while self._blocks and self._first + len(self._blocks[0]) <= sample:
             self._first += len(self._blocks.pop(0))
-
-
-def _segment(turn: TurnCommitted, found: Segment) -> LiveSegment:
-    start, end = (round(turn.start + at, 3) for at in (found.start, found.end))
-    tokens = [LiveToken(*token) for token in found.tokens]
-    return LiveSegment(turn.turn, start, end, found.speaker or UNKNOWN, found.text, tokens)

@@ -48,11 +48,15 @@ def read_piece(section: Section, start: float, end: float) -> Samples:
     with soundfile.SoundFile(_reopened(section.file)) as source:
         source.seek(min(first, source.frames))
         block: Any = source.read(max(0, last - first), dtype="float32")
+    return downsampled(block)
+
+
+def downsampled(samples: Samples) -> Samples:
+    """All of `samples`, shape (samples,) at 24 kHz."""
     downsampler = Downsampler()
     empty: Samples = np.zeros(0, np.float32)
-    return np.concatenate(
-        [downsampler.feed(block) if len(block) else empty, downsampler.feed(empty)]
-    )
+    first = downsampler.feed(samples) if len(samples) else empty
+    return np.concatenate([first, downsampler.feed(empty)])
 
 
 class Downsampler:

@@ -28,6 +28,7 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import assemble
 from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
 from vibevoice_proxy.transcription.linking import link_stream, link_whole, number_speakers
+from vibevoice_proxy.transcription.live_speakers import LiveSpeakers
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.options import RecordingOptions
 from vibevoice_proxy.transcription.routing import Route, Routing
@@ -162,6 +163,14 @@ class TranscriptionService:
                 async with aclosing(results):
                     async for result in results:
                         yield result
+
+    def live_speakers(self) -> LiveSpeakers | None:
+        """What labels the speakers of a new live conversation; None where voices are not
+        compared."""
+        if self._voices is None:
+            return None
+        finder = VoiceFinder(self._voices, self._metrics)
+        return LiveSpeakers(finder, self.settings.speaker_threshold)
 
     async def _recognize(
         self,

@@ -58,11 +58,11 @@ class VoiceFinder:
             if span not in self._heard:
                 start, end = (at - section.start for at in span)
                 samples = await to_thread.run_sync(read_piece, section, start, end)
-                self._heard[span] = await self._embed(samples, span[0])
+                self._heard[span] = await self.embed(samples, span[0])
             windows += self._heard[span]
         return next(iter(voices_of(windows)), None)
 
-    async def _embed(self, samples: Samples, start: float) -> list[Window]:
+    async def embed(self, samples: Samples, start: float) -> list[Window]:
         """The windows, with times relative to the recording. Empty if embedding fails: the speaker
         then stays separate without a confidence, and the transcript is still complete."""
         try:
@@ -72,6 +72,14 @@ class VoiceFinder:
                 windows = await self._pool.embed(samples)
         except (WorkerLost, LightFailed) as error:
             logger.warning("a voice could not be compared: %s", error)
-            self._metrics.upstream_error(PART, "upstream_unavailable")
+            self._count()
             return []
         return [Window(start + one.start, start + one.end, one.vector) for one in windows]
+
+    def give_up(self) -> None:
+        """Log and count voices that took too long."""
+        logger.warning("the voices of a turn took too long to be compared")
+        self._count()
+
+    def _count(self) -> None:
+        self._metrics.upstream_error(PART, "upstream_unavailable")

@@ -1,0 +1,67 @@
+"""A `delay` that changes during a conversation, on its way from the session to the listener."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+
+from vibevoice_core.messages import Message
+from vibevoice_core.worker_process import Exchange
+from vibevoice_light import Conversation, Detection, LightPool
+from vibevoice_light.live import LiveListener
+from vibevoice_light.live_request import LiveRequest
+from vibevoice_light.utterances import Utterances
+from vibevoice_proxy.live import LiveOptions
+from vibevoice_proxy.transcription.live_light import LightStream
+
+FRAME, RATE = 512, 16_000
+
+
+class Worker:
+    """An `Exchange` with a request in this process, whose voice activity is always speech."""
+
+    def __init__(self, options: LiveOptions) -> None:
+        self._request = LiveRequest(
+            LiveListener(
+                cast(Any, SimpleNamespace(feed=lambda s: np.full(len(s) // FRAME, 0.9, "f4"))),
+                cast(Any, None),
+                cast(Any, None),
+                Utterances(options.detection),
+                first_speaker=0,
+                interval=options.interval,
+            )
+        )
+
+    @property
+    def wants_preview(self) -> bool:
+        return self._request.wants_preview
+
+    def send(self, message: Message) -> None:
+        self._request.add(message)
+        list(self._request.step())
+
+    async def receive(self) -> Message:
+        return await asyncio.Future()
+
+
+async def test_a_delay_that_changes() -> None:
+    """Words are looked for at the new interval from then on."""
+    slow = LiveOptions(detection=Detection(), interval=4.0)
+    worker = Worker(slow)
+
+    @asynccontextmanager
+    async def listen(*_: Any) -> AsyncIterator[Conversation]:
+        yield Conversation(cast(Exchange, worker))
+
+    stream = LightStream(cast(LightPool, SimpleNamespace(listen=listen)), slow)
+    events = asyncio.ensure_future(anext(stream.events()))
+    await stream.feed(np.zeros(24_000, np.int16))
+    assert not worker.wants_preview
+    await stream.update(LiveOptions(detection=Detection(), interval=0.5))
+    assert worker.wants_preview
+    events.cancel()
+    with suppress(asyncio.CancelledError):
+        await events
