@@ -1,1 +1,2 @@
-"""The live client: captions of a microphone or a file, through OpenAI's realtime transcription."""
+"""The live client: captions from a microphone or a file, through OpenAI's realtime
+transcription."""

@@ -1,4 +1,4 @@
-"""Shows a session: captions for people, events for programs."""
+"""Shows a session: captions for people, JSON events for programs."""
 
 import json
 import sys
@@ -14,9 +14,9 @@ from vibevoice_batch.progress import printable
 from vibevoice_live.transcript import Line
 
 _STYLES = ("cyan", "yellow", "green", "magenta", "blue", "red")
-"""Of speakers; the first one is A's."""
+"""Colors of the speakers; the first one is A's."""
 MAX_OPEN_LINES = 3
-"""Lines for the latest words of open turns."""
+"""Maximum number of lines for the latest words of open turns."""
 
 
 class Display(Protocol):
@@ -32,12 +32,12 @@ class Display(Protocol):
     ) -> None: ...
 
     def show(self, fields: dict[str, Any], lines: Iterable[Line], open_words: str) -> None:
-        """An event's fields, the lines that are new with it, and the words of open turns."""
+        """Show an event's fields, the new lines it adds, and the words of open turns."""
         ...
 
 
 class Captions:
-    """Lines with time and speaker; on a terminal, the words of open turns grow below them."""
+    """Lines with time and speaker; on a terminal, the words of open turns appear below them."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(highlight=False)
@@ -68,7 +68,7 @@ class Captions:
 
 
 class JsonLines:
-    """Every event as a line of JSON on stdout."""
+    """Prints every event as a line of JSON on stdout."""
 
     def __enter__(self) -> Self:
         return self

@@ -31,7 +31,7 @@ from vibevoice_live.sources import (
 from vibevoice_live.transcript import Transcript
 
 COMPLETE, INCOMPLETE, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes; the last is the shell's for SIGINT."""
+"""Exit codes; the last one is the shell's code for SIGINT."""
 
 
 class Files:
@@ -41,7 +41,7 @@ class Files:
         self._files = files
 
     def write(self, transcript: Transcript, seconds: float) -> None:
-        """Replace their content."""
+        """Replace the content of the files."""
         for path, file in self._files:
             file.seek(0)
             file.write(transcript.written(path.suffix[1:], seconds))
@@ -135,7 +135,7 @@ def _config(options: argparse.Namespace) -> SessionConfig:
 async def _caption(
     options: argparse.Namespace, server: Server, files: Files, display: Display
 ) -> int:
-    """Hold the session and show it; returns the exit code.
+    """Run the session and show it; returns the exit code.
 
     Raises:
         Refused: the server rejected the session.

@@ -18,9 +18,9 @@ class SessionConfig:
     prompt: str = ""
     hotwords: Sequence[str] = ()
     silence_seconds: float = 0.5
-    """That end a turn; the default of OpenAI's API."""
+    """Seconds of silence that end a turn; the default of OpenAI's API."""
     threshold: float = 0.5
-    """Of the voice activity detector; the default of OpenAI's API."""
+    """Threshold of the voice activity detector; the default of OpenAI's API."""
 
     def session(self) -> dict[str, Any]:
         """The session, without fields that are not set."""

@@ -18,12 +18,12 @@ from vibevoice_batch.server import authorization, endpoint, shown, trust
 
 PING_SECONDS = 20.0
 PONG_SECONDS = 120.0
-"""A server that is behind does not read for a while, and so does not answer pings."""
+"""A server that is behind stops reading for a while, so it does not answer pings."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where sessions are held."""
+    """The server that runs the sessions."""
 
     url: httpx2.URL
     """ws:// or wss://"""
@@ -32,7 +32,7 @@ class Server:
 
 
 def find_server(base_url: str, api_key: str | None, ca_file: Path | None) -> Server:
-    """The server at a base URL such as http://127.0.0.1:8899/v1; ws:// and wss:// are taken too.
+    """The server at a base URL such as http://127.0.0.1:8899/v1; ws:// and wss:// work, too.
 
     Raises InputError: the URL, the key or the certificates cannot be used.
     """
@@ -52,7 +52,8 @@ def find_server(base_url: str, api_key: str | None, ca_file: Path | None) -> Ser
 
 @asynccontextmanager
 async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
-    """An open connection. Raises Refused if there is none, InputError for an unusable proxy."""
+    """An open connection. Raises Refused if the server cannot be reached or rejects it, and
+    InputError for an unusable proxy."""
     where = shown(server.url.copy_with(query=None))
     try:
         connection = await connect(
@@ -81,10 +82,10 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
         raise Refused(f"{where} does not answer as a WebSocket server: {error}") from error
     except TimeoutError as error:
         raise Refused(f"{where} does not answer within 10 s") from error
-    except ImportError as error:  # of a SOCKS proxy
+    except ImportError as error:  # for a SOCKS proxy
         raise InputError(str(error)) from error
     except OSError as error:
-        # asyncio's own words name the address again; a resolver's numbers are below zero.
+        # asyncio's message repeats the address; a resolver's error numbers are negative.
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise Refused(f"{where} cannot be reached: {why or error}") from error
     async with connection:
@@ -92,7 +93,7 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
 
 
 def _message(response: Response) -> str:
-    """The message of OpenAI's error body, or what else the server said."""
+    """The message in OpenAI's error body, or else the server's response."""
     text = bytes(response.body or b"").decode(errors="replace")
     try:
         return str(json.loads(text)["error"]["message"])
@@ -106,7 +107,7 @@ def _hint(status: int, has_key: bool) -> str:
     match status:
         case 401:
             return key
-        case 403:  # of servers that know no such WebSocket, too
+        case 403:  # also from servers without such a WebSocket
             return f"{key}; {url}"
         case 404 | 405:
             return url

@@ -2,8 +2,8 @@
 
 
 class SourceError(Exception):
-    """The audio cannot be read to its end; the message says why."""
+    """The audio cannot be read to its end; the message gives the reason."""
 
 
 class SessionLost(Exception):
-    """The server ended the session or is gone; the message says why."""
+    """The server ended the session or is gone; the message gives the reason."""

@@ -15,11 +15,11 @@ class _Part(BaseModel):
 
 
 class ErrorBody(_Part):
-    """What went wrong."""
+    """The body of an error."""
 
     message: str = "the server gave no reason"
     event_id: str | None = None
-    """The client's event that is wrong."""
+    """Id of the client's event that caused the error."""
 
 
 class Missing(_Part):
@@ -31,7 +31,7 @@ class Missing(_Part):
 
 
 class SpeechStarted(_Part):
-    """A turn begins."""
+    """A turn starts."""
 
     type: Literal["input_audio_buffer.speech_started"]
     item_id: str
@@ -68,7 +68,7 @@ class Delta(_Part):
 
 
 class Segment(_Part):
-    """What one speaker said."""
+    """Words of one speaker."""
 
     type: Literal["conversation.item.input_audio_transcription.segment"]
     item_id: str

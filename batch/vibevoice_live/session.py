@@ -34,7 +34,7 @@ class Session:
     """A session over an open connection. `play` and `events` run at the same time."""
 
     def __init__(self, connection: ClientConnection, patience: float) -> None:
-        """`patience`: how many seconds to wait for each event after all audio was sent."""
+        """`patience`: seconds to wait for each event after all audio was sent."""
         self._connection = connection
         self._patience = patience
         self._sent = 0
@@ -42,16 +42,16 @@ class Session:
 
     @property
     def seconds(self) -> float:
-        """Audio sent."""
+        """Seconds of audio sent."""
         return self._sent / _BYTES_PER_SECOND
 
     async def play(self, config: SessionConfig, blocks: AsyncGenerator[bytes]) -> None:
-        """Send audio, then ask for the last words.
+        """Send audio, then request the last words.
 
         Args:
             blocks: 16-bit little-endian samples at 24 kHz, mono.
 
-        Raises SourceError: that of `blocks`, after the last words were asked for.
+        Raises SourceError: that of `blocks`, after the last words were requested.
         """
         failure = None
         try:
@@ -94,7 +94,7 @@ class Session:
                 case ErrorEvent(error=body) if body.event_id == _CONFIGURE:
                     raise Refused(f"the server rejected the settings: {body.message}")
                 case ErrorEvent(error=body) if body.event_id == _LAST_COMMIT:
-                    continue  # nothing was left to commit
+                    continue  # there was nothing left to commit
                 case Committed(item_id=item_id):
                     open_items.add(item_id)
                 case Completed(item_id=item_id) | Failed(item_id=item_id):

@@ -124,7 +124,7 @@ async def microphone_blocks(device: str | None) -> AsyncGenerator[bytes]:
 
 
 def microphones() -> list[str]:
-    """Number and name of each. Raises SourceError."""
+    """Number and name of each microphone. Raises SourceError."""
     sounddevice = _sounddevice()
     found = [
         f"{number}\t{device['name']}"
@@ -147,7 +147,7 @@ def _sounddevice() -> Any:
 
 
 async def paced(blocks: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
-    """`blocks` at real-time pace: each one at the time when its audio ends."""
+    """`blocks` at real-time pace: each one when its audio ends."""
     began = time.monotonic()
     sent = 0
     async with aclosing(blocks):

@@ -15,10 +15,10 @@ NOT_TRANSCRIBED = "[not transcribed]"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one speaker said, or a part without a transcript."""
+    """Words of one speaker, or a part without a transcript."""
 
     start: float
-    """Seconds of the audio that was sent."""
+    """Start, in seconds of the audio that was sent."""
     end: float
     """Seconds."""
     text: str
@@ -34,7 +34,7 @@ class _Turn:
     end: float | None = None
     deltas: str = ""
     words: int = 0
-    """In the segments so far."""
+    """Number of words in the segments so far."""
     has_segments: bool = False
 
 
@@ -46,11 +46,11 @@ class Transcript:
     errors: list[str] = field(default_factory=list[str])
     """Messages of the server's errors."""
     _turns: dict[str, _Turn] = field(default_factory=dict[str, _Turn])
-    """Open ones, by the ids of their items."""
+    """Open turns, by item id."""
 
     @property
     def open_words(self) -> str:
-        """Words of open turns that are in no line yet."""
+        """Words of open turns that are not in any line yet."""
         rests = (" ".join(turn.deltas.split()[turn.words :]) for turn in self._turns.values())
         return " ".join(filter(None, rests))
 
@@ -142,7 +142,7 @@ class Transcript:
 
 
 def _rest(turn: _Turn, event: events.Completed, sent: float) -> Iterator[Line]:
-    """Lines of `completed` in addition to those of its segments."""
+    """The lines of `completed` that its segments do not have yet."""
     text = " ".join(event.transcript.split())
     if text and not turn.has_segments:  # OpenAI sends segments only with a diarizing model
         yield Line(turn.start, sent if turn.end is None else turn.end, text)

@@ -1,4 +1,4 @@
-"""What the transcription service is made of, as the settings want it."""
+"""Builds the transcription service from the settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +30,8 @@ from vibevoice_proxy.transcription.vibevoice import VibeVoiceRecognizer
 async def open_transcription(
     settings: Settings, decoder: AudioDecoder, registry: CollectorRegistry
 ) -> AsyncIterator[TranscriptionService]:
-    """The service with its HTTP clients open until the block ends; it counts in `registry`."""
+    """The service, with its HTTP clients open until the block ends; its metrics go to
+    `registry`."""
     metrics = TranscriptionMetrics(registry)
     async with (
         open_client(settings) as client,
@@ -60,8 +61,8 @@ async def open_transcription(
 async def _open_light(
     settings: Settings, registry: CollectorRegistry
 ) -> AsyncIterator[tuple[LightPool, bool] | None]:
-    """The processes of the light recognizer where the settings want it, which run until the block
-    ends and tell `registry` of themselves, and whether they know English alone."""
+    """The light recognizer's processes if the settings enable it, running until the block ends,
+    with their metrics in `registry`; and whether they only know English."""
     folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
     if folder is None:
         yield None
@@ -75,8 +76,8 @@ async def _open_light(
 async def _open_voices(
     settings: Settings, light: LightPool | None
 ) -> AsyncIterator[LightPool | None]:
-    """What compares voices where the settings want it: the light recognizer's processes, or one
-    that does nothing else and is started when it is first needed."""
+    """The pool that compares voices if the settings enable it: the light recognizer's processes, or
+    a separate process that starts when it is first needed."""
     if light or not settings.speaker_linking:
         yield light if settings.speaker_linking else None
         return

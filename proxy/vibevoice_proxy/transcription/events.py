@@ -19,9 +19,9 @@ from vibevoice_proxy.transcription.formats import (
 from vibevoice_proxy.transcription.transcript import Segment, Transcript, speech_delta
 
 PING = b": ping\n\n"
-"""A comment, which clients skip; it keeps the connection alive on its way through proxies."""
+"""A comment, which clients ignore. It keeps the connection alive through proxies."""
 MAX_WAITING_EVENTS = 64
-"""The transcription pauses when the client is so many events behind."""
+"""The transcription pauses if the client is this many events behind."""
 
 
 def stream_events(
@@ -32,16 +32,16 @@ def stream_events(
     *,
     with_logprobs: bool = False,
 ) -> StreamedAnswer:
-    """`results` as they come, and a comment every `ping_interval` seconds without one, which may
-    also begin the answer. `cleanup` is closed at its end."""
+    """`results` as they arrive, and a comment after every `ping_interval` seconds without one; a
+    comment can also start the response. `cleanup` is closed at the end."""
     events = transcription_events(results, response_format, with_logprobs=with_logprobs)
     return StreamedAnswer(with_pings(events, ping_interval), EVENTS, cleanup=cleanup)
 
 
 async def with_pings(events: AsyncGenerator[bytes], ping_interval: float) -> AsyncGenerator[bytes]:
-    """`events`, and a comment whenever none came for `ping_interval` seconds."""
+    """`events`, and a comment whenever none arrived for `ping_interval` seconds."""
     sender, receiver = anyio.create_memory_object_stream[bytes](MAX_WAITING_EVENTS)
-    # Cancelled by its scope: the cancellation of a task would not wait for a decoding thread.
+    # Cancel the scope, not the task: cancelling the task would not wait for a decoding thread.
     scope = anyio.CancelScope()
     producer = asyncio.create_task(_produce(events, sender, scope))
     try:
@@ -54,7 +54,7 @@ async def with_pings(events: AsyncGenerator[bytes], ping_interval: float) -> Asy
                 except anyio.EndOfStream:
                     break
                 yield event
-        await producer  # raises what ended it early
+        await producer  # raises the error that ended it early
     finally:
         scope.cancel()
         with anyio.CancelScope(shield=True):
@@ -76,10 +76,10 @@ async def transcription_events(
     *,
     with_logprobs: bool = False,
 ) -> AsyncGenerator[bytes]:
-    """Deltas whose sum is the text of the last event, `transcript.text.done`.
+    """Deltas that add up to the text of the last event, `transcript.text.done`.
 
-    With diarized_json each segment is an event as well. `with_logprobs` adds those of the tokens,
-    where the model tells them.
+    With diarized_json, each segment is an event as well. `with_logprobs` adds the log probabilities
+    of the tokens, if the model provides them.
     """
     diarized = response_format == "diarized_json"
     text = ""

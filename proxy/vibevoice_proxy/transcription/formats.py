@@ -13,7 +13,7 @@ from vibevoice_core.subtitles import Cue, Limits, srt, vtt
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
 
 MAX_HEADER_PARTS = 20
-"""Servers on the way accept a few kilobytes of headers."""
+"""Reverse proxies accept only a few kilobytes of headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ def render(
     *,
     with_logprobs: bool = False,
 ) -> Rendering:
-    """`transcript` in one of RESPONSE_FORMATS, KeyError for any other name; `limits` hold for
-    subtitles, `with_logprobs` for json, as with OpenAI."""
+    """`transcript` in one of RESPONSE_FORMATS; raises KeyError for any other name. `limits` apply
+    to subtitles and `with_logprobs` to json, as in OpenAI's API."""
     media_type, write = _WRITERS[response_format]
     if with_logprobs and response_format == "json":
         write = _json_with_logprobs
@@ -45,7 +45,7 @@ def duration_usage(transcript: Transcript) -> dict[str, Any]:
 
 
 def token_usage(transcript: Transcript) -> dict[str, Any]:
-    """Usage by tokens; zeros where the engine was not asked."""
+    """Usage by tokens; zeros if the engine was not called."""
     usage = transcript.usage
     total, output, audio = (
         (usage.input_tokens, usage.output_tokens, usage.audio_tokens) if usage else (0, 0, 0)
@@ -60,7 +60,7 @@ def token_usage(transcript: Transcript) -> dict[str, Any]:
 
 
 def diarized_segment(number: int, segment: Segment) -> dict[str, Any]:
-    """OpenAI's diarized segment, which is its `transcript.text.segment` event as well."""
+    """OpenAI's diarized segment, which is also its `transcript.text.segment` event."""
     return {
         "type": "transcript.text.segment",
         "id": segment_id(number),
@@ -77,7 +77,7 @@ def segment_id(number: int) -> str:
 
 
 def speakers(transcript: Transcript) -> dict[str, Any]:
-    """Who speaks, and how sure that is; nothing where voices were not compared."""
+    """The speakers with their confidence; empty if voices were not compared."""
     if not transcript.people:
         return {}
     found = [
@@ -94,7 +94,8 @@ def speakers(transcript: Transcript) -> dict[str, Any]:
 
 
 def truncation(transcript: Transcript) -> dict[str, Any]:
-    """Why a transcript is incomplete and which parts are missing; nothing of a complete one."""
+    """Why a transcript is incomplete, and which parts are missing; empty for a complete
+    transcript."""
     if not transcript.missing:
         return {}
     missing = [
@@ -104,7 +105,7 @@ def truncation(transcript: Transcript) -> dict[str, Any]:
 
 
 def truncation_headers(transcript: Transcript) -> dict[str, str]:
-    """The same as headers, at most MAX_HEADER_PARTS parts; empty of a complete transcript."""
+    """The same as headers, with at most MAX_HEADER_PARTS parts; empty for a complete transcript."""
     if not transcript.missing:
         return {}
     parts = [
@@ -117,7 +118,7 @@ def truncation_headers(transcript: Transcript) -> dict[str, str]:
 
 
 def logprobs(segments: Sequence[Segment]) -> dict[str, Any]:
-    """OpenAI's `logprobs` of the tokens of `segments`; nothing where the model tells none."""
+    """OpenAI's `logprobs` for the tokens of `segments`; empty if the model provides none."""
     tokens = [token for segment in segments for token in segment.tokens]
     if not tokens:
         return {}
@@ -133,13 +134,13 @@ def logprobs(segments: Sequence[Segment]) -> dict[str, Any]:
 
 
 def _compression_ratio(text: str) -> float:
-    """As Whisper counts it (openai/whisper, `utils.py`): above 2.4 a text repeats itself."""
+    """As computed by Whisper (openai/whisper, `utils.py`): values above 2.4 indicate repetition."""
     data = text.encode()
     return round(len(data) / len(zlib.compress(data)), 4)
 
 
 def _no_speech(segment: Segment) -> float | None:
-    """1 for an event such as `[Music]`, which the model itself calls no speech."""
+    """1 for an event such as `[Music]`, which the model itself does not treat as speech."""
     return segment.no_speech_prob if segment.is_speech else 1.0
 
 
@@ -180,8 +181,8 @@ def _verbose_json(transcript: Transcript, _: Limits) -> str:
 
 
 def _verbose_segment(number: int, segment: Segment) -> dict[str, Any]:
-    """OpenAI's segment. What the model does not tell is left out: a number would be made up, and
-    null breaks clients that read one."""
+    """OpenAI's segment. Values that the model does not provide are omitted: numbers would be
+    invented, and null breaks clients that expect a number."""
     told = {"avg_logprob": segment.avg_logprob, "no_speech_prob": _no_speech(segment)}
     return {
         "id": number,

@@ -18,10 +18,10 @@ EVEN = 0.50
 SHORT_SECONDS = 5.0
 """A known voice with less speech than this gets a lower threshold."""
 SHORT_ALLOWANCE = 0.10
-"""How much lower. With a longer sample of the same person, 2 s of speech have a dot product of 0.71
-and 3.5 s one of 0.81; with other people it does not depend on the length."""
+"""How much lower. Against a longer sample of the same person, 2 s of speech have a dot product of
+0.71 and 3.5 s have 0.81; against other people, it does not depend on the length."""
 DOUBTFUL = 0.1
-"""Report another person as similar from this probability on."""
+"""Report another person as similar at this probability or above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Speaker:
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """How certain it is that a person has exactly these speakers."""
+    """The certainty that a person has exactly these speakers."""
 
     confidence: float | None
     """A probability; None without a voice."""
@@ -44,7 +44,7 @@ class Judgment:
 
 
 def probability(likeness: float) -> float:
-    """The probability that two voices with this dot product belong to one person."""
+    """The probability that two voices with this dot product belong to the same person."""
     return 1 / (1 + math.exp(-SLOPE * (likeness - EVEN)))
 
 
@@ -53,11 +53,11 @@ def identify(
 ) -> list[list[int]]:
     """Assign each of `speakers` to one of `people` or to a new person.
 
-    Two of `people` are never joined, nor are two speakers of the same section. A speaker without a
+    Two of `people` are never merged, nor are two speakers of the same section. A speaker without a
     voice becomes a new person.
 
     Args:
-        threshold: the smallest dot product at which two voices are joined.
+        threshold: the smallest dot product at which two voices are merged.
 
     Returns:
         For each of `people`, then for each new person in order of appearance: indices into
@@ -122,7 +122,7 @@ def _judge(
         own = min(own, probability(float(voice.vector @ others / np.linalg.norm(others))))
     similar, doubt = None, 0.0
     for other, voice in enumerate(means):
-        # The recognizer says that two speakers of one section are two people.
+        # The recognizer heard two different people in the same section.
         is_apart = sections[number] & sections[other] or (is_given[number] and is_given[other])
         if other == number or voice is None or is_apart:
             continue

@@ -24,8 +24,8 @@ class KnownSpeakers:
     """Finds the voices of the speakers that requests name."""
 
     def __init__(self, reader: VoiceReader | None, store: SpeakerStore | None, most: int) -> None:
-        """`reader` is None if voices are not compared, `store` if enrollment is off. `most`: limit
-        on the references in a request."""
+        """`reader` is None if voices are not compared; `store` is None if enrollment is off.
+        `most`: maximum number of references in a request."""
         self.reader = reader
         self.store = store
         self._most = most

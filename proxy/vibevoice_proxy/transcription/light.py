@@ -1,5 +1,5 @@
-"""The light recognizer in the engine's place: one section of a recording in, its segments out as
-their turns are recognized, by worker processes of this proxy."""
+"""Transcribes one section of a recording with the light recognizer, in worker processes of this
+proxy; yields segments as turns are recognized."""
 
 import math
 from collections.abc import AsyncGenerator
@@ -27,17 +27,17 @@ class LightRecognizer:
     """Recognizes in the processes of a pool."""
 
     max_section_seconds = math.inf
-    """Its memory does not grow with a recording, which keeps its speakers to the end."""
+    """Unlimited: memory does not grow with the recording, and speakers are kept to the end."""
 
     def __init__(self, pool: LightPool, *, timeout: float, is_english: bool) -> None:
-        """`timeout`: seconds that a section may take. `is_english`: whether the model knows English
-        alone, as that of the default folder does."""
+        """`timeout`: maximum seconds per section. `is_english`: whether the model only supports
+        English, as the default one does."""
         self.pool = pool
         self._timeout = timeout
         self._language = ENGLISH if is_english else None
 
     def check_language(self, language: str | None) -> None:
-        """Raises InvalidRequest for a language that the model does not know."""
+        """Raises InvalidRequest for a language that the model does not support."""
         if self._language and language and not _is_english(language):
             raise InvalidRequest(
                 f"The light recognizer knows English alone, not {language!r}. Use the model "
@@ -49,7 +49,7 @@ class LightRecognizer:
     async def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """As `Recognizer.recognize`. `info` is not used: the model cannot be told anything."""
+        """As `Recognizer.recognize`. `info` is ignored: the model has no input for it."""
         deadline = monotonic() + self._timeout
 
         def check() -> None:
@@ -77,7 +77,7 @@ class LightRecognizer:
         yield Transcript((), section.duration, language=self._language, missing=tuple(missing))
 
     async def check_health(self) -> None:
-        """Raises an UpstreamError when no worker is ready."""
+        """Raises an UpstreamError if no worker is ready."""
         if not self.pool.is_ready:
             raise UpstreamUnavailable(self.pool.unready_message)
 

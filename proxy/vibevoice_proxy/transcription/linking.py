@@ -1,4 +1,4 @@
-"""Label the speakers of all sections, so that each person has one label in the whole recording.
+"""Label the speakers of all sections so that each person has one label in the whole recording.
 
 For a whole transcript, all sections are compared at the end. In a stream, a label that was sent
 never changes: speakers of the first section keep their labels, and speakers of later sections are
@@ -21,7 +21,7 @@ from vibevoice_proxy.transcription.voice_finder import VoiceFinder
 from vibevoice_proxy.transcription.voices import KnownSpeaker, Voice, mix
 
 SURE = 0.95
-"""Decide at once from this probability that a speaker matches an earlier one, or matches none."""
+"""Decide immediately at this probability that a speaker matches an earlier one, or matches none."""
 DECIDE_SECONDS = 10.0
 """Decide after this much speech of a speaker in any case."""
 HOLD_SECONDS = 30.0
@@ -32,7 +32,8 @@ Key = tuple[int, str]
 
 
 def numbered(segment: Segment) -> Segment:
-    """`segment` with the section's number in its label: A1 may or may not be the person A2."""
+    """`segment` with the section's number in its label: A1 and A2 may or may not be the same
+    person."""
     return replace(segment, speaker=segment.speaker and f"{segment.speaker}{segment.section}")
 
 
@@ -91,7 +92,7 @@ async def link_stream(
 
 
 class _Stream:
-    """The speakers of a recording that is being streamed."""
+    """The speakers of a recording while it is being streamed."""
 
     def __init__(
         self,
@@ -147,7 +148,7 @@ class _Stream:
     async def _consider(self, key: Key, *, is_last: bool = False) -> None:
         """Decide who the speaker `key` is, if it is certain enough or `is_last`."""
         number, name = key
-        if not any(self._voices):  # there is nobody to compare with yet
+        if not any(self._voices):  # no voices to compare with yet
             self._decide({key: Speaker(number, None)})
             return
         section = self._recording.sections[number - 1]

@@ -1,4 +1,4 @@
-"""What the process counts of its transcriptions, for Prometheus."""
+"""Prometheus metrics of transcription."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -6,7 +6,7 @@ from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.metrics import SECONDS
 
 RATIOS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
-"""Buckets of seconds of work for a second of audio."""
+"""Buckets for seconds of processing per second of audio."""
 
 MISSING_REASONS = (
     *("loop", "length", "format", "unclear", "no_transcript", "refused_by_engine"),
@@ -73,11 +73,11 @@ class TranscriptionMetrics:
             self._loops.labels(outcome)
 
     def decoded(self, seconds: float) -> None:
-        """Count an upload that was decoded in so many seconds."""
+        """Count an upload that took this many seconds to decode."""
         self._decode_seconds.observe(seconds)
 
     def first_segment(self, seconds: float) -> None:
-        """Count the first segment of a recording, so many seconds after it was decoded."""
+        """Count the first segment of a recording, this many seconds after it was decoded."""
         self._first_segment_seconds.observe(seconds)
 
     def transcribed(self, audio_seconds: float, seconds: float) -> None:
@@ -91,15 +91,15 @@ class TranscriptionMetrics:
         self._missing_parts.labels(reason).inc()
 
     def upstream_error(self, upstream: str, code: str | None) -> None:
-        """Count a request to `upstream` (asr, light, translate) that failed with this error."""
+        """Count a failed request to `upstream` (asr, light, speakers, translate), by its error."""
         self._upstream_errors.labels(upstream, code or "none").inc()
 
     def loop(self, *, recovered: bool) -> None:
-        """Count a loop of the model, which the proxy left or did not."""
+        """Count a loop of the model, by whether the proxy recovered from it."""
         self._loops.labels("recovered" if recovered else "truncated").inc()
 
     def watch(self, admission: Admission) -> None:
-        """Add two gauges that are read from `admission` whenever the metrics are read."""
+        """Add two gauges whose values are read from `admission` on each scrape."""
         for name, text, count in (
             ("vibevoice_in_flight", "Recordings being served.", lambda: admission.in_flight),
             ("vibevoice_waiting", "Requests in the queue.", lambda: admission.waiting),

@@ -1,4 +1,4 @@
-"""What a client asks for: the text fields of a transcription form, checked."""
+"""The options of a request: the text fields of a transcription form, validated."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, Self
@@ -32,18 +32,18 @@ _LISTS = (
     "known_speaker_references",
 )
 _NAMES = ("timestamp_granularities", "include", "response_format")
-"""Fields that hold names of ours, which are taken in any case."""
+"""Fields whose values are case-insensitive."""
 _SEPARATED = ("languages", "timestamp_granularities", "include")
-"""Lists that may be one value with commas."""
+"""Lists that may also be sent as one comma-separated value."""
 _WORDS = (
     *("prompt", "hotwords", "keywords"),
     *("known_speaker_names", "known_speaker_references"),
 )
-"""Fields whose text is taken as it is."""
+"""Fields whose text is not changed."""
 _IS_GIVEN: dict[str, Callable[[str], bool]] = {
     "language": is_language_given,
     "languages": is_language_given,
-    # Which of them is empty is told where they are put together.
+    # Empty ones are reported where names and references are combined.
     "known_speaker_names": lambda _: True,
     "known_speaker_references": lambda _: True,
     **dict.fromkeys(
@@ -56,7 +56,7 @@ Language = Annotated[str, Field(max_length=64)]
 
 
 def body_schema(options: type["RecordingOptions"]) -> dict[str, Any]:
-    """The bodies that carry a recording with `options`, as OpenAPI describes them."""
+    """Request bodies that contain a recording with `options`, as OpenAPI describes them."""
     schema = options.model_json_schema()
     fields = schema.pop("properties")
     form = {
@@ -95,8 +95,8 @@ def body_schema(options: type["RecordingOptions"]) -> dict[str, Any]:
 
 
 def _texts(name: str, value: str) -> Iterator[str]:
-    """What `value` gives for a field: one text or, for a list, any number; none for an empty one
-    and for what clients write in its place."""
+    """The texts of a field: one, or any number for a list. Empty values and the placeholders that
+    clients send for them give none."""
     is_here = _IS_GIVEN.get(name, is_given)
     for item in items_of(value, separated=name in _SEPARATED) if name in _LISTS else [value]:
         text = item if name in _WORDS else plain(item)
@@ -105,7 +105,7 @@ def _texts(name: str, value: str) -> Iterator[str]:
 
 
 class RecordingOptions(BaseModel):
-    """What every request with a recording may say of it."""
+    """Options of every request with a recording."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -117,14 +117,14 @@ class RecordingOptions(BaseModel):
     keywords: list[str] = []
     response_format: str = "json"
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
-    """Checked only: decoding is pinned to temperature 0."""
+    """Validated only: decoding always uses temperature 0."""
     max_line_width: int | None = Field(None, ge=0, le=1000)
     max_line_count: int | None = Field(None, ge=0, le=100)
     max_cue_seconds: float | None = Field(None, ge=0, le=3600, allow_inf_nan=False)
 
     @classmethod
     def from_form(cls, form: FormData, settings: Settings) -> Self:
-        """Raises InvalidRequest naming the first field that is wrong, and what was expected."""
+        """Raises InvalidRequest that names the first invalid field and what was expected."""
         values: dict[str, Any] = {}
         for key, value in form.multi_items():
             name = field_name(key)
@@ -150,7 +150,7 @@ class RecordingOptions(BaseModel):
 
     @property
     def with_logprobs(self) -> bool:
-        """Whether the client asked for log probabilities of tokens."""
+        """Whether the client requested token log probabilities."""
         return False
 
     @property
@@ -160,26 +160,26 @@ class RecordingOptions(BaseModel):
 
     @property
     def tells_speakers(self) -> bool:
-        """Whether the answer says who speaks."""
+        """Whether the response includes speakers."""
         return self.response_format not in ("json", "text")
 
     @property
     def is_streamed(self) -> bool:
-        """Whether segments leave as they come."""
+        """Whether segments are sent as they are recognized."""
         return False
 
     @property
     def info(self) -> str:
-        """What the model is told beside the audio."""
+        """Extra text for the model, in addition to the audio."""
         return clean_words(", ".join(self._info_texts()))
 
     @property
     def spoken_language(self) -> str | None:
-        """The language that the client named."""
+        """The language that the client specified."""
         return self.language or next(iter(self.languages), None)
 
     def subtitle_limits(self, settings: Settings) -> Limits:
-        """What a subtitle may hold: the request's own limits, else those of the settings."""
+        """Limits for subtitles: those of the request, otherwise those of the settings."""
         width, count, seconds = self.max_line_width, self.max_line_count, self.max_cue_seconds
         return Limits(
             settings.max_line_width if width is None else width,
@@ -201,18 +201,17 @@ class RecordingOptions(BaseModel):
 
 
 class TranscriptionOptions(RecordingOptions):
-    """The form of OpenAI's transcription API (openai 3.52) and vLLM's `hotwords`.
+    """The form of OpenAI's transcription API (openai 3.52), plus vLLM's `hotwords`.
 
-    Fields that have no meaning here (word times, chunking; for VibeVoice a language switch and log
-    probabilities too) are taken and change nothing, so that clients that send them
-    work.
+    Fields without a meaning here are accepted but ignored, so clients that send them work: word
+    timestamps and chunking, and for VibeVoice also the language and log probabilities.
     """
 
     response_format: Literal[RESPONSE_FORMATS] = "json"  # type: ignore[valid-type]
     timestamp_granularities: list[Literal["segment", "word"]] = []
     include: list[Literal["logprobs"]] = []
     known_speaker_names: list[str] = []
-    """Names of speakers whose voices are known; without references, of enrolled ones."""
+    """Names of known speakers; names without references select enrolled speakers."""
     known_speaker_references: list[str] = []
     """Their voices, in the same order: data URLs of recordings of 2 to 10 s."""
     stream: bool = False
@@ -242,6 +241,7 @@ class TranscriptionOptions(RecordingOptions):
 
 
 class TranslationOptions(RecordingOptions):
-    """The form of OpenAI's translation API (openai 3.52), which has no stream and no speakers."""
+    """The form of OpenAI's translation API (openai 3.52), which has neither streaming nor
+    speakers."""
 
     response_format: Literal[TRANSLATION_FORMATS] = "json"  # type: ignore[valid-type]

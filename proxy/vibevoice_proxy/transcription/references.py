@@ -28,21 +28,22 @@ REFERENCES = "known_speaker_references"
 MAX_NAME = 100
 """Characters."""
 MIN_SECONDS, MAX_SECONDS = 2.0, 10.0
-"""Length of a reference, as in OpenAI's API (openai 3.52, TranscriptionCreateParams)."""
+"""Length of a reference in seconds, as in OpenAI's API (openai 3.52, TranscriptionCreateParams)."""
 TOLERANCE = 0.25
-"""Seconds by which a reference may be too short or too long: MP3 and AAC change the length."""
+"""Tolerance in seconds for references that are too short or too long: MP3 and AAC change the
+length."""
 MIN_SPEECH = 1.5
-"""Least seconds of speech in a reference, without pauses."""
+"""Minimum seconds of speech in a reference, without pauses."""
 SECOND_VOICE = 1.5
-"""Seconds of other voices from which on a reference has more than one speaker."""
+"""A reference with this many seconds of other voices has more than one speaker."""
 
 _DATA_URL = re.compile(r"data:([^,;]*)((?:;[^,;]*)*),", re.IGNORECASE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def check_names(names: Sequence[str], field: str = NAMES) -> list[str]:
-    """`names` without surrounding space. Raises InvalidRequest for `field` if one of them is empty,
-    repeated, too long, not printable, or reserved."""
+    """`names` without surrounding whitespace. Raises InvalidRequest for `field` if one of them is
+    empty, repeated, too long, not printable, or reserved."""
     cleaned = [name.strip() for name in names]
     seen: set[str] = set()
     for number, name in enumerate(cleaned, 1):

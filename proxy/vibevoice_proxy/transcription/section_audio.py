@@ -1,4 +1,4 @@
-"""Reads the audio of a section at 16 kHz, as the light recognizer's models need it."""
+"""Reads the audio of a section at 16 kHz, as the light recognizer's models require."""
 
 import io
 import os
@@ -20,7 +20,7 @@ BLOCK_SECONDS = 10
 """Seconds of audio sent to a worker at once."""
 
 Samples = NDArray[np.float32]
-"""Mono, 16 kHz, of full scale 1.0, shape (samples,)."""
+"""Mono, 16 kHz, full scale 1.0, shape (samples,)."""
 
 
 async def read_blocks(section: Section, check: Callable[[], None]) -> AsyncGenerator[Samples]:
@@ -77,7 +77,7 @@ class Downsampler:
 
 
 def _reopened(file: BinaryIO) -> BinaryIO:
-    """`file` with an independent position."""
+    """`file` with its own position."""
     if isinstance(file, io.BytesIO):
         return io.BytesIO(file.getvalue())
     return io.BufferedReader(_Positioned(file.fileno()))  # type: ignore[return-value]

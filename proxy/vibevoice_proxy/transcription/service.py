@@ -1,4 +1,4 @@
-"""The transcription service: one recording in, its segments and its transcript out."""
+"""The transcription service: turns a recording into segments and a transcript."""
 
 import logging
 import tempfile
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 
 class TranscriptionService:
-    """What all transcription requests share; made once for each process."""
+    """State shared by all transcription requests; created once per process."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class TranscriptionService:
         known_speakers: KnownSpeakers,
         metrics: TranscriptionMetrics,
     ) -> None:
-        """`routing` has no routes where nothing recognizes (`ASR_API=off`), `translator` is None
-        without a translating model, and `voices` where voices are not compared."""
+        """`routing` has no routes without a recognizer (`ASR_API=off`). `translator` is None
+        without a translation model, and `voices` is None if voices are not compared."""
         self.settings = settings
         self.known_speakers = known_speakers
         self._voices = voices
@@ -77,7 +77,7 @@ class TranscriptionService:
         return self._routing.names
 
     async def check_health(self) -> dict[str, str]:
-        """Each recognizer's part (`asr`, `light`) → `ok`, or why it cannot serve requests now."""
+        """Each recognizer (`asr`, `light`) → `ok`, or why it cannot serve requests now."""
         parts: dict[str, str] = {}
         for route in self._routing.routes:
             try:
@@ -90,13 +90,13 @@ class TranscriptionService:
 
     def check(self, options: RecordingOptions | LiveOptions) -> Route:
         """The route of a request. Raises ModelNotFound for a model that is not served, and
-        InvalidRequest for a language that it does not know."""
+        InvalidRequest for a language that the model does not support."""
         route = self._routing.find(options.model)
         route.recognizer.check_language(options.spoken_language)
         return route
 
     def check_translation(self) -> None:
-        """Raises InvalidRequest when no translating model is configured."""
+        """Raises InvalidRequest if no translation model is configured."""
         if self._translator is None:
             raise InvalidRequest(
                 "This server transcribes but does not translate: no translating model is "
@@ -125,8 +125,8 @@ class TranscriptionService:
     async def transcribe(
         self, upload: UploadFile, options: RecordingOptions, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """Decodes `upload`; then each segment as soon as the recognizer has written it, and the
-        transcript at the end. Close the iterator to stop all work."""
+        """Decode `upload`, then yield each segment as soon as the recognizer has written it, and
+        the transcript at the end. Close the iterator to stop all work."""
         route = self._routing.find(options.model)
         metrics = self._metrics
         known = await self.known_speakers.collect(*options.known)
@@ -151,8 +151,8 @@ class TranscriptionService:
     async def transcribe_turn(
         self, samples: NDArray[np.int16], options: LiveOptions, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """The same for a turn of a live conversation: `samples` at 24 kHz, shape (samples,). It
-        takes a place among the requests in flight."""
+        """The same for a turn of a live conversation: `samples` at 24 kHz, shape (samples,). The
+        turn counts as a request in flight."""
         route = self._routing.find(options.model)
         async with self._admission.place():
             with ExitStack() as files:
@@ -206,7 +206,7 @@ class TranscriptionService:
     async def _timed(
         self, results: AsyncGenerator[Segment | Transcript], started: float
     ) -> AsyncGenerator[Segment | Transcript]:
-        """`results`; the first segment is counted."""
+        """`results`, recording the time of the first segment."""
         has_begun = False
         async with aclosing(results):
             async for result in results:
@@ -222,8 +222,8 @@ class TranscriptionService:
         options: RecordingOptions | LiveOptions,
         known: Sequence[KnownSpeaker],
     ) -> AsyncGenerator[Segment | Transcript]:
-        """`results` with the speakers of several sections, and known ones, labeled as the settings
-        and `options` want it."""
+        """`results` with the speakers of several sections and known speakers labeled, as the
+        settings and `options` specify."""
         is_one = len(recording.sections) == 1
         if is_one and not known:
             return results
@@ -272,7 +272,7 @@ class TranscriptionService:
         settings = self.settings
 
         def new_file() -> BinaryIO:
-            # On Linux it never has a name (O_TMPFILE): nothing is left when the process is killed.
+            # On Linux the file has no name (O_TMPFILE): nothing is left if the process is killed.
             with storage_errors():
                 file = tempfile.TemporaryFile(buffering=0, dir=settings.spool_dir or None)
             return cast(BinaryIO, files.enter_context(file))

@@ -18,9 +18,9 @@ from vibevoice_proxy.transcription.speaker_store import (
 from vibevoice_proxy.upload import receive_form, uploaded_file
 
 MAX_BYTES = 10 * 1024 * 1024
-"""Largest file of a sample, as for voices."""
+"""Maximum file size of a sample, as for voices."""
 MAX_SAMPLE_SECONDS = 60.0
-"""Longest sample of a speaker."""
+"""Maximum length of a sample in seconds."""
 SAMPLE = "audio_sample"
 BODY = {
     "requestBody": {
@@ -126,7 +126,7 @@ def _store(service: TranscriptionService) -> tuple[SpeakerStore, VoiceReader]:
 
 
 def _text(form: FormData, field: str, most: int) -> str:
-    """A text field without surrounding space; empty if it is missing."""
+    """A text field without surrounding whitespace; empty if it is missing."""
     value = form.get(field, "")
     if not isinstance(value, str):
         raise InvalidRequest(f"The field {field} is a file; expected text.", param=field)

@@ -22,7 +22,7 @@ from vibevoice_proxy.transcription.voices import Voice
 from vibevoice_proxy.whole_files import write_whole
 
 MAX_CONSENT = 200
-"""Maximum number of characters of the reference to the speaker's consent."""
+"""Maximum length of the consent reference, in characters."""
 MODEL = "campplus-zh-en"
 """The model that computed the vectors. Vectors of different models cannot be compared."""
 
@@ -45,8 +45,8 @@ class EnrolledSpeaker:
 
 
 class SpeakerStore:
-    """At most `most` speakers in `folder`, which several processes may share. Each call reads the
-    folder: call it in a thread."""
+    """Up to `most` speakers in `folder`, which several processes may share. Every call reads the
+    folder, so call it in a thread."""
 
     def __init__(self, folder: Path, most: int) -> None:
         """Raises OSError if the folder cannot be created."""
@@ -123,7 +123,7 @@ def _read(path: Path) -> EnrolledSpeaker | None:
             path.stem, str(fields["name"]), int(fields["created"]), str(fields["consent"]), voice
         )
     except FileNotFoundError:
-        return None  # removed since the folder was listed
+        return None  # removed after the folder was listed
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.warning("%s is not an enrolled speaker: %s", path.name, type(error).__name__)
         return None

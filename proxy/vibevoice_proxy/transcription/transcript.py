@@ -1,4 +1,4 @@
-"""Segments, and what is known of a recording once it is transcribed."""
+"""Segments, and everything known about a transcribed recording."""
 
 import re
 import unicodedata
@@ -10,10 +10,10 @@ _NON_SPEECH = re.compile(r"\[[^\[\]]+\]")
 
 
 class Token(NamedTuple):
-    """A part of a text and how sure the model is of it."""
+    """A part of a text, with the model's confidence in it."""
 
     text: str
-    """With the space before it."""
+    """Includes the space before it."""
     logprob: float
 
 
@@ -24,29 +24,29 @@ class Segment:
     start: float
     """Seconds from the beginning of the recording."""
     end: float
-    """Seconds; never before `start`."""
+    """Seconds; never less than `start`."""
     speaker: str | None
-    """"A", "B", … in order of appearance; None for noises and where the model names nobody."""
+    """"A", "B", … in order of appearance; None for noise, and if the model returns no speaker."""
     text: str
     avg_logprob: float | None = None
-    """How sure the model is of the words, 0 at best; None where it does not tell."""
+    """Average log probability of the words, at most 0; None if the model does not provide it."""
     no_speech_prob: float | None = None
-    """How likely it is that nobody speaks; None where that is not known."""
+    """Probability that the segment contains no speech; None if unknown."""
     tokens: tuple[Token, ...] = ()
-    """What the text is made of, where the model tells."""
+    """The tokens of the text; empty if the model does not provide them."""
     section: int = 1
-    """Number of the section that it is in; as a recognizer names them, equal speakers of two
-    sections are not known to be one person."""
+    """Number of the segment's section. Before linking, the same label in two sections need not be
+    the same person."""
 
     @property
     def is_speech(self) -> bool:
-        """False for a bracketed event such as `[Music]`: it is no part of what was said."""
+        """False for a bracketed event such as `[Music]`, which is not part of the spoken text."""
         return _NON_SPEECH.fullmatch(self.text) is None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one transcription, as the engine counted them."""
+    """Token counts of one transcription, as reported by the engine."""
 
     input_tokens: int
     output_tokens: int
@@ -55,33 +55,33 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who speaks in a recording, found by their voice."""
+    """A speaker of a recording, identified by voice."""
 
     label: str
-    """Their name where they are known, else "A", "B", …."""
+    """The person's name if known, otherwise "A", "B", …."""
     is_known: bool
     """Whether the label is the name of a known speaker."""
     confidence: float | None
-    """How likely it is that all segments with this label are one person's and no other label's are;
-    None where too little is heard to tell."""
+    """Probability that all segments with this label, and no other label's segments, belong to one
+    person; None if there is too little speech."""
     seconds: float
-    """Of their segments."""
+    """Total length of the person's segments, in seconds."""
     similar: str | None = None
-    """Label of the other person who this may be as well, where that is not unlikely."""
+    """Label of another person who could be the same, if that is not unlikely."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A part of a recording that has no transcript, or none that can be relied on."""
+    """A part of a recording without a transcript, or without a reliable one."""
 
     start: float
     """Seconds from the beginning of the recording."""
     end: float
     """Seconds."""
     reason: str
-    """`loop`: the model repeated itself and could not be brought out of it; `length`: it ran out of
-    tokens; `format`: its answer is plain text, without speakers and times; `unclear`: somebody
-    speaks, but the light recognizer hardly knows what; else the code of the error that ended the
+    """`loop`: the model repeated itself and could not recover; `length`: it ran out of tokens;
+    `format`: its output is plain text, without speakers and times; `unclear`: the light recognizer
+    heard speech but could not understand it; otherwise the code of the error that ended the
     section."""
 
 
@@ -91,22 +91,22 @@ class Transcript:
 
     segments: tuple[Segment, ...]
     duration: float
-    """Seconds of the decoded recording."""
+    """Length of the decoded recording, in seconds."""
     usage: Usage | None = None
-    """None when the engine was not asked (silence) or did not count."""
+    """None if the engine was not called (silence) or did not count."""
     language: str | None = None
-    """What the client named, or what another server or the translation tells; the model does not
-    tell."""
+    """The language that the client specified, or that another server or the translation reported;
+    the model does not report one."""
     missing: tuple[Missing, ...] = ()
-    """The parts that the segments do not cover, in order; empty when the transcript is complete."""
+    """The parts that the segments do not cover, in order; empty if the transcript is complete."""
     people: tuple[Person, ...] = ()
-    """Who speaks, in the order of appearance; empty where voices were not compared."""
+    """The speakers in order of appearance; empty if voices were not compared."""
     is_translation: bool = False
-    """Whether the segments are in English, whatever was spoken."""
+    """Whether the segments were translated into English."""
 
     @property
     def text(self) -> str:
-        """What was said, as running text."""
+        """The spoken words as running text."""
         return join_speech(self.segments)
 
     @property
@@ -133,7 +133,8 @@ def speech_delta(before: str, segment: Segment) -> str:
 
 
 def _unspaced(left: str, right: str) -> bool:
-    """Chinese and Japanese have no spaces between words; Korean, wide as well, does."""
+    """Chinese and Japanese have no spaces between words. Korean does, although its characters are
+    wide, too."""
     return all(
         unicodedata.east_asian_width(char) in "WF" and not "\uac00" <= char <= "\ud7a3"
         for char in (left, right)

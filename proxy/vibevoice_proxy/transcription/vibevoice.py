@@ -1,7 +1,7 @@
-"""VibeVoice-ASR behind vLLM's chat completions: one section of a recording in, its segments out.
+"""Transcribes one section of a recording with VibeVoice-ASR through vLLM's chat completions.
 
-Here an answer that goes wrong on the way is mended: when the model loops or runs out of tokens, it
-is asked again to go on from its last whole segment, a little warmer each time.
+If the model loops or runs out of tokens, it is asked to continue from its last complete segment, at
+a slightly higher temperature each time.
 """
 
 import logging
@@ -26,21 +26,22 @@ from vibevoice_proxy.transcription.upstream import (
 )
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6)
-"""Of the first attempt and of those that go on after a loop: Whisper's steps (openai/whisper,
-`transcribe.py`), up to where a transcript is still one."""
+"""Temperatures of the first attempt and of those that continue after a loop: Whisper's steps
+(openai/whisper, `transcribe.py`), as far as the output is still a transcript."""
 MIN_TOKENS = 64
-"""With fewer left for the answer, it is not worth going on."""
+"""With fewer tokens left for the response, continuing is not worthwhile."""
 END_SECONDS = 1.0
-"""A loop so near the end of the recording has cut nothing off: there is nothing to go on to."""
+"""A loop this close to the end of the recording has cut nothing off, so there is nothing to
+continue."""
 NO_TRANSCRIPT = "The model gave no transcript of the recording."
 CHECK_CHARS = 128
-"""A segment being written is searched for a loop each time it has grown by so much."""
+"""An unfinished segment is checked for a loop each time it has grown by this much."""
 
 logger = logging.getLogger(__name__)
 
 
 class VibeVoiceRecognizer:
-    """The recognizer that this stack is made for."""
+    """Recognizes with VibeVoice-ASR on the engine."""
 
     def __init__(
         self, upstream: Upstream, metrics: TranscriptionMetrics, max_section_seconds: float
@@ -50,16 +51,16 @@ class VibeVoiceRecognizer:
         self._metrics = metrics
 
     def check_language(self, language: str | None) -> None:
-        """Any language: the model cannot be told one."""
+        """Accepts any language: the model has no language input."""
 
     async def check_health(self) -> None:
-        """Raises an UpstreamError when the engine cannot serve requests now."""
+        """Raises an UpstreamError if the engine cannot serve requests now."""
         await self._upstream.check_health()
 
     async def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """As `Recognizer.recognize`. `language` is not used: the model cannot be told one."""
+        """As `Recognizer.recognize`. `language` is ignored: the model has no language input."""
         usage: list[Usage] = []
         tokens = max_answer_tokens(section.duration)
         answer = _Answer(section)
@@ -81,7 +82,7 @@ class VibeVoiceRecognizer:
                 if not reason:
                     raise
                 answer = plain or answer
-                # What is there already may be most of an hour: it is not lost for the rest.
+                # Keep what is already there: it may be most of an hour.
                 logger.warning("%s: no continuation after a %s: %s", attempt_id, reason, error)
                 break
             if answer.usage:
@@ -114,18 +115,18 @@ class VibeVoiceRecognizer:
 
 
 class _Answer:
-    """One attempt at a section, as far as the model has written it."""
+    """One attempt at a section: the model's output so far."""
 
     def __init__(self, section: Section, before: "_Answer | None" = None) -> None:
-        """`before`: the attempt that this one goes on from, at its last whole segment."""
+        """`before`: the attempt that this one continues, from its last complete segment."""
         self.written = before.kept_text if before else ""
-        """What this attempt goes on from."""
+        """The attempt that this one continues."""
         self.kept = 0
-        """Whole segments that are no part of a loop, with those of the attempts before."""
+        """Complete segments that are not part of a loop, including those of earlier attempts."""
         self.end = 0.0
-        """Seconds of the section that the segments kept reach."""
+        """End of the kept segments, in seconds of the section."""
         self.kept_tokens = 0
-        """Tokens of this attempt in them, at least."""
+        """Minimum number of this attempt's tokens in them."""
         self.is_looping = False
         self.usage: Usage | None = None
         self._section = section
@@ -139,7 +140,7 @@ class _Answer:
 
     @property
     def trouble(self) -> str | None:
-        """Why the answer is not whole: `loop` or `length`."""
+        """Why the output is incomplete: `loop` or `length`."""
         if self.is_looping:
             return "loop"
         return "length" if self._finish_reason == "length" else None
@@ -151,17 +152,17 @@ class _Answer:
 
     @property
     def is_plain_text(self) -> bool:
-        """Whether the model wrote something else than its JSON."""
+        """Whether the model wrote something other than its JSON."""
         return self._decoder.is_plain_text
 
     @property
     def is_complete(self) -> bool:
-        """Whether the model said all it meant to."""
+        """Whether the model finished its output."""
         return self._decoder.complete
 
     @property
     def kept_text(self) -> str:
-        """The model's text to the end of the last segment kept."""
+        """The model's text up to the end of the last kept segment."""
         return self._decoder.text_through(self.kept)
 
     def read(self, event: UpstreamEvent) -> list[Segment]:
@@ -177,7 +178,7 @@ class _Answer:
         return []
 
     def finish(self) -> list[Segment]:
-        """The segments that only the end of the answer completes; none when it is a loop."""
+        """The segments that are complete only at the end of the output; none if it is a loop."""
         if self.is_looping:
             return []
         return self._pass_on(self._decoder.finish()) + self._new(self._watch.finish())
@@ -196,7 +197,7 @@ class _Answer:
         return self._new(passed)
 
     def _new(self, segments: list[Segment]) -> list[Segment]:
-        """`segments` without those that the client knows from the attempt before."""
+        """`segments` without those that the client already has from an earlier attempt."""
         known = max(0, self._known - self.kept)
         self.kept += len(segments)
         self.end = max([self.end, *(segment.end for segment in segments)])
@@ -214,7 +215,7 @@ def _missing(answer: _Answer, reason: str | None) -> tuple[Missing, ...]:
 
 
 def _whole(attempts: list[Usage]) -> Usage | None:
-    """The tokens of several attempts at one section; its prompt counts once."""
+    """Token counts of several attempts at one section; the prompt counts once."""
     if not attempts:
         return None
     output = sum(usage.output_tokens for usage in attempts)

@@ -33,7 +33,7 @@ class VoiceFinder:
         self, section: Section, segments: Sequence[Segment]
     ) -> Mapping[str, Voice | None]:
         """The voices of all speakers in a section's `segments`, whose times are relative to the
-        recording; None if a speaker says too little. Then start with the next section."""
+        recording; None for speakers with too little speech. Then start the next section."""
         found: dict[str, Voice | None] = {}
 
         async def work(speaker: str, spans: Sequence[Span]) -> None:
@@ -48,8 +48,8 @@ class VoiceFinder:
     async def listen(
         self, section: Section, segments: Sequence[Segment], speaker: str
     ) -> Voice | None:
-        """The voice of a speaker in the `segments` of a section so far; None if they say too
-        little."""
+        """The voice of a speaker in the `segments` of a section so far; None if there is too little
+        speech."""
         return await self._voice(section, clean_spans(segments).get(speaker, []))
 
     async def _voice(self, section: Section, spans: Sequence[Span]) -> Voice | None:
@@ -64,7 +64,7 @@ class VoiceFinder:
 
     async def embed(self, samples: Samples, start: float) -> list[Window]:
         """The windows, with times relative to the recording. Empty if embedding fails: the speaker
-        then stays apart without a confidence, and the transcript is complete."""
+        then stays separate without a confidence, and the transcript is still complete."""
         try:
             try:
                 windows = await self._pool.embed(samples)

@@ -1,4 +1,4 @@
-"""Voices of speakers: which speech to use, and what its windows add up to."""
+"""Voices of speakers: selects the speech to use, and combines its windows into a voice."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from vibevoice_proxy.transcription.transcript import Segment
 Vector = NDArray[np.float32]
 
 MIN_SPAN_SECONDS = 0.8
-"""Shorter segments say little about a voice and are more often labeled wrong."""
+"""Shorter segments are less informative and more often mislabeled."""
 MAX_PIECE_SECONDS = 8.0
-"""Longest piece that is embedded at once: 0.5 MB and about 0.2 s of work."""
+"""Longest piece to embed at once: 0.5 MB and about 0.2 s of work."""
 ENOUGH_SECONDS = 30.0
-"""Speech to embed per speaker and section. More hardly changes the vector."""
+"""Speech to embed per speaker and section. More speech hardly changes the vector."""
 CLEAR_SECONDS = 1.0
 """Shorter windows are too inaccurate to use."""
 SAME_PIECE = 0.40
@@ -33,14 +33,14 @@ class Voice:
     """The voice of one person."""
 
     vector: Vector
-    """Shape (192,), length 1. Compare two of them with a dot product."""
+    """Shape (192,), unit length. Compare two vectors with a dot product."""
     seconds: float
-    """Seconds of speech that the vector is the mean of."""
+    """Seconds of speech that were averaged into the vector."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownSpeaker:
-    """A person whose name and voice are given."""
+    """A person with a known name and voice."""
 
     name: str
     voice: Voice
@@ -85,8 +85,8 @@ def mix(voices: Sequence[Voice]) -> Voice:
 
 
 def voices_of(windows: Sequence[Window]) -> list[Voice]:
-    """The distinct voices in `windows`, which are in order of time: the one with the most speech
-    first. Empty if the speech is too short."""
+    """The distinct voices in `windows`, which are in chronological order: the one with the most
+    speech first. Empty if there is too little speech."""
     clear = [window for window in windows if window.end - window.start >= CLEAR_SECONDS]
     shares = _shares(clear)
     weighted = [window.vector * share for window, share in zip(clear, shares, strict=True)]
