@@ -44,7 +44,7 @@ class Files:
         """Replace the content of the files."""
         for path, file in self._files:
             file.seek(0)
-            file.write(transcript.written(path.suffix[1:], seconds))
+            file.write(transcript.written(path.stem, path.suffix[1:], seconds))
             file.truncate()
             file.flush()
 

@@ -115,12 +115,13 @@ class Transcript:
         ]
         return {**document, "missing": missing} if missing else document
 
-    def written(self, format: str, seconds: float) -> str:
-        """The text of a file in one of FORMATS; missing parts are marked."""
+    def written(self, name: str, format: str, seconds: float) -> str:
+        """The text of a file in one of FORMATS; missing parts are marked. `name` is the recording's in
+        RTTM."""
         document = self.document(seconds)
         if format != "json":
             document["segments"] = list(map(_segment, self._sorted()))
-        return FORMATS[format](document)
+        return FORMATS[format](name, document)
 
     def _turn(self, item_id: str) -> _Turn:
         """The turn of an item. A turn that the client committed starts where the last line ends."""

@@ -23,7 +23,7 @@ def test_what_is_kept_apart_stays_apart_through_others() -> None:
     """The first two never meet, however alike the third is to both."""
     least = np.full((3, 3), -1.0)
     least[0, 1] = least[1, 0] = np.inf
-    assert cluster([EAST, NORTH, NORTH_EAST + 0.1 * EAST], least) == [[0, 2], [1]]
+    assert cluster([EAST, NORTH, NORTH_EAST + np.float32(0.1) * EAST], least) == [[0, 2], [1]]
 
 
 def test_no_vectors() -> None:

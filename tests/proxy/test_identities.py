@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -124,8 +125,9 @@ def recording(files: ExitStack, folder: Path, seconds: float) -> Recording:
     samples = (tone(seconds, 24_000) * 10_000).astype(np.int16)
     numbers = iter(range(9))
 
-    def new_file() -> object:
-        return files.enter_context((folder / str(next(numbers))).open("w+b", buffering=0))
+    def new_file() -> BinaryIO:
+        file = (folder / str(next(numbers))).open("w+b", buffering=0)
+        return files.enter_context(file)
 
     return transcode(
         iter([samples]),

@@ -214,7 +214,7 @@ def test_references_cut_from_earlier_chunks(
 ) -> None:
     """As Speakr does it: labels of one chunk are the names with which the next one is sent, with
     MP3 files cut from the chunk. A new voice gets the next free label."""
-    sayings = {name: iter(found * 3) for name, found in people().items()}
+    sayings = {name: iter([*found] * 3) for name, found in people().items()}
     chunks = [
         conversation([(name, next(sayings[name])) for name in names], 0.4)
         for names in (("Ann", "Eve", "Ann", "Eve"), ("June", "Eve", "Ann", "June"))
@@ -292,7 +292,7 @@ WRONG: dict[str, tuple[Any, Any, str, str]] = {
     "silence": (
         ["Ann"], [lambda: reference(np.zeros(4 * RATE))], REFERENCES, "clear speech"
     ),
-    "a tone": (["Ann"], [lambda: reference(tone(4, RATE))], REFERENCES, "clear speech"),
+    "a tone": (["Ann"], [lambda: reference(tone(4, RATE).astype(np.float32))], REFERENCES, "clear speech"),
     "two people": (
         ["Ann"],
         [lambda: reference(two_people())],
