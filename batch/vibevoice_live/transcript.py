@@ -116,8 +116,8 @@ class Transcript:
         return {**document, "missing": missing} if missing else document
 
     def written(self, name: str, format: str, seconds: float) -> str:
-        """The text of a file in one of FORMATS; missing parts are marked. `name` is the recording's in
-        RTTM."""
+        """The text of a file in one of FORMATS; missing parts are marked. `name` is that of
+        the recording in RTTM."""
         document = self.document(seconds)
         if format != "json":
             document["segments"] = list(map(_segment, self._sorted()))

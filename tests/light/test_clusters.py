@@ -15,7 +15,7 @@ NORTH_EAST = np.array([0.7, 0.7], np.float32)
 )
 def test_the_most_alike_are_joined_first(least: float, expected: list[list[int]]) -> None:
     """While they are alike enough."""
-    vectors = [EAST, NORTH, 3 * EAST + NORTH]
+    vectors = [EAST, NORTH, np.float32(3) * EAST + NORTH]
     assert cluster(vectors, np.full((3, 3), least)) == expected
 
 

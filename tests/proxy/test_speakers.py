@@ -290,9 +290,11 @@ WRONG: dict[str, tuple[Any, Any, str, str]] = {
     "too short": (["Ann"], [lambda: reference(ann(1.0))], REFERENCES, "1.00 seconds"),
     "too long": (["Ann"], [lambda: reference(ann(12.0))], REFERENCES, "longer than 10"),
     "silence": (
-        ["Ann"], [lambda: reference(np.zeros(4 * RATE))], REFERENCES, "clear speech"
+        ["Ann"], [lambda: reference(np.zeros(4 * RATE, np.float32))], REFERENCES, "clear speech"
     ),
-    "a tone": (["Ann"], [lambda: reference(tone(4, RATE).astype(np.float32))], REFERENCES, "clear speech"),
+    "a tone": (
+        ["Ann"], [lambda: reference(tone(4, RATE).astype(np.float32))], REFERENCES, "clear speech"
+    ),
     "two people": (
         ["Ann"],
         [lambda: reference(two_people())],
