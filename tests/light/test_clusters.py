@@ -15,7 +15,7 @@ NORTH_EAST = np.array([0.7, 0.7], np.float32)
 )
 def test_the_most_alike_are_joined_first(least: float, expected: list[list[int]]) -> None:
     """While they are alike enough."""
-    vectors = [EAST, NORTH, np.float32(3) * EAST + NORTH]
+    vectors = [EAST, NORTH, 3 * EAST + NORTH]
     assert cluster(vectors, np.full((3, 3), least)) == expected
 
 
@@ -23,7 +23,10 @@ def test_what_is_kept_apart_stays_apart_through_others() -> None:
     """The first two never meet, however alike the third is to both."""
     least = np.full((3, 3), -1.0)
     least[0, 1] = least[1, 0] = np.inf
-    assert cluster([EAST, NORTH, NORTH_EAST + np.float32(0.1) * EAST], least) == [[0, 2], [1]]
+    assert cluster([EAST, NORTH, (NORTH_EAST + 0.1 * EAST).astype(np.float32)], least) == [
+        [0, 2],
+        [1],
+    ]
 
 
 def test_no_vectors() -> None:
