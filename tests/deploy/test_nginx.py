@@ -177,3 +177,13 @@ def test_hundreds_of_megabytes_pass_and_are_not_stored(
     assert answer.json()["duration"] == seconds
     assert engine.audio == [(seconds * 24_000, 24_000, 1)]
     assert "temporary file" not in (tmp_path / "nginx.log").read_text()
+
+
+async def test_realtime_sessions(balance: Balance, start_proxy: Callable[[str], str]) -> None:
+    """A WebSocket passes through nginx in both directions."""
+    url = balance(start_proxy(nobody()))
+    client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
+    async with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        assert (await connection.recv()).type == "session.created"
+        await connection.input_audio_buffer.clear()
+        assert (await connection.recv()).type == "input_audio_buffer.cleared"
