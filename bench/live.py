@@ -146,7 +146,7 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     with proxy_process(log_file("live"), killed=True, **LIGHT) as (process, url):
         head = ("sessions", "turns", "failed", "completed p50 s", "p95 s")
-        head += ("delta p50 s", "p95 s", "WER live", "WER as file", "processor s by s of audio")
+        head += ("delta p50 s", "p95 s", "WER live", "WER as file", "CPU s per s of audio")
         table(head, rows(url, psutil.Process(process.pid), built, args.sessions))
     print(f"load average {os.getloadavg()[0]:.1f} in the end")
 
