@@ -35,10 +35,11 @@ UNUSED = ("torchaudio", "torchvision", "torchcodec", "triton")
 (scripts/setup.sh)."""
 START_SECONDS = 30
 PULL_SECONDS = 120
+PROBE_SECONDS = 120
 
 
 class NoDocker(Exception):
-    """No daemon answers and none can be started; the message says why."""
+    """This machine cannot run the containers; the message says why."""
 
 
 class Docker:
@@ -46,6 +47,8 @@ class Docker:
 
     def __init__(self, config: Path) -> None:
         """`config`: an empty folder for the client's settings."""
+        self.is_ours = False
+        """Whether the tests started the daemon, so that nobody else uses its images."""
         plugins = config / "cli-plugins"
         plugins.mkdir()
         (plugins / "docker-compose").symlink_to(BIN / "docker-compose")
@@ -99,14 +102,15 @@ def docker_daemon(config: Path) -> Iterator[Docker]:
     if docker.run("info").returncode == 0:
         yield docker
         return
-    CACHE.mkdir(parents=True, exist_ok=True)
     log = CACHE / "dockerd.log"
     command = ["dockerd", "--storage-driver=overlay2", "--data-root", str(CACHE / "docker")]
-    with log.open("wb") as output:
-        try:
+    try:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
             daemon = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        except OSError as error:
-            raise NoDocker(f"dockerd: {error.strerror}") from error
+    except OSError as error:
+        raise NoDocker(f"dockerd cannot be started: {error}") from error
+    docker.is_ours = True
     try:
         _wait_until_it_answers(docker, daemon, log)
         yield docker
@@ -125,21 +129,43 @@ def _wait_until_it_answers(docker: Docker, daemon: subprocess.Popen[bytes], log:
 
 
 def require_base(docker: Docker) -> None:
-    """Let the daemon have the proxy's base: the published one where it can be pulled, else Debian's
-    Python in the same layout."""
-    if docker.has_image(BASE):
-        return
-    if docker.run("pull", "--quiet", BASE, timeout=PULL_SECONDS).returncode == 0:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        root = _unpack_base(Path(folder))
-        _import(docker, root, BASE, ['CMD ["python3"]'])
+    """Provide the proxy's base: the published image if it can be pulled, else Debian's Python in
+    the same layout. Builds install packages, so a container must reach PyPI. Raises NoDocker."""
+    try:
+        if not docker.has_image(BASE) and not _pull_base(docker):
+            if not docker.is_ours:  # its other users would get the stand-in as well
+                raise NoDocker(f"{BASE} cannot be pulled")
+            with tempfile.TemporaryDirectory() as folder:
+                root = _unpack_base(Path(folder))
+                _import(docker, root, BASE, ['CMD ["python3"]'])
+        download = ("pip", "download", "--quiet", "--no-deps", "--dest", "/tmp", "uv")
+        probe = docker.run("run", "--rm", BASE, *download, timeout=PROBE_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoDocker(f"no base image: {error}") from error
+    if probe.returncode:
+        last = probe.stderr.strip().splitlines()[-1:]
+        raise NoDocker(f"a container cannot download a package: {' '.join(last)}")
+
+
+def _pull_base(docker: Docker) -> bool:
+    """Whether the published image is there now."""
+    try:
+        return docker.run("pull", "--quiet", BASE, timeout=PULL_SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def require_vllm(docker: Docker) -> None:
-    """Let the daemon have the engine's base: vLLM for CPUs, in the versions of .venv."""
+    """Provide the engine's base: vLLM for CPUs, in the versions of .venv. Raises NoDocker."""
     if docker.has_image(VLLM):
         return
+    try:
+        _make_vllm(docker)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoDocker(f"no image of vLLM: {error}") from error
+
+
+def _make_vllm(docker: Docker) -> None:
     uv = [str(BIN / "uv"), "pip"]
     # Beside .venv's own cache as a rule, from which uv links the files.
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
