@@ -72,7 +72,7 @@ def test_every_language_is_found() -> None:
 
 def documented() -> re.Pattern[str]:
     """The order of a turn's events: a pattern of types, each followed by a blank."""
-    _, _, text = (ROOT / PAGE).read_text().partition("Each turn has these events")
+    _, _, text = (ROOT / PAGE).read_text().partition("Each turn has the following events")
     _, block, _ = re.split("^```.*\n", text, maxsplit=2, flags=re.M)
     return re.compile("".join(map(_line, block.splitlines())))
 
