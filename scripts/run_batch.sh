@@ -22,6 +22,6 @@ export VLLM_WORKER_MULTIPROC_METHOD=${VLLM_WORKER_MULTIPROC_METHOD:-spawn}
 server=$("$(dirname "${BASH_SOURCE[0]}")/start_asr_server.sh" --dry-run "$@")
 engine='s/vibevoice_vllm\.engine/vllm.entrypoints.launchers.run_batch --model/'
 microsoft='s/vllm\.entrypoints\.cli\.main serve/vllm.entrypoints.cli.main run-batch --model/'
-runner=$(sed "$engine; $microsoft; s/ --middleware [^ ]*//" <<<"$server")
+runner=$(sed "$engine; $microsoft; s/ --middleware [^ ]*//; s/ --disable-access-log-for-endpoints [^ ]*//" <<<"$server")
 # The start script quotes its command for a shell.
 eval "exec $runner"' -i "$requests" -o "$results"'

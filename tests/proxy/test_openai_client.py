@@ -117,7 +117,7 @@ def test_an_error_in_the_stream_is_raised(
     fake_engine.cut_after = len(fake_engine.text) // fake_engine.split - 2
     stream = openai_client.audio.transcriptions.create(file=SPEECH, model="x", stream=True)
     events = []
-    with pytest.raises(openai.APIError, match="middle of the transcription"):
+    with pytest.raises(openai.APIError, match="during the transcription"):
         events.extend(stream)
 
 
