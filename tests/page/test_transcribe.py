@@ -230,15 +230,29 @@ def test_segments_come_while_the_engine_works(open_page: OpenPage, page_engine: 
 def test_a_merge_holds_for_later_segments(open_page: OpenPage, page_engine: FakeEngine) -> None:
     """Segments that arrive after a merge belong to the merged speaker."""
     page_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 1, "Third."))
-    page_engine.gate_after = 26
+    page_engine.gate_after = 20
     page = open_page(light="off", tts_model_type="off")
     choose(page, talk())
     page.get_by_label("Merge B into another speaker").select_option("A")
+    expect(rows(page)).to_have_count(2)
     page_engine.gate.set()
     expect(page.locator(".job .state")).to_have_text("Done")
     expect(rows(page)).to_have_count(3)
     expect(page.locator(".chip")).to_have_count(1)
     expect(page.locator(".segment .name:not(:empty)")).to_have_text(["A"])
+
+
+def test_an_error_in_the_stream(open_page: OpenPage, page_engine: FakeEngine) -> None:
+    """The page shows the server's message and keeps the segments received before. They are
+    discarded only after confirmation."""
+    page_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 0, "Third."))
+    page_engine.fail_after = 20
+    page = open_page(light="off", tts_model_type="off")
+    choose(page, talk())
+    expect(page.locator(".job .state")).to_have_text("Failed")
+    expect(page.locator(".editor .note")).to_contain_text("engine")
+    expect(page.locator(".editor .note")).not_to_contain_text("ended the response early")
+    expect(rows(page)).to_have_count(2)
 
 
 def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: FakeEngine) -> None:
