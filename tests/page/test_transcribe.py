@@ -168,6 +168,30 @@ def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
     expect(page.locator(".clock")).to_have_text(re.compile(r"^0:00 / 0:0[5-8]$"))
 
 
+def test_an_unplugged_microphone(open_page: OpenPage) -> None:
+    """The recording up to then is kept, although the browser has already stopped recording."""
+    page = open_page(light="off")
+    page.evaluate(
+        """() => {
+          const media = navigator.mediaDevices;
+          const open = media.getUserMedia.bind(media);
+          media.getUserMedia = async (wanted) => {
+            const stream = await open(wanted);
+            await new Promise((resolve) => setTimeout(resolve, 500));
+            window.unplug = () => stream.getTracks().forEach((track) => track.stop());
+            return stream;
+          };
+        }"""
+    )
+    page.get_by_role("button", name="Record", exact=True).dblclick()
+    stop = page.get_by_role("button", name="Stop recording")
+    expect(stop).to_be_visible()
+    page.wait_for_timeout(1500)
+    page.evaluate("unplug()")
+    stop.click()
+    expect(page.locator(".job .state")).to_have_text("Done")
+
+
 def test_keyboard_alone(open_page: OpenPage) -> None:
     """Every step of the view works without a mouse."""
     page = open_page()

@@ -22,6 +22,7 @@ export class TranscribeView {
   #editor = null;
   #options = new Options();
   #recorder = new Recorder();
+  #isToggling = false;
   #isDrawing = false;
   #input = el("input", { type: "file", multiple: true, accept: "audio/*,video/*", hidden: true });
   #record = button("Record", () => this.#toggleRecording(), { icon: "microphone" });
@@ -179,6 +180,8 @@ export class TranscribeView {
   }
 
   async #toggleRecording() {
+    if (this.#isToggling) return; // a second click, for example while the browser asks for permission
+    this.#isToggling = true;
     this.#alert.hidden = true;
     try {
       if (this.#recorder.isRecording) this.#add([await this.#recorder.stop()]);
@@ -187,6 +190,7 @@ export class TranscribeView {
       this.#alert.textContent = /** @type {Error} */ (error).message;
       this.#alert.hidden = false;
     }
+    this.#isToggling = false;
     this.#record.classList.toggle("recording", this.#recorder.isRecording);
     this.#record.lastChild?.replaceWith(this.#recorder.isRecording ? "Stop recording" : "Record");
   }
