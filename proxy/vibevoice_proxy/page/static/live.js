@@ -41,6 +41,9 @@ export class LiveView {
       this.#pending,
     );
     this.#say("Press Start and speak. Captions appear here with their speakers. Nothing is stored.");
+    window.addEventListener("beforeunload", (event) => {
+      if (this.#transcript.segments.length > 0) event.preventDefault(); // ask before closing
+    });
   }
 
   async show() {}
@@ -55,6 +58,8 @@ export class LiveView {
   }
 
   async #begin() {
+    const hasText = this.#transcript.segments.length > 0;
+    if (hasText && !confirm("Start a new transcript? The current one and its names will be discarded.")) return;
     this.#alert.hidden = true;
     this.#start.disabled = true;
     this.#say("Connecting…");

@@ -63,7 +63,7 @@ export class TranscribeView {
     );
     this.#acceptDrops();
     window.addEventListener("beforeunload", (event) => {
-      if (this.#jobs.length > 0) event.preventDefault(); // ask before closing: transcripts are only in this tab
+      if (this.#jobs.length > 0 || this.#recorder.isRecording) event.preventDefault(); // transcripts are only in this tab
     });
   }
 
