@@ -86,6 +86,12 @@ export class Transcript {
     for (const segment of this.segments) if (segment.speaker === from) segment.speaker = into;
   }
 
+  /** A sentence about the parts without a transcript; empty if there are none. */
+  get missingNote() {
+    const parts = this.missing.map(({ start, end, reason }) => `${clock(start)}–${clock(end)} (${reason})`);
+    return parts.length > 0 ? `No transcript of ${parts.join(", ")}.` : "";
+  }
+
   /** The segments with display names. */
   get named() {
     return this.segments.map((segment) => ({ ...segment, speaker: this.nameOf(segment) }));
