@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Dialog, Page, expect
 from tests.support.fakes import FakeEngine
 from tests.support.pages import OpenPage, choose, rows, tab_to, talk
 from tests.support.recordings import encoded, wav
@@ -247,6 +247,7 @@ def test_segments_come_while_the_engine_works(open_page: OpenPage, page_engine: 
     expect(page.locator(".job .state")).to_have_text("Canceled")
     assert page_engine.closed.wait(20)
     page_engine.stall_after = None
+    page.once("dialog", lambda dialog: dialog.accept())  # discards the first segments
     page.get_by_role("button", name="Try again").click()
     expect(rows(page)).to_have_count(3)
 
@@ -277,6 +278,16 @@ def test_an_error_in_the_stream(open_page: OpenPage, page_engine: FakeEngine) ->
     expect(page.locator(".editor .note")).to_contain_text("engine")
     expect(page.locator(".editor .note")).not_to_contain_text("ended the response early")
     expect(rows(page)).to_have_count(2)
+    asked: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    page.once("dialog", refuse)
+    page.get_by_role("button", name="Try again").click()
+    expect(rows(page)).to_have_count(2)
+    assert asked == ["Discard the transcript of talk.wav with its names and edits?"]
 
 
 def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: FakeEngine) -> None:

@@ -3,6 +3,7 @@
 import { button, el, icon } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Job } from "./job.js";
+import { JobRow } from "./job-row.js";
 import { Options } from "./options.js";
 import { Recorder } from "./recorder.js";
 
@@ -16,6 +17,8 @@ export class TranscribeView {
   title = "Transcribe";
   /** @type {Job[]} */
   #jobs = [];
+  /** @type {Map<Job, JobRow>} */
+  #rows = new Map();
   /** @type {Job | null} */
   #selected = null;
   /** @type {Editor | null} */
@@ -125,29 +128,18 @@ export class TranscribeView {
     });
   }
 
+  /** Keeps the rows of known jobs, so that a click on one is not lost. */
   #drawJobs() {
-    const focused = [...this.#jobList.querySelectorAll("button")].indexOf(/** @type {any} */ (document.activeElement));
-    this.#jobList.replaceChildren(...this.#jobs.map((job) => this.#jobRow(job)));
-    this.#jobList.querySelectorAll("button")[focused]?.focus();
-  }
-
-  /** @param {Job} job */
-  #jobRow(job) {
-    const isSelected = job === this.#selected;
-    const open = el(
-      "button",
-      { type: "button", class: "job", "aria-current": isSelected && "true", onclick: () => this.#select(job) },
-      el("bdi", { class: "file" }, job.file.name),
-      el("span", { class: `state ${job.state}` }, job.progress),
-      job.state === "running" &&
-        el("progress", { max: 1, value: job.sent < 1 ? job.sent : null, "aria-label": "Progress" }),
-    );
-    const action = job.isRunning
-      ? button("Cancel", () => job.cancel(), { icon: "close", iconOnly: true, class: "quiet" })
-      : job.isDone
-        ? button("Remove", () => this.#remove(job), { icon: "close", iconOnly: true, class: "quiet" })
-        : button("Try again", () => this.#retry(job), { icon: "retry", iconOnly: true, class: "quiet" });
-    return el("li", {}, open, action);
+    for (const job of this.#jobs.filter((one) => !this.#rows.has(one))) {
+      const row = new JobRow(job, () => this.#select(job), {
+        cancel: () => job.cancel(),
+        remove: () => this.#remove(job),
+        retry: () => this.#retry(job),
+      });
+      this.#rows.set(job, row);
+      this.#jobList.append(row.element);
+    }
+    for (const [job, row] of this.#rows) row.update(job === this.#selected);
   }
 
   /** @param {Job | null} job */
@@ -161,6 +153,7 @@ export class TranscribeView {
 
   /** @param {Job} job */
   #retry(job) {
+    if (!mayDiscard(job)) return;
     job.reset();
     this.#select(job);
     this.#start();
@@ -168,7 +161,10 @@ export class TranscribeView {
 
   /** @param {Job} job */
   #remove(job) {
+    if (!mayDiscard(job)) return;
     this.#jobs = this.#jobs.filter((one) => one !== job);
+    this.#rows.get(job)?.element.remove();
+    this.#rows.delete(job);
     if (job === this.#selected) this.#select(this.#jobs.at(-1) ?? null);
     this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
     this.#change();
@@ -194,4 +190,14 @@ export class TranscribeView {
     this.#record.classList.toggle("recording", this.#recorder.isRecording);
     this.#record.lastChild?.replaceWith(this.#recorder.isRecording ? "Stop recording" : "Record");
   }
+}
+
+/**
+ * Asks whether the transcript of a job may be discarded, if it has one.
+ * @param {Job} job
+ */
+function mayDiscard({ file, transcript }) {
+  return (
+    transcript.segments.length === 0 || confirm(`Discard the transcript of ${file.name} with its names and edits?`)
+  );
 }
