@@ -86,7 +86,7 @@ export class Editor {
       el("div", { class: "search" }, this.#search, this.#hits),
       el("label", { class: "check" }, this.#follow, "Follow"),
       el("span", { class: "spacer" }),
-      ...exportControls(this.job.transcript, this.job.file.name, this.limits, (said) => {
+      ...exportControls(this.job.transcript, this.job.file.name.replace(/\.[^.]*$/, ""), this.limits, (said) => {
         this.#status.textContent = said;
       }),
     );
