@@ -22,6 +22,7 @@ HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "\u202eright to left\u202c and \u2067more",
     LONG_WORD,
+    "\u0130" * 9 + " end",  # longer in lower case
 )
 """Texts that a model may return."""
 HALVES = """canvas => {
@@ -361,6 +362,8 @@ def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: Fa
     expect(page.locator(".job .state")).to_have_text("Done")
     for number, text in enumerate(HOSTILE):
         assert rows(page).nth(number).locator(".text").text_content() == text
+    page.get_by_label("Search the transcript").fill(" end")
+    expect(page.locator(".hits")).to_have_text("1 of 1")
     page.get_by_label("Name of speaker A").fill("<b>Anna</b>")
     expect(rows(page).first.locator(".name")).to_have_text("<b>Anna</b>")
     assert page.title() == "Transcribe · VibeVoice"
