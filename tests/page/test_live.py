@@ -1,5 +1,6 @@
 """The Live view in Chromium, with the sample conversation as its microphone."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -128,3 +129,25 @@ def test_a_new_session_discards_only_on_confirmation(open_page: OpenPage) -> Non
     with page.expect_request("**/v1/realtime/client_secrets"):
         start.click()
     expect(captions).to_have_count(1)
+
+
+def test_a_browser_with_a_fixed_rate(open_page: OpenPage) -> None:
+    """Audio is resampled if, as in Firefox, the microphone does not connect at 24 kHz."""
+    page = open_page("#live", light="off")
+    page.evaluate(
+        """() => {
+          const connect = AudioContext.prototype.createMediaStreamSource;
+          AudioContext.prototype.createMediaStreamSource = function (stream) {
+            if (this.sampleRate === 24000) throw new DOMException("", "NotSupportedError");
+            return connect.call(this, stream);
+          };
+        }"""
+    )
+    with page.expect_websocket() as opened:
+        page.get_by_role("button", name="Start").click()
+    blocks: list[bytes] = []
+    while not any(map(any, blocks)):  # until it is not silent
+        event = json.loads(opened.value.wait_for_event("framesent"))
+        assert event["type"] == "input_audio_buffer.append"
+        blocks.append(base64.b64decode(event["audio"]))
+    assert {len(block) for block in blocks} == {2 * 2400}
