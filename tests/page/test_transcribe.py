@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Dialog, Page, expect
 from tests.support.fakes import FakeEngine
 from tests.support.pages import OpenPage, choose, rows, tab_to, talk
 from tests.support.recordings import encoded, wav
@@ -22,6 +22,7 @@ HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
     "\u202eright to left\u202c and \u2067more",
     LONG_WORD,
+    "\u0130" * 9 + " end",  # longer in lower case
 )
 """Texts that a model may return."""
 HALVES = """canvas => {
@@ -168,6 +169,30 @@ def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
     expect(page.locator(".clock")).to_have_text(re.compile(r"^0:00 / 0:0[5-8]$"))
 
 
+def test_an_unplugged_microphone(open_page: OpenPage) -> None:
+    """The recording up to then is kept, although the browser has already stopped recording."""
+    page = open_page(light="off")
+    page.evaluate(
+        """() => {
+          const media = navigator.mediaDevices;
+          const open = media.getUserMedia.bind(media);
+          media.getUserMedia = async (wanted) => {
+            const stream = await open(wanted);
+            await new Promise((resolve) => setTimeout(resolve, 500));
+            window.unplug = () => stream.getTracks().forEach((track) => track.stop());
+            return stream;
+          };
+        }"""
+    )
+    page.get_by_role("button", name="Record", exact=True).dblclick()
+    stop = page.get_by_role("button", name="Stop recording")
+    expect(stop).to_be_visible()
+    page.wait_for_timeout(1500)
+    page.evaluate("unplug()")
+    stop.click()
+    expect(page.locator(".job .state")).to_have_text("Done")
+
+
 def test_keyboard_alone(open_page: OpenPage) -> None:
     """Every step of the view works without a mouse."""
     page = open_page()
@@ -223,8 +248,47 @@ def test_segments_come_while_the_engine_works(open_page: OpenPage, page_engine: 
     expect(page.locator(".job .state")).to_have_text("Canceled")
     assert page_engine.closed.wait(20)
     page_engine.stall_after = None
+    page.once("dialog", lambda dialog: dialog.accept())  # discards the first segments
     page.get_by_role("button", name="Try again").click()
     expect(rows(page)).to_have_count(3)
+
+
+def test_a_merge_holds_for_later_segments(open_page: OpenPage, page_engine: FakeEngine) -> None:
+    """Segments that arrive after a merge belong to the merged speaker."""
+    page_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 1, "Third."))
+    page_engine.gate_after = 20
+    page = open_page(light="off", tts_model_type="off")
+    choose(page, talk())
+    page.get_by_label("Merge B into another speaker").select_option("A")
+    expect(rows(page)).to_have_count(2)
+    page_engine.gate.set()
+    expect(page.locator(".job .state")).to_have_text("Done")
+    expect(rows(page)).to_have_count(3)
+    expect(page.locator(".chip")).to_have_count(1)
+    expect(page.locator(".segment .name:not(:empty)")).to_have_text(["A"])
+
+
+def test_an_error_in_the_stream(open_page: OpenPage, page_engine: FakeEngine) -> None:
+    """The page shows the server's message and keeps the segments received before. They are
+    discarded only after confirmation."""
+    page_engine.text = model_text((0, 1, 0, "First."), (1, 2, 1, "Second."), (2, 3, 0, "Third."))
+    page_engine.fail_after = 20
+    page = open_page(light="off", tts_model_type="off")
+    choose(page, talk())
+    expect(page.locator(".job .state")).to_have_text("Failed")
+    expect(page.locator(".editor .note")).to_contain_text("engine")
+    expect(page.locator(".editor .note")).not_to_contain_text("ended the response early")
+    expect(rows(page)).to_have_count(2)
+    asked: list[str] = []
+
+    def refuse(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.dismiss()
+
+    page.once("dialog", refuse)
+    page.get_by_role("button", name="Try again").click()
+    expect(rows(page)).to_have_count(2)
+    assert asked == ["Discard the transcript of talk.wav with its names and edits?"]
 
 
 def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: FakeEngine) -> None:
@@ -298,6 +362,8 @@ def test_what_a_model_says_is_shown_as_text(open_page: OpenPage, page_engine: Fa
     expect(page.locator(".job .state")).to_have_text("Done")
     for number, text in enumerate(HOSTILE):
         assert rows(page).nth(number).locator(".text").text_content() == text
+    page.get_by_label("Search the transcript").fill(" end")
+    expect(page.locator(".hits")).to_have_text("1 of 1")
     page.get_by_label("Name of speaker A").fill("<b>Anna</b>")
     expect(rows(page).first.locator(".name")).to_have_text("<b>Anna</b>")
     assert page.title() == "Transcribe · VibeVoice"

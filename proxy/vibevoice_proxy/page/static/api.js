@@ -79,6 +79,7 @@ export class Api {
 
   /**
    * Uploads a form and reports the events of the response. Uses XMLHttpRequest because fetch reports no upload progress.
+   * An error that `onEvent` throws ends the request and rejects the promise.
    * @param {string} path
    * @param {FormData} form
    * @param {{ onProgress: (share: number) => void, onEvent: (event: any) => void, signal: AbortSignal }} options
@@ -102,11 +103,19 @@ export class Api {
     return /** @type {Promise<void>} */ (
       new Promise((resolve, reject) => {
         request.upload.onprogress = (event) => onProgress(event.loaded / event.total);
+        const readOn = () => {
+          try {
+            read(request.responseText);
+          } catch (error) {
+            reject(error);
+            request.abort();
+          }
+        };
         request.onprogress = () => {
-          if (isStream()) read(request.responseText);
+          if (isStream()) readOn();
         };
         request.onload = () => {
-          if (request.status === 200) read(request.responseText);
+          if (request.status === 200) readOn();
           if (request.status === 200) resolve();
           else reject(errorOf(request.status, request.responseText));
         };

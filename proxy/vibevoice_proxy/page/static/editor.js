@@ -64,9 +64,7 @@ export class Editor {
     this.speakers.update();
     this.waveform.add(this.job.transcript);
     this.#status.textContent = this.job.isRunning ? this.job.progress : "";
-    const { missing } = this.job.transcript;
-    const parts = missing.map(({ start, end, reason }) => `${clock(start)}–${clock(end)} (${reason})`);
-    this.#note.textContent = this.job.error || (parts.length > 0 ? `No transcript of ${parts.join(", ")}.` : "");
+    this.#note.textContent = this.job.error || this.job.transcript.missingNote;
     this.#note.hidden = !this.#note.textContent;
     const isEmpty = this.job.transcript.segments.length === 0;
     this.#toolbar.hidden = isEmpty;
@@ -88,7 +86,7 @@ export class Editor {
       el("div", { class: "search" }, this.#search, this.#hits),
       el("label", { class: "check" }, this.#follow, "Follow"),
       el("span", { class: "spacer" }),
-      ...exportControls(this.job.transcript, this.job.file.name, this.limits, (said) => {
+      ...exportControls(this.job.transcript, this.job.file.name.replace(/\.[^.]*$/, ""), this.limits, (said) => {
         this.#status.textContent = said;
       }),
     );

@@ -6,7 +6,7 @@ import { FORMATS } from "./formats.js";
 /**
  * The format menu and the buttons Copy and Download.
  * @param {import("./transcript.js").Transcript} transcript
- * @param {string} name of the recording
+ * @param {string} name of the files, without an extension
  * @param {() => import("./subtitles.js").Limits} limits
  * @param {(said: string) => void} tell
  */
@@ -28,7 +28,7 @@ export function exportControls(transcript, name, limits, tell) {
   };
   const download = () => {
     const { text, type, extension } = written();
-    save(new Blob([text], { type }), `${name.replace(/\.[^.]*$/, "")}.${extension}`);
+    save(new Blob([text], { type }), `${name}.${extension}`);
   };
   return [
     format,

@@ -24,6 +24,7 @@ export class LiveView {
   #level = el("meter", { min: 0, max: 1, high: 0.95, value: 0, "aria-label": "Level of the microphone" });
   #status = el("p", { class: "soft", role: "status" });
   #alert = el("p", { class: "note", role: "alert", hidden: true });
+  #missing = el("p", { class: "note", role: "status", hidden: true });
   #captions = el("ol", { class: "segments captions" });
   #pending = el("p", { class: "pending", dir: "auto" });
   #after = el("div", { class: "stack" });
@@ -36,11 +37,15 @@ export class LiveView {
       { class: "live panel stack" },
       el("div", { class: "actions" }, this.#start, this.#level, this.#status),
       this.#alert,
+      this.#missing,
       this.#after,
       el("div", { role: "log", "aria-label": "Captions" }, this.#captions),
       this.#pending,
     );
     this.#say("Press Start and speak. Captions appear here with their speakers. Nothing is stored.");
+    window.addEventListener("beforeunload", (event) => {
+      if (this.#transcript.segments.length > 0) event.preventDefault(); // ask before closing
+    });
   }
 
   async show() {}
@@ -55,6 +60,8 @@ export class LiveView {
   }
 
   async #begin() {
+    const hasText = this.#transcript.segments.length > 0;
+    if (hasText && !confirm("Start a new transcript? The current one and its names will be discarded.")) return;
     this.#alert.hidden = true;
     this.#start.disabled = true;
     this.#say("Connecting…");
@@ -84,6 +91,10 @@ export class LiveView {
         this.#setRunning(true);
       },
       onSegment: (segment) => this.#add(segment),
+      onMissing: (part) => {
+        this.#transcript.missing.push(part);
+        this.#showMissing();
+      },
       onPending: (text) => {
         this.#pending.textContent = text;
         this.#follow();
@@ -133,6 +144,12 @@ export class LiveView {
     const toolbar = el("div", { class: "toolbar" }, el("span", { class: "spacer" }), ...controls);
     this.#after.replaceChildren(this.#speakers.element, toolbar);
     this.#after.hidden = true;
+    this.#showMissing();
+  }
+
+  #showMissing() {
+    this.#missing.textContent = this.#transcript.missingNote;
+    this.#missing.hidden = !this.#missing.textContent;
   }
 
   /** @param {import("./realtime.js").Segment} segment */

@@ -35,6 +35,12 @@ function askForKey(why) {
   });
 }
 
+/** The view in the page's address. */
+function chosenView() {
+  const asked = location.hash.slice(1);
+  return Object.hasOwn(VIEWS, asked) ? asked : DEFAULT;
+}
+
 /** @param {Api} api */
 function router(api) {
   const main = byId("main", HTMLElement);
@@ -44,13 +50,13 @@ function router(api) {
   /** @type {View | undefined} */
   let current;
   return async () => {
-    const asked = location.hash.slice(1);
-    const name = Object.hasOwn(VIEWS, asked) ? asked : DEFAULT;
+    const name = chosenView();
     const make = /** @type {(api: Api) => Promise<View>} */ (VIEWS[name]);
     current?.hide();
     alert.hidden = true;
-    const isNew = !made.has(name);
-    const view = made.get(name) ?? (await make(api));
+    const created = made.get(name) ?? (await make(api));
+    if (chosenView() !== name) return; // the user chose another view meanwhile
+    const view = made.get(name) ?? created;
     made.set(name, view);
     current = view;
     document.title = `${view.title} · VibeVoice`;
@@ -62,7 +68,7 @@ function router(api) {
     try {
       await view.show();
     } catch (error) {
-      if (isNew) made.delete(name);
+      if (current !== view) return;
       alert.replaceChildren(
         /** @type {Error} */ (error).message,
         button("Try again", () => window.dispatchEvent(new HashChangeEvent("hashchange")), { class: "quiet" }),

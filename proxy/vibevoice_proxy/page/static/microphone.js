@@ -16,12 +16,15 @@ export class Microphone {
    */
   async open(onSamples) {
     this.#stream = await openMicrophone();
-    const context = new AudioContext({ sampleRate: RATE });
+    const { context, source } = connect(this.#stream);
     this.#context = context;
     await context.audioWorklet.addModule(new URL("microphone-worklet.js", import.meta.url));
-    const node = new AudioWorkletNode(context, "microphone", { numberOfOutputs: 0 });
+    const node = new AudioWorkletNode(context, "microphone", {
+      numberOfOutputs: 0,
+      processorOptions: { rate: RATE },
+    });
     node.port.onmessage = ({ data }) => onSamples(data.samples, data.level);
-    context.createMediaStreamSource(this.#stream).connect(node);
+    source.connect(node);
   }
 
   close() {
@@ -30,4 +33,26 @@ export class Microphone {
     this.#stream = null;
     this.#context = null;
   }
+}
+
+/**
+ * A source at 24 kHz, or at the browser's own rate: Firefox connects a microphone only to a context of its rate.
+ * @param {MediaStream} stream
+ */
+function connect(stream) {
+  const context = new AudioContext({ sampleRate: RATE });
+  try {
+    return sourceIn(context, stream);
+  } catch {
+    void context.close();
+    return sourceIn(new AudioContext(), stream);
+  }
+}
+
+/**
+ * @param {AudioContext} context
+ * @param {MediaStream} stream
+ */
+function sourceIn(context, stream) {
+  return { context, source: context.createMediaStreamSource(stream) };
 }

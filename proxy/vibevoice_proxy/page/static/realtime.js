@@ -1,21 +1,28 @@
 /** A live transcription session over OpenAI's realtime API. */
 
+import { RATE } from "./microphone.js";
+
 /** Most bytes that may wait to be sent: ten seconds of audio in base64. */
-const MAX_WAITING = 10 * 24_000 * 2 * (4 / 3);
+const MAX_WAITING = 10 * RATE * 2 * (4 / 3);
+/** Milliseconds without an event after which the page no longer waits for the last transcription. */
+const PATIENCE = 60_000;
 
 const TRANSCRIPTION = "conversation.item.input_audio_transcription";
 const SESSION = {
   type: "transcription",
   audio: {
-    input: { format: { type: "audio/pcm", rate: 24_000 }, transcription: {}, turn_detection: { type: "server_vad" } },
+    input: { format: { type: "audio/pcm", rate: RATE }, transcription: {}, turn_detection: { type: "server_vad" } },
   },
 };
 
 /** @typedef {{ id: string, start: number, end: number, speaker: string | null, text: string }} Segment times in seconds */
+/** @typedef {import("./transcript.js").Missing} Missing */
+/** @typedef {{ text: string, told: number, start: number, end: number }} Item `told`: characters of `text` in segments */
 /**
  * @typedef {object} Listener
  * @property {() => void} onReady the server listens
  * @property {(segment: Segment) => void} onSegment a final segment
+ * @property {(part: Missing) => void} onMissing a part without a transcript
  * @property {(text: string) => void} onPending words after the last segment; they may still change
  * @property {(isSpeaking: boolean) => void} onSpeech
  * @property {(message: string) => void} onError
@@ -33,8 +40,13 @@ export async function clientSecret(api) {
 }
 
 export class RealtimeSession {
-  /** @type {Map<string, { text: string, told: number, start: number, end: number }>} by item id */
+  /** @type {Map<string, Item>} by item id */
   #items = new Map();
+  /** Message of an error that nothing has followed yet: if the connection closes now, it is the reason. */
+  #error = "";
+  /** Seconds of audio sent. */
+  #sent = 0;
+  #timer = 0;
   #isReady = false;
   #isEnding = false;
 
@@ -50,12 +62,7 @@ export class RealtimeSession {
     // Browsers cannot set headers on a WebSocket, so OpenAI's API takes the secret as a subprotocol.
     this.socket = new WebSocket(url, ["realtime", `openai-insecure-api-key.${secret}`]);
     this.socket.onmessage = ({ data }) => this.#take(JSON.parse(data));
-    this.socket.onclose = ({ reason }) => {
-      if (!this.#isReady)
-        this.listener.onError(reason || "The server refused the connection. Live captions may be turned off.");
-      else if (!this.#isEnding) this.listener.onError(reason || "The connection to the server was lost.");
-      this.listener.onClose();
-    };
+    this.socket.onclose = ({ reason }) => this.#closed(reason);
   }
 
   /**
@@ -65,10 +72,11 @@ export class RealtimeSession {
   append(samples) {
     if (!this.#isReady || this.#isEnding || this.socket.readyState !== WebSocket.OPEN) return;
     if (this.socket.bufferedAmount > MAX_WAITING) {
-      this.listener.onError("The network is too slow for live audio. The captions so far are kept.");
+      this.#fail("The network is too slow for live audio. The captions so far are kept.");
       this.socket.close();
       return;
     }
+    this.#sent += samples.length / RATE;
     this.#send("input_audio_buffer.append", { audio: base64(new Uint8Array(samples.buffer)) });
   }
 
@@ -80,7 +88,7 @@ export class RealtimeSession {
       return;
     }
     this.#send("input_audio_buffer.commit", {});
-    setTimeout(() => this.socket.close(), 10_000); // in case no transcription arrives
+    this.#startTimer();
   }
 
   /**
@@ -93,6 +101,8 @@ export class RealtimeSession {
 
   /** @param {any} event of the API */
   #take(event) {
+    this.#error = "";
+    if (this.#isEnding) this.#startTimer();
     switch (event.type) {
       case "session.created":
         this.#isReady = true;
@@ -117,16 +127,37 @@ export class RealtimeSession {
         this.#complete(event);
         break;
       case `${TRANSCRIPTION}.failed`:
-        this.#items.delete(event.item_id);
-        this.listener.onError(event.error.message);
-        this.#showPending();
+        this.#addMissing(event);
         break;
       case "error":
-        // The commit failed because the buffer is empty: nothing more will arrive.
-        if (this.#isEnding) this.#closeWhenDone();
-        else this.listener.onError(event.error.message);
+        // Without new audio there is nothing to commit. Turns that are open still get their transcription.
+        if (this.#isEnding && event.error.code === "input_audio_buffer_commit_empty") this.#closeWhenDone();
+        else this.#fail(event.error.message);
         break;
     }
+  }
+
+  /** @param {string} message */
+  #fail(message) {
+    this.#error = message;
+    this.listener.onError(message);
+  }
+
+  #startTimer() {
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(() => this.socket.close(), PATIENCE);
+  }
+
+  /** @param {string} reason by the server; empty if there is none */
+  #closed(reason) {
+    clearTimeout(this.#timer);
+    for (const [id, item] of this.#items) this.#keepPending(id, item);
+    const lost = this.#isReady
+      ? "The connection to the server was lost."
+      : "The server refused the connection. Live captions may be turned off.";
+    const message = this.#error || (this.#isReady && this.#isEnding ? "" : reason || lost);
+    if (message) this.listener.onError(message);
+    this.listener.onClose();
   }
 
   /** @param {Segment & { item_id: string }} segment */
@@ -134,23 +165,46 @@ export class RealtimeSession {
     const item = this.#item(segment.item_id);
     const at = item.text.indexOf(segment.text, item.told);
     item.told = at < 0 ? Math.max(1, item.text.length) : at + segment.text.length;
+    item.start = Math.max(item.start, segment.end);
     this.listener.onSegment(segment);
     this.#showPending();
   }
 
-  /** @param {{ item_id: string, transcript: string }} event */
-  #complete({ item_id, transcript }) {
-    const { told, start, end } = this.#item(item_id);
-    if (told === 0 && transcript.trim()) {
-      this.listener.onSegment({
-        id: item_id,
-        start,
-        end: Math.max(start, end),
-        speaker: null,
-        text: transcript.trim(),
-      });
-    }
-    this.#items.delete(item_id);
+  /** @param {{ item_id: string, transcript: string, missing?: Missing[] }} event */
+  #complete({ item_id, transcript, missing = [] }) {
+    const item = this.#item(item_id);
+    if (item.told === 0) this.#keepPending(item_id, { ...item, text: transcript });
+    for (const part of missing) this.listener.onMissing(part);
+    this.#remove(item_id);
+  }
+
+  /** @param {{ item_id: string, error: { code?: string | null, message: string } }} event */
+  #addMissing({ item_id, error }) {
+    const item = this.#item(item_id);
+    this.#keepPending(item_id, item);
+    this.listener.onMissing({ start: item.start, end: this.#endOf(item), reason: error.code || "failed" });
+    this.listener.onError(error.message);
+    this.#remove(item_id);
+  }
+
+  /**
+   * Makes a segment of the words that are in none, so that they are not lost.
+   * @param {string} id
+   * @param {Item} item
+   */
+  #keepPending(id, item) {
+    const text = item.text.slice(item.told).trim();
+    if (text) this.listener.onSegment({ id, start: item.start, end: this.#endOf(item), speaker: null, text });
+  }
+
+  /** @param {Item} item */
+  #endOf({ start, end }) {
+    return Math.max(start, end || this.#sent);
+  }
+
+  /** @param {string} id */
+  #remove(id) {
+    this.#items.delete(id);
     this.#showPending();
     if (this.#isEnding) this.#closeWhenDone();
   }

@@ -21,15 +21,17 @@ export class Recorder {
     this.#recorder.start(1000);
   }
 
-  /** Stops recording, closes the microphone and returns the file. */
+  /** Stops recording, closes the microphone and returns the file. The browser may have stopped: the microphone was unplugged. */
   async stop() {
     const recorder = this.#recorder;
     if (!recorder) throw new Error("Nothing is being recorded.");
     this.#recorder = null;
-    await new Promise((resolve) => {
-      recorder.addEventListener("stop", resolve, { once: true });
-      recorder.stop();
-    });
+    if (recorder.state !== "inactive") {
+      await new Promise((resolve) => {
+        recorder.addEventListener("stop", resolve, { once: true });
+        recorder.stop();
+      });
+    }
     for (const track of recorder.stream.getTracks()) track.stop();
     const type = recorder.mimeType.split(";")[0] ?? "";
     const name = `Recording ${new Date().toLocaleTimeString()}.${type.includes("mp4") ? "m4a" : "webm"}`;

@@ -164,15 +164,16 @@ export class SegmentList {
   #ranges(index, wanted) {
     const node = this.#rows[index]?.text.firstChild;
     const ranges = [];
+    const { length } = node?.textContent ?? "";
     const text = node?.textContent?.toLowerCase() ?? "";
     for (
       let at = text.indexOf(wanted.toLowerCase());
-      node && at >= 0;
+      node && at >= 0 && at < length; // "İ" grows in lower case
       at = text.indexOf(wanted.toLowerCase(), at + 1)
     ) {
       const range = new Range();
       range.setStart(node, at);
-      range.setEnd(node, Math.min(at + wanted.length, node.textContent?.length ?? 0));
+      range.setEnd(node, Math.min(at + wanted.length, length));
       ranges.push(range);
     }
     return ranges;

@@ -17,6 +17,8 @@ export class SpeakView {
   #making = new AbortController();
   /** @type {Record<string, unknown>} the request of the current result */
   #made = {};
+  /** The current result as WAV. */
+  #file = new Blob();
   #text = el("textarea", { rows: 8, dir: "auto", spellcheck: "true" }, EXAMPLE);
   #count = el("span");
   #speed = el("input", { type: "range", min: 0.5, max: 2, step: 0.05, value: 1 });
@@ -98,8 +100,9 @@ export class SpeakView {
     };
     if (await this.#play(body)) {
       this.#made = body;
+      this.#file = this.#player.file;
       URL.revokeObjectURL(this.#again.src);
-      this.#again.src = URL.createObjectURL(this.#player.file);
+      this.#again.src = URL.createObjectURL(this.#file);
       this.#result.hidden = false;
     }
   }
@@ -162,7 +165,7 @@ export class SpeakView {
     try {
       const content =
         format === "wav"
-          ? this.#player.file
+          ? this.#file
           : await (await this.api.post("v1/audio/speech", { ...this.#made, response_format: format })).blob();
       save(content, `speech.${format}`);
     } catch (error) {

@@ -23,6 +23,7 @@ export class StatusView {
   /** @type {import("./metrics.js").Point[]} */
   #points = [];
   #timer = 0;
+  #isShown = false;
   #parts = el("ul", { class: "parts" });
   #models = el("p", { class: "models" });
   #plots = el("div", { class: "plots" });
@@ -50,6 +51,7 @@ export class StatusView {
   }
 
   async show() {
+    this.#isShown = true;
     const [models, about] = await Promise.all([
       this.api.json("v1/models"),
       this.api.json("", { headers: { accept: "application/json" } }),
@@ -57,10 +59,13 @@ export class StatusView {
     this.#models.replaceChildren(...models.data.map((/** @type {{ id: string }} */ model) => el("code", {}, model.id)));
     this.#version.textContent = `${about.name} ${about.version}`;
     await this.#refresh();
+    window.clearInterval(this.#timer);
+    if (!this.#isShown) return; // the user went to another view meanwhile
     this.#timer = window.setInterval(() => void this.#refresh(), EVERY);
   }
 
   hide() {
+    this.#isShown = false;
     window.clearInterval(this.#timer);
   }
 

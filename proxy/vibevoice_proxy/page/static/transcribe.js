@@ -3,6 +3,7 @@
 import { button, el, icon } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Job } from "./job.js";
+import { JobRow } from "./job-row.js";
 import { Options } from "./options.js";
 import { Recorder } from "./recorder.js";
 
@@ -16,12 +17,15 @@ export class TranscribeView {
   title = "Transcribe";
   /** @type {Job[]} */
   #jobs = [];
+  /** @type {Map<Job, JobRow>} */
+  #rows = new Map();
   /** @type {Job | null} */
   #selected = null;
   /** @type {Editor | null} */
   #editor = null;
   #options = new Options();
   #recorder = new Recorder();
+  #isToggling = false;
   #isDrawing = false;
   #input = el("input", { type: "file", multiple: true, accept: "audio/*,video/*", hidden: true });
   #record = button("Record", () => this.#toggleRecording(), { icon: "microphone" });
@@ -62,7 +66,7 @@ export class TranscribeView {
     );
     this.#acceptDrops();
     window.addEventListener("beforeunload", (event) => {
-      if (this.#jobs.length > 0) event.preventDefault(); // ask before closing: transcripts are only in this tab
+      if (this.#jobs.length > 0 || this.#recorder.isRecording) event.preventDefault(); // transcripts are only in this tab
     });
   }
 
@@ -124,29 +128,18 @@ export class TranscribeView {
     });
   }
 
+  /** Keeps the rows of known jobs, so that a click on one is not lost. */
   #drawJobs() {
-    const focused = [...this.#jobList.querySelectorAll("button")].indexOf(/** @type {any} */ (document.activeElement));
-    this.#jobList.replaceChildren(...this.#jobs.map((job) => this.#jobRow(job)));
-    this.#jobList.querySelectorAll("button")[focused]?.focus();
-  }
-
-  /** @param {Job} job */
-  #jobRow(job) {
-    const isSelected = job === this.#selected;
-    const open = el(
-      "button",
-      { type: "button", class: "job", "aria-current": isSelected && "true", onclick: () => this.#select(job) },
-      el("bdi", { class: "file" }, job.file.name),
-      el("span", { class: `state ${job.state}` }, job.progress),
-      job.state === "running" &&
-        el("progress", { max: 1, value: job.sent < 1 ? job.sent : null, "aria-label": "Progress" }),
-    );
-    const action = job.isRunning
-      ? button("Cancel", () => job.cancel(), { icon: "close", iconOnly: true, class: "quiet" })
-      : job.isDone
-        ? button("Remove", () => this.#remove(job), { icon: "close", iconOnly: true, class: "quiet" })
-        : button("Try again", () => this.#retry(job), { icon: "retry", iconOnly: true, class: "quiet" });
-    return el("li", {}, open, action);
+    for (const job of this.#jobs.filter((one) => !this.#rows.has(one))) {
+      const row = new JobRow(job, () => this.#select(job), {
+        cancel: () => job.cancel(),
+        remove: () => this.#remove(job),
+        retry: () => this.#retry(job),
+      });
+      this.#rows.set(job, row);
+      this.#jobList.append(row.element);
+    }
+    for (const [job, row] of this.#rows) row.update(job === this.#selected);
   }
 
   /** @param {Job | null} job */
@@ -160,6 +153,7 @@ export class TranscribeView {
 
   /** @param {Job} job */
   #retry(job) {
+    if (!mayDiscard(job)) return;
     job.reset();
     this.#select(job);
     this.#start();
@@ -167,7 +161,10 @@ export class TranscribeView {
 
   /** @param {Job} job */
   #remove(job) {
+    if (!mayDiscard(job)) return;
     this.#jobs = this.#jobs.filter((one) => one !== job);
+    this.#rows.get(job)?.element.remove();
+    this.#rows.delete(job);
     if (job === this.#selected) this.#select(this.#jobs.at(-1) ?? null);
     this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
     this.#change();
@@ -179,6 +176,8 @@ export class TranscribeView {
   }
 
   async #toggleRecording() {
+    if (this.#isToggling) return; // a second click, for example while the browser asks for permission
+    this.#isToggling = true;
     this.#alert.hidden = true;
     try {
       if (this.#recorder.isRecording) this.#add([await this.#recorder.stop()]);
@@ -187,7 +186,18 @@ export class TranscribeView {
       this.#alert.textContent = /** @type {Error} */ (error).message;
       this.#alert.hidden = false;
     }
+    this.#isToggling = false;
     this.#record.classList.toggle("recording", this.#recorder.isRecording);
     this.#record.lastChild?.replaceWith(this.#recorder.isRecording ? "Stop recording" : "Record");
   }
+}
+
+/**
+ * Asks whether the transcript of a job may be discarded, if it has one.
+ * @param {Job} job
+ */
+function mayDiscard({ file, transcript }) {
+  return (
+    transcript.segments.length === 0 || confirm(`Discard the transcript of ${file.name} with its names and edits?`)
+  );
 }

@@ -22,6 +22,8 @@ export class Transcript {
   #names = new Map();
   /** @type {Map<string, number>} */
   #colors = new Map();
+  /** @type {Map<string, string>} label → label of the speaker it was merged into */
+  #merged = new Map();
 
   /**
    * Adds a segment from the API.
@@ -29,7 +31,7 @@ export class Transcript {
    * @returns {Segment}
    */
   add({ id, start, end, speaker, text }) {
-    const label = speaker === UNKNOWN ? null : speaker;
+    const label = speaker === null || speaker === UNKNOWN ? null : (this.#merged.get(speaker) ?? speaker);
     const added = { id, start, end, speaker: label, text };
     if (label !== null && !this.#names.has(label)) {
       this.#names.set(label, label);
@@ -74,12 +76,20 @@ export class Transcript {
   }
 
   /**
-   * Assigns all segments of `from` to `into`.
+   * Assigns all segments of `from` to `into`, also those that arrive later.
    * @param {string} from
    * @param {string} into
    */
   merge(from, into) {
+    for (const [label, target] of this.#merged) if (target === from) this.#merged.set(label, into);
+    this.#merged.set(from, into);
     for (const segment of this.segments) if (segment.speaker === from) segment.speaker = into;
+  }
+
+  /** A sentence about the parts without a transcript; empty if there are none. */
+  get missingNote() {
+    const parts = this.missing.map(({ start, end, reason }) => `${clock(start)}–${clock(end)} (${reason})`);
+    return parts.length > 0 ? `No transcript of ${parts.join(", ")}.` : "";
   }
 
   /** The segments with display names. */
