@@ -6,6 +6,7 @@ All yield blocks of 16-bit little-endian samples at 24 kHz, mono.
 import asyncio
 import os
 import stat
+import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -65,11 +66,23 @@ def _decoded(path: Path) -> Iterator[bytes]:
 
 
 async def stdin_blocks(number: int = 0) -> AsyncGenerator[bytes]:
-    """Raw samples from the file descriptor `number`, as they arrive."""
-    if stat.S_ISREG(os.fstat(number).st_mode):
-        while block := await asyncio.to_thread(os.read, number, _BLOCK):
-            yield block
-        return
+    """Raw samples from the file descriptor `number`, as they arrive. Raises SourceError."""
+    if sys.stdin is None:  # its number may belong to another file now
+        raise SourceError("stdin is closed")
+    try:
+        kind = os.fstat(number).st_mode
+        if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(number):
+            async with aclosing(_pipe_blocks(number)) as blocks:
+                async for block in blocks:
+                    yield block
+        else:  # asyncio cannot wait for files and devices
+            while block := await asyncio.to_thread(os.read, number, _BLOCK):
+                yield block
+    except OSError as error:
+        raise SourceError(f"stdin cannot be read: {error.strerror}") from error
+
+
+async def _pipe_blocks(number: int) -> AsyncGenerator[bytes]:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     with os.fdopen(os.dup(number), "rb", buffering=0) as pipe:

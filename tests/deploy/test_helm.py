@@ -219,10 +219,10 @@ def test_a_gateway_routes_speech_to_its_pods() -> None:
     )
     speech, rest = made["HTTPRoute", "api"]["spec"]["rules"]
     paths = [match["path"]["value"] for match in speech["matches"]]
-    assert paths == ["/v1/audio/speech", "/v1/audio/voices"]
+    assert paths == ["/v1/audio/speech", "/v1/audio/voices", "/v1/audio/models"]
     assert [rule["backendRefs"][0]["name"] for rule in (speech, rest)] == [
         "vibevoice-speech",
         "vibevoice-proxy",
     ]
     assert {rule["timeouts"]["request"] for rule in (speech, rest)} == {"3700s"}
-    assert environment(made, "proxy")["TTS_MODEL_TYPE"] == "off"
+    assert environment(made, "proxy")["TTS_MODEL_TYPE"] == "auto"  # the voice of calls

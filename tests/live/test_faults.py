@@ -56,6 +56,25 @@ def test_what_cannot_be_done_is_told(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        ("<&-", 1, "stdin is closed"),
+        ("0>/dev/null", 1, "stdin cannot be read: Bad file descriptor"),
+        ("</dev/null", 0, ""),
+    ],
+)
+def test_an_unreadable_stdin(redirection: str, code: int, said: str) -> None:
+    """It ends the session at once; an empty device is no error."""
+    with scripted(()) as url:
+        shell = ["sh", "-c", f'exec "$@" - {redirection}', "sh", *COMMAND]
+        done = subprocess.run(
+            shell, env=environment(url), capture_output=True, text=True, timeout=20, check=False
+        )
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr and bool(done.stderr) == bool(said)
+
+
 def test_keys_and_addresses(closed: str) -> None:
     """The message names the setting to change."""
     assert "set VIBEVOICE_API_KEY" in run(closed, "-", stdin=SECOND).stderr

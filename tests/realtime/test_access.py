@@ -81,6 +81,15 @@ async def test_client_secrets(closed: str) -> None:
     assert await status_of(url, "realtime", f"openai-insecure-api-key.{expired}") == 401
 
 
+async def test_client_secrets_without_api_keys(base: str, closed: str) -> None:
+    """Another replica accepts them, with their configuration; a server with keys does not."""
+    configuration = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
+    secret = ClientSecrets([]).issue(configuration, int(time()) + 60)
+    async with session(base, secret) as held:
+        assert held.events[0]["session"]["audio"]["input"]["turn_detection"] is None
+    assert await status_of(address(closed), f"openai-insecure-api-key.{secret}") == 401
+
+
 def test_secrets_do_not_let_weak_keys_be_guessed() -> None:
     """Their signature costs whoever guesses keys an scrypt each, and is the same in every process
     that has the same keys."""
@@ -94,6 +103,15 @@ def test_secrets_do_not_let_weak_keys_be_guessed() -> None:
 def test_what_is_no_secret(value: str) -> None:
     """It is refused without an exception."""
     assert ClientSecrets([KEY]).read(value) is None
+
+
+@pytest.mark.parametrize("text", ["A", "é", "bnVsbA", "e30"])
+def test_what_anybody_can_sign(text: str) -> None:
+    """Without API keys the signing key is public, so a valid signature proves nothing: not
+    base64, `null`, and `{}` are refused without an exception."""
+    digest = hmac.digest(bytes(32), text.encode(), "sha256")
+    signature = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    assert ClientSecrets([]).read(f"ek_{text}.{signature}") is None
 
 
 @pytest.mark.parametrize(

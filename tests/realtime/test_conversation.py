@@ -1,9 +1,11 @@
 """The items of a call and what answers them, without a session."""
 
+import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.realtime import conversation
@@ -14,11 +16,25 @@ from vibevoice_proxy.realtime.answers import (
     items_to_answer,
     spoken_text,
 )
-from vibevoice_proxy.realtime.call_config import CHAT_TOOL, Tool, ToolChoice, answering_tool
-from vibevoice_proxy.realtime.call_events import FunctionCallOutput, Message, TextContent
+from vibevoice_proxy.realtime.call_config import (
+    CHAT_TOOL,
+    CallConfig,
+    Tool,
+    ToolChoice,
+    answering_tool,
+)
+from vibevoice_proxy.realtime.call_events import (
+    FunctionCallOutput,
+    Message,
+    ResponseConfig,
+    TextContent,
+)
 from vibevoice_proxy.realtime.conversation import Conversation, new_item
 from vibevoice_proxy.realtime.items import Items
+from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 from vibevoice_proxy.realtime.outbox import Outbox
+from vibevoice_proxy.realtime.response import order
+from vibevoice_proxy.realtime.responses import Responses
 
 
 def tool(name: str, /, **properties: Any) -> Tool:
@@ -120,3 +136,28 @@ def test_a_conversation_is_bounded() -> None:
     for number in range(5):
         held.add(said(f"long {number}", "x" * (conversation.MAX_CHARS // 4)))
     assert [item.id for item in held.items] == [f"long {number}" for number in range(1, 5)]
+
+
+async def test_finishing_includes_the_response_that_follows() -> None:
+    """`finish` returns after the response that `on_idle` starts, too."""
+    outbox, begun = Outbox(), 0
+    asked = order(CallConfig(tools=[CHAT]), ResponseConfig())
+    talk = Conversation(Items(outbox))
+
+    async def begin() -> None:
+        nonlocal begun
+        if begun < 2:
+            begun += 1
+            talk.add(said(f"item{begun}", "Hello."))
+            await responses.start(asked)
+
+    metrics = RealtimeMetrics(CollectorRegistry())
+    voice = cast(Any, None)  # a call of a tool is not spoken
+    responses = Responses(voice, talk, outbox, metrics, begin)
+    running = asyncio.create_task(responses.run())
+    await begin()
+    async with asyncio.timeout(5):
+        await responses.finish()
+    running.cancel()
+    events = [json.loads(event)["type"] for event in iter(outbox.take, None)]
+    assert events.count("response.done") == 2

@@ -39,7 +39,7 @@ class Responses:
         metrics: RealtimeMetrics,
         on_idle: Callable[[], Awaitable[None]],
     ) -> None:
-        """`on_idle` is called after each response."""
+        """`on_idle` is called after each response and may start the next one."""
         self.asked_at: float | None = None
         """When the last speech that has no answer yet arrived (monotonic)."""
         self._voice = voice
@@ -82,7 +82,7 @@ class Responses:
                 self._step.cancel()
 
     async def finish(self) -> None:
-        """Wait for the response that goes on."""
+        """Wait for the response that goes on and those that `on_idle` starts."""
         await self._is_idle.wait()
 
     async def run(self) -> None:
@@ -92,8 +92,9 @@ class Responses:
             error = await self._respond(response)
             self._metrics.responded(await response.end(error))
             self._active = None
-            self._is_idle.set()
             await self._on_idle()
+            if not self.active_id:  # else the next one has begun
+                self._is_idle.set()
 
     async def _respond(self, response: Response) -> ProxyError | None:
         """Why it failed, if it did."""

@@ -108,7 +108,8 @@ spec:
 {{- if $root.Values.proxy.speakersClaim }}
 {{- $_ := merge $made (dict "VIBEVOICE_SPEAKER_DIR" "/voices/speakers" "VIBEVOICE_SPEAKER_ENROLLMENT" true) }}
 {{- end }}
-{{- $_ := set $made "TTS_MODEL_TYPE" (ternary "off" "auto" $root.Values.speech.enabled) }}
+{{- /* Voice calls hear and speak in one process, so the proxies keep hibari beside the speech pods. */}}
+{{- $_ := set $made "TTS_MODEL_TYPE" "auto" }}
 {{- if $root.Values.engine.enabled }}
 {{- $_ := set $made "ASR_BASE_URL" (printf "http://%s-engine:8006" (include "vibevoice.fullname" $root)) }}
 {{- else if not $own.ASR_BASE_URL }}
