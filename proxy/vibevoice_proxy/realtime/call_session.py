@@ -3,8 +3,6 @@ the answer is spoken."""
 
 import asyncio
 
-from anyio import to_thread
-
 from vibevoice_proxy import live
 from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.live import LiveEvent
@@ -35,7 +33,6 @@ from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 from vibevoice_proxy.realtime.outbox import Outbox
 from vibevoice_proxy.realtime.response import order, tell_item
 from vibevoice_proxy.realtime.responses import Responses
-from vibevoice_proxy.realtime.transcription_session import LONG_MESSAGE
 from vibevoice_proxy.voice import Voice
 
 _FIELDS = {"voice": "audio.output.voice", "speed": "audio.output.speed", "model": "model"}
@@ -82,10 +79,7 @@ class CallSession:
 
     async def handle(self, message: str) -> None:
         """As `Session.handle`."""
-        if len(message) > LONG_MESSAGE:
-            event = await to_thread.run_sync(CALL_EVENTS.read, message)
-        else:
-            event = CALL_EVENTS.read(message)
+        event = await CALL_EVENTS.receive(message)
         try:
             await self._follow(event)
         except InvalidEvent:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Set
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+from anyio import to_thread
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from vibevoice_proxy.errors import InvalidRequest
@@ -47,6 +48,8 @@ class AudioClear(Event):
 
 
 ClientEvent = SessionUpdate | AudioAppend | AudioCommit | AudioClear
+LONG_MESSAGE = 64 * 1024
+"""Characters above which a message is read in a thread."""
 MAX_CONTROL = 256 * 1024
 """Characters of a message that does not carry audio."""
 _MEMBER = rf'"(?:type|event_id)"\s*+:\s*+"[^"\\]{{0,{MAX_ID}}}+"'
@@ -116,6 +119,12 @@ class EventReader(Generic[AnyEvent]):
         self._max_characters = max_characters
         mapping: Mapping[str, Any] = adapter.json_schema()["discriminator"]["mapping"]
         self._types = tuple(mapping)
+
+    async def receive(self, text: str) -> AnyEvent:
+        """As `read`, which takes a thread for a long message. Raises InvalidEvent."""
+        if len(text) > LONG_MESSAGE:
+            return await to_thread.run_sync(self.read, text)
+        return self.read(text)
 
     def read(self, text: str) -> AnyEvent:
         """The event in a message. Raises InvalidEvent."""

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from anyio import to_thread
-
 from vibevoice_proxy.realtime.client_events import (
     TRANSCRIPTION_EVENTS,
     AudioAppend,
@@ -16,9 +14,6 @@ from vibevoice_proxy.realtime.hearing import Hearing
 from vibevoice_proxy.realtime.input_config import configure_input
 from vibevoice_proxy.realtime.outbox import Outbox
 from vibevoice_proxy.realtime.transcription_config import TranscriptionConfig
-
-LONG_MESSAGE = 64 * 1024
-"""Characters above which a message is read in a thread."""
 
 
 class TranscriptionSession:
@@ -49,11 +44,7 @@ class TranscriptionSession:
 
     async def handle(self, message: str) -> None:
         """As `Session.handle`."""
-        if len(message) > LONG_MESSAGE:
-            event = await to_thread.run_sync(TRANSCRIPTION_EVENTS.read, message)
-        else:
-            event = TRANSCRIPTION_EVENTS.read(message)
-        match event:
+        match event := await TRANSCRIPTION_EVENTS.receive(message):
             case SessionUpdate():
                 await self._update(event)
             case AudioAppend():
