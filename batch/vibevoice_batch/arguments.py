@@ -30,12 +30,12 @@ def parser(command: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = arguments.add_argument
-    add("input", nargs="*", type=_given, help="file, folder, glob, or - for a manifest on stdin")
+    add("input", nargs="*", type=given, help="file, folder, glob, or - for a manifest on stdin")
     add(
         "--manifest",
         action="append",
         default=[],
-        type=_given,
+        type=given,
         metavar="FILE",
         help="paths, one per line or NUL-terminated, or JSON lines with path, language, prompt, "
         "hotwords, keywords",
@@ -71,7 +71,7 @@ def parser(command: str) -> argparse.ArgumentParser:
         add(
             "--model",
             default=default,
-            type=_given,
+            type=given,
             help=f"name of the model or model group ({default})",
         )
     if command == "write-batch":
@@ -129,14 +129,15 @@ def parser(command: str) -> argparse.ArgumentParser:
     return arguments
 
 
-def _given(text: str) -> str:
+def given(text: str) -> str:
+    """A value that is not empty. Raises ArgumentTypeError."""
     if not text:
         raise argparse.ArgumentTypeError("expected a value, got nothing: is a variable unset?")
     return text
 
 
 def _path(text: str) -> Path:
-    return Path(_given(text))
+    return Path(given(text))
 
 
 def _seconds(text: str) -> float:

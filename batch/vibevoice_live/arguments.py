@@ -4,6 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
+from vibevoice_batch.arguments import given
 from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
 from vibevoice_live.config import SessionConfig
@@ -33,13 +34,13 @@ def parser() -> argparse.ArgumentParser:
     add(
         "input",
         nargs="?",
-        type=_given,
+        type=given,
         metavar="FILE",
         help="a recording, or - for raw samples on stdin (24 kHz, 16 bit, little-endian, mono); "
         "default: the microphone",
     )
     add("--fast", action="store_true", help="send a file faster than real time")
-    add("--device", type=_given, help="the microphone, by number or a part of its name")
+    add("--device", type=given, help="the microphone, by number or a part of its name")
     add("--list-devices", action="store_true", help="list the microphones and exit")
     add("--json", action="store_true", help="print the server's events to stdout, one per line")
     add(
@@ -52,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
         help="write the transcript to a new file; its extension is the format: "
         f"{', '.join(f'.{name}' for name in FORMATS)}. May be repeated",
     )
-    add("--model", type=_given, help="name of the model (the server's default)")
-    add("--language", type=_given, help="language of the speech, such as en")
+    add("--model", type=given, help="name of the model (the server's default)")
+    add("--language", type=given, help="language of the speech, such as en")
     add("--prompt", default="", help="what the recording is about")
     add("--hotwords", default="", help="words to expect, separated by commas")
     add(
@@ -87,14 +88,8 @@ def parser() -> argparse.ArgumentParser:
     return arguments
 
 
-def _given(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("expected a value, got nothing: is a variable unset?")
-    return text
-
-
 def _output(name: str) -> Path:
-    path = Path(_given(name))
+    path = Path(given(name))
     if path.suffix[1:] not in FORMATS:
         endings = ", ".join(f".{format}" for format in FORMATS)
         raise argparse.ArgumentTypeError(

@@ -115,6 +115,23 @@ def uploaded_file(form: FormData, *fields: str) -> UploadFile:
     return upload
 
 
+def text_field(form: FormData, field: str, most: int) -> str:
+    """A text field of `form` without surrounding whitespace; empty if it is missing.
+
+    Raises InvalidRequest for a file, or if it is not at most `most` printable characters.
+    """
+    value = form.get(field, "")
+    if not isinstance(value, str):
+        raise InvalidRequest(f"The field {field} is a file; expected text.", param=field)
+    value = value.strip()
+    if len(value) > most or not value.isprintable():
+        raise InvalidRequest(
+            f"Invalid value for {field}: expected at most {most} printable characters.",
+            param=field,
+        )
+    return value
+
+
 def _named(names: Iterable[str]) -> str:
     """At most ten distinct field names, for a message."""
     shown = [repr(name[:40]) for name in dict.fromkeys(names)]

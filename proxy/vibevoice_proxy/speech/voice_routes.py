@@ -7,13 +7,12 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData
 
 from vibevoice_proxy.errors import Forbidden, InvalidRequest, VoiceNotFound
 from vibevoice_proxy.speech.service import SpeechService, speech_of
 from vibevoice_proxy.speech.voice_samples import MAX_BYTES, warning_of
 from vibevoice_proxy.speech.voice_store import MAX_CONSENT, MAX_NAME, StoredVoice, VoiceStore
-from vibevoice_proxy.upload import receive_form, uploaded_file
+from vibevoice_proxy.upload import receive_form, text_field, uploaded_file
 
 BODY = {
     "requestBody": {
@@ -95,12 +94,12 @@ async def create_voice(request: Request) -> dict[str, Any]:
         spool_dir=settings.spool_dir or None,
     )
     async with received as form:
-        name = _text(form, "name", MAX_NAME)
+        name = text_field(form, "name", MAX_NAME)
         if not name:
             raise InvalidRequest("The field name is missing.", param="name")
         if service.has_voice(name):
             raise InvalidRequest(f"There is a voice {name!r} already.", param="name")
-        consent = _text(form, "consent", MAX_CONSENT)
+        consent = text_field(form, "consent", MAX_CONSENT)
         if form.get("type", "audio_sample") != "audio_sample":
             raise InvalidRequest(
                 "Voices are made of recordings alone; expected type audio_sample.", param="type"
@@ -146,17 +145,3 @@ def _store(service: SpeechService) -> VoiceStore:
             code="voice_uploads_off",
         )
     return service.samples.store
-
-
-def _text(form: FormData, field: str, most: int) -> str:
-    """A text field without space around it, empty where it is not there."""
-    value = form.get(field, "")
-    if not isinstance(value, str):
-        raise InvalidRequest(f"The field {field} is a file; expected text.", param=field)
-    value = value.strip()
-    if len(value) > most or not value.isprintable():
-        raise InvalidRequest(
-            f"Invalid value for {field}: expected at most {most} printable characters.",
-            param=field,
-        )
-    return value

@@ -4,7 +4,6 @@ from typing import Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData
 
 from vibevoice_proxy.errors import Forbidden, InvalidRequest, SpeakerNotFound
 from vibevoice_proxy.transcription.known_speakers import EVERYBODY
@@ -15,7 +14,7 @@ from vibevoice_proxy.transcription.speaker_store import (
     EnrolledSpeaker,
     SpeakerStore,
 )
-from vibevoice_proxy.upload import receive_form, uploaded_file
+from vibevoice_proxy.upload import receive_form, text_field, uploaded_file
 
 MAX_BYTES = 10 * 1024 * 1024
 """Maximum file size of a sample, as for voices."""
@@ -75,12 +74,12 @@ async def create_speaker(request: Request) -> dict[str, Any]:
         spool_dir=settings.spool_dir or None,
     )
     async with received as form:
-        [name] = check_names([_text(form, "name", MAX_NAME)], "name")
+        [name] = check_names([text_field(form, "name", MAX_NAME)], "name")
         if name == EVERYBODY:
             raise InvalidRequest(
                 f"The name {EVERYBODY} is reserved: it selects all enrolled speakers.", param="name"
             )
-        consent = _text(form, "consent", MAX_CONSENT)
+        consent = text_field(form, "consent", MAX_CONSENT)
         if not consent:
             raise InvalidRequest(
                 "The field consent is empty; expected a reference to the speaker's consent.",
@@ -123,17 +122,3 @@ def _store(service: TranscriptionService) -> tuple[SpeakerStore, VoiceReader]:
             code="speaker_enrollment_off",
         )
     return known.store, known.reader
-
-
-def _text(form: FormData, field: str, most: int) -> str:
-    """A text field without surrounding whitespace; empty if it is missing."""
-    value = form.get(field, "")
-    if not isinstance(value, str):
-        raise InvalidRequest(f"The field {field} is a file; expected text.", param=field)
-    value = value.strip()
-    if len(value) > most or not value.isprintable():
-        raise InvalidRequest(
-            f"Invalid value for {field}: expected at most {most} printable characters.",
-            param=field,
-        )
-    return value
