@@ -144,7 +144,7 @@ def test_keys_are_not_shown_with_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "No such file"), ("# nothing\n", "holds no key")]
+    ("content", "said"), [(None, "No such file"), ("# nothing\n", "contains no key")]
 )
 def test_a_file_without_keys_ends_the_start(content: str | None, said: str, tmp_path: Path) -> None:
     """A server that should require keys does not start without any."""

@@ -162,7 +162,7 @@ def test_every_wrong_setting_is_told(tmp_path: Path) -> None:
         pytest.param("# ours\n\nschl\u00fcssel\n".encode(), "line 3", id="no ASCII"),
         pytest.param("schl\u00fcssel".encode("utf-16"), "line 1", id="UTF-16"),
         pytest.param(b"\x00\xff", "line 1", id="binary"),
-        pytest.param(b"# nothing\n \n", "holds no key", id="no key"),
+        pytest.param(b"# nothing\n \n", "contains no key", id="no key"),
     ],
 )
 def test_a_file_of_keys_is_read_at_the_start(content: bytes, said: str, tmp_path: Path) -> None:

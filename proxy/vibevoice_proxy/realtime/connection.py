@@ -215,5 +215,5 @@ async def _first(*parts: Coroutine[Any, Any, End]) -> End:
         return End("error", INTERNAL_ERROR, error)
     except Exception:
         logger.exception("a session failed")
-        error = ProxyError("Internal error. The server's log has the details.", code="internal")
+        error = ProxyError("Internal error. See the server's log for details.", code="internal")
         return End("error", INTERNAL_ERROR, error)

@@ -21,5 +21,5 @@ class Session(Protocol):
         ...
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run the session until cancelled."""
         ...

@@ -1,4 +1,4 @@
-"""Segments, and everything known about a transcribed recording."""
+"""Data types for segments and transcripts."""
 
 import re
 import unicodedata
@@ -87,7 +87,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Everything known about a recording once it is transcribed."""
+    """The result of transcribing a recording."""
 
     segments: tuple[Segment, ...]
     duration: float

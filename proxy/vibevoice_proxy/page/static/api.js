@@ -65,8 +65,8 @@ export class Api {
   }
 
   /**
-   * Asks for a key if the server needs one, before a request whose response cannot tell. Other errors are ignored:
-   * a reverse proxy may hide the metrics.
+   * Asks for a key if the server needs one, before a request whose response would not show that.
+   * Other errors are ignored: a reverse proxy may hide the metrics.
    * @param {AbortSignal} [signal]
    */
   async ensureKey(signal) {
