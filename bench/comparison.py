@@ -23,7 +23,7 @@ class Comparison:
     mean_difference: float
     other_audio: float | None
     """The same mean if the reference hears the recording backwards, if this was requested: it shows
-    that the audio matters."""
+    that the audio affects the output."""
     seconds: float
 
     @property

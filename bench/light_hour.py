@@ -4,7 +4,7 @@
     python -m bench.light_hour --minutes 60 --live    # speakers labeled at once, blocks of 0.1 s
 
 Another process writes the recording to a file, so the measured memory is only the recognizer's.
-Times are processor seconds of this process, which other load on the machine hardly affects.
+Times are processor seconds of this process, which other load hardly affects.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Compares speech models that need no VibeVoice weights: the natural voice and espeak.
+"""Compares the speech models that need no VibeVoice weights: hibari and espeak.
 
     python -m bench.light_voice
 

@@ -155,7 +155,7 @@ def _environment(
         defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
         # The encoders' float32 products in TF32, like their convolutions; see docs/gpu.md.
         defaults["VLLM_FLOAT32_MATMUL_PRECISION"] = "high"
-        # So that CUDA numbers the GPUs as nvidia-smi does.
+        # Makes CUDA number the GPUs as nvidia-smi does.
         defaults["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env = {name: value for name, value in defaults.items() if name not in environ}
     env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] = str(seconds)
@@ -201,7 +201,7 @@ def _native_arguments(
     return [
         *(processors if settings.penalties == "on" else []),
         *("--middleware", "vibevoice_vllm.middleware.PinnedDecoding"),
-        # Health checks and Prometheus ask every few seconds.
+        # Health checks and Prometheus send requests every few seconds.
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
         # It would hold gigabytes of recordings; the encoder's own cache covers repeated audio.

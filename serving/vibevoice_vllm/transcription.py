@@ -20,8 +20,8 @@ from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.prompt import SYSTEM, clean_words, user_text
 
 _answer: ContextVar[str] = ContextVar("_answer", default="")
-"""The current request's answer as the model wrote it. vLLM passes on only the cleaned text, from
-which `diarized_json` could not be made."""
+"""The current request's raw answer. vLLM only passes on the cleaned text, from which
+`diarized_json` cannot be built."""
 
 
 def prompt(seconds: float, words: str = "") -> str:

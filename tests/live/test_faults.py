@@ -80,7 +80,7 @@ def test_keys_and_addresses(closed: str) -> None:
     assert "set VIBEVOICE_API_KEY" in run(closed, "-", stdin=SECOND).stderr
     wrong = run(closed, "-", stdin=SECOND, VIBEVOICE_API_KEY="sk-other")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert "is VIBEVOICE_API_KEY a key of this server?" in wrong.stderr
+    assert "is VIBEVOICE_API_KEY valid for this server?" in wrong.stderr
     elsewhere = run(f"{closed}/other", "-", stdin=SECOND, VIBEVOICE_API_KEY="sk-only")
     assert "is the base URL right? It usually ends in /v1" in elsewhere.stderr
     secure = run(closed.replace("http", "https"), "-", stdin=SECOND)
