@@ -60,7 +60,7 @@ sys.exit(main())
     ("smi", "speech", "said"),
     [
         pytest.param("echo 'GPU 0: NVIDIA H100'", "2b", "TTS_MODEL_TYPE", id="no such model"),
-        pytest.param("exec sleep 30", "0.5b", "did not respond within 0.5 s", id="nvidia-smi hangs"),
+        pytest.param("exec sleep 30", "0.5b", "did not respond within 0.5 s", id="no response"),
     ],
 )
 def test_serve_says_in_a_line_why_it_does_not_start(
