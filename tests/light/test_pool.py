@@ -127,7 +127,7 @@ async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samp
 async def test_voices_are_embedded_while_every_slot_is_taken(
     recognizer: LightRecognizer, model_folder: Path, reading: Samples
 ) -> None:
-    """Recordings that wait for a client may be waiting for their voices."""
+    """Recordings that fill all slots may be waiting for their own embeddings."""
     async with open_pool(model_folder, 1) as pool, AsyncExitStack() as stack:
         await ready(pool)
         for _ in range(CAPACITY):
@@ -143,7 +143,7 @@ async def test_voices_are_embedded_while_every_slot_is_taken(
 
 
 async def test_voices_without_a_recognizer(reading: Samples) -> None:
-    """The process starts when a voice is to be embedded, and is there again after a crash."""
+    """The process starts when a voice is first embedded, and is restarted after a crash."""
     async with open_voices() as pool:
         assert pool.workers[0].pid is None
         several = await asyncio.gather(*(pool.embed(reading[: 4 * RATE]) for _ in range(4)))

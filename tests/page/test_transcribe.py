@@ -170,7 +170,7 @@ def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
 
 
 def test_an_unplugged_microphone(open_page: OpenPage) -> None:
-    """The recording up to then is kept, although the browser has already stopped recording."""
+    """The recording made so far is kept, although the browser has already stopped recording."""
     page = open_page(light="off")
     page.evaluate(
         """() => {

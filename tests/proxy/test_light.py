@@ -97,7 +97,7 @@ def test_every_format(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> No
 
 
 def test_a_known_speaker_has_her_name(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """Found by the voice, in the recognizer's own processes."""
+    """Names are found by voice, in the recognizer's own processes."""
     reference = next(prompt for prompt in prompts() if 7 < prompt.seconds < 10)
     data = base64.b64encode(wav(reference.samples, RATE)).decode()
     found = post(
@@ -236,7 +236,7 @@ def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, lis
     workers = [
         child
         for child in psutil.Process().children(recursive=True)
-        # That of the default proxy, which compares voices, has no folder.
+        # The worker of the default proxy, which only compares voices, has no folder.
         if "vibevoice_light.worker" in child.cmdline() and child.cmdline()[-1]
     ]
     # Proxies of other tests may be running.
