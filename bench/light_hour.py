@@ -90,7 +90,7 @@ def main() -> None:
             find_moonshine(os.environ.get("VIBEVOICE_LIGHT_MODELS", ""))
         )
         print(f"loaded: {psutil.Process().memory_info().rss / MIB:.0f} MiB resident\n")
-        head = ("minutes heard", "resident MiB", "processor s per s heard", "wall s", "segments")
+        head = ("minutes heard", "resident MiB", "processor s per s of audio", "wall s", "segments")
         for row in chain((head, ["---"] * len(head)), rows(recognizer, file, args.live)):
             print("|", " | ".join(row), "|", flush=True)
 

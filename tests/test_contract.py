@@ -99,7 +99,7 @@ def render_chat(tokenizer: Any, user: str) -> str:
 
 
 def test_penalties_are_those_that_were_measured() -> None:
-    """All pinned values are temperature 0, repetition 1.1, frequency 0.5, presence 0.0."""
+    """The pinned values are temperature 0, repetition 1.1, frequency 0.5, presence 0.0."""
     measured = {
         "temperature": 0.0,
         "repetition_penalty": 1.1,

@@ -164,7 +164,7 @@ class Client:
             said = f"{shown(answer.url)} returned {status}: {message}"
             raise Refused(f"{said} ({hint})" if hint else said)
         if status == 400 and (_param(answer) or "").startswith("known_speaker_"):
-            raise Refused(f"the server refuses the speakers: {message}")
+            raise Refused(f"the server rejected the speakers: {message}")
         raise Failure(message, status, code)
 
     def _hint(self, answer: httpx2.Response) -> str:

@@ -52,8 +52,8 @@ def hear_turn(turn: Turn, words: Moonshine, audio: AudioBuffer) -> Words:
 def recognize_turn(
     turn: Turn, words: Moonshine, audio: AudioBuffer, likely: AudioBuffer
 ) -> Segment | None:
-    """Recognize one turn of the recording in `audio` with `words`; None for noise. `likely` holds
-    the speech probabilities of its frames."""
+    """Recognize one turn of the recording in `audio` with `words`; None for noise. `likely`: speech
+    probabilities of its frames."""
     return judge_turn(turn, hear_turn(turn, words, audio), audio, likely)
 
 

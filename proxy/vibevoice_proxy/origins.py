@@ -45,7 +45,7 @@ class CheckOrigin:
         await JSONResponse(body, 403)(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> str | None:
-        """Why the request is refused, or None if it is allowed."""
+        """Why the request is rejected, or None if it is allowed."""
         headers = Headers(scope=scope)
         origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
         if origin in self._origins or not (origin or site):

@@ -181,7 +181,7 @@ MODELS: tuple[ModelCard, ...] = (
         clones=False,
     ),
 )
-"""In order of preference: the first one served answers to every name that no other model has."""
+"""In order of preference: the first one served is used for every name that no other model has."""
 
 MODEL_TYPES = ("auto", *(card.setting for card in MODELS), "both", "off")
 """Values of TTS_MODEL_TYPE."""

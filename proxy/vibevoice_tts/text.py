@@ -55,7 +55,7 @@ def clean(text: str) -> str:
 
 
 def _spoken(paragraph: str) -> str:
-    """A paragraph without inline markup, in punctuation that the models know."""
+    """A paragraph without inline markup, with only punctuation that the models support."""
     text = strip_control_tokens(reveal(paragraph))
     text = without_angles(without_emphasis(without_cues(text)).replace(BOUNDARY, " "))
     text = _UNSPOKEN.sub(" ", _SEPARATOR.sub(", ", text))

@@ -75,7 +75,8 @@ def engine_command(
     if gpu and settings.gpu_memory_utilization is not None:
         argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     if plan and plan.shares_card:
-        # vLLM's own measurement would include memory that other programs take or free meanwhile.
+        # vLLM's own measurement would include memory that other programs allocate or free in the
+        # meantime.
         argv += ["--kv-cache-memory-bytes", str(plan.cache)]
     if native:
         argv += _native_arguments(settings, device, environ)
@@ -204,6 +205,6 @@ def _native_arguments(
         # Health checks and Prometheus send requests every few seconds.
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
-        # It would hold gigabytes of recordings; the encoder's own cache covers repeated audio.
+        # It would take gigabytes of recordings; the encoder's own cache covers repeated audio.
         *("--mm-processor-cache-gb", "0"),
     ]

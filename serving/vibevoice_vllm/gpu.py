@@ -23,7 +23,7 @@ _SECONDS = 60
 
 
 class GpuError(Exception):
-    """nvidia-smi is installed but does not respond. The message says so."""
+    """nvidia-smi is installed but does not respond."""
 
 
 def find_device(asked: Literal["auto", "gpu", "cpu"]) -> Device:

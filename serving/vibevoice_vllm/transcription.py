@@ -92,7 +92,8 @@ class ContentReader(StreamingTranscriptionPostProcessor):
         return "".join(self._words(finished))
 
     def _recognize(self, finished: bool) -> bool:
-        """Whether enough text has arrived to tell JSON, with or without a role, from plain text."""
+        """Whether enough text has arrived to distinguish JSON, with or without a role, from plain
+        text."""
         start = self._rest.lstrip()
         body = start.removeprefix("assistant").lstrip()
         if finished or (body and not "assistant".startswith(start)):

@@ -31,7 +31,7 @@ def test_a_thousand_files_killed_three_times(
             file = folder / f"{number:03}.wav"
             seconds[file.name] = 0.1 + number / 8000
             file.write_bytes(b"no audio" if file.name in bad else noise(seconds[file.name]))
-            # The engine sees the hotwords, which tell it the file's name.
+            # The engine receives the file's name as a hotword.
             print(json.dumps({"path": str(file), "hotwords": file.name}), file=manifest)
     at_once = 16
     arguments = ["--manifest", manifest.name, "--base", folder, "--format", "json,srt"]
@@ -184,7 +184,7 @@ def test_a_wrong_key_ends_the_run(
     ],
 )
 def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str], message: str) -> None:
-    """Exit code 2, and a message with what was expected."""
+    """The exit code is 2, and the message says what was expected."""
     code, said = Batch(tmp_path / "out").run(*arguments)
 
     assert (code, message in said) == (2, True)

@@ -59,7 +59,7 @@ def test_empty_and_wrong_arguments_are_usage_errors(
 
 
 def test_options_may_stand_between_files(batch: Batch, uploads: Uploads) -> None:
-    """In any order; after --, everything is a file."""
+    """Options and files may come in any order; everything after -- is a file."""
     assert batch.cwd
     (batch.cwd / "-o.wav").write_bytes(b"o")
     code, said = batch.run("calls/a.wav", "--format", "txt", "calls/sub/b.mp3")

@@ -59,7 +59,7 @@ def test_the_output_may_lie_anywhere(
 
 
 def test_an_earlier_output_is_no_input(batch: Batch, uploads: Uploads) -> None:
-    """Wherever it is, and however it is specified."""
+    """Earlier outputs are skipped wherever they are, and however the folder is specified."""
     assert batch.cwd
     batch.output = Path("calls/one")
     assert batch.run("calls", "--format", "json,txt")[0] == 0
@@ -98,7 +98,7 @@ def test_an_output_that_is_no_folder_is_told(batch: Batch, uploads: Uploads, out
 def test_what_others_wrote_is_never_replaced(
     batch: Batch, uploads: Uploads, given: list[str]
 ) -> None:
-    """Such as notes next to a recording, or a recording with the name of a transcript."""
+    """Examples are notes next to a recording, and a recording with the name of a transcript."""
     assert batch.cwd
     batch.output = Path("calls")
     notes = batch.cwd / "calls" / "a.wav.json"
@@ -276,8 +276,8 @@ def test_names_may_be_as_long_as_the_file_system_takes(batch: Batch, uploads: Up
     + [b'"q".wav', b"\x1b[2J.wav", b"*.wav", b"back\\slash.wav", "\U0001f3b5.wav".encode()],
 )
 def test_names_may_hold_anything(batch: Batch, uploads: Uploads, name: bytes) -> None:
-    """In a folder, by name, by a pattern, and in a manifest; terminals see no control
-    characters."""
+    """Such names work in a folder, as an argument, in a pattern and in a manifest; terminals
+    receive no control characters."""
     assert batch.cwd
     folder = batch.cwd / "odd"
     folder.mkdir()

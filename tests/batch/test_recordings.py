@@ -62,7 +62,7 @@ def test_two_files_of_one_name_need_a_base(tree: Path) -> None:
 
 
 def test_what_runs_wrote_is_left_out(tree: Path) -> None:
-    """Wherever the folder of transcripts is; recordings in it are included."""
+    """Outputs are skipped wherever the folder of transcripts is; recordings in it are included."""
     with Journal(tree / "y") as journal:
         _add(journal, "a.wav", "1")
     for name in ("a.wav.json", "a.wav.docx", "b.wav.json"):

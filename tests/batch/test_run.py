@@ -157,7 +157,7 @@ class Hangup(socketserver.BaseRequestHandler):
 def test_a_recording_that_breaks_the_connection_is_given_up(
     tmp_path: Path, recording: Path
 ) -> None:
-    """After a few attempts, since it may be what crashes the server."""
+    """It fails after a few attempts, since it may be what crashes the server."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hangup) as server:
         threading.Thread(target=server.serve_forever).start()
         batch = Batch(tmp_path / "transcripts", f"http://127.0.0.1:{server.server_address[1]}")
@@ -246,7 +246,7 @@ def test_lengths_of_recordings_do_not_look_like_speed() -> None:
 
 
 def test_a_fixed_limit_stays() -> None:
-    """Whatever the responses are."""
+    """Responses do not change a fixed limit."""
     limit = Limit(3)
     for _ in range(20):
         round_of(limit, 0.1)

@@ -42,7 +42,7 @@ def batch(tmp_path: Path, url: str) -> Batch:
 def test_a_base_url_may_be_spelled_in_many_ways(
     batch: Batch, uploads: Uploads, recording: Path, base: str
 ) -> None:
-    """All of them mean the same server."""
+    """All spellings refer to the same server."""
     code, said = batch.run(recording, "--base-url", base.format(batch.url))
 
     assert code == 0, said
@@ -115,7 +115,7 @@ def test_a_wrong_or_missing_key_ends_the_run(
 
 
 def test_a_password_in_the_url_is_not_shown(tmp_path: Path, uploads: Uploads) -> None:
-    """Not even in an error message."""
+    """The password does not appear in error messages either."""
     (tmp_path / "a.wav").write_bytes(b"a")
     uploads.key = "secret"
     with transcribing(uploads) as url:
@@ -127,7 +127,7 @@ def test_a_password_in_the_url_is_not_shown(tmp_path: Path, uploads: Uploads) ->
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_is_used(batch: Batch, uploads: Uploads, recording: Path, variable: str) -> None:
-    """Whichever variable specifies it, including the name and password in it."""
+    """The proxy is used whichever variable specifies it, with the name and password in its URL."""
     with ForwardProxy(login="me:p@ss") as proxy:
         way = proxy.url.replace("//", "//me:p%40ss@")
         code, said = batch.run(recording, environ={variable: way})
@@ -152,7 +152,7 @@ def test_a_proxy_is_used(batch: Batch, uploads: Uploads, recording: Path, variab
 def test_no_proxy_names_what_is_asked_directly(
     batch: Batch, recording: Path, no_proxy: str, is_direct: bool
 ) -> None:
-    """Addresses, networks, ports, and `*`."""
+    """NO_PROXY supports addresses, networks, ports, and `*`."""
     port = batch.url.rpartition(":")[2]
     with ForwardProxy() as proxy:
         code, said = batch.run(recording, HTTP_PROXY=proxy.url, NO_PROXY=no_proxy.format(port=port))
@@ -176,7 +176,7 @@ def test_a_proxy_that_refuses_ends_the_run(
     scheme: str,
     reason: str,
 ) -> None:
-    """Immediately; the message names it without its password."""
+    """The run ends immediately; the message names the proxy without its password."""
     batch = Batch(tmp_path / "out", f"{scheme}://127.0.0.1:9")
     with ForwardProxy(login, refusal) as proxy:
         way = proxy.url.replace("//", "//me:hidden@")
@@ -206,7 +206,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def test_a_certificate_that_is_not_trusted_ends_the_run(
     batch: Batch, uploads: Uploads, recording: Path, signed: Certificate, by_proxy: bool
 ) -> None:
-    """Immediately, with OpenSSL's reason and what to set; setting it then helps."""
+    """The run ends immediately; the message has OpenSSL's reason and the setting that helps."""
     with tls(batch.url, signed) as url, ForwardProxy() as proxy:
         secure = Batch(batch.output, url)
         environ = {"HTTPS_PROXY": proxy.url} if by_proxy else {}

@@ -72,7 +72,7 @@ def test_references_that_the_server_refuses_end_the_run(
     batch = Batch(talks / "out", start_proxy())
     code, said = batch.run(talks / "talks", "--speakers", talks / "who")
     assert code == 1
-    assert "refuses the speakers: The reference 2" in said
+    assert "rejected the speakers: The reference 2" in said
     assert fake_engine.asked == 0
 
 

@@ -47,7 +47,7 @@ def results() -> Results:
 
 
 def test_results_become_tables() -> None:
-    """Each figure in its column; missing ones with the reason."""
+    """Each figure is in its column; missing ones have the reason."""
     text = markdown(results())
     assert "| default | 61 s | 120.2 GiB |" in text
     assert (
@@ -75,7 +75,7 @@ def test_the_page_shows_the_results_of_the_file() -> None:
 
 
 def test_the_rest_of_the_page_stays() -> None:
-    """Before and after the section; a missing section is added at the end."""
+    """The text before and after the section is unchanged; a missing section is added at the end."""
     before, after = "# On a GPU\n\nText.\n\n", "## Else\n\nMore.\n"
     assert page(before, None) == f"{before}## Measured\n\n{NOTHING}\n"
     found = page(f"{before}## Measured\n\nold\n\n{after}", results())
@@ -133,7 +133,7 @@ def fake_python(folder: Path, seconds: float = 0.05) -> Path:
 
 
 def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
-    """With published weights: clips directly and through the proxy, then an hour."""
+    """With published weights, it measures clips directly and through the proxy, then an hour."""
     base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path)), "VIBEVOICE_DEVICE": "cpu"}
     run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, 300)
     model = Model(TINY, "those of tiny-asr", True)

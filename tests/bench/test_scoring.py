@@ -35,7 +35,7 @@ def test_words() -> None:
 
 
 def test_a_right_transcript_has_no_errors() -> None:
-    """Whatever its labels are."""
+    """This holds whatever its labels are."""
     heard = relabeled(ann="7", bob="x")
     errors = diarization_errors(TRUTH, heard)
     assert (errors.missed, errors.confused) == (0, 0)

@@ -54,13 +54,13 @@ def test_channels_that_cancel_are_kept(subtype: str) -> None:
 
 
 def test_four_channels_that_cancel_are_kept() -> None:
-    """Including channels that cancel in pairs."""
+    """This includes channels that cancel each other in pairs."""
     samples = np.stack([tone(2.0), -tone(2.0), 0.5 * tone(2.0), -0.5 * tone(2.0)], axis=1)
     assert level(decoded(wav(samples))) == pytest.approx(TONE, abs=0.5)
 
 
 def test_two_speakers_on_two_channels_are_both_kept() -> None:
-    """Each in one half of the recording, and both together."""
+    """Each speaks in one half of the recording, and both together."""
     left, right = tone(3.0), tone(3.0, frequency=700.0)
     left[2 * SAMPLE_RATE :] = 0
     right[:SAMPLE_RATE] = 0

@@ -208,7 +208,7 @@ def test_default_chat_template_is_the_projects() -> None:
 
 
 def test_answers_are_bounded_and_greedy_by_default() -> None:
-    """This includes routes that the middleware does not know."""
+    """This includes routes that the middleware does not handle."""
     generation = json.loads(option(command(), "--override-generation-config") or "")
     assert generation == {
         "temperature": 0.0,
@@ -221,7 +221,8 @@ def test_answers_are_bounded_and_greedy_by_default() -> None:
 
 
 def test_microsofts_plugin_gets_the_plain_values() -> None:
-    """None of our classes, no line break (the plugin adds it itself), and the literal penalties."""
+    """It gets none of our classes, no line break (the plugin adds it itself), and the literal
+    penalties."""
     made = command(plugin="microsoft")
     assert not any("vibevoice_vllm" in argument for argument in made.argv)
     generation = json.loads(option(made, "--override-generation-config") or "")
@@ -238,7 +239,8 @@ def test_microsofts_plugin_gets_the_plain_values() -> None:
 
 
 def test_penalties_can_be_switched_off() -> None:
-    """No processor is loaded that could apply them, and the middleware knows it."""
+    """No processor is loaded that could apply them, and the middleware is configured
+    accordingly."""
     made = command(penalties="off")
     assert option(made, "--logits-processors") is None
     assert option(made, "--middleware") == "vibevoice_vllm.middleware.PinnedDecoding"

@@ -1,4 +1,4 @@
-"""The original layout and transformers' layout hold the same checkpoint."""
+"""The original layout and transformers' layout contain the same checkpoint."""
 
 import json
 from pathlib import Path
@@ -157,7 +157,7 @@ def test_published_config_is_read() -> None:
 
 
 def test_export_has_no_tokenizer(original: Path) -> None:
-    """As in the published checkpoint; `prepare` adds the tokenizer files."""
+    """This matches the published checkpoint; `prepare` adds the tokenizer files."""
     assert sorted(path.name for path in original.iterdir()) == [
         "config.json",
         "model-00001-of-00002.safetensors",

@@ -105,8 +105,8 @@ class _LiveBytes(TorchDispatchMode):
 @pytest.mark.parametrize("kind", ["acoustic", "semantic"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_peak_of_an_encoder(kind: str, dtype: torch.dtype, published: VibeVoiceAsrConfig) -> None:
-    """On the meta device, transformers' encoder takes what the plan says for a window with its
-    context: 1.30 GiB in float32, 0.65 in bfloat16."""
+    """On the meta device, transformers' encoder uses as much memory as planned for a window with
+    its context: 1.30 GiB in float32, 0.65 in bfloat16."""
     config = getattr(published, f"{kind}_tokenizer_encoder_config")
     samples = 30 * 24_000 + CONTEXT_SAMPLES
     with torch.device("meta"):
@@ -211,7 +211,7 @@ def test_quantization_and_cache_make_it_smaller() -> None:
 
 
 def test_gpus_that_share_a_model() -> None:
-    """Each holds its part of the language model, and complete encoders."""
+    """Each GPU has its part of the language model, and complete encoders."""
     one, two = plan(48), plan(48, tensor_parallel_size=2)
     halved = (SIZES.linears + SIZES.rest) * 2 // 2
     assert one.weights - two.weights == halved
@@ -221,7 +221,7 @@ def test_gpus_that_share_a_model() -> None:
 
 
 def test_prompts_that_are_not_read_in_parts() -> None:
-    """A step holds the longest request, or else vLLM does not start."""
+    """A step must fit the longest request, or else vLLM does not start."""
     for gib in (24, 80):
         made = plan(gib, enable_chunked_prefill=False)
         assert made.batched == made.context
@@ -279,7 +279,7 @@ def test_others_have_what_is_left_to_them_and_no_more() -> None:
     ],
 )
 def test_refusals_say_what_would_help(gib: float, values: dict[str, Any], message: str) -> None:
-    """In one sentence that names the flag, the file, or the card."""
+    """The message is one sentence that names the flag, the file, or the card."""
     with pytest.raises(DoesNotFit, match=message):
         plan(gib, **values)
 

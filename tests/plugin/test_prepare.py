@@ -100,7 +100,7 @@ def test_preparing_again_changes_nothing(
 
 
 def test_weights_are_linked_not_copied(tmp_path: Path) -> None:
-    """The served folder does not hold a second copy of the weights."""
+    """The served folder does not contain a second copy of the weights."""
     prepare(str(MODEL), tmp_path / "served")
     assert (tmp_path / "served" / "model.safetensors").samefile(MODEL / "model.safetensors")
 

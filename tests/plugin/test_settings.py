@@ -91,7 +91,7 @@ def test_a_window_is_at_most_two_minutes() -> None:
 def test_help_has_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its default, its variable, and its description."""
+    """Each setting has its default, its variable, and its description."""
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])

@@ -140,7 +140,8 @@ def test_clients_that_give_everything_as_files(
     ],
 )
 def test_the_recording_is_found(head: str, http: httpx2.Client) -> None:
-    """With any form of filename or none, and without a field name if there is no other file."""
+    """The filename may have any form or be missing; the field name may be missing if there is no
+    other file."""
     answer = send(http, form(part(named("model"), "whisper-1"), part(head)))
     assert (answer.status_code, answer.json()["text"]) == (200, WORDS)
 
@@ -244,7 +245,8 @@ def test_text_in_place_of_a_recording_is_told(
 def test_text_in_any_charset(
     content_type: str, head: str, value: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """As declared by the part, or else by the form; a byte order mark is not part of the text."""
+    """The part declares the charset, or else the form does; a byte order mark is not part of the
+    text."""
     typed = f"\r\nContent-Type: text/plain{head}" if head else ""
     body = form(part(FILE), part(named("prompt", typed), value))
     answer = send(http, body, f"multipart/form-data{content_type}; boundary=b")
@@ -314,7 +316,7 @@ def test_broken_forms_are_told(body: bytes, said: str, http: httpx2.Client) -> N
 
 
 def test_a_form_may_be_framed_by_line_ends_and_an_epilogue(http: httpx2.Client) -> None:
-    """Neither is part of the form."""
+    """Text before and after the parts does not belong to the form."""
     assert send(http, b"\r\n" + form(part(FILE)) + b"epilogue").status_code == 200
 
 

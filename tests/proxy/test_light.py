@@ -68,7 +68,8 @@ def post(http: httpx2.Client, audio: bytes, **fields: Any) -> httpx2.Response:
 
 
 def test_every_format(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """Each has the same transcript: words, two speakers, times in order, real confidence."""
+    """Every format has the same transcript: words, two speakers, ordered times, and measured
+    confidence."""
     audio, texts = talk
     reference = words(" ".join(texts))
     answers = {

@@ -93,7 +93,7 @@ def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
     start_proxy: StartProxy,
     fake_engine: FakeEngine,
 ) -> None:
-    """Returns 200 in every format; headers and detailed JSON have the missing seconds and the
+    """Every format returns 200; headers and detailed JSON have the missing seconds and the
     reason."""
     fault(fake_engine)
     url = start_proxy(speaker_linking=False, max_section_seconds=4, upstream_read_timeout=1.0)
@@ -116,7 +116,7 @@ def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
 
 
 def test_a_stream_goes_on_and_ends_with_the_mark(url: str, fake_engine: FakeEngine) -> None:
-    """Events of the other sections, and the missing part in the last one."""
+    """The stream has the events of the other sections, and the missing part in the last event."""
     error(fake_engine)
     answer = transcribe(url, response_format="diarized_json", stream="true")
     events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:5] == "data:"]
@@ -186,7 +186,7 @@ def test_text_that_is_not_the_models_format_is_marked(
 
 
 def test_missing_seconds_are_counted(url: str, fake_engine: FakeEngine) -> None:
-    """Counted by reason in the metrics."""
+    """The metrics count missing seconds by reason."""
     error(fake_engine)
     transcribe(url)
     with httpx2.Client(base_url=url) as http:

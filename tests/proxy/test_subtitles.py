@@ -30,7 +30,7 @@ def lines(url: str, **fields: str) -> list[list[str]]:
 
 
 def test_subtitles_have_two_lines_of_42_by_default(start_proxy: StartProxy) -> None:
-    """As broadcasters do."""
+    """These are the usual limits in broadcasting."""
     cues = lines(start_proxy())
     assert len(cues) >= 3
     assert max(len(line) for cue in cues for line in cue) <= 42

@@ -142,7 +142,7 @@ def test_the_official_client_gets_english_with_times_and_speakers(proxy: str) ->
 def test_a_translation_has_the_formats_of_a_transcription(
     response_format: str, start: str, http: httpx2.Client
 ) -> None:
-    """All formats of OpenAI's translations."""
+    """All formats of OpenAI's translations are supported."""
     assert post(http, response_format=response_format).text.startswith(start)
 
 

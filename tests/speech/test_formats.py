@@ -57,7 +57,7 @@ def test_length_is_right(response_format: str, seconds: float) -> None:
 @pytest.mark.parametrize("response_format", ENCODINGS)
 @pytest.mark.parametrize("speed", [0.25, 0.5, 1.5, 2.0, 4.0])
 def test_speed_changes_length_and_keeps_pitch(response_format: str, speed: float) -> None:
-    """Holds at OpenAI's limits too."""
+    """This holds at OpenAI's limits as well."""
     samples, rate = decode(encode(tone(4), response_format, speed), response_format)
     assert len(samples) / rate == pytest.approx(4 / speed, abs=0.06, rel=0.006)
     assert pitch(samples, rate) == pytest.approx(HERTZ, rel=0.02)

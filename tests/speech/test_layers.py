@@ -64,7 +64,7 @@ def test_other_kernels_are_refused() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1,), (2,), (3,), (4,), (2, 1), (1, 3), (2, 3)])
 def test_narrow_linear_is_linear(shape: tuple[int, ...], bias: bool) -> None:
-    """For few and many rows, in any arrangement."""
+    """The results are equal for few and many rows, in any arrangement."""
     linear = nn.Linear(IN, OUT, bias=bias)
     inputs = torch.randn(*shape, IN)
     with torch.inference_mode():

@@ -179,7 +179,8 @@ async def test_worker_that_cannot_start_is_tried_again() -> None:
 async def test_worker_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also if the system cannot create processes, for example when it is out of memory."""
+    """The worker is retried even if the system cannot create processes, for example when out of
+    memory."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
         async with asyncio.timeout(60):

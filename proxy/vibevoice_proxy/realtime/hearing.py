@@ -98,8 +98,8 @@ class Hearing:
         waiting = self._fed - self._taken + duration(event.audio, self._media_type)
         if self._options.detection is None and waiting > self._max_buffer_seconds:
             raise InvalidEvent(
-                f"The input audio buffer holds at most {self._max_buffer_seconds:g} seconds; "
-                "commit or clear it.",
+                f"The input audio buffer is limited to {self._max_buffer_seconds:g} "
+                "seconds; commit or clear it.",
                 param="audio",
                 code="input_audio_buffer_full",
                 event_id=event.event_id,
@@ -115,7 +115,8 @@ class Hearing:
         waiting = self._fed - self._taken
         if waiting < MIN_COMMIT_SECONDS:
             raise InvalidEvent(
-                f"The input audio buffer is too small to commit: it holds {1000 * waiting:.0f} ms, "
+                "The input audio buffer is too small to commit: it contains "
+                f"{1000 * waiting:.0f} ms, "
                 f"expected at least {1000 * MIN_COMMIT_SECONDS:.0f} ms.",
                 code="input_audio_buffer_commit_empty",
                 event_id=event.event_id,

@@ -82,7 +82,7 @@ class VibeVoiceRecognizer:
                 if not reason:
                     raise
                 answer = plain or answer
-                # Keep what is already there: it may be most of an hour.
+                # Keep the segments so far: they may cover most of an hour.
                 logger.warning("%s: no continuation after a %s: %s", attempt_id, reason, error)
                 break
             if answer.usage:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 class VoiceFinder:
     """Embeds the speakers of one section after another. Results are kept until the section is
-    finished, because a stream asks for a speaker again when there are more segments."""
+    finished, because a stream requests a speaker again when there are more segments."""
 
     def __init__(self, pool: LightPool, metrics: TranscriptionMetrics) -> None:
         self._pool = pool

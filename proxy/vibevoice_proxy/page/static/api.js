@@ -86,7 +86,7 @@ export class Api {
    * @returns {Promise<void>}
    */
   async upload(path, form, options) {
-    // A refused upload may lose its connection before the browser reads the response.
+    // A rejected upload may lose its connection before the browser reads the response.
     await this.ensureKey(options.signal);
     await this.#send(path, form, options);
   }
