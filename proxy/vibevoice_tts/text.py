@@ -96,7 +96,7 @@ def split_text(text: str, limit: int) -> list[str]:
 
 
 def short_enough(parts: Iterable[str], limit: int) -> Iterator[str]:
-    """Cut `parts` above `limit` by `weight` at a comma, else between words, else anywhere."""
+    """Cut `parts` above `limit` by `weight` at a comma, otherwise between words or anywhere."""
     for part in parts:
         while weight(part[: limit + 1]) > limit:
             end = _fitting(part, limit)

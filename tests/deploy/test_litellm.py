@@ -63,8 +63,8 @@ class Gateway:
     url: str
     recorder: Recorder
     engines: list[FakeEngine]
-    """Behind the two proxies of the groups `vibevoice-transcribe` and `tts-1`; the first one is
-    behind the proxy of `vibevoice-live`, too."""
+    """Behind the two proxies of the groups `vibevoice-transcribe` and `tts-1`; the first one also
+    serves the proxy of `vibevoice-live`."""
     listening: str
     """The base URL of that proxy."""
 

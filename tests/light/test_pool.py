@@ -59,7 +59,7 @@ async def test_processes_answer_as_the_recognizer_does(
 async def test_a_short_recording_does_not_wait_for_a_long_one(
     model_folder: Path, reading: Samples
 ) -> None:
-    """They take turns, and a recording is dropped when its client disconnects."""
+    """The recordings take turns, and a recording is dropped when its client disconnects."""
     async with open_pool(model_folder, 1) as pool:
         await ready(pool)
         async with aclosing(pool.recognize(blocks(np.tile(reading, 20)), 0.0)) as long:

@@ -292,7 +292,7 @@ def test_an_error_in_the_stream(open_page: OpenPage, page_engine: FakeEngine) ->
 
 
 def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """Several files, also a video, are uploaded two at a time."""
+    """Several files, including a video, are uploaded two at a time."""
     page_engine.seconds = 0.3
     page = open_page(light="off")
     video = {

@@ -230,7 +230,7 @@ def test_lengths_are_few() -> None:
 
 
 def test_noise_depends_on_the_recording_alone() -> None:
-    """The same window draws the same noise; another window or recording draws other noise."""
+    """The noise of a window is always the same; another window or recording has different noise."""
     latents = torch.zeros(9, 4)
     seed = 7 << 20 | 3
     assert torch.equal(noise(latents, 0.6, seed), noise(latents, 0.6, seed))

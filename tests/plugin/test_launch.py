@@ -147,7 +147,7 @@ def test_settings_become_options(values: dict, name: str, expected: str) -> None
 )
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_whole_prompts(device: Device, values: dict[str, Any], tokens: str) -> None:
-    """Without chunked prefill, a step holds the longest prompt, or else vLLM does not start."""
+    """Without chunked prefill, a step must fit the longest prompt, or else vLLM does not start."""
     made = command(device, enable_chunked_prefill=False, **values)
     assert option(made, "--max-num-batched-tokens") == tokens
 

@@ -117,7 +117,7 @@ async def form_of(body: bytes, boundary: str) -> dict[str, str | bytes]:
     ],
 )
 async def test_json_gets_the_pinned_keys(body: bytes, size: int) -> None:
-    """All the caller's keys except the pinned ones stay, however the body is split."""
+    """All of the caller's keys except the pinned ones are kept, however the body is split."""
     engine, _ = await post(chunks(body, size))
     assert engine.body is not None
     assert json.loads(engine.body) == {**json.loads(body), **PINS}

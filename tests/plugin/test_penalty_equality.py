@@ -296,7 +296,7 @@ def test_beyond_the_bound_the_oldest_word_gives_way() -> None:
 
 
 def test_a_loop_is_penalized_however_long_the_segment_is() -> None:
-    """Three repeated words, after more words than are remembered."""
+    """An answer that repeats three words after more words than are remembered."""
     texts = ['{"Content":"', *(f" w{n}" for n in range(2 * MAX_WORDS))]
     segment = Segment(Vocabulary.from_texts(texts))
     segment.read(range(MAX_WORDS + 50))

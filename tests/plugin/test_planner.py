@@ -132,7 +132,7 @@ def test_context_of_a_window(published: VibeVoiceAsrConfig) -> None:
 
 @pytest.mark.parametrize("sequences", [1, 4, 5, 8, 32, 64, 100, 128, 256, 300])
 def test_captured_graphs(sequences: int) -> None:
-    """The same number as vLLM's own rule."""
+    """The number is the same as with vLLM's own rule."""
     chosen: Any = SimpleNamespace(
         cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE,
         max_cudagraph_capture_size=None,

@@ -46,7 +46,7 @@ def request(version: str, body: bytes, *headers: str, path: str = TRANSCRIPTIONS
 
 
 def exchange(url: str, data: bytes, *, half_close: bool = False) -> bytes:
-    """Everything that comes back until the server closes the connection."""
+    """Everything received until the server closes the connection."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as client:
         client.sendall(data)

@@ -254,7 +254,7 @@ def test_sections_of_a_long_recording_are_joined(server: WhisperLike, start: Sta
 def test_faults_are_told_apart(
     server: WhisperLike, start: Start, fault: dict[str, Any], status: int, code: str
 ) -> None:
-    """The same statuses as with the engine, with our own messages."""
+    """Statuses are the same as with the engine, with our own messages."""
     vars(server).update(fault)
     answer = post(start(transcription_timeout=1))
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

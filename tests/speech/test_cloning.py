@@ -25,7 +25,7 @@ RATE = 24_000
 
 
 ANNA = recording(3.2)
-"""Long enough to be cloned, too short to be stable; the tiny model cannot take much more."""
+"""Long enough to clone, too short for a stable clone; the tiny model does not support much more."""
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def test_it_needs_nothing_from_outside() -> None:
     ],
 )
 def test_numbers_are_read_as_people_do(hibari: Hibari, written: str, spoken: str) -> None:
-    """Numbers that the package alone reads wrong sound like the spelled-out words."""
+    """Numbers that the package alone would misread sound like the spelled-out words."""
     assert sounds(hibari, written) == sounds(hibari, spoken)
 
 

@@ -230,5 +230,5 @@ def _import(docker: Docker, root: Path, name: str, changes: list[str]) -> None:
     with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
         done = docker.run("import", *options, "-", name, stdin=tar.stdout)
     assert done.returncode == 0, done.stderr
-    # 1: a file changed in the meantime; tar reports this for new hard links, too.
+    # 1: a file changed in the meantime; tar also reports this for new hard links.
     assert tar.returncode in (0, 1)

@@ -152,7 +152,7 @@ class CallConfig(Part):
 
     @property
     def voice_options(self) -> VoiceOptions:
-        """The same as options for `Voice`."""
+        """The model, voice and speed as options for `Voice`."""
         output = self.audio.output
         return VoiceOptions(self.model or "", output.voice_name, output.speed)
 

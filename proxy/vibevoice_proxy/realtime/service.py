@@ -127,7 +127,7 @@ class RealtimeService:
         logger.info("the session ended (%s)", end)
 
     def _session(self, config: SessionConfig, session_id: str, outbox: Outbox) -> Session:
-        """Create a session of the type of `config`."""
+        """Create a session of the type given by `config`."""
         settings = self.settings
         items = Items(outbox)
         hearing = Hearing(

@@ -91,7 +91,7 @@ class ServerVad(Part):
 
     @property
     def detection(self) -> Detection:
-        """The same as parameters of the recognizer."""
+        """The equivalent parameters of the recognizer."""
         threshold = min(max(self.threshold, 0.02), 0.99)
         silence = max(self.silence_duration_ms, 100)  # shorter silences occur within words
         return Detection(threshold, self.prefix_padding_ms / 1000, silence / 1000)
@@ -107,7 +107,7 @@ class SemanticVad(Part):
 
     @property
     def detection(self) -> Detection:
-        """The same as parameters of the recognizer."""
+        """The equivalent parameters of the recognizer."""
         return Detection(silence_seconds=EAGERNESS_SECONDS[self.eagerness])
 
 
@@ -124,7 +124,7 @@ class AudioInput(Part):
 
     @property
     def live_options(self) -> LiveOptions:
-        """The same as options of the recognizer."""
+        """The equivalent options of the recognizer."""
         found = self.transcription or Transcription()
         return LiveOptions(
             model=found.model or "",

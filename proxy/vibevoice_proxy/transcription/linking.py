@@ -24,7 +24,7 @@ SURE = 0.95
 """Decide immediately if a speaker matches an earlier one, or none, with at least this
 probability."""
 DECIDE_SECONDS = 10.0
-"""Decide in any case after this much speech of a speaker."""
+"""Decide after this much speech of a speaker, whatever the probability."""
 HOLD_SECONDS = 30.0
 """Hold a segment back for at most this many seconds of the recording."""
 

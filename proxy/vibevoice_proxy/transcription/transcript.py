@@ -134,7 +134,7 @@ def speech_delta(before: str, segment: Segment) -> str:
 
 def _unspaced(left: str, right: str) -> bool:
     """Chinese and Japanese have no spaces between words. Korean does, although its characters are
-    wide, too."""
+    also wide."""
     return all(
         unicodedata.east_asian_width(char) in "WF" and not "\uac00" <= char <= "\ud7a3"
         for char in (left, right)
