@@ -61,7 +61,7 @@ def test_a_second_interrupt_leaves_at_once(
 def test_two_runs_into_one_folder_are_refused(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """It is a usage error, and the first run continues."""
+    """The second run ends with a usage error, and the first one continues."""
     fake_engine.stall_after = 1
     with batch.start(recordings / "a.wav") as process:
         wait_for(lambda: fake_engine.at_once)

@@ -78,12 +78,12 @@ def test_marks_of_other_encodings(folder: Path, mark: bytes, encoding: str) -> N
     ],
 )
 def test_a_path_in_many_spellings(folder: Path, line: str, name: str) -> None:
-    """A file whose name is exactly the line comes first."""
+    """A file whose name equals the line exactly takes precedence."""
     assert taken(line.replace("{cwd}", str(folder)).encode(), folder) == [name]
 
 
 def test_names_in_another_encoding_than_unicode(folder: Path) -> None:
-    """The name may be encoded as in a list from Windows, or as on disk."""
+    """The name may be composed as in a list from Windows, or decomposed as on disk."""
     assert taken("grün.wav\n".encode("cp1252"), folder) == ["grün.wav"]
     Path("gr\udcfcn2.wav").touch()
     assert taken(b"gr\xfcn2.wav\n", folder) == ["gr\udcfcn2.wav"]
@@ -98,7 +98,7 @@ def test_paths_that_end_in_nul_are_exact(folder: Path) -> None:
 
 
 def test_a_json_array_is_a_list(folder: Path) -> None:
-    """An array of paths or objects, across any number of lines."""
+    """A JSON array contains paths or objects, on any number of lines."""
     items = ["a.wav", {"path": "b c.wav", "prompt": "p", "id": 7}]
     found = find([], [parse("list", json.dumps(items, indent=1).encode(), folder)])
 

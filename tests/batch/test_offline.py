@@ -59,7 +59,7 @@ def test_equal_recordings_are_one_request(batch: Batch, folder: Path) -> None:
 
 
 def test_requests_are_decoded_as_the_engine_pins_them(batch: Batch, folder: Path) -> None:
-    """The engine's middleware and the client each have these values."""
+    """The engine's middleware and the client have the same values."""
     middleware = pytest.importorskip("vibevoice_vllm.middleware")
     body = write(batch, folder)[0]["body"]
 
@@ -125,7 +125,7 @@ def test_failed_requests_are_named(
 
 
 def test_a_file_that_holds_no_results_is_told(batch: Batch, folder: Path, tmp_path: Path) -> None:
-    """It is a usage error."""
+    """A file without results is a usage error."""
     (tmp_path / "results.jsonl").write_text("[]\n")
 
     code, said = batch.run("read-batch", "--results", tmp_path / "results.jsonl", folder)

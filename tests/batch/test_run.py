@@ -102,7 +102,8 @@ def test_only_what_can_heal_is_asked_for_again(
     code: int,
     said: str,
 ) -> None:
-    """429, 503, and a refused connection; all other errors fail the file or end the run."""
+    """Only 429, 503, and refused connections are retried; all other errors fail the file or end the
+    run."""
     script.answers = answers
 
     result = batch.run(recording)
@@ -214,7 +215,7 @@ def test_the_limit_doubles_while_that_pays() -> None:
 
 
 def test_the_limit_follows_a_server_that_grows() -> None:
-    """It probes again after some rounds."""
+    """The limit is probed again after some rounds."""
     limit = Limit()
     for _ in range(3 * (FLAT_ROUNDS + ROUNDS_BETWEEN_TRIES)):
         round_of(limit, limit.value)
@@ -237,7 +238,8 @@ def test_the_limit_halves_once_for_a_round_of_refusals() -> None:
 
 
 def test_lengths_of_recordings_do_not_look_like_speed() -> None:
-    """An hour takes sixty times as long as a minute; that is not a faster or slower server."""
+    """An hour takes sixty times as long as a minute, which does not mean that the server is
+    slower."""
     limit = Limit()
     for number in range(8 * START):
         seconds = 3600.0 if number % 7 == 0 else 60.0

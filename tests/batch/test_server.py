@@ -51,7 +51,7 @@ def test_a_base_url_may_be_spelled_in_many_ways(
 
 
 def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> None:
-    """It is contacted; since nothing listens there, the message names the address."""
+    """The address is contacted; since nothing listens there, the message contains it."""
     port = nobody().rpartition(":")[2]
     batch = Batch(tmp_path / "out", f"http://[::1]:{port}")
 
@@ -84,7 +84,7 @@ def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> N
 def test_what_cannot_be_used_is_told_at_the_start(
     batch: Batch, uploads: Uploads, recording: Path, environ: dict[str, str], reason: str
 ) -> None:
-    """Usage error with what was expected; nothing is sent or written, and no key is shown."""
+    """The usage error says what was expected; nothing is sent or written, and no key is shown."""
     code, said = batch.run(recording, environ=environ)
 
     assert (code, reason in said) == (2, True), said
@@ -187,7 +187,7 @@ def test_a_proxy_that_refuses_ends_the_run(
 
 
 def test_a_proxy_that_is_not_there_is_named(batch: Batch, recording: Path) -> None:
-    """It is retried, as for a server."""
+    """An unreachable proxy is retried, like a server."""
     way = nobody()
 
     code, said = batch.run(recording, "--patience", "0.1", HTTP_PROXY=way)
@@ -229,7 +229,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_run(
 def test_a_certificate_for_another_host_ends_the_run(
     batch: Batch, recording: Path, tmp_path: Path
 ) -> None:
-    """The message includes the names."""
+    """The message includes the certificate's names."""
     (tmp_path / "tls").mkdir()
     other = certificate(tmp_path / "tls", "DNS:asr.example.com")
     with tls(batch.url, other) as url:
@@ -242,7 +242,7 @@ def test_a_certificate_for_another_host_ends_the_run(
 def test_a_file_without_certificates_is_told(
     batch: Batch, recording: Path, tmp_path: Path, content: str | None
 ) -> None:
-    """It is a usage error."""
+    """A file without certificates is a usage error."""
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
 

@@ -81,7 +81,7 @@ def test_wide_characters_count_twice() -> None:
 
 @pytest.mark.parametrize("write", [srt, vtt])
 def test_cues_are_in_order_and_none_is_empty(write: object) -> None:
-    """Segments that overlap, run backward, or have no duration."""
+    """Segments may overlap, run backward, or have no duration."""
     times = [(5, 9), (0, 4), (2, 2), (2, 2), (3, 30), (8, 8.01), (40, 39), (39.9995, 39.9996)]
     segments = [Cue(start, end, "AB"[n % 2], f"Words {n}.") for n, (start, end) in enumerate(times)]
     found = cues((srt if write is srt else vtt)(segments, Limits()))

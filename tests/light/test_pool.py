@@ -75,8 +75,8 @@ async def test_a_short_recording_does_not_wait_for_a_long_one(
 async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
     model_folder: Path, reading: Samples, sent: signal.Signals
 ) -> None:
-    """Its request fails with a message, the request in the other process continues, and then both
-    processes serve again."""
+    """Its request fails with a message, the request in the other process continues, and both
+    processes serve again afterwards."""
     async with open_pool(model_folder, 2, hang_timeout=10.0) as pool:
         await ready(pool)
         first = asyncio.create_task(recognized(pool, np.tile(reading, 4)))
@@ -113,7 +113,7 @@ async def test_a_slow_client_is_no_hang(model_folder: Path, reading: Samples) ->
 
 
 async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samples) -> None:
-    """They are spread over all workers, even while all slots are in use."""
+    """Waiting recordings are spread over all workers, even while all slots are in use."""
     async with open_pool(model_folder, 2) as pool:
         await ready(pool)
         short = reading[: 2 * RATE]

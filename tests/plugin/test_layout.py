@@ -168,7 +168,7 @@ def test_export_has_no_tokenizer(original: Path) -> None:
 
 
 def test_speech_synthesis_config_is_refused(tmp_path: Path) -> None:
-    """A VibeVoice text-to-speech model is recognized by its config."""
+    """A VibeVoice text-to-speech model is detected by its config."""
     (tmp_path / "config.json").write_text('{"model_type": "vibevoice", "decoder_config": {}}')
     with pytest.raises(ValueError, match="Expected the config of VibeVoice-ASR"):
         OriginalConfig.from_pretrained(tmp_path)

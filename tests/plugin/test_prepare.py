@@ -363,7 +363,7 @@ def test_a_hub_id_is_downloaded_once(
 
 
 def test_another_model_is_not_downloaded(run, tmp_path: Path) -> None:
-    """Its config shows this before gigabytes are downloaded."""
+    """The model's config shows this before gigabytes are downloaded."""
     source = tmp_path / "tts"
     source.mkdir()
     (source / "config.json").write_text(

@@ -34,7 +34,7 @@ def test_described_defaults_are_those_in_effect(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_setting_is_described() -> None:
-    """None is missing, and each has a sentence."""
+    """Every setting has a description."""
     names = [flag.removeprefix("--").replace("-", "_") for flag, *_ in describe_launch_settings()]
     assert names == list(LaunchSettings.model_fields)
     assert len(describe_plugin_settings()) == len(PluginSettings.model_fields)

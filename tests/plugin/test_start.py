@@ -110,8 +110,8 @@ def test_a_slow_start_is_waited_for(
 def test_a_start_that_dies_is_repeated_with_the_conservative_set(
     gpu: FakeGpu, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is reported prominently, with the reason from the process that failed, not from the one
-    that noticed. The retry has no larger steps, since memory may have been the cause."""
+    """The failure is reported prominently, with the reason from the process that failed, not from
+    the one that noticed. The retry has no larger steps, since memory may have been the cause."""
     assert gpu.run(before=DIES_FAST) == 0
     fast, slow = gpu.starts()
     assert "--enforce-eager" not in fast and "--attention-backend" not in fast

@@ -277,7 +277,7 @@ def test_keys_and_events_of_websockets_are_not_logged(
 def test_an_answer_that_is_not_understood_is_not_logged(
     http: httpx2.Client, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may contain the transcript, so only its length is logged."""
+    """An unexpected response may contain the transcript, so only its length is logged."""
     fake_engine.junk_after = 3
     answer = http.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)})
     assert answer.status_code == 502

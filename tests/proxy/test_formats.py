@@ -170,7 +170,7 @@ def test_confidence_is_what_the_model_tells() -> None:
 
 
 def test_an_event_is_no_speech() -> None:
-    """The model marks it as an event itself."""
+    """The model itself marks events."""
     transcript = Transcript((Segment(0.0, 1.0, None, "[Music]"),), 1.0)
     assert body(transcript, "verbose_json")["segments"][0]["no_speech_prob"] == 1.0
 

@@ -97,7 +97,7 @@ TEXT_AS_FILE = [
 def test_a_text_field_as_a_file_is_text(
     first: bool, text: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Only the field name matters."""
+    """Only the name of the field matters."""
     parts = [text, part(FILE)]
     answer = send(http, form(*(parts if first else parts[::-1])))
     assert (answer.status_code, info(fake_engine)) == (200, "Zoë")
@@ -177,7 +177,7 @@ def test_empty_files_are_ignored(first: bool, others: list[bytes], http: httpx2.
     ids=["the same field", "a large one", "a small one", "one without a name", "a voice"],
 )
 def test_several_files_are_a_400(parts: list[bytes], said: str, http: httpx2.Client) -> None:
-    """It would be ambiguous; the message names the fields."""
+    """Several files would be ambiguous; the message names the fields."""
     assert said in message(send(http, form(*parts)))
 
 

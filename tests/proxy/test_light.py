@@ -206,7 +206,7 @@ def test_a_model_that_is_switched_off_is_not_found(
 def test_no_name_of_the_engine_goes_to_the_light_recognizer(
     start_proxy: StartProxy, talk: tuple[bytes, list[str]]
 ) -> None:
-    """Without an engine, these names do not exist."""
+    """Without an engine, its model names do not exist."""
     base = start_proxy(light="on", light_models=FOLDER, light_workers=1, asr_api="off")
     with httpx2.Client(base_url=base, timeout=60) as http:
         for name in ("vibevoice", "vibevoice-asr"):
@@ -214,7 +214,8 @@ def test_no_name_of_the_engine_goes_to_the_light_recognizer(
 
 
 def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> None:
-    """All of it is missing, so the transcript is empty and marked; this is not a server error."""
+    """The whole recording is missing, so the transcript is empty and marked; this is not a server
+    error."""
     italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 2 < prompt.seconds < 5][:4]
     samples, _ = conversation([("reader", prompt) for prompt in italian], 2.0)
     answer = post(light, wav(samples, RATE), response_format="verbose_json")

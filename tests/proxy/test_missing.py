@@ -163,7 +163,7 @@ def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
 def test_when_nothing_comes_out_the_request_fails(
     change: dict[str, Any], status: int, code: str, url: str, fake_engine: FakeEngine
 ) -> None:
-    """It returns the status and code of the first error."""
+    """The response has the status and code of the first error."""
     vars(fake_engine).update(change)
     answer = transcribe(url)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -173,7 +173,8 @@ def test_when_nothing_comes_out_the_request_fails(
 def test_text_that_is_not_the_models_format_is_marked(
     limit: int, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """It is requested once more; if it is plain text again, it is returned with a mark."""
+    """The section is requested once more; if the answer is plain text again, it is returned with a
+    mark."""
     fake_engine.text_for = lambda text: (
         PLAIN if in_second(text) or "10.00 seconds" in text else None
     )

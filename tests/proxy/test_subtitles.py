@@ -59,7 +59,7 @@ def test_settings_switch_the_limits_off(start_proxy: StartProxy) -> None:
 
 
 def test_a_json_body_may_have_them_too(start_proxy: StartProxy) -> None:
-    """The limits are numbers there."""
+    """In JSON bodies, the limits are numbers."""
     body = {
         "input_audio": {"data": base64.b64encode(RECORDING).decode(), "format": "wav"},
         "response_format": "vtt",

@@ -219,7 +219,8 @@ SECRET_TONE = wav(tone(1.0))
     ],
 )
 def test_what_is_no_recording_is_refused(data: Any, code: str, target: BinaryIO) -> None:
-    """Each is rejected with its own code; none is passed on as an empty or corrupt recording."""
+    """Every invalid file is rejected with its own code; none is passed on as an empty or corrupt
+    recording."""
     with pytest.raises(InvalidAudio) as refused:
         read(data(), target)
     assert refused.value.code == code

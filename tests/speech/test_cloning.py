@@ -257,7 +257,7 @@ def test_a_models_own_voice_is_not_taken(models_http: httpx2.Client, voice_dir: 
 
 
 def test_storing_needs_a_folder() -> None:
-    """This is reported at startup."""
+    """A missing folder is reported at startup."""
     with pytest.raises(ValueError, match="VIBEVOICE_VOICE_DIR"):
         Settings(voice_uploads=True)
 

@@ -125,7 +125,7 @@ def test_a_long_sentence_is_spoken_in_parts(hibari: Hibari) -> None:
 
 
 def test_request_that_left_makes_nothing(hibari: Hibari) -> None:
-    """After it has left, there are no events; leaving again has no effect."""
+    """After a request has left, there are no events; leaving again has no effect."""
     handle = hibari.join(said("One. Two. Three."))
     assert len(hibari.step()) == 1
     hibari.leave(handle)
@@ -155,14 +155,14 @@ def test_cloning_is_refused(hibari: Hibari) -> None:
 
 @pytest.mark.parametrize("text", ["你好。", "ﷺ"])
 def test_a_text_without_a_sound_is_refused(hibari: Hibari, text: str) -> None:
-    """It is rejected instead of being spoken as silence; the message says which model can read
-    it."""
+    """The text is rejected instead of being spoken as silence; the message says which model can
+    read it."""
     with pytest.raises(NotEnglish, match="the model espeak can"):
         hibari.join(said(text))
 
 
 def test_it_needs_nothing_from_outside() -> None:
-    """It loads and speaks, even unknown words, without a socket, a process or a pickle."""
+    """The model loads and speaks, even unknown words, without a socket, a process or a pickle."""
     done = subprocess.run(
         [sys.executable, "-c", CLOSED], capture_output=True, text=True, check=False
     )

@@ -103,7 +103,7 @@ def test_a_voice_of_neither_is_refused_with_those_of_both(http: httpx2.Client) -
 
 
 def test_listings_tell_what_is_what(http: httpx2.Client) -> None:
-    """They list the names, their models, and the voices of each model."""
+    """The listings contain the names, their models, and the voices of each model."""
     models = {one["id"]: one["root"] for one in http.get("/v1/audio/models").json()["models"]}
     assert models.pop("espeak") == "espeak"
     assert models.keys() > {"hibari", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"}
