@@ -83,7 +83,7 @@ def test_a_path_in_many_spellings(folder: Path, line: str, name: str) -> None:
 
 
 def test_names_in_another_encoding_than_unicode(folder: Path) -> None:
-    """The name may be composed as in a list from Windows, or decomposed as on disk."""
+    """The encoding may be that of a list from Windows, or the one on disk."""
     assert taken("grün.wav\n".encode("cp1252"), folder) == ["grün.wav"]
     Path("gr\udcfcn2.wav").touch()
     assert taken(b"gr\xfcn2.wav\n", folder) == ["gr\udcfcn2.wav"]

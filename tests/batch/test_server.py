@@ -229,7 +229,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_run(
 def test_a_certificate_for_another_host_ends_the_run(
     batch: Batch, recording: Path, tmp_path: Path
 ) -> None:
-    """The message includes the certificate's names."""
+    """The message includes the host name that does not match."""
     (tmp_path / "tls").mkdir()
     other = certificate(tmp_path / "tls", "DNS:asr.example.com")
     with tls(batch.url, other) as url:

@@ -70,7 +70,7 @@ def test_both_layouts_have_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_a_tensor_larger_than_the_noise_is_written_whole(tmp_path: Path) -> None:
-    """No two rows of a matrix are equal, and activations keep their size."""
+    """No two rows are equal, and the weights keep their scale."""
     name = "language_model.model.layers.0.mlp.down_proj.weight"
     write_weights(tmp_path, [Tensor(name, name, (5000, 3584))], 0)
     (file,) = tmp_path.glob("*.safetensors")
