@@ -63,7 +63,7 @@ class Tensor(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """In bfloat16."""
+        """Size in bfloat16."""
         return 2 * math.prod(self.shape)
 
 

@@ -343,7 +343,7 @@ def test_flag_over_environment_over_default(
 def test_bad_settings_are_named(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line per setting, and exit code 2."""
+    """The output has one line per setting; the exit code is 2."""
     assert main([*arguments, "--dry-run"]) == 2
     assert message in capsys.readouterr().err
 

@@ -80,7 +80,7 @@ def answers(request: pytest.FixtureRequest, tokenizer) -> list[list[int]]:
 
 @dataclass
 class Request:
-    """One request to a simulated server."""
+    """A request to a simulated server."""
 
     prompt: list[int]
     answer: list[int]

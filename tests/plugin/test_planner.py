@@ -172,7 +172,8 @@ def test_page_shows_the_plan() -> None:
 
 
 def test_encoders_follow_the_card() -> None:
-    """bfloat16 below 32 GB, such as an RTX 5090's 31.84 GiB, unless set otherwise."""
+    """The default is bfloat16 below 32 GB, such as an RTX 5090's 31.84 GiB, unless set
+    otherwise."""
     assert [plan(gib).encoder_dtype for gib in (24, 30, 31.84, 48)] == [
         *["bfloat16"] * 2,
         *["float32"] * 2,

@@ -53,7 +53,7 @@ def test_the_form_sets_the_limits(
 
 
 def test_settings_switch_the_limits_off(start_proxy: StartProxy) -> None:
-    """Each segment is then one cue on one line."""
+    """Without limits, each segment is one cue on one line."""
     url = start_proxy(max_line_width=0, max_line_count=0, max_cue_seconds=0)
     assert lines(url) == [[WORDS.strip()]]
 

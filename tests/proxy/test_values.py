@@ -62,7 +62,7 @@ def test_lists_in_every_spelling(
     ids=str,
 )
 def test_names_in_every_spelling(fields: dict[str, Any], http: httpx2.Client) -> None:
-    """Commas, JSON, Python's brackets, any case, quotes and space."""
+    """Lists may use commas, JSON or Python's brackets, with any case, quotes and spaces."""
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert (answer.status_code, answer.json()) == (200, answer.json() | {"text": WORDS})
 
@@ -92,7 +92,7 @@ def test_what_clients_write_for_nothing(
 
 @pytest.mark.parametrize("nothing", ["NaN", "nan", "-NaN"])
 def test_a_temperature_that_is_no_number_is_not_given(nothing: str, http: httpx2.Client) -> None:
-    """JavaScript writes it as NaN."""
+    """JavaScript writes an unset number as NaN."""
     fields = {"temperature": nothing}
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert answer.status_code == 200

@@ -141,7 +141,7 @@ def test_speed_changes_the_length(http: httpx2.Client, speed: float) -> None:
 
 
 def test_events_carry_the_audio_and_the_usage(http: httpx2.Client) -> None:
-    """stream_format=sse: deltas in base64, then the usage by words and speech frames."""
+    """stream_format=sse sends deltas in base64, then the usage by words and speech frames."""
     answer = speak(http, response_format="pcm", stream_format="sse")
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     *deltas, done = events_of(answer.text)
