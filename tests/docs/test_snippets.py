@@ -70,7 +70,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_snippet_does_what_the_page_says(
     snippet: Snippet, folder: Path, proxy_url: str, engine_url: str, node_modules: Path
 ) -> None:
-    """It succeeds, prints the output shown below it, and any file it writes is speech."""
+    """The snippet succeeds and prints the output shown below it; any file it writes is speech."""
     (folder / "node_modules").symlink_to(node_modules)
     code = snippet.code.replace(PROXY, proxy_url).replace(ENGINE, engine_url)
     done = run(snippet, code, folder)
