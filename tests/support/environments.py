@@ -18,11 +18,13 @@ def uv(*arguments: object) -> str:
     return found.stdout
 
 
-def environment(folder: Path, wheel: Path, extra: str = "", python: str = sys.executable) -> Path:
+def environment(
+    folder: Path, wheel: Path, extra: str = "", python: str = sys.executable, *options: object
+) -> Path:
     """Install the wheel with an extra in a new environment, and return its folder of commands."""
     uv("venv", "--quiet", "--python", python, folder)
     installed = f"{wheel}[{extra}]" if extra else wheel
-    uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", installed)
+    uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", *options, installed)
     return folder / "bin"
 
 
