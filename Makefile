@@ -28,7 +28,7 @@ lint: .venv/ready  ## style, spelling and types
 	.venv/bin/codespell
 	.venv/bin/pyright
 
-settings: .venv/ready  ## write what follows from the settings: docs/settings.md, .env.example, plans of docs/gpu.md, Helm schema, manifests
+settings: .venv/ready  ## write what follows from the settings: docs/reference/settings.md, .env.example, plans of docs/guides/gpu.md, Helm schema, manifests
 	$(python) -m scripts.write_settings
 	$(python) -m scripts.write_plans
 	$(python) -m scripts.write_chart
@@ -38,7 +38,7 @@ bench: .venv/ready  ## ratios, measured side by side; more in bench/
 	$(python) -m bench.proxy_overhead
 	$(python) -m bench.speech --layers 6 --frames 2 --streams 1 2
 
-bench-gpu: .venv/ready  ## everything that only a GPU can show, into docs/gpu.md (ARGS="--minutes 15" stops in time)
+bench-gpu: .venv/ready  ## everything that only a GPU can show, into docs/guides/gpu.md (ARGS="--minutes 15" stops in time)
 	$(python) -m bench.gpu $(ARGS)
 
 setup: .venv/ready  ## .venv with everything that the other targets need

@@ -52,7 +52,7 @@ class LiveToken(NamedTuple):
 
 
 class MissingPart(NamedTuple):
-    """A part of a turn whose words are not known, and why (`docs/api.md`)."""
+    """A part of a turn whose words are not known, and why (`docs/reference/api.md`)."""
 
     start: float
     end: float

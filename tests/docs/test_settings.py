@@ -1,4 +1,4 @@
-"""README, docs/settings.md and .env.example describe the settings as in the code."""
+"""README, docs/reference/settings.md and .env.example describe the settings as in the code."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def table(heading: str) -> dict[str, list[str]]:
 
 
 def test_reference_is_written_from_the_code() -> None:
-    """docs/settings.md is what `make settings` writes."""
+    """docs/reference/settings.md is what `make settings` writes."""
     assert REFERENCE.read_text() == reference()
 
 

@@ -1,4 +1,4 @@
-"""docs/realtime.md: its snippets do what it says, and a recorded session has the order it tells."""
+"""The snippets of docs/guides/live.md work, and docs/reference/realtime.md has the right order."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from tests.support.snippets import (
 from tests.support.wording import errors, words
 
 Talk = tuple[bytes, list[Spoken]]
-PAGE = "docs/realtime.md"
+PAGE = "docs/guides/live.md"
 _TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 _UNTYPED = {"id", "object", "expires_at"}
 _NAME = re.compile(r"[a-z_.]+")
@@ -72,7 +72,8 @@ def test_every_language_is_found() -> None:
 
 def documented() -> re.Pattern[str]:
     """The order of a turn's events: a pattern of types, each followed by a blank."""
-    _, _, text = (ROOT / PAGE).read_text().partition("Each turn has the following events")
+    text = (ROOT / "docs" / "reference" / "realtime.md").read_text()
+    _, _, text = text.partition("Each turn has the following events")
     _, block, _ = re.split("^```.*\n", text, maxsplit=2, flags=re.M)
     return re.compile("".join(map(_line, block.splitlines())))
 
