@@ -68,8 +68,8 @@ def test_results_are_kept_in_a_file(tmp_path: Path) -> None:
 
 
 def test_the_page_shows_the_results_of_the_file() -> None:
-    """The section "Measured" of docs/gpu.md matches bench/gpu.json, or says that there are no
-    results; `python -m bench.gpu --table` writes it."""
+    """The section "Measured" of docs/results/gpu.md matches bench/gpu.json, or says that nothing
+    was measured; `python -m bench.gpu --table` writes it."""
     text = PAGE.read_text()
     assert text == page(text, Results.load(FILE) if FILE.exists() else None)
 
