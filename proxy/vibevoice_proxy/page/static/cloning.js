@@ -1,7 +1,7 @@
 /** Voice cloning from a recording, with the speaker's consent (docs/guides/voice-cloning.md, Before you clone a voice). */
 
 import { button, el, field, icon } from "./dom.js";
-import { dataUrl } from "./options.js";
+import { dataUrl } from "./files.js";
 import { Recorder } from "./recorder.js";
 
 export class Cloning {

@@ -82,17 +82,6 @@ export function byId(id, kind) {
 }
 
 /**
- * Downloads a file.
- * @param {Blob} content
- * @param {string} name
- */
-export function save(content, name) {
-  const url = URL.createObjectURL(content);
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may not have read it yet
-}
-
-/**
  * @param {Element} element
  * @param {Record<string, Attribute>} attributes
  */

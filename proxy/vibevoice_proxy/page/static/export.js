@@ -1,6 +1,7 @@
 /** Controls to copy and download a transcript. */
 
-import { button, el, save } from "./dom.js";
+import { button, el } from "./dom.js";
+import { save } from "./files.js";
 import { FORMATS } from "./formats.js";
 
 /**

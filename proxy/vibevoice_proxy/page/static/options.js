@@ -1,6 +1,7 @@
 /** Options of a transcription: the form fields of the API with the server's defaults. */
 
 import { button, el, field, icon } from "./dom.js";
+import { dataUrl } from "./files.js";
 
 /** Limit of the API. */
 const MAX_KNOWN_SPEAKERS = 4;
@@ -103,19 +104,6 @@ export class Options {
     this.#known.append(row);
     name.focus();
   }
-}
-
-/**
- * @param {Blob} blob
- * @returns {Promise<string>}
- */
-export function dataUrl(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(String(reader.result));
-    reader.onerror = () => reject(new Error("The file cannot be read."));
-    reader.readAsDataURL(blob);
-  });
 }
 
 /**

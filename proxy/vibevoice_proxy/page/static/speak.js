@@ -1,7 +1,8 @@
 /** The Speak view: turns a text or a script into speech and plays it while it is generated. */
 
 import { Cloning } from "./cloning.js";
-import { button, el, field, save } from "./dom.js";
+import { button, el, field } from "./dom.js";
+import { save } from "./files.js";
 import { speakersIn } from "./script.js";
 import { SpeechPlayer } from "./speech-player.js";
 import { clock } from "./transcript.js";
