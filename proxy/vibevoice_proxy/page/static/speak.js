@@ -81,6 +81,7 @@ export class SpeakView {
 
   hide() {
     this.#cancel();
+    this.cloning.stopRecording();
   }
 
   #read() {
