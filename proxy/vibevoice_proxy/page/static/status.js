@@ -1,6 +1,6 @@
 /** The Status view: health of each part, models, and plots of recent load. */
 
-import { ApiError } from "./api.js";
+import { ApiError, received } from "./api.js";
 import { el } from "./dom.js";
 import { between, parseMetrics, reading } from "./metrics.js";
 import { plot } from "./plot.js";
@@ -87,7 +87,7 @@ export class StatusView {
 
   async #showMetrics() {
     try {
-      const text = await (await this.api.request("metrics")).text();
+      const text = await received((await this.api.request("metrics")).text());
       const now = reading(parseMetrics(text), Date.now());
       if (this.#last) this.#points.push(between(this.#last, now));
       this.#last = now;

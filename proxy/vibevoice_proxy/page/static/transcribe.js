@@ -1,5 +1,6 @@
 /** The Transcribe view: a list of recordings and the transcript of one of them. */
 
+import { received } from "./api.js";
 import { button, el, icon } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Job } from "./job.js";
@@ -178,7 +179,7 @@ export class TranscribeView {
   async #sample() {
     this.#warn("");
     try {
-      const sample = await (await this.api.request("page/sample.mp3")).blob();
+      const sample = await received((await this.api.request("page/sample.mp3")).blob());
       this.#add([new File([sample], "sample.mp3", { type: sample.type })], SAMPLE_CREDIT);
     } catch (error) {
       this.#warn(/** @type {Error} */ (error).message);
