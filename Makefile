@@ -1,7 +1,7 @@
 # Every target sets up .venv on first use; nothing else has to be done by hand.
 python := .venv/bin/python
 
-.PHONY: help demo serve test test-containers test-open-webui lint settings bench bench-gpu setup clean
+.PHONY: help demo serve test test-containers test-open-webui lint docs settings bench bench-gpu setup clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -28,7 +28,10 @@ lint: .venv/ready  ## check style, spelling and types
 	.venv/bin/codespell
 	.venv/bin/pyright
 
-settings: .venv/ready  ## write all files generated from the settings: docs/settings.md, .env.example, plans in docs/gpu.md, Helm schema, manifests
+docs: .venv/ready  ## build the docs site in site/ (REPOSITORY_URL=… for links to files)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+settings: .venv/ready  ## write all files generated from the settings: docs/reference/settings.md, .env.example, plans in docs/guides/gpu.md, Helm schema, manifests
 	$(python) -m scripts.write_settings
 	$(python) -m scripts.write_plans
 	$(python) -m scripts.write_chart
@@ -38,7 +41,7 @@ bench: .venv/ready  ## measure ratios side by side; more in bench/
 	$(python) -m bench.proxy_overhead
 	$(python) -m bench.speech --layers 6 --frames 2 --streams 1 2
 
-bench-gpu: .venv/ready  ## measure everything that needs a GPU and write docs/gpu.md (ARGS="--minutes 15" sets a time limit)
+bench-gpu: .venv/ready  ## measure everything that needs a GPU and write docs/guides/gpu.md (ARGS="--minutes 15" sets a time limit)
 	$(python) -m bench.gpu $(ARGS)
 
 setup: .venv/ready  ## create .venv with everything that the other targets need

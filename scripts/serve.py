@@ -24,7 +24,8 @@ def main() -> int:
     try:
         model = os.environ.get("MODEL_DIR") or EMBEDDED
         if model == EMBEDDED:
-            # It is accurate up to about a minute (docs/tiny-asr.md), the real model up to an hour.
+            # It is accurate up to about a minute, the real model up to an hour
+            # (docs/background/tiny-asr.md).
             os.environ.setdefault("VIBEVOICE_MAX_SECTION_SECONDS", "60")
         if not Path(model).is_dir():
             prepare = [sys.executable, "-m", "vibevoice_vllm.prepare", model]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_core.distribution import add_version_option
 from vibevoice_core.penalties import Penalties, pinned_penalties
 
 _ABOUT = """Transcribe folders of recordings with any server that supports diarized_json in OpenAI's
@@ -29,6 +30,7 @@ def parser(command: str) -> argparse.ArgumentParser:
         epilog=_MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version_option(arguments)
     add = arguments.add_argument
     add("input", nargs="*", type=given, help="file, folder, glob, or - for a manifest on stdin")
     add(
@@ -82,7 +84,7 @@ def parser(command: str) -> argparse.ArgumentParser:
             type=_penalties,
             default=switch,
             metavar="on|off",
-            help=f"penalties for repeated words ({switch}); see docs/settings.md",
+            help=f"penalties for repeated words ({switch}); see docs/reference/settings.md",
         )
     elif command == "read-batch":
         add(

@@ -7,6 +7,7 @@ from pathlib import Path
 from vibevoice_batch.arguments import given
 from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_core.distribution import add_version_option
 from vibevoice_live.config import SessionConfig
 
 _ABOUT = """Show live captions with speakers and times. Works with any server that supports OpenAI's
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version_option(arguments)
     add = arguments.add_argument
     add(
         "input",

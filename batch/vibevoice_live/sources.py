@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.distribution import pip_install
 from vibevoice_live.errors import SourceError
 
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
@@ -22,7 +23,7 @@ _BLOCK = round(BLOCK_SECONDS * BYTES_PER_SECOND)
 _LONGEST_FILE = 24 * 3600.0
 MAX_WAITING_SECONDS = 60.0
 """Maximum microphone audio waiting to be sent."""
-_NO_LIBRARY = "the microphone needs the Python package sounddevice: pip install sounddevice"
+_NO_LIBRARY = f"the microphone needs the Python package sounddevice: {pip_install('live')}"
 _NO_PORTAUDIO = (
     "the microphone needs the library PortAudio: apt-get install libportaudio2, or pipe samples to "
     "stdin (see --help)"

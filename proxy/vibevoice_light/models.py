@@ -7,8 +7,8 @@ from pathlib import Path
 
 DATA = Path(__file__).with_name("data")
 MOONSHINE_FOLDER = Path(sys.prefix) / "share" / "vibevoice" / "moonshine-tiny-en"
-"""Where `python -m vibevoice_light.fetch` puts Moonshine."""
-FETCH = "python -m vibevoice_light.fetch"
+"""Where `vibevoice-light-models` puts Moonshine."""
+FETCH = "vibevoice-light-models"
 
 
 class ModelFilesMissing(ValueError):
@@ -70,7 +70,7 @@ def moonshine_files(folder: Path) -> tuple[ModelFile, ...]:
 
 def find_moonshine(folder: str = "") -> Path:
     """The folder with Moonshine's files: `folder`, which may contain a larger Moonshine, or by
-    default the one filled by `python -m vibevoice_light.fetch`, whose files are checked.
+    default the one filled by `vibevoice-light-models`, whose files are checked.
 
     Raises:
         ModelFilesMissing: the files are missing or unexpected.

@@ -53,7 +53,7 @@ class LiveToken(NamedTuple):
 
 
 class MissingPart(NamedTuple):
-    """A part of a turn without a transcript, and the reason (`docs/api.md`)."""
+    """A part of a turn without a transcript, and the reason (`docs/reference/api.md`)."""
 
     start: float
     end: float

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     recordings are split into sections."""
     speaker_linking: bool = True
     """Compare voices: one label per person in all sections of a recording, and names of known
-    speakers (docs/speakers.md). If false, labels contain the section's number."""
+    speakers (docs/guides/speakers.md). If false, labels contain the section's number."""
     speaker_threshold: float = Field(default=0.5, gt=0, lt=1, allow_inf_nan=False)
     """Minimum similarity of two voices with the same label. Lower values merge more speakers."""
     max_known_speakers: int = Field(default=4, ge=1)
@@ -137,7 +137,7 @@ class Settings(BaseSettings):
     audio; then the request gets 504."""
     penalties: Switch = "on"
     """Penalties on repeated words, on or off. They keep the model out of loops; their cost on real
-    speech is unmeasured (docs/measurements.md, Penalties). off keeps temperature 0 and loop
+    speech is unmeasured (docs/background/decoding.md). off keeps temperature 0 and loop
     detection. This project's engine uses its own setting of the same name."""
     transcription_timeout: float = Field(default=3600.0, gt=0)
     """Maximum time in seconds for one response of the engine; then the request gets 504."""

@@ -154,7 +154,7 @@ def _environment(
     }
     if device == "gpu":
         defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-        # The encoders' float32 products in TF32, like their convolutions; see docs/gpu.md.
+        # The encoders' float32 products in TF32, like their convolutions; see docs/guides/gpu.md.
         defaults["VLLM_FLOAT32_MATMUL_PRECISION"] = "high"
         # Makes CUDA number the GPUs as nvidia-smi does.
         defaults["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"

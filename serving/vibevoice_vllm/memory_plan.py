@@ -1,4 +1,4 @@
-"""The plan for a GPU's memory, made before anything is loaded: see docs/gpu.md."""
+"""The plan for a GPU's memory, made before anything is loaded: see docs/guides/gpu.md."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Computes what fits on a GPU from the model, the card, and the settings; see docs/gpu.md.
+"""Computes what fits on a GPU from the model, the card, and the settings; see docs/guides/gpu.md.
 
 vLLM measures the same while it starts, and fails if one request of the maximum length does not fit
 in the memory that is left. The plan finds this out minutes earlier, and for other machines too.

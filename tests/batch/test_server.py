@@ -11,7 +11,7 @@ from tests.support.processes import nobody
 from tests.support.transcribing import Uploads, transcribing
 from tests.support.ways import Certificate, ForwardProxy, certificate, tls
 
-AT_ONCE = 30
+AT_ONCE = 120
 """Seconds; by default, the client would wait for ten minutes."""
 
 

@@ -197,7 +197,7 @@ def test_env_files_reach_the_programs(env: str, monkeypatch: pytest.MonkeyPatch)
 
 
 SPEECH = {"0.5b": (1.9, 0.2), "1.5b": (5.1, 0.3)}
-"""GiB for the weights of a speech model and for the cache of a request (docs/docker.md)."""
+"""GiB for the weights of a speech model and for the cache of a request (docs/guides/docker.md)."""
 PLANNED = {
     "gpu-24gb.env": {"3090": 24, "L4": 22.49},
     "gpu-24gb-stt.env": {"3090": 24, "L4": 22.49},
@@ -254,7 +254,7 @@ def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.Monk
     work = plan.work + plan.graphs + plan.overhead
     sizes = [f"{size / GIB:.1f} GiB" for size in (plan.weights, work, plan.cache, plan.margin)]
     row = f"| {' | '.join(sizes[:3])} | {plan.context} | {sizes[3]} |"
-    assert row in (ROOT / "docs" / "docker.md").read_text()
+    assert row in (ROOT / "docs" / "guides" / "docker.md").read_text()
     shared = services["proxy"]["image"].startswith("vibevoice-speech")
     assert shared == (settings.gpu_memory_reserved > 0)
     if shared:
@@ -285,15 +285,15 @@ def test_small_cards_need_the_proxy_alone(env: str) -> None:
 
 
 def test_small_cards_may_use_another_server() -> None:
-    """The variables that docs/docker.md names reach the proxy."""
+    """The variables that docs/guides/docker.md names reach the proxy."""
     chosen = {"VIBEVOICE_LIGHT": "off", "ASR_API": "transcriptions", "ASR_BASE_URL": "http://h:1"}
     (proxy,) = config("docker-compose.light-stt.yml", "gpu-6gb.env", **chosen).values()
     assert chosen.items() <= proxy["environment"].items()
 
 
 def test_open_webui_is_set_up_as_documented() -> None:
-    """Its container has the settings of docs/open-webui.md and the tested release."""
-    page = (ROOT / "docs" / "open-webui.md").read_text()
+    """Its container has the settings of docs/guides/open-webui.md and the tested release."""
+    page = (ROOT / "docs" / "guides" / "open-webui.md").read_text()
     documented = dict(re.findall(r"^([A-Z_]+)=(\S+)$", page, re.M))
     assert documented
     service = config("docker-compose.with-openwebui.yml")["open-webui"]

@@ -108,7 +108,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
                         Settings(
                             asr_base_url=servers.enter_context(serve(engine.app())),
                             tts_model_type="off",
-                            upstream_read_timeout=2,
+                            upstream_read_timeout=5,
                         )
                     )
                 )

@@ -111,8 +111,8 @@ def test_every_alert_is_tested() -> None:
 
 
 def test_docs_have_every_alert_and_panel_row() -> None:
-    """The tables in docs/monitoring.md match the files."""
-    page = (ROOT / "docs" / "monitoring.md").read_text()
+    """The tables in docs/guides/monitoring.md match the files."""
+    page = (ROOT / "docs" / "guides" / "monitoring.md").read_text()
     alerts, rows = page.split("\n## Alerts\n")[1], page.split("\n## Dashboard\n")[1]
     lines = re.findall(r"^\| `(\w+)` \|.*\| (.*?) ?\| (\w+) \|$", alerts, re.M)
     told = {(name, duration.replace(" min", "m"), severity) for name, duration, severity in lines}

@@ -178,7 +178,7 @@ def test_a_microphone(base: str, talk: Talk, tmp_path: Path) -> None:
             try:
                 assert heard.wait(60)
                 process.send_signal(signal.SIGINT)
-                captions, said = process.communicate(timeout=30)
+                captions, said = process.communicate(timeout=60)
             finally:
                 process.kill()
     assert (process.returncode, said) == (0, "")

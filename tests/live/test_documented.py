@@ -1,5 +1,5 @@
-"""docs/realtime.md: the snippets work as described, and a recorded session has the documented
-order."""
+"""The snippets of docs/guides/live.md work, and a recorded session has the order documented in
+docs/reference/realtime.md."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from tests.support.snippets import (
 from tests.support.wording import errors, words
 
 Talk = tuple[bytes, list[Spoken]]
-PAGE = "docs/realtime.md"
+PAGE = "docs/guides/live.md"
 _TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 _UNTYPED = {"id", "object", "expires_at"}
 _NAME = re.compile(r"[a-z_.]+")
@@ -73,7 +73,8 @@ def test_every_language_is_found() -> None:
 
 def documented() -> re.Pattern[str]:
     """The documented order of a turn's events, as a pattern of types, each followed by a space."""
-    _, _, text = (ROOT / PAGE).read_text().partition("Each turn has the following events")
+    text = (ROOT / "docs" / "reference" / "realtime.md").read_text()
+    _, _, text = text.partition("Each turn has the following events")
     _, block, _ = re.split("^```.*\n", text, maxsplit=2, flags=re.M)
     return re.compile("".join(map(_line, block.splitlines())))
 

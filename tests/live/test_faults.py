@@ -69,7 +69,7 @@ def test_an_unreadable_stdin(redirection: str, code: int, said: str) -> None:
     with scripted(()) as url:
         shell = ["sh", "-c", f'exec "$@" - {redirection}', "sh", *COMMAND]
         done = subprocess.run(
-            shell, env=environment(url), capture_output=True, text=True, timeout=20, check=False
+            shell, env=environment(url), capture_output=True, text=True, timeout=60, check=False
         )
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr and bool(done.stderr) == bool(said)

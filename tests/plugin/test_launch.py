@@ -574,8 +574,10 @@ signal.signal(signal.SIGTERM, {on_term})
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response({status}); self.end_headers()
+        asked.set()
     def log_message(self, *args): pass
 print("loading weights", flush=True)
+asked = threading.Event()
 {before}
 server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -610,7 +612,7 @@ def run(argv: list[str], port: int, wait_seconds: int = 60) -> int:
 
 def test_reports_when_the_engine_is_ready(port: int, capfd: pytest.CaptureFixture[str]) -> None:
     """The engine's log is passed on. If it exits later, the message contains its exit code."""
-    argv = engine(port, after="time.sleep(3); print('out of memory'); sys.exit(7)")
+    argv = engine(port, after="asked.wait(); time.sleep(2); print('out of memory'); sys.exit(7)")
     with pytest.raises(EngineError, match=r"(?s)ended with exit code 7\..*out of memory"):
         run(argv, port)
     output = capfd.readouterr()
@@ -628,8 +630,8 @@ def test_dying_before_it_is_ready_is_told_with_the_reason(port: int) -> None:
 def test_waiting_ends_when_the_time_is_over(port: int) -> None:
     """The message says what was awaited, and no engine is left running."""
     argv = engine(port, status=503)
-    with pytest.raises(EngineError, match=r"not ready after 2 s \(http://.*/health: status 503\)"):
-        run(argv, port, wait_seconds=2)
+    with pytest.raises(EngineError, match=r"not ready after 5 s \(http://.*/health: status 503\)"):
+        run(argv, port, wait_seconds=5)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))

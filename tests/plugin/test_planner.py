@@ -164,9 +164,9 @@ def test_plan_adds_up(card: Any) -> None:
 
 
 def test_page_shows_the_plan() -> None:
-    """The table and the plan in docs/gpu.md are those that the code computes; `make settings`
+    """The table and the plan in docs/guides/gpu.md are what the code computes; `make settings`
     writes the table."""
-    page = (ROOT / "docs" / "gpu.md").read_text()
+    page = (ROOT / "docs" / "guides" / "gpu.md").read_text()
     assert table() in page
     assert f"[start_asr_server] {plan(24)}\n" in page
 

@@ -152,7 +152,7 @@ def test_it_is_repeated_once_only(gpu: FakeGpu, capfd: pytest.CaptureFixture[str
         pytest.param([], "die(1, 'FileNotFoundError: no weights')", STOP, id="file"),
         pytest.param(["--conservative"], "die(1, 'RuntimeError: x')", STOP, id="conservative"),
         pytest.param(["--device", "cpu"], "die(1, 'RuntimeError: x')", STOP, id="cpu"),
-        pytest.param([], "", "time.sleep(1.5); die(1, 'RuntimeError: x')", id="after it was ready"),
+        pytest.param([], "", "time.sleep(2); die(1, 'RuntimeError: x')", id="after it was ready"),
         pytest.param([], STOP, STOP, id="stopped by a signal"),
     ],
 )

@@ -306,8 +306,8 @@ def test_missing_files_are_told_with_the_command(
     monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
     monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
     assert choose_light(Settings()) is None
-    assert "python -m vibevoice_light.fetch" in caplog.text
-    with pytest.raises(ValueError, match="python -m vibevoice_light.fetch"):
+    assert "vibevoice-light-models" in caplog.text
+    with pytest.raises(ValueError, match="vibevoice-light-models"):
         Settings(light="on")
     with pytest.raises(ValueError, match="contains no Moonshine"):
         Settings(light="on", light_models=str(tmp_path))

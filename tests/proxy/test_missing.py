@@ -96,7 +96,7 @@ def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
     """Every format returns 200; headers and detailed JSON have the missing seconds and the
     reason."""
     fault(fake_engine)
-    url = start_proxy(speaker_linking=False, max_section_seconds=4, upstream_read_timeout=1.0)
+    url = start_proxy(speaker_linking=False, max_section_seconds=4, upstream_read_timeout=3)
     answer = transcribe(url, response_format=response_format)
     fake_engine.release.set()
     assert answer.status_code == 200

@@ -256,7 +256,7 @@ def test_faults_are_told_apart(
 ) -> None:
     """Statuses are the same as with the engine, with our own messages."""
     vars(server).update(fault)
-    answer = post(start(transcription_timeout=1))
+    answer = post(start(transcription_timeout=1 if "seconds" in fault else 60))
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert "/secret" not in answer.text
 

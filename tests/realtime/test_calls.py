@@ -187,7 +187,7 @@ async def test_reading_aloud(speaking: str) -> None:
 
 async def test_the_documented_client(speaking: str, talk: Talk) -> None:
     """The example in the docs completes a call."""
-    page = (ROOT / "docs" / "realtime.md").read_text().split("## Voice calls")[1]
+    page = (ROOT / "docs" / "guides" / "voice-calls.md").read_text()
     code: dict[str, Any] = {}
     exec(page.split("```python\n")[1].split("```")[0], code)
     asked: list[str] = []

@@ -1,4 +1,4 @@
-"""The real Open WebUI with the settings from docs/open-webui.md."""
+"""The real Open WebUI with the settings from docs/guides/open-webui.md."""
 
 import io
 import json
@@ -43,9 +43,9 @@ _WITHOUT = {
 
 
 def documented_settings(proxy_url: str, key: str, number: int = 0) -> dict[str, str]:
-    """A block of settings in docs/open-webui.md, for a proxy at `proxy_url`: 0 is the first one, 1
-    that of calls."""
-    page = (ROOT / "docs" / "open-webui.md").read_text()
+    """A block of settings in docs/guides/open-webui.md, for a proxy at `proxy_url`: 0 is the first
+    one, 1 that of calls."""
+    page = (ROOT / "docs" / "guides" / "open-webui.md").read_text()
     block = page.split("```\n")[1 + 2 * number]
     block = block.replace("http://127.0.0.1:8899", proxy_url).replace("YOUR_KEY", key)
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", block, re.M))

@@ -12,7 +12,7 @@ from vibevoice_proxy.transcription.voices import Voice, mix
 
 SLOPE = 20.0
 """Slope of the probability: a dot product 0.15 above or below EVEN gives 0.95 or 0.05
-(measured in docs/speakers.md)."""
+(measured in docs/results/speakers.md)."""
 EVEN = 0.50
 """The dot product at which one person and two people are equally likely."""
 SHORT_SECONDS = 5.0
