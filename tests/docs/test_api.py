@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.fakes import StartProxy
 
 from vibevoice_proxy.settings_table import describe_settings
+from vibevoice_proxy.speech.options import SpeechOptions
 from vibevoice_proxy.transcription.options import TranscriptionOptions
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
@@ -57,6 +58,12 @@ def test_every_field_is_told() -> None:
         for name in re.findall(r"`([^`]+)`", cells[0])
     }
     assert told == {*TranscriptionOptions.model_fields, "file", "chunking_strategy"}
+
+
+def test_every_field_of_speech_is_told() -> None:
+    """The table of fields has exactly those of the JSON body."""
+    told = {name for cells in rows(API, "## Speech") for name in re.findall(r"`(\w+)`", cells[0])}
+    assert told == set(SpeechOptions.model_fields)
 
 
 def test_every_metric_is_told(start_proxy: StartProxy) -> None:

@@ -1,12 +1,14 @@
 """docs/reference/errors.md has every error code that the proxy can return, with its status."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from itertools import chain
 
 from scripts.stack import ROOT
 
+from vibevoice_core.errors import undecodable
 from vibevoice_proxy import errors
 
 PAGE = (ROOT / "docs" / "reference" / "errors.md").read_text()
@@ -59,3 +61,10 @@ def test_statuses_are_those_of_the_code() -> None:
         if issubclass(kind, errors.ProxyError) and kind.default_code
     }
     assert own.items() <= listed.items()
+
+
+def test_the_example_is_real() -> None:
+    """The body on the page is that of a file that is not audio."""
+    error = errors.InvalidAudio(str(undecodable()))
+    body = errors.error_body(str(error), type=error.type, param=error.param, code=error.code)
+    assert f"```json\n{json.dumps(body, indent=2)}\n```" in PAGE
