@@ -1,7 +1,7 @@
 # Every target sets up .venv the first time; nothing else is needed by hand.
 python := .venv/bin/python
 
-.PHONY: help demo serve test test-containers test-open-webui lint settings bench bench-gpu setup clean
+.PHONY: help demo serve test test-containers test-open-webui lint docs settings bench bench-gpu setup clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -27,6 +27,9 @@ lint: .venv/ready  ## style, spelling and types
 	.venv/bin/ruff format --check .
 	.venv/bin/codespell
 	.venv/bin/pyright
+
+docs: .venv/ready  ## the docs site, into site/ (REPOSITORY_URL=… for links to files)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 settings: .venv/ready  ## write what follows from the settings: docs/reference/settings.md, .env.example, plans of docs/guides/gpu.md, Helm schema, manifests
 	$(python) -m scripts.write_settings
