@@ -10,7 +10,6 @@ import json
 import re
 import subprocess
 import textwrap
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,7 +30,13 @@ from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_se
 
 BLOCKS = [block for page in pages() for block in blocks(page)]
 LANGUAGES = {"bash", "python", "javascript", "json", "yaml", "ini", "text"}
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+COMMANDS = {
+    "vibevoice-live": "vibevoice_live",
+    "vibevoice-prepare": "vibevoice_vllm",
+    "vibevoice-proxy": "vibevoice_proxy",
+    "vibevoice-transcribe": "vibevoice_batch",
+}
+"""Console scripts of this project, and the package of each."""
 SYSTEM = {
     *("arecord", "base64", "cd", "curl", "docker", "git", "head", "helm", "kubectl", "openssl"),
     *("pip", "pre-commit", "printf"),
@@ -77,8 +82,8 @@ def source_of(command: Command) -> tuple[Path, list[Path]] | None:
         return file, list(parts.glob("*.py")) if parts else [file]
     if name in ("python", "python3"):
         name = words[0]
-    if name in SCRIPTS:
-        spec = importlib.util.find_spec(SCRIPTS[name].partition(":")[0])
+    if name in COMMANDS:
+        spec = importlib.util.find_spec(COMMANDS[name])
         assert spec and spec.origin, name
         return Path(spec.origin), list(Path(spec.origin).parent.glob("*.py"))
     if "/" in name and not name.startswith("/"):
