@@ -22,7 +22,9 @@ FROM_ROOT = {
 }
 """Files in the root that are pages of the site, too."""
 
-_LINK = re.compile(r"(?P<label>\[[^\]\n]*\])\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)")
+_LINK = re.compile(
+    r"(?P<label>\[(?:[^\]\n]|\n(?!\n))*\])\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)"
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
