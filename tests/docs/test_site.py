@@ -76,6 +76,12 @@ def test_every_page_is_in_it(site: Path) -> None:
             assert (site / name / "index.html").is_file(), page
 
 
+def test_nested_lists_of_the_changelog_are_nested(site: Path) -> None:
+    """It is written with two spaces, as forges want it."""
+    page = (site / "changelog" / "index.html").read_text()
+    assert re.search(r"<li>[^<]*(?:<code>[^<]*</code>[^<]*)*<ul>", page)
+
+
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as forges make them."""
     found: set[str] = set()
