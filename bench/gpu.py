@@ -80,7 +80,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     speech = ["realtime", "longform"]
     parser.add_argument("--speech", nargs="*", choices=speech, default=speech)
     parser.add_argument("--microsoft-python", default="", help="environment with its plugin")
-    parser.add_argument("--weights", type=Path, help="folder for random weights, else temporary")
+    parser.add_argument(
+        "--weights", type=Path, help="folder for random weights (default: temporary)"
+    )
     parser.add_argument("--results", type=Path, help=f"default: {FILE.relative_to(ROOT)}")
     parser.add_argument("--table", action="store_true", help="write docs/results/gpu.md and exit")
     options = parser.parse_args(arguments)

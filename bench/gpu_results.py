@@ -94,7 +94,7 @@ class Results:
     machine: dict[str, str]
     weights: str
     short: bool = False
-    """A rehearsal: small sizes, no meaningful figures."""
+    """Whether it was a rehearsal, with small sizes and no meaningful figures."""
     starts: list[Start] = field(default_factory=list)
     clips: list[Clips] = field(default_factory=list)
     hours: list[Hour] = field(default_factory=list)

@@ -19,7 +19,7 @@ def main() -> int:
     api_port = int(os.environ.get("API_PORT", "8899"))
     asr_port = int(os.environ.get("ASR_PORT", "8006"))
     os.chdir(ROOT)  # relative paths are relative to the repository
-    # SIGTERM is handled like Ctrl-C, so that both parts are stopped too
+    # SIGTERM is handled like Ctrl-C, so both parts are stopped as well
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         model = os.environ.get("MODEL_DIR") or EMBEDDED

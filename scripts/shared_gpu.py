@@ -1,4 +1,4 @@
-"""How much GPU memory the engine reserves for the speech models when both start together."""
+"""Computes the GPU memory that the engine reserves for the speech models if both start together."""
 
 from collections.abc import Mapping
 from pathlib import Path

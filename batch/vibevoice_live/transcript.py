@@ -10,7 +10,7 @@ from vibevoice_live import events
 from vibevoice_live.events import ServerEvent
 
 NOT_TRANSCRIBED = "[not transcribed]"
-"""Marks missing parts in subtitles and text."""
+"""Text that marks missing parts in subtitles and text files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,9 @@ class Settings(BaseSettings):
     asr_api_key: SentKey = Field(default=SecretStr(""), validation_alias=_named("ASR_API_KEY"))
     """API key for the engine or transcription server, if it requires one."""
     light: Literal["auto", "on", "off"] = "auto"
-    """Light recognizer, which then serves OpenAI's model names. auto turns it on unless
-    `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real VibeVoice-ASR."""
+    """Light recognizer: on, off, or auto. If it is on, it serves OpenAI's model names. auto turns
+    it on unless `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real
+    VibeVoice-ASR."""
     light_models: str = ""
     """Folder of the light recognizer's Moonshine model. Empty means the one from setup."""
     light_workers: int = Field(default=0, ge=0)
@@ -268,7 +269,7 @@ class Settings(BaseSettings):
 
     @property
     def models_folder(self) -> Path | None:
-        """The folder of speech models; None where `MODEL_DIR` is empty or a name on the hub."""
+        """The folder with the speech models; None if `MODEL_DIR` is empty or a name on the hub."""
         folder = Path(self.model_dir)
         return folder if self.model_dir and folder.is_dir() else None
 

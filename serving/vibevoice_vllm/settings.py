@@ -195,7 +195,7 @@ class PluginSettings(BaseSettings):
     second takes 18 MB of memory in float32, 9 MB in 16 bits."""
     windows_per_step: int = Field(default=1, ge=1)
     """Windows encoded in one step of the engine, each from a different request; all other requests
-    wait meanwhile."""
+    wait during that time."""
     encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the encoders, independent of the language model's. On a GPU, float32 products
     are computed in TF32. For a GPU below 32 GB, the start script chooses 16 bits: bfloat16, or

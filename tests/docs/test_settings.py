@@ -35,7 +35,7 @@ def test_reference_is_written_from_the_code() -> None:
 
 
 def test_env_example_is_written_from_the_code() -> None:
-    """.env.example is what `make settings` writes, too."""
+    """.env.example is also what `make settings` writes."""
     assert EXAMPLE.read_text() == example()
 
 

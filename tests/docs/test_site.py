@@ -9,11 +9,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from scripts.docs_hook import rewrite
+from scripts.docs_hook import FROM_ROOT, rewrite
 from scripts.stack import ROOT
 from tests.support.snippets import OTHER_PAGES, pages
 
-_LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
+CODE = (
+    *("batch", "bench", "core", "deploy", "docker", "litellm", "proxy", "scripts", "serving"),
+    *("tests", "training"),
+)
+SUFFIXES = {".py", ".sh", ".yml", ".yaml", ".js", ".conf", ".env", ".txt", ".json"}
+_LINK = re.compile(r"!?\[(?:[^\]\n]|\n(?!\n))*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
 _LOADING = {
     ("script", "src"),
@@ -65,10 +70,16 @@ def test_it_loads_nothing_from_elsewhere(site: Path) -> None:
 
 def test_every_page_is_in_it(site: Path) -> None:
     """Those of the repository's root, too."""
-    for page in [*pages(), "docs/contributing.md", "docs/changelog.md", "docs/security.md"]:
+    for page in [*pages(), *(f"docs/{uri}" for uri in FROM_ROOT.values())]:
         if page not in OTHER_PAGES:
             name = page.removeprefix("docs/").removesuffix(".md").removesuffix("index")
             assert (site / name / "index.html").is_file(), page
+
+
+def test_nested_lists_of_the_changelog_are_nested(site: Path) -> None:
+    """It is written with two spaces, as forges want it."""
+    page = (site / "changelog" / "index.html").read_text()
+    assert re.search(r"<li>[^<]*(?:<code>[^<]*</code>[^<]*)*<ul>", page)
 
 
 def anchors(text: str) -> set[str]:
@@ -92,6 +103,25 @@ def test_links_lead_somewhere_on_the_forge(page: str) -> None:
         assert target.resolve().is_relative_to(ROOT) and target.exists(), link
         if parts.fragment:
             assert parts.fragment in anchors(target.read_text()), link
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    """In docstrings, messages, comments, and configuration."""
+    named: dict[str, Path] = {}
+    for folder in CODE:
+        for file in sorted((ROOT / folder).rglob("*")):
+            if file.suffix in SUFFIXES and "node_modules" not in file.parts:
+                text = file.read_text()
+                named |= {page: file for page in re.findall(r"\bdocs/[\w/-]+\.md\b", text)}
+    named |= {page: ROOT for page in re.findall(r"\bdocs/[\w/-]+\.md\b", _root_files())}
+    assert len(named) > 20
+    # The one of onnxruntime's repository.
+    assert [page for page in named if not (ROOT / page).exists()] == ["docs/Privacy.md"]
+
+
+def _root_files() -> str:
+    names = (".env.example", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml")
+    return "".join((ROOT / name).read_text() for name in names)
 
 
 @pytest.mark.parametrize("page", pages())
@@ -131,6 +161,12 @@ def test_lists_are_read_the_same_everywhere(page: str) -> None:
             "[x](docs/guides/gpu.md#defaults)",
             "[x](guides/gpu.md#defaults)",
             id="from the root",
+        ),
+        pytest.param(
+            "guides/gpu.md",
+            "[x\ny](../../LICENSE)",
+            "[x\ny](https://forge/p/blob/main/LICENSE)",
+            id="line",
         ),
         pytest.param("guides/gpu.md", "[x](#defaults)", "[x](#defaults)", id="same page"),
         pytest.param("guides/gpu.md", "[x](https://a.b)", "[x](https://a.b)", id="elsewhere"),

@@ -124,7 +124,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_snippet_does_what_the_page_says(
     snippet: Snippet, folder: Path, node_modules: Path, request: pytest.FixtureRequest
 ) -> None:
-    """It succeeds, prints the output shown below it, and any file it writes is speech."""
+    """The snippet succeeds and prints the output shown below it; any file it writes is speech."""
     (folder / "node_modules").symlink_to(node_modules)
     code = snippet.code
     if needs_engine(snippet):
