@@ -71,6 +71,19 @@ def test_scripts_are_sound(script: str) -> None:
     assert found.returncode == 0, found.stdout
 
 
+def test_only_the_job_that_publishes_may_sign_in_to_pypi() -> None:
+    """It builds nothing, and uploads what the tests passed with, for every supported Python."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "package.yml").read_text())
+    build, publish = (workflow["jobs"][name] for name in ("build", "publish"))
+    assert publish["permissions"] == {"id-token": "write"} and publish["environment"] == "pypi"
+    assert publish["needs"] == "build" and not any("run" in step for step in publish["steps"])
+    assert "permissions" not in build
+    [versions] = [s["with"]["python-version"] for s in build["steps"] if "python" in str(s)[:80]]
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    supported = {c.rpartition(" ")[2] for c in classifiers if ":: Python :: 3." in c}
+    assert set(versions.split()) == supported
+
+
 def test_every_image_is_built() -> None:
     """Those that the compose files name, from Dockerfiles and stages that exist, on both kinds of
     machines, with labels, contents and origin, from refreshed bases."""

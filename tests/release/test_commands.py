@@ -6,8 +6,8 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from scripts.environments import environment, output
 from scripts.stack import ROOT
-from tests.support.environments import environment, output
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = sorted(PROJECT["scripts"])

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from scripts.environments import uv
 from scripts.stack import ROOT
-from tests.support.environments import uv
 from tests.test_architecture import PACKAGES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -65,6 +65,7 @@ def test_the_sdist_contains_what_the_wheel_is_built_from(dist: Path) -> None:
     assert names - {"PKG-INFO", ".gitignore"} == {
         *("batch", "chat_templates", "core", "docs", "proxy", "serving", "pyproject.toml"),
         *("CHANGELOG.md", "LICENSE", "README.md", "THIRD_PARTY_NOTICES.md"),
+        "third_party.cdx.json",
     }
     assert file.stat().st_size < MAX_BYTES
 
