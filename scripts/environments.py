@@ -57,8 +57,15 @@ def output(
 ) -> subprocess.CompletedProcess[str]:
     """Run an installed command in `cwd`, away from the checkout."""
     argv = [command, *map(str, arguments)]
-    environ = bare(**settings)
-    return subprocess.run(argv, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        argv,
+        cwd=cwd,
+        env=bare(**settings),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
 
 
 def _torch_for_cpus() -> tuple[str, ...]:

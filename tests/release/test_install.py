@@ -56,10 +56,15 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def proxy_url(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def commands(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment with the proxy's extra."""
+    return environment(tmp_path_factory.mktemp("commands") / "venv", wheel, "proxy", python)
+
+
+@pytest.fixture(scope="module")
+def proxy_url(commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A proxy with the light recognizer and without an engine."""
     folder = tmp_path_factory.mktemp("proxy")
-    commands = environment(folder / "venv", wheel, "proxy", python)
     url = f"http://127.0.0.1:{(port := free_port())}"
     environ = bare(
         API_PORT=str(port),
@@ -112,6 +117,16 @@ def test_the_live_client_shows_captions(
     ran = output(command, recording, "--fast", cwd=tmp_path, VIBEVOICE_BASE_URL=proxy_url)
     assert ran.returncode == 0, ran.stderr
     assert "B: He was not an ill-disposed young man." in ran.stdout
+
+
+def test_a_speech_model_names_its_extra(commands: Path, tmp_path: Path) -> None:
+    """The proxy's extra contains no torch."""
+    weights = ROOT / "tests" / "data" / "tts-realtime"
+    config = json.dumps({"kind": "realtime", "folder": str(weights)})
+    worker = output(commands / "python", "-m", "vibevoice_tts.worker", config, cwd=tmp_path)
+    assert worker.returncode == 1 and "Traceback" not in worker.stderr
+    needed = "vibevoice-realtime-0.5b needs the Python package torch"
+    assert f"{needed}: pip install 'vibevoice-serving[tts]'" in worker.stdout
 
 
 @pytest.mark.release
