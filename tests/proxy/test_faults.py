@@ -81,7 +81,7 @@ def test_a_shutdown_finishes_what_is_in_flight(
 def test_a_shutdown_ends_after_its_grace_time(
     engine_server: str, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """Unfinished requests are cut off, also in the engine; the client notices at once."""
+    """Unfinished requests are aborted, in the engine as well; the client notices immediately."""
     fake_engine.stall_after = 2
     settings = {"ASR_BASE_URL": engine_server, "VIBEVOICE_SHUTDOWN_GRACE": "1"}
     with proxy_process(tmp_path / "log", killed=True, **settings) as (process, url):
@@ -134,7 +134,7 @@ def test_a_killed_proxy_leaves_no_file(
 @pytest.mark.parametrize("part", ["in the head", "in the file"])
 def test_a_client_that_stops_sending_is_sent_away(part: str, start_proxy: StartProxy) -> None:
     """A client that pauses too long loses its slot to others and gets a 408."""
-    url = start_proxy(upload_timeout=0.2, max_concurrency=1, max_queue=0)
+    url = start_proxy(upload_timeout=1, max_concurrency=1, max_queue=0)
     head = b'--x\r\ncontent-disposition: form-data; name="file"; filename="a"\r\n\r\n'
     body = head[:20] if part == "in the head" else head + bytes(2_000_000)
     with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=20) as uploading:
@@ -255,7 +255,7 @@ def test_clients_that_hang_up_leave_the_engine_idle(
             for _ in range(clients):
                 connections.enter_context(start_upload(url, data, stream=stream))
             wait_for(lambda: in_engine(engine_url) >= 1, 120)
-        wait_for(lambda: in_engine(engine_url) == 0, 20)
+        wait_for(lambda: in_engine(engine_url) == 0)
         assert "vibevoice_in_flight 0.0" in httpx2.get(url + "/metrics").text
 
 

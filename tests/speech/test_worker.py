@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 import psutil
 import pytest
+from tests.support.processes import wait_until_idle
 
 from vibevoice_core.messages import Message, read_message
 from vibevoice_tts.models import ModelConfig
@@ -101,7 +102,7 @@ async def test_killed_worker_fails_its_requests_and_comes_back() -> None:
 
 async def test_hung_worker_is_killed_and_comes_back() -> None:
     """A process that is suspended while speaking sends nothing and is replaced."""
-    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=2) as worker:
+    async with open_worker(ESPEAK, start_timeout=60, hang_timeout=4) as worker:
         await started(worker)
         message, chunks = await lost_by(worker, signal.SIGSTOP)
     assert isinstance(message, str) and "stopped responding" in message
@@ -141,16 +142,14 @@ async def test_waiting_request_survives_a_lost_worker() -> None:
 
 @INSTALLED
 async def test_closed_request_is_stopped_in_the_worker(config: ModelConfig) -> None:
-    """Nothing more is generated for it: the worker is idle at once, though the text is an hour
+    """Nothing more is generated for it: the worker is soon idle, though the text is an hour
     long."""
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         process = psutil.Process((await started(worker)).pid)
         async with aclosing(worker.synthesize(LONG)) as events:
             await anext(events)
         assert await speak(worker, SHORT)  # it crossed the cancel on the pipe
-        before = process.cpu_times().user
-        await asyncio.sleep(0.5)
-        assert process.cpu_times().user - before < 0.1
+        await asyncio.to_thread(wait_until_idle, process)
 
 
 @INSTALLED
@@ -164,7 +163,7 @@ async def test_rejected_request_is_the_clients_fault(config: ModelConfig) -> Non
 
 
 async def test_worker_that_cannot_start_is_tried_again() -> None:
-    """In the meantime, requests are rejected with the reason."""
+    """Until the worker has started, requests are rejected with the reason."""
     config = ModelConfig("realtime", folder="/nonexistent", voices="/nonexistent")
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         pids = set()
@@ -179,7 +178,8 @@ async def test_worker_that_cannot_start_is_tried_again() -> None:
 async def test_worker_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also if the system cannot create processes, for example when it is out of memory."""
+    """The worker is retried even if the system cannot create processes, for example when out of
+    memory."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
         async with asyncio.timeout(60):
@@ -241,7 +241,7 @@ def test_event_survives_the_pipe(event: Event) -> None:
 
 @pytest.mark.parametrize("error", [SpeechRejected("too long"), SpeechError("bad luck")])
 def test_failure_survives_the_pipe(error: SpeechError) -> None:
-    """It is raised with its message, and as SpeechRejected only if the client caused it."""
+    """A failure is raised with its message, and as SpeechRejected only if the client caused it."""
     sent = failure_message(7, error)
     with pytest.raises(SpeechError, match=f"^{error}$") as raised:
         event_of(Message.decode(*parts(sent)))

@@ -1,5 +1,6 @@
 """Runs servers as separate processes, and waits for conditions."""
 
+import math
 import os
 import subprocess
 import sys
@@ -21,14 +22,40 @@ def nobody() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
-def wait_for(condition: Callable[[], Found | None], seconds: float = 20.0) -> Found:
-    """Wait until `condition` returns a true value, and return it; fails after a timeout."""
+def wait_for(condition: Callable[[], Found | None], seconds: float = 60.0) -> Found:
+    """Wait until `condition` returns a true value, and return it; fails after a timeout, which is
+    long enough for a busy machine."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(f"did not happen within {seconds:g} seconds")
         time.sleep(0.01)
     return found
+
+
+def wait_until_idle(process: psutil.Process) -> None:
+    """Wait until `process` has used almost no CPU for half a second; fails after a minute."""
+
+    def is_idle() -> bool:
+        before = process.cpu_times().user
+        time.sleep(0.5)
+        return process.cpu_times().user - before < 0.1
+
+    wait_for(is_idle)
+
+
+def cpu_seconds(call: Callable[[], object], limit: float) -> float:
+    """CPU time of `call` in this thread, for tests of how it grows with its input. A call that
+    takes `limit` or longer gets two more attempts, and the fastest counts: a garbage collection
+    or a busy machine delays one of them, a slow algorithm all three."""
+    fastest = math.inf
+    for _ in range(3):
+        started = time.thread_time()
+        call()
+        fastest = min(fastest, time.thread_time() - started)
+        if fastest < limit:
+            break
+    return fastest
 
 
 def wait_until_it_speaks(base: str, *models: str) -> None:
@@ -69,7 +96,7 @@ def running(
             wait_until_ready(health, process, seconds=seconds)
         except PartEnded as error:
             tail = log.read_text(errors="replace")[-4000:]
-            raise RuntimeError(f"{name} did not get ready, {error}:\n{tail}") from error
+            raise RuntimeError(f"{name} was not ready, {error}:\n{tail}") from error
         yield process
     finally:
         if killed:
