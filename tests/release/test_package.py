@@ -113,6 +113,15 @@ def test_the_changelog_starts_with_this_version() -> None:
     assert re.fullmatch(rf"{re.escape(VERSION)} - \d{{4}}-\d\d-\d\d", headings[1])
 
 
+def test_the_version_is_the_same_everywhere() -> None:
+    """In pyproject.toml, the Compose files, and the name of the wheel in the documentation. (Those
+    of the Helm chart are compared in tests/deploy.)"""
+    compose = "".join(file.read_text() for file in (ROOT / "docker").glob("*.yml"))
+    assert set(re.findall(r"VIBEVOICE_VERSION:-([^}]+)\}", compose)) == {VERSION}
+    install = (ROOT / "docs" / "install.md").read_text()
+    assert set(re.findall(r"vibevoice_serving-(.+?)-py3", install)) == {VERSION}
+
+
 def test_the_installed_version_is_that_of_the_project() -> None:
     """`--version`, `GET /`, and the tests read it from the installed distribution."""
     assert version("vibevoice-serving") == VERSION
