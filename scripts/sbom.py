@@ -23,6 +23,8 @@ from cyclonedx.validation.json import (  # pyright: ignore[reportMissingImports]
 from scripts.environments import ROOT, environment
 
 BUNDLED = ROOT / "third_party.cdx.json"
+UNDECLARED = {"espeakng-loader": "GPL-3.0-or-later"}
+"""Licenses that the metadata of a package leaves out: this one's library is eSpeak NG."""
 ROOT_COMPONENT = "root-component"
 
 
@@ -31,7 +33,11 @@ def installed(python: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible"]
     command += ["--pyproject", str(ROOT / "pyproject.toml"), str(python)]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(found.stdout)
+    bom: dict[str, Any] = json.loads(found.stdout)
+    for component in bom["components"]:
+        if (license_id := UNDECLARED.get(component["name"])) and "licenses" not in component:
+            component["licenses"] = [{"license": {"id": license_id}}]
+    return bom
 
 
 def add_bundled(bom: dict[str, Any], bundled: list[dict[str, Any]]) -> None:
