@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,8 @@ from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_se
 BLOCKS = [block for page in pages() for block in blocks(page)]
 LANGUAGES = {"bash", "python", "javascript", "json", "yaml", "ini", "text"}
 COMMANDS = {
+    "vibevoice-engine": "vibevoice_vllm",
+    "vibevoice-light-models": "vibevoice_light",
     "vibevoice-live": "vibevoice_live",
     "vibevoice-prepare": "vibevoice_vllm",
     "vibevoice-proxy": "vibevoice_proxy",
@@ -68,7 +71,11 @@ def routes() -> list[str]:
 
 def source_of(command: Command) -> tuple[Path, list[Path]] | None:
     """The file that a command of this repository runs, and those that may have its options."""
-    name = command.program.removeprefix(".venv/bin/").removeprefix(".venv-litellm/bin/")
+    name = (
+        command.program.removeprefix(".venv/bin/")
+        .removeprefix(".venv-litellm/bin/")
+        .removeprefix("vibevoice/bin/")
+    )
     words = command.arguments
     if name in ("python", "python3") and words[:1] == ("-m",):
         module = words[1]
@@ -237,6 +244,12 @@ def uncovered() -> Iterator[Snippet]:
             yield block
         elif block.language == "ini":
             yield block
+
+
+def test_commands_are_installed() -> None:
+    """Each is a console script of the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(COMMANDS) <= set(project["scripts"])
 
 
 def test_nothing_is_skipped_in_silence() -> None:
