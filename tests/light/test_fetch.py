@@ -11,7 +11,8 @@ from vibevoice_light.fetch import main
 def test_the_model_is_put_into_a_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its license. The second time, nothing is downloaded: a wrong index does not matter."""
+    """The files include the license. A second run downloads nothing, so a wrong index does not
+    matter."""
     folder = tmp_path / "models" / "moonshine"
     assert main([str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder}: Moonshine tiny-en\n"
@@ -25,7 +26,7 @@ def test_the_model_is_put_into_a_folder(
 def test_a_folder_that_cannot_be_written_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With what to do."""
+    """The message says what to do."""
     (tmp_path / "file").touch()
     assert main([str(tmp_path / "file" / "models")]) == 1
     message = capsys.readouterr().err
@@ -36,7 +37,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 def test_a_failed_download_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """pip's own message comes before."""
+    """pip's own message precedes ours."""
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
     monkeypatch.setenv("PIP_RETRIES", "0")
