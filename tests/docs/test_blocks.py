@@ -71,7 +71,11 @@ def routes() -> list[str]:
 
 def source_of(command: Command) -> tuple[Path, list[Path]] | None:
     """The file that a command of this repository runs, and those that may have its options."""
-    name = command.program.removeprefix(".venv/bin/").removeprefix(".venv-litellm/bin/")
+    name = (
+        command.program.removeprefix(".venv/bin/")
+        .removeprefix(".venv-litellm/bin/")
+        .removeprefix("vibevoice/bin/")
+    )
     words = command.arguments
     if name in ("python", "python3") and words[:1] == ("-m",):
         module = words[1]

@@ -6,8 +6,10 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from scripts.environments import environment, output
 from scripts.stack import ROOT
-from tests.support.environments import environment, output
+
+from vibevoice_core.distribution import needs_extra
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = sorted(PROJECT["scripts"])
@@ -66,3 +68,9 @@ def test_the_engine_names_the_extra_for_each_device(commands: Path, tmp_path: Pa
     plan = output(engine, "--dry-run", "--device", "gpu", "--gpu-memory", "24", cwd=tmp_path)
     assert plan.returncode == 0, plan.stderr
     assert f"{commands.parent}/lib" in plan.stdout, "the chat template of the wheel"
+
+
+def test_a_missing_module_of_this_project_is_a_bug() -> None:
+    """It keeps its traceback, since no extra would help."""
+    with pytest.raises(ModuleNotFoundError), needs_extra("vibevoice-proxy", "proxy"):
+        raise ModuleNotFoundError(name="vibevoice_core.nothing")

@@ -5,7 +5,6 @@ the engine.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ import httpx2
 import pytest
 import soundfile
 from scripts.demo import mistakes
+from scripts.environments import UV, bare, environment, output
 from scripts.stack import ROOT, free_port
 from tests.support.engine import TINY
-from tests.support.environments import UV, bare, environment, output
 from tests.support.processes import running
 
 from vibevoice_light.models import MOONSHINE_FOLDER
@@ -27,9 +26,6 @@ SECONDS = 8.7
 """The sample's first two turns."""
 TRUTH = json.loads(SAMPLE.with_suffix(".json").read_text())["segments"][:2]
 VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-ANY_INDEX = ("--index-strategy", "unsafe-best-match")
-UNUSED = ("torchaudio", "torchvision", "torchcodec")
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -60,10 +56,15 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def proxy_url(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def commands(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment with the proxy's extra."""
+    return environment(tmp_path_factory.mktemp("commands") / "venv", wheel, "proxy", python)
+
+
+@pytest.fixture(scope="module")
+def proxy_url(commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A proxy with the light recognizer and without an engine."""
     folder = tmp_path_factory.mktemp("proxy")
-    commands = environment(folder / "venv", wheel, "proxy", python)
     url = f"http://127.0.0.1:{(port := free_port())}"
     environ = bare(
         API_PORT=str(port),
@@ -118,16 +119,20 @@ def test_the_live_client_shows_captions(
     assert "B: He was not an ill-disposed young man." in ran.stdout
 
 
+def test_a_speech_model_names_its_extra(commands: Path, tmp_path: Path) -> None:
+    """The proxy's extra contains no torch."""
+    weights = ROOT / "tests" / "data" / "tts-realtime"
+    config = json.dumps({"kind": "realtime", "folder": str(weights)})
+    worker = output(commands / "python", "-m", "vibevoice_tts.worker", config, cwd=tmp_path)
+    assert worker.returncode == 1 and "Traceback" not in worker.stderr
+    needed = "vibevoice-realtime-0.5b needs the Python package torch"
+    assert f"{needed}: pip install 'vibevoice-serving[tts]'" in worker.stdout
+
+
 @pytest.mark.release
 def test_the_engine_transcribes(wheel: Path, tmp_path: Path) -> None:
     """vLLM finds the plugin and the chat template of the wheel."""
-    venv = tmp_path / "venv"
-    links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
-    torch = ["--find-links", links] if links else ["--index", TORCH_INDEX, *ANY_INDEX]
-    excluded = tmp_path / "excluded.txt"
-    # As in scripts/setup.sh: PyPI has their CUDA builds only, and nothing here uses them.
-    excluded.write_text("".join(f'{name}; python_version < "3"\n' for name in UNUSED))
-    commands = environment(venv, wheel, "cpu", sys.executable, "--override", excluded, *torch)
+    commands = environment(tmp_path / "venv", wheel, "cpu")
     check = output(commands / "vibevoice-prepare", "--check", TINY, cwd=tmp_path)
     assert check.stdout == f"{TINY} is ready to be served\n"
 

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from scripts.environments import uv
 from scripts.stack import ROOT
-from tests.support.environments import uv
 from tests.test_architecture import PACKAGES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -65,6 +65,7 @@ def test_the_sdist_contains_what_the_wheel_is_built_from(dist: Path) -> None:
     assert names - {"PKG-INFO", ".gitignore"} == {
         *("batch", "chat_templates", "core", "docs", "proxy", "serving", "pyproject.toml"),
         *("CHANGELOG.md", "LICENSE", "README.md", "THIRD_PARTY_NOTICES.md"),
+        "third_party.cdx.json",
     }
     assert file.stat().st_size < MAX_BYTES
 
@@ -110,6 +111,15 @@ def test_the_changelog_starts_with_this_version() -> None:
     headings = re.findall(r"^## (.*)$", changelog, re.M)
     assert headings[0] == "Unreleased"
     assert re.fullmatch(rf"{re.escape(VERSION)} - \d{{4}}-\d\d-\d\d", headings[1])
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """In pyproject.toml, the Compose files, and the name of the wheel in the documentation. (Those
+    of the Helm chart are compared in tests/deploy.)"""
+    compose = "".join(file.read_text() for file in (ROOT / "docker").glob("*.yml"))
+    assert set(re.findall(r"VIBEVOICE_VERSION:-([^}]+)\}", compose)) == {VERSION}
+    install = (ROOT / "docs" / "install.md").read_text()
+    assert set(re.findall(r"vibevoice_serving-(.+?)-py3", install)) == {VERSION}
 
 
 def test_the_installed_version_is_that_of_the_project() -> None:
