@@ -46,7 +46,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: An
 
 
 def indent_lists(markdown: str) -> str:
-    """Indent nested lists by four spaces, which Python-Markdown requires; repository hosts expect two."""
+    """Indent nested lists by four spaces, as Python-Markdown requires. Forges expect two."""
     return _NESTED.sub("    ", markdown)
 
 
