@@ -10,8 +10,9 @@ COUNT_STREAMS = """() => {
   const media = navigator.mediaDevices;
   const open = media.getUserMedia.bind(media);
   window.streams = [];
+  const asked = new Promise((resolve) => { window.allow = resolve; });
   media.getUserMedia = async (wanted) => {
-    await new Promise((resolve) => setTimeout(resolve, 300)); // the user is asked
+    await asked;
     const stream = await open(wanted);
     streams.push(stream);
     return stream;
@@ -27,7 +28,7 @@ UNTIL_CLOSED = f"""async () => {{
 
 @pytest.fixture
 def page(open_page: OpenPage) -> Page:
-    """A page that counts the streams from its microphone."""
+    """A page that counts the microphone's streams. `allow()` answers the browser's question."""
     page = open_page(light="off", tts_model_type="espeak")
     page.evaluate(COUNT_STREAMS)
     return page
@@ -52,6 +53,7 @@ def show(page: Page, view: str) -> None:
 def record(page: Page) -> None:
     """Start a recording, with one click more than needed."""
     page.get_by_role("button", name="Record", exact=True).dblclick()
+    page.evaluate("allow()")
     expect(page.get_by_role("button", name="Stop recording")).to_be_visible()
     assert page.evaluate("streams.length") == page.evaluate(OPEN) == 1
 
@@ -93,6 +95,7 @@ def test_the_view_changes_while_the_browser_asks(page: Page) -> None:
     """The microphone is closed again, and nothing is recorded."""
     page.get_by_role("button", name="Record", exact=True).click()
     show(page, "Status")
+    page.evaluate("allow()")
     wait_until_closed(page)
     show(page, "Transcribe")
     expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()
