@@ -36,6 +36,11 @@ class LiveOptions:
     """Seconds of new speech after which a recognizer decodes the open turn again, if it supports
     that."""
 
+    @property
+    def is_streamed(self) -> bool:
+        """Segments are sent as they are recognized."""
+        return True
+
 
 class TokenUsage(NamedTuple):
     """Token counts of one turn, as reported by the engine."""

@@ -189,6 +189,7 @@ class TranscriptionService:
             options.spoken_language,
             request_id,
             concurrency=self.settings.section_concurrency,
+            is_streamed=options.is_streamed,
         )
         results = self._labeled(self._timed(results, started), recording, options, known)
         try:
