@@ -178,6 +178,25 @@ def test_speakers_that_the_server_names_are_kept(server: WhisperLike, start: Sta
     assert [segment["speaker"] for segment in diarized["segments"]] == ["SPEAKER_01"]
 
 
+def test_parts_that_the_server_marked_stay_marked(server: WhisperLike, start: Start) -> None:
+    """A server of this project marks missing parts; unknown reasons do not get into headers."""
+    server.answer = VERBOSE | {
+        "truncated": "loop,odd",
+        "missing": [
+            {"start": 1.25, "end": 1.5, "reason": "loop"},
+            {"start": 1.75, "end": 36.0, "reason": "odd\r\nx: y"},
+            {"start": 9.0, "end": 36.0, "reason": "length"},
+        ],
+    }
+    answer = post(start(), response_format="diarized_json")
+    assert answer.json()["missing"] == [
+        {"start": 1.25, "end": 1.5, "reason": "loop"},
+        {"start": 1.75, "end": 2.0, "reason": "upstream_error"},
+    ]
+    marks = answer.headers["x-vibevoice-missing"]
+    assert marks == "1.250-1.500 loop, 1.750-2.000 upstream_error"
+
+
 def test_the_language_is_what_the_server_found(start: Start) -> None:
     """Unlike VibeVoice-ASR, the server returns a language; usage is by time, since it does not
     count tokens."""
