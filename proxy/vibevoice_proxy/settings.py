@@ -15,8 +15,14 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vibevoice_core.penalties import Switch
-from vibevoice_light import find_moonshine
-from vibevoice_proxy.setting_checks import ClientKeys, Host, SentKey, split
+from vibevoice_proxy.setting_checks import (
+    ClientKeys,
+    Host,
+    SentKey,
+    check_light,
+    names_real_engine,
+    split,
+)
 from vibevoice_tts import Attention, Dtype, ModelCard, choose_models
 
 MIB = 1024 * 1024
@@ -59,7 +65,8 @@ class Settings(BaseSettings):
     it on unless `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real
     VibeVoice-ASR."""
     light_models: str = ""
-    """Folder of the light recognizer's Moonshine model. Empty means the one from setup."""
+    """Folder of the light recognizer's Moonshine model. Empty means the one that setup or
+    `vibevoice-light-models` downloads."""
     light_workers: int = Field(default=0, ge=0)
     """Processes of the light recognizer, each on one core. 0 means one per core, up to 8."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
@@ -258,14 +265,21 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_light(self) -> Self:
-        if self.light == "on":
-            find_moonshine(self.light_models)
+        if self.uses_light:
+            check_light(self.light, self.light_models)
         return self
 
     @model_validator(mode="after")
     def _check_speech_models(self) -> Self:
         choose_models(self.tts_model_type, self.models_folder)
         return self
+
+    @property
+    def uses_light(self) -> bool:
+        """Whether OpenAI's model names select the light recognizer."""
+        if self.light == "auto":
+            return not names_real_engine(self.asr_api, self.asr_base_url, self.model_dir)
+        return self.light == "on"
 
     @property
     def models_folder(self) -> Path | None:

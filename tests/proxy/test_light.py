@@ -22,7 +22,6 @@ from tests.support.wording import errors, words
 
 from vibevoice_light import ModelFilesMissing, find_moonshine
 from vibevoice_proxy.settings import Settings
-from vibevoice_proxy.transcription.routing import choose_light
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
 
@@ -295,19 +294,44 @@ def test_auto_looks_at_what_the_engine_has(
         with (folder / "model.safetensors").open("wb") as file:
             file.truncate(size)  # sparse file, takes no space
         settings = {"model_dir": str(tmp_path), **settings}
-    found = choose_light(Settings(light_models=str(models), **settings))
-    assert found == (models if is_on else None)
+    assert Settings(light_models=str(models), **settings).uses_light == is_on
 
 
 def test_missing_files_are_told_with_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A warning if the light recognizer is optional; otherwise startup fails."""
+    """The proxy does not start if the light recognizer is on or has its own folder, unless another
+    recognizer serves all names."""
     monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
     monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
-    assert choose_light(Settings()) is None
-    assert "vibevoice-light-models" in caplog.text
     with pytest.raises(ValueError, match="vibevoice-light-models"):
         Settings(light="on")
-    with pytest.raises(ValueError, match="contains no Moonshine"):
-        Settings(light="on", light_models=str(tmp_path))
+    wrong = str(tmp_path)
+    with pytest.raises(ValueError, match="LIGHT_MODELS.*no Moonshine.*vibevoice-light-models"):
+        Settings(light_models=wrong)
+    assert not Settings(light_models=wrong, light="off").uses_light
+    assert not Settings(light_models=wrong, asr_base_url="http://engine:8006").uses_light
+
+
+def test_without_its_files_nothing_is_sent_to_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_proxy: StartProxy
+) -> None:
+    """Requests for its names get 503 with the command, also without a name and in a session;
+    /health has the same, and the engine serves its own names."""
+    monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
+    monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
+    embedded = str(Path(__file__).parents[2] / "models" / "tiny-asr")
+    audio = wav(np.zeros(24_000, np.int16))
+    with httpx2.Client(base_url=start_proxy(model_dir=embedded), timeout=30) as http:
+        for model in ("whisper-1", "light", ""):
+            answer = post(http, audio, model=model)
+            assert answer.status_code == 503
+            assert "Run vibevoice-light-models" in answer.json()["error"]["message"]
+        session = {"type": "transcription", "audio": {"input": {}}}
+        answer = http.post("/v1/realtime/client_secrets", json={"session": session})
+        assert answer.status_code == 503
+        health = http.get("/health")
+        assert health.status_code == 503
+        assert "vibevoice-light-models" in health.json()["parts"]["light"]
+        assert health.json()["parts"]["asr"] == "ok"
+        assert post(http, audio, model="vibevoice").status_code == 200

@@ -30,8 +30,9 @@ class Recognizer(Protocol):
         """Maximum length of a section that it can process in one pass."""
         ...
 
-    def check_language(self, language: str | None) -> None:
-        """Raises InvalidRequest if it does not support `language`."""
+    def check(self, language: str | None) -> None:
+        """Raises InvalidRequest if it does not support `language`, and UpstreamUnavailable if it
+        cannot serve any request until it is set up."""
         ...
 
     def recognize(

@@ -36,7 +36,7 @@ class LightRecognizer:
         self._timeout = timeout
         self._language = ENGLISH if is_english else None
 
-    def check_language(self, language: str | None) -> None:
+    def check(self, language: str | None) -> None:
         """Raises InvalidRequest for a language that the model does not support."""
         if self._language and language and not _is_english(language):
             raise InvalidRequest(
@@ -80,6 +80,31 @@ class LightRecognizer:
         """Raises an UpstreamError if no worker is ready."""
         if not self.pool.is_ready:
             raise UpstreamUnavailable(self.pool.unready_message)
+
+
+class LightUnavailable:
+    """Takes the place of the light recognizer if its model's files are missing, so that no request
+    goes to another model instead."""
+
+    max_section_seconds = math.inf
+
+    def __init__(self, reason: str) -> None:
+        """`reason`: what is missing, and what to do."""
+        self._reason = reason
+
+    def check(self, language: str | None) -> None:
+        """Raises UpstreamUnavailable."""
+        raise UpstreamUnavailable(self._reason)
+
+    def recognize(
+        self, section: Section, info: str, language: str | None, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """Raises UpstreamUnavailable."""
+        raise UpstreamUnavailable(self._reason)
+
+    async def check_health(self) -> None:
+        """Raises UpstreamUnavailable."""
+        raise UpstreamUnavailable(self._reason)
 
 
 def _is_english(language: str) -> bool:

@@ -74,7 +74,7 @@ class OpenAIRecognizer:
             pool=settings.upstream_connect_timeout,
         )
 
-    def check_language(self, language: str | None) -> None:
+    def check(self, language: str | None) -> None:
         """Accept any language: the server itself rejects unsupported ones."""
 
     async def recognize(

@@ -92,7 +92,7 @@ class TranscriptionService:
         """The route of a request. Raises ModelNotFound for a model that is not served, and
         InvalidRequest for a language that the model does not support."""
         route = self._routing.find(options.model)
-        route.recognizer.check_language(options.spoken_language)
+        route.recognizer.check(options.spoken_language)
         return route
 
     def check_translation(self) -> None:

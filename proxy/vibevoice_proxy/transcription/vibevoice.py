@@ -50,7 +50,7 @@ class VibeVoiceRecognizer:
         self._upstream = upstream
         self._metrics = metrics
 
-    def check_language(self, language: str | None) -> None:
+    def check(self, language: str | None) -> None:
         """Accepts any language: the model has no language input."""
 
     async def check_health(self) -> None:
