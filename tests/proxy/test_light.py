@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -20,8 +21,10 @@ from tests.support.real_voices import RATE, conversation, librivox, prompts
 from tests.support.recordings import wav
 from tests.support.wording import errors, words
 
-from vibevoice_light import ModelFilesMissing, find_moonshine
+from vibevoice_light import Ended, ModelFilesMissing, Said, Segment, Stopped, find_moonshine
+from vibevoice_proxy.live import MissingPart, TurnEnded
 from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.transcription.light_turns import LightTurns
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
 
@@ -189,7 +192,7 @@ def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, li
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == ("language", "unsupported_language")
-    assert "English alone" in error["message"]
+    assert "only supports English" in error["message"]
 
 
 def test_a_model_that_is_switched_off_is_not_found(
@@ -220,6 +223,19 @@ def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> Non
     answer = post(light, wav(samples, RATE), response_format="verbose_json")
     assert answer.status_code == 200
     assert {part["reason"] for part in answer.json()["missing"]} == {"unclear"}
+
+
+def test_an_unclear_turn_in_which_the_model_loops_is_unclear() -> None:
+    """It has no words, so it is not a transcript whose end is missing."""
+    said = Segment(0.0, 2.0, 0, "no no no", (), is_cut=True, speech_probability=0.9)
+    unclear = replace(said, is_unclear=True)
+    assert (said.missing_reason, unclear.missing_reason) == ("loop", "unclear")
+    turns = LightTurns()
+    assert turns.translate(Said(1, unclear)) == []
+    turns.translate(Stopped(1, 0.0, 2.0, True))
+    (ended,) = turns.translate(Ended(1))
+    assert isinstance(ended, TurnEnded)
+    assert ended.missing == [MissingPart(0.0, 2.0, "unclear")]
 
 
 def test_noise_takes_no_longer_than_it_may(start_proxy: StartProxy) -> None:

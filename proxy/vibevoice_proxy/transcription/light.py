@@ -65,8 +65,7 @@ class LightRecognizer:
                 async with aclosing(found) as segments:
                     async for segment in segments:
                         check()
-                        if segment.is_cut or segment.is_unclear:
-                            reason = "loop" if segment.is_cut else "unclear"
+                        if reason := segment.missing_reason:
                             missing.append(Missing(segment.start, segment.end, reason))
                         if not segment.is_unclear:
                             yield _segment(segment, section.duration)
