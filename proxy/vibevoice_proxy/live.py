@@ -26,8 +26,8 @@ class LiveOptions:
 
     model: str = ""
     """Empty means the default model."""
-    spoken_language: str | None = None
-    """The language that the client specified."""
+    possible_languages: Sequence[str] = ()
+    """The languages that the client expects; empty for any."""
     info: str = ""
     """Context for the model besides the audio."""
     detection: Detection | None = None

@@ -185,9 +185,13 @@ def test_names_go_where_they_belong(
 
 
 def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """English is accepted under any of its names."""
+    """English is accepted under any of its names, and if it is one of several possible
+    languages."""
     for language in ("en", "EN-us", "english"):
         post(light, talk[0], language=language).raise_for_status()
+    mixed = post(light, talk[0], languages="fr,en", response_format="verbose_json")
+    assert (mixed.status_code, mixed.json()["language"]) == (200, "english")
+    assert post(light, talk[0], languages="fr,de").status_code == 400
     answer = post(light, talk[0], language="de")
     assert answer.status_code == 400
     error = answer.json()["error"]

@@ -135,6 +135,18 @@ def test_the_server_gets_what_the_client_said(server: WhisperLike, start: Start)
 
 
 @pytest.mark.parametrize(
+    ("languages", "sent"),
+    [pytest.param("de", "de", id="one"), pytest.param("fr,de", None, id="several")],
+)
+def test_a_language_is_sent_if_only_one_is_possible(
+    server: WhisperLike, start: Start, languages: str, sent: str | None
+) -> None:
+    """Otherwise the server would have to use the wrong one for a part of the recordings."""
+    assert post(start(), languages=languages).status_code == 200
+    assert server.forms[0].get("language") == sent
+
+
+@pytest.mark.parametrize(
     ("response_format", "expected"),
     [
         pytest.param("text", "Guten Tag. Hallo.\n", id="text"),

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from time import monotonic
@@ -14,6 +14,7 @@ from vibevoice_proxy.errors import ProxyError, UpstreamError
 from vibevoice_proxy.transcription.section_attempts import recognize_or_miss
 from vibevoice_proxy.transcription.sections import Recording, Section
 from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
+from vibevoice_proxy.values import only_language
 
 JOIN_SECONDS = 0.01
 """Missing parts with a smaller gap between them are merged."""
@@ -30,9 +31,9 @@ class Recognizer(Protocol):
         """Maximum length of a section that it can process in one pass."""
         ...
 
-    def check(self, language: str | None) -> None:
-        """Raises InvalidRequest if it does not support `language`, and UpstreamUnavailable if it
-        cannot serve any request until it is set up."""
+    def check(self, languages: Sequence[str]) -> None:
+        """Raises InvalidRequest if it supports none of the possible `languages`, and
+        UpstreamUnavailable if it cannot serve any request until it is set up."""
         ...
 
     def recognize(
@@ -41,8 +42,8 @@ class Recognizer(Protocol):
         """Yield the segments of one section, with times and speakers relative to the section; then
         its transcript, without segments. Close the iterator to stop the work.
 
-        `info`: context for the model besides the audio; may be empty. `language`: the language that
-        the client specified.
+        `info`: context for the model besides the audio; may be empty. `language`: the only language
+        that the client expects, if there is one.
 
         Raises InvalidAudio if the recording is rejected, and UpstreamError if the response is
         incomplete for any other reason.
@@ -58,7 +59,7 @@ async def assemble(
     recognizer: Recognizer,
     recording: Recording,
     info: str,
-    language: str | None,
+    languages: Sequence[str],
     request_id: str,
     *,
     concurrency: int,
@@ -76,6 +77,7 @@ async def assemble(
     missing part; if no section produced anything, the first failure is raised.
     """
     started = monotonic()
+    language = only_language(languages)
     segments: list[Segment] = []
     ends: list[Transcript] = []
     failures: list[ProxyError] = []

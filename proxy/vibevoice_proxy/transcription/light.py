@@ -2,7 +2,7 @@
 proxy; yields segments as turns are recognized."""
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from time import monotonic
 
@@ -36,12 +36,12 @@ class LightRecognizer:
         self._timeout = timeout
         self._language = ENGLISH if is_english else None
 
-    def check(self, language: str | None) -> None:
-        """Raises InvalidRequest for a language that the model does not support."""
-        if self._language and language and not _is_english(language):
+    def check(self, languages: Sequence[str]) -> None:
+        """Raises InvalidRequest if the model supports none of `languages`."""
+        if self._language and languages and not any(map(_is_english, languages)):
             raise InvalidRequest(
-                f"The light recognizer only supports English, not {language!r}. Use the model "
-                "vibevoice for other languages.",
+                f"The light recognizer only supports English, not {', '.join(languages)!r}. "
+                "Use the model vibevoice for other languages.",
                 param="language",
                 code="unsupported_language",
             )
@@ -91,7 +91,7 @@ class LightUnavailable:
         """`reason`: what is missing, and what to do."""
         self._reason = reason
 
-    def check(self, language: str | None) -> None:
+    def check(self, languages: Sequence[str]) -> None:
         """Raises UpstreamUnavailable."""
         raise UpstreamUnavailable(self._reason)
 

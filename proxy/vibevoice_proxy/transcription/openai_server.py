@@ -2,7 +2,7 @@
 the engine."""
 
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 import anyio
 import httpx2
@@ -74,7 +74,7 @@ class OpenAIRecognizer:
             pool=settings.upstream_connect_timeout,
         )
 
-    def check(self, language: str | None) -> None:
+    def check(self, languages: Sequence[str]) -> None:
         """Accept any language: the server itself rejects unsupported ones."""
 
     async def recognize(
