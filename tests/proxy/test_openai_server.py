@@ -183,11 +183,14 @@ def test_no_speakers_are_invented(start: Start) -> None:
 
 
 def test_speakers_that_the_server_names_are_kept(server: WhisperLike, start: Start) -> None:
-    """Speakers in the server's segments are used."""
+    """Speakers in the server's segments are used, as short names on one line."""
     segment = {"start": 0, "end": 1, "text": "Hallo.", "speaker": "SPEAKER_01"}
     server.answer = VERBOSE | {"segments": [segment]}
     diarized = post(start(), response_format="diarized_json").json()
     assert [segment["speaker"] for segment in diarized["segments"]] == ["SPEAKER_01"]
+    segment["speaker"] = "Ann\n\n1\n" + "x" * 1000
+    diarized = post(start(), response_format="diarized_json").json()
+    assert [segment["speaker"] for segment in diarized["segments"]] == ["Ann 1 " + "x" * 94]
 
 
 def test_parts_that_the_server_marked_stay_marked(server: WhisperLike, start: Start) -> None:

@@ -8,9 +8,11 @@ import anyio
 import httpx2
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
+from vibevoice_core.speakers import on_one_line
 from vibevoice_proxy.errors import InvalidAudio, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.metrics import MISSING_REASONS
+from vibevoice_proxy.transcription.references import MAX_NAME
 from vibevoice_proxy.transcription.sections import Section
 from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript
 from vibevoice_proxy.transcription.upstream import refusal, transport_errors
@@ -165,7 +167,7 @@ def _segments(answer: _Answer, duration: float) -> Iterator[Segment]:
         if text := segment.text.strip():
             yield Segment(
                 *_clamped(segment, duration),
-                *(segment.speaker or None, text),
+                *(on_one_line(segment.speaker or "")[:MAX_NAME] or None, text),
                 *(segment.avg_logprob, segment.no_speech_prob),
             )
 
