@@ -71,9 +71,15 @@ def names_real_engine(asr_api: str, asr_base_url: str, model_dir: str) -> bool:
     return bool(asr_base_url)
 
 
-def check_light(light: str, folder: str) -> None:
+def check_light(light: str, folder: str, served_model_name: str) -> None:
     """Raises ValueError if the light recognizer, which is used, must have the model's files and has
-    not. Without a `folder` of the operator's own, `auto` starts without them."""
+    not, or if the engine's model has its name. Without a `folder` of the operator's own, `auto`
+    starts without files."""
+    if served_model_name == LIGHT:
+        raise ValueError(
+            f"VIBEVOICE_SERVED_MODEL_NAME: {LIGHT!r} is the name of the light recognizer's model; "
+            "use another name, or set VIBEVOICE_LIGHT=off"
+        )
     if folder or light == "on":
         try:
             find_moonshine(folder)

@@ -266,7 +266,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_light(self) -> Self:
         if self.uses_light:
-            check_light(self.light, self.light_models)
+            check_light(self.light, self.light_models, self.served_model_name)
         return self
 
     @model_validator(mode="after")
