@@ -196,7 +196,7 @@ def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, li
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == ("language", "unsupported_language")
-    assert "only supports English" in error["message"]
+    assert "only supports English, not 'de'. Use the model vibevoice." in error["message"]
 
 
 def test_a_model_that_is_switched_off_is_not_found(
@@ -212,11 +212,12 @@ def test_a_model_that_is_switched_off_is_not_found(
 def test_no_name_of_the_engine_goes_to_the_light_recognizer(
     start_proxy: StartProxy, talk: tuple[bytes, list[str]]
 ) -> None:
-    """Without an engine, its model names do not exist."""
+    """Without an engine, its model names do not exist and are not recommended."""
     base = start_proxy(light="on", light_models=FOLDER, light_workers=1, asr_api="off")
     with httpx2.Client(base_url=base, timeout=60) as http:
         for name in ("vibevoice", "vibevoice-asr"):
             assert post(http, talk[0], model=name).status_code == 404
+        assert "Use the model" not in post(http, talk[0], language="de").json()["error"]["message"]
 
 
 def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> None:
@@ -331,6 +332,13 @@ def test_missing_files_are_told_with_the_command(
         Settings(light_models=wrong)
     assert not Settings(light_models=wrong, light="off").uses_light
     assert not Settings(light_models=wrong, asr_base_url="http://engine:8006").uses_light
+
+
+def test_the_engine_may_not_have_its_name() -> None:
+    """Its model would take over every request; without the light recognizer, the name is free."""
+    with pytest.raises(ValueError, match="SERVED_MODEL_NAME.*VIBEVOICE_LIGHT=off"):
+        Settings(served_model_name="light", light_models="")
+    assert Settings(served_model_name="light", light="off").served_model_name == "light"
 
 
 def test_without_its_files_nothing_is_sent_to_another_model(

@@ -82,8 +82,12 @@ async def _open_light(
         return
     async with open_pool(folder, settings.light_workers) as pool:
         registry.register(LightMetrics(pool))
-        timeout = settings.transcription_timeout
-        yield LightRecognizer(pool, timeout=timeout, is_english=is_tiny_english(folder))
+        yield LightRecognizer(
+            pool,
+            timeout=settings.transcription_timeout,
+            is_english=is_tiny_english(folder),
+            other_model=None if settings.asr_api == "off" else settings.served_model_name,
+        )
 
 
 @asynccontextmanager

@@ -29,19 +29,24 @@ class LightRecognizer:
     max_section_seconds = math.inf
     """Unlimited: memory does not grow with the recording, and speakers are kept to the end."""
 
-    def __init__(self, pool: LightPool, *, timeout: float, is_english: bool) -> None:
+    def __init__(
+        self, pool: LightPool, *, timeout: float, is_english: bool, other_model: str | None
+    ) -> None:
         """`timeout`: maximum seconds per section. `is_english`: whether the model only supports
-        English, as the default one does."""
+        English, as the default one does. `other_model`: a model of this server for other
+        languages."""
         self.pool = pool
+        self._other_model = other_model
         self._timeout = timeout
         self._language = ENGLISH if is_english else None
 
     def check(self, languages: Sequence[str]) -> None:
         """Raises InvalidRequest if the model supports none of `languages`."""
         if self._language and languages and not any(map(_is_english, languages)):
+            advice = "" if self._other_model is None else f" Use the model {self._other_model}."
             raise InvalidRequest(
-                f"The light recognizer only supports English, not {', '.join(languages)!r}. "
-                "Use the model vibevoice for other languages.",
+                "The light recognizer only supports English, not "
+                f"{', '.join(languages)!r}.{advice}",
                 param="language",
                 code="unsupported_language",
             )
