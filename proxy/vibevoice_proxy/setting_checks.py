@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, HttpUrl, SecretStr, TypeAdapter
 from pydantic_settings import NoDecode
 
 from vibevoice_light import ModelFilesMissing, find_moonshine
@@ -44,6 +44,13 @@ def normalize_host(value: str) -> str:
             "port; empty means all addresses"
         ) from None
     return host
+
+
+def check_url(value: str) -> str:
+    """A base URL without a final slash; empty means none. Raises ValueError if it is not a URL."""
+    if value:
+        TypeAdapter(HttpUrl).validate_python(value)
+    return value.rstrip("/")
 
 
 def check_client_key(key: str, place: str) -> None:
@@ -110,6 +117,7 @@ def _check_sent_key(key: SecretStr) -> SecretStr:
 
 
 Host = Annotated[str, AfterValidator(normalize_host)]
+BaseUrl = Annotated[str, AfterValidator(check_url)]
 ClientKeys = Annotated[
     tuple[SecretStr, ...],
     NoDecode,

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AliasChoices,
     Field,
-    HttpUrl,
     SecretStr,
-    TypeAdapter,
     field_validator,
     model_validator,
 )
@@ -16,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vibevoice_core.penalties import Switch
 from vibevoice_proxy.setting_checks import (
+    BaseUrl,
     ClientKeys,
     Host,
     SentKey,
@@ -51,7 +50,7 @@ class Settings(BaseSettings):
     """Port to listen on."""
     asr_port: int = Field(default=8006, validation_alias=_named("ASR_PORT"), ge=1, le=65535)
     """Port of a speech-recognition engine on this machine."""
-    asr_base_url: str = Field(default="", validation_alias=_named("ASR_BASE_URL"))
+    asr_base_url: BaseUrl = Field(default="", validation_alias=_named("ASR_BASE_URL"))
     """Base URL of the engine, with or without `/v1`. Empty means this machine at `ASR_PORT`."""
     asr_api: Literal["chat", "transcriptions", "off"] = Field(
         default="chat", validation_alias=_named("ASR_API")
@@ -162,7 +161,7 @@ class Settings(BaseSettings):
     """Allow access without a key to the lists of models and voices, `/`, and the API docs."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins allowed to call the API from a browser (CORS), comma-separated; `*` allows any."""
-    translate_base_url: str = ""
+    translate_base_url: BaseUrl = ""
     """Base URL, with `/v1`, of the chat model that translates transcripts. Empty means none."""
     translate_api_key: SentKey = SecretStr("")
     """API key for the translation model."""
@@ -233,17 +232,8 @@ class Settings(BaseSettings):
 
     @field_validator("asr_base_url")
     @classmethod
-    def _check_url(cls, value: str) -> str:
-        if value:
-            TypeAdapter(HttpUrl).validate_python(value)
-        return value.rstrip("/").removesuffix("/v1")
-
-    @field_validator("translate_base_url")
-    @classmethod
-    def _check_translate_url(cls, value: str) -> str:
-        if value:
-            TypeAdapter(HttpUrl).validate_python(value)
-        return value.rstrip("/")
+    def _without_version(cls, value: str) -> str:
+        return value.removesuffix("/v1")
 
     @model_validator(mode="after")
     def _check_translation(self) -> Self:
