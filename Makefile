@@ -42,7 +42,7 @@ bench: .venv/ready  ## measure ratios side by side; more in bench/
 	$(python) -m bench.proxy_overhead
 	$(python) -m bench.speech --layers 6 --frames 2 --streams 1 2
 
-bench-gpu: .venv/ready  ## measure everything that needs a GPU and write docs/guides/gpu.md (ARGS="--minutes 15" sets a time limit)
+bench-gpu: .venv/ready  ## measure everything that needs a GPU and write docs/results/gpu.md (ARGS="--minutes 15" sets a time limit)
 	$(python) -m bench.gpu $(ARGS)
 
 dist: .venv/ready  ## the wheel and the sdist of a release in dist/, checked by twine

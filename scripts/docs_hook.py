@@ -21,8 +21,14 @@ FROM_ROOT = {
     "SECURITY.md": "security.md",
 }
 """Files in the root that are pages of the site, too."""
+ROOT_PAGES = {page: name for name, page in FROM_ROOT.items()}
 
-_LINK = re.compile(r"(?P<label>\[[^\]\n]*\])\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)")
+_NESTED = re.compile(r"^  (?=- )", re.M)
+"""A list in a list: forges want two spaces, Python-Markdown four."""
+
+_LINK = re.compile(
+    r"(?P<label>\[(?:[^\]\n]|\n(?!\n))*\])\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)"
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,8 +39,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """The text of a page with its links as the site needs them."""
-    return rewrite(markdown, page.file.src_uri, config.extra["repository"])
+    """The text of a page with its links and nested lists as the site needs them."""
+    indented = _NESTED.sub("    ", markdown) if page.file.src_uri in ROOT_PAGES else markdown
+    return rewrite(indented, page.file.src_uri, config.extra["repository"])
 
 
 def rewrite(markdown: str, uri: str, repository: str) -> str:
@@ -46,7 +53,7 @@ def rewrite(markdown: str, uri: str, repository: str) -> str:
     Raises:
         FileNotFoundError: A link leads to a file that does not exist.
     """
-    source = {page: name for name, page in FROM_ROOT.items()}.get(uri, f"docs/{uri}")
+    source = ROOT_PAGES.get(uri, f"docs/{uri}")
 
     def replaced(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), link["path"]))

@@ -59,7 +59,8 @@ class Settings(BaseSettings):
     it on unless `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real
     VibeVoice-ASR."""
     light_models: str = ""
-    """Folder of the light recognizer's Moonshine model. Empty means the one from setup."""
+    """Folder of the light recognizer's Moonshine model. Empty means the model that
+    setup downloaded."""
     light_workers: int = Field(default=0, ge=0)
     """Processes of the light recognizer, each on one core. 0 means one per core, up to 8."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
@@ -133,16 +134,18 @@ class Settings(BaseSettings):
     upstream_connect_timeout: float = Field(default=5.0, gt=0)
     """Maximum time in seconds to connect to the engine; then the request gets 503."""
     upstream_read_timeout: float = Field(default=600.0, gt=0)
-    """Maximum time in seconds without data from the engine, as while it queues a request or encodes
-    audio; then the request gets 504."""
+    """Maximum time in seconds without data from the engine, which sends nothing while it queues a
+    request or encodes audio; then the request gets 504."""
     penalties: Switch = "on"
-    """Penalties on repeated words, on or off. They keep the model out of loops; their cost on real
-    speech is unmeasured (docs/background/decoding.md). off keeps temperature 0 and loop
-    detection. This project's engine uses its own setting of the same name."""
+    """Penalties on repeated words, on or off. They keep the model out of loops; their effect
+    on the accuracy of real speech has not been measured (docs/background/decoding.md). off does not
+    affect temperature 0 and loop detection. This project's engine uses its own setting of the same
+    name."""
     transcription_timeout: float = Field(default=3600.0, gt=0)
     """Maximum time in seconds for one response of the engine; then the request gets 504."""
     ping_interval: float = Field(default=15.0, gt=0)
-    """Seconds without an event until a stream sends a comment, which also starts the response."""
+    """Seconds without an event after which a stream sends a comment. The first comment also starts
+    the response."""
     health_timeout: float = Field(default=2.0, gt=0)
     """Timeout in seconds for health checks of the engine."""
     api_keys: ClientKeys = ()
@@ -210,7 +213,8 @@ class Settings(BaseSettings):
     realtime_max_buffer_seconds: float = Field(default=600.0, gt=0)
     """Maximum audio in seconds that a realtime session buffers if the client commits its turns."""
     realtime_max_message_bytes: int = Field(default=21 * MIB, ge=1024)
-    """Maximum WebSocket message size. 21 MiB fits the 15 MiB of audio that OpenAI allows in one."""
+    """Maximum size of a WebSocket message in bytes. 21 MiB is enough for 15 MiB of audio in base64,
+    OpenAI's limit."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Minimum log level."""
     log_format: Literal["text", "json"] = "text"

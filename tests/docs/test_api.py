@@ -69,7 +69,9 @@ def test_every_field_of_speech_is_told() -> None:
 def test_every_metric_is_told(start_proxy: StartProxy) -> None:
     """The table of metrics has all our metrics."""
     told = {
-        name for cells in rows(METRICS, "# Metrics") for name in re.findall(r"`([^`]+)`", cells[0])
+        name
+        for cells in rows(METRICS, "# Prometheus metrics")
+        for name in re.findall(r"`([^`]+)`", cells[0])
     }
     url = start_proxy(light="on", light_workers=1)
     families = text_string_to_metric_families(httpx2.get(f"{url}/metrics").text)

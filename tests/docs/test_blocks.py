@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -243,6 +244,12 @@ def uncovered() -> Iterator[Snippet]:
             yield block
         elif block.language == "ini":
             yield block
+
+
+def test_commands_are_installed() -> None:
+    """Each is a console script of the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(COMMANDS) <= set(project["scripts"])
 
 
 def test_nothing_is_skipped_in_silence() -> None:

@@ -18,7 +18,7 @@ CODE = (
     *("tests", "training"),
 )
 SUFFIXES = {".py", ".sh", ".yml", ".yaml", ".js", ".conf", ".env", ".txt", ".json"}
-_LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"!?\[(?:[^\]\n]|\n(?!\n))*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
 _LOADING = {
     ("script", "src"),
@@ -74,6 +74,12 @@ def test_every_page_is_in_it(site: Path) -> None:
         if page not in OTHER_PAGES:
             name = page.removeprefix("docs/").removesuffix(".md").removesuffix("index")
             assert (site / name / "index.html").is_file(), page
+
+
+def test_nested_lists_of_the_changelog_are_nested(site: Path) -> None:
+    """It is written with two spaces, as forges want it."""
+    page = (site / "changelog" / "index.html").read_text()
+    assert re.search(r"<li>[^<]*(?:<code>[^<]*</code>[^<]*)*<ul>", page)
 
 
 def anchors(text: str) -> set[str]:
@@ -155,6 +161,12 @@ def test_lists_are_read_the_same_everywhere(page: str) -> None:
             "[x](docs/guides/gpu.md#defaults)",
             "[x](guides/gpu.md#defaults)",
             id="from the root",
+        ),
+        pytest.param(
+            "guides/gpu.md",
+            "[x\ny](../../LICENSE)",
+            "[x\ny](https://forge/p/blob/main/LICENSE)",
+            id="line",
         ),
         pytest.param("guides/gpu.md", "[x](#defaults)", "[x](#defaults)", id="same page"),
         pytest.param("guides/gpu.md", "[x](https://a.b)", "[x](https://a.b)", id="elsewhere"),
