@@ -7,14 +7,18 @@ from pathlib import Path
 
 from vibevoice_light import find_moonshine
 
-UNREACHABLE = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": ""}
+UNREACHABLE = {
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    "PIP_EXTRA_INDEX_URL": "",
+    "PIP_RETRIES": "0",
+}
 
 
 def fetch(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "vibevoice_light.fetch", str(folder)],
-        env={**os.environ, "PIP_RETRIES": "0", **environ},
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         check=False,
@@ -33,9 +37,9 @@ def test_the_model_is_put_into_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """With what to do."""
+    """Before the download, with what to do."""
     (tmp_path / "file").touch()
-    found = fetch(tmp_path / "file" / "models")
+    found = fetch(tmp_path / "file" / "models", **UNREACHABLE)
     assert found.returncode == 1
     assert f"{tmp_path}/file/models cannot be written: Not a directory." in found.stderr
     assert "set VIBEVOICE_LIGHT_MODELS" in found.stderr
