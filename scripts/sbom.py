@@ -2,9 +2,9 @@
 
     python -m scripts.sbom dist proxy batch live cpu
 
-Installs the wheel in the folder `dist` with each extra in an empty environment, and writes what it
-finds there as `dist/vibevoice-serving-VERSION-EXTRA.cdx.json` (CycloneDX 1.6, validated), together
-with what the wheel bundles. Runs where cyclonedx-bom is installed; see the Makefile.
+Installs the wheel in the folder `dist` with each extra in an empty environment, and writes the
+packages found there to `dist/vibevoice-serving-VERSION-EXTRA.cdx.json` (CycloneDX 1.6, validated),
+together with what the wheel bundles. Runs where cyclonedx-bom is installed; see the Makefile.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from scripts.environments import ROOT, environment
 
 BUNDLED = ROOT / "third_party.cdx.json"
 UNDECLARED = {"espeakng-loader": "GPL-3.0-or-later"}
-"""Licenses that the metadata of a package leaves out: this one's library is eSpeak NG."""
+"""Licenses that a package's metadata omits: this package's library is eSpeak NG."""
 ROOT_COMPONENT = "root-component"
 
 

@@ -26,7 +26,7 @@ def add_version_option(parser: argparse.ArgumentParser) -> None:
 
 
 def missing_package(error: ModuleNotFoundError) -> str:
-    """The package of others that is not installed; empty for a module of this distribution."""
+    """The missing third-party package; empty for a module of this distribution."""
     package = (error.name or "").partition(".")[0]
     return "" if package.startswith("vibevoice_") else package
 

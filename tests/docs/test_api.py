@@ -61,7 +61,7 @@ def test_every_field_is_told() -> None:
 
 
 def test_every_field_of_speech_is_told() -> None:
-    """The table of fields has exactly those of the JSON body."""
+    """The table of fields has exactly the fields of the JSON body."""
     told = {name for cells in rows(API, "## Speech") for name in re.findall(r"`(\w+)`", cells[0])}
     assert told == set(SpeechOptions.model_fields)
 

@@ -16,12 +16,12 @@ def first_table(page: str, after: str) -> str:
 
 
 def test_it_is_short() -> None:
-    """So that people read it."""
+    """A short README gets read."""
     assert len(README.splitlines()) <= MAX_LINES
 
 
 def test_what_was_run_where_is_told_twice_alike() -> None:
-    """The table is that of docs/results/index.md."""
+    """The table is the same as in docs/results/index.md."""
     results = (ROOT / "docs" / "results" / "index.md").read_text()
     table = first_table(README, "## What was run where")
     assert table == first_table(results, "# What was tested")

@@ -190,7 +190,7 @@ def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, li
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == ("language", "unsupported_language")
-    assert "English alone" in error["message"]
+    assert "only supports English" in error["message"]
 
 
 def test_a_model_that_is_switched_off_is_not_found(

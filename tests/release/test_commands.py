@@ -1,4 +1,4 @@
-"""The commands of the wheel where an extra is missing."""
+"""The wheel's commands if an extra is missing."""
 
 import tomllib
 import zipfile
@@ -46,7 +46,7 @@ def test_every_command_and_the_plugin_are_entry_points(wheel: Path) -> None:
 def test_a_missing_extra_is_named(
     commands: Path, tmp_path: Path, command: str, package: str, extra: str
 ) -> None:
-    """In one line, with the command that installs it."""
+    """The message is one line, with the command that installs the extra."""
     found = output(commands / command, "--help", cwd=tmp_path)
     assert (found.returncode, found.stdout) == (1, "")
     pip = f"pip install 'vibevoice-serving[{extra}]'"
@@ -54,7 +54,7 @@ def test_a_missing_extra_is_named(
 
 
 def test_the_engine_names_the_extra_for_each_device(commands: Path, tmp_path: Path) -> None:
-    """Its help, its plan, and its version need no vLLM; starting it does."""
+    """Its help, its plan, and its version work without vLLM; starting it does not."""
     engine = commands / "vibevoice-engine"
     started = output(engine, "--model-dir", "microsoft/VibeVoice-ASR", cwd=tmp_path)
     assert (started.returncode, started.stdout) == (1, "")
@@ -71,6 +71,6 @@ def test_the_engine_names_the_extra_for_each_device(commands: Path, tmp_path: Pa
 
 
 def test_a_missing_module_of_this_project_is_a_bug() -> None:
-    """It keeps its traceback, since no extra would help."""
+    """The error keeps its traceback, since no extra would help."""
     with pytest.raises(ModuleNotFoundError), needs_extra("vibevoice-proxy", "proxy"):
         raise ModuleNotFoundError(name="vibevoice_core.nothing")

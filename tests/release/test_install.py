@@ -1,7 +1,7 @@
 """The wheel in empty environments: the proxy, the batch client, the live client, and the engine.
 
-Tests marked `release` run by `make release`: every version of Python that this machine has, and
-the engine.
+Tests marked `release` run by `make release`: they use every Python version on this machine, and the
+engine.
 """
 
 import json
@@ -78,7 +78,7 @@ def proxy_url(commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_the_proxy_transcribes_and_speaks(proxy_url: str, recording: Path) -> None:
-    """With nothing else installed, and it serves its page."""
+    """The proxy works with nothing else installed, and serves its page."""
     with recording.open("rb") as audio:
         answer = httpx2.post(
             f"{proxy_url}/v1/audio/transcriptions",
@@ -99,7 +99,7 @@ def test_the_proxy_transcribes_and_speaks(proxy_url: str, recording: Path) -> No
 def test_the_batch_client_transcribes(
     proxy_url: str, recording: Path, python: str, wheel: Path, tmp_path: Path
 ) -> None:
-    """Into subtitles and JSON."""
+    """It writes subtitles and JSON."""
     command = environment(tmp_path / "venv", wheel, "batch", python) / "vibevoice-transcribe"
     formats = ("--format", "json,srt")
     ran = output(command, recording, *formats, cwd=tmp_path, VIBEVOICE_BASE_URL=proxy_url)
@@ -112,7 +112,7 @@ def test_the_batch_client_transcribes(
 def test_the_live_client_shows_captions(
     proxy_url: str, recording: Path, python: str, wheel: Path, tmp_path: Path
 ) -> None:
-    """Of a file, faster than real time."""
+    """It transcribes a file faster than real time."""
     command = environment(tmp_path / "venv", wheel, "live", python) / "vibevoice-live"
     ran = output(command, recording, "--fast", cwd=tmp_path, VIBEVOICE_BASE_URL=proxy_url)
     assert ran.returncode == 0, ran.stderr

@@ -1,4 +1,4 @@
-"""THIRD_PARTY_NOTICES.md lists everything in the repository that others made."""
+"""THIRD_PARTY_NOTICES.md lists all third-party work in the repository."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ BINARY = {
     *(".bin", ".flac", ".gz", ".mp3", ".onnx", ".ort", ".pt", ".safetensors", ".ttf", ".wav"),
     *(".wasm", ".whl", ".woff", ".woff2", ".zip"),
 }
-"""Endings of files that could be the work of others; pictures are screenshots of this project."""
+"""Extensions of files that could be third-party work; pictures are screenshots of this project."""
 
 
 def listed(rows: Iterable[str]) -> list[str]:
@@ -30,7 +30,7 @@ def needs_notice(path: PurePath) -> bool:
 
 
 def test_every_file_of_others_is_listed() -> None:
-    """Vendored sources, models, and recordings."""
+    """The list includes all vendored sources, models, and recordings."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     files = [path for path in found.stdout.splitlines() if needs_notice(PurePath(path))]
@@ -40,7 +40,7 @@ def test_every_file_of_others_is_listed() -> None:
 
 
 def test_everything_listed_exists() -> None:
-    """A row for a file that has gone would be wrong."""
+    """Every listed file exists."""
     assert len(listed(ROWS)) >= 10
     for path in listed(ROWS):
         assert (ROOT / path).is_dir() == path.endswith("/")
@@ -49,7 +49,7 @@ def test_everything_listed_exists() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split("`")[1])
 def test_licenses_next_to_the_files_exist(row: str) -> None:
-    """Each row names a license; its text is where the row says."""
+    """Each row names a license, whose text is in the given place."""
     files, work, copyright, terms = (cell.strip() for cell in row.strip("|").split("|"))
     assert all((files, work, copyright, terms))
     for name in re.findall(r"`([\w.-]+)` (?:next to it|in the folder)", terms):
