@@ -92,7 +92,7 @@ def written(transcript: Transcript, limits: list[Limits], tmp_path: Path) -> dic
             for number, segment in enumerate(transcript.segments, 1)
         ],
         "missing": [asdict(part) for part in transcript.missing],
-        "usage": token_usage(transcript) if transcript.usage else None,
+        "usage": token_usage(transcript.usage) if transcript.usage else None,
         "limits": [
             {"lineWidth": one.line_width, "lineCount": one.line_count, "seconds": one.seconds}
             for one in limits
