@@ -26,8 +26,6 @@ FROM_ROOT = {
 ROOT_PAGES = {page: name for name, page in FROM_ROOT.items()}
 
 _NESTED = re.compile(r"^  (?=- )", re.M)
-"""Nested lists: repository hosts expect two spaces, Python-Markdown four."""
-
 _LINK = re.compile(
     r"(?P<label>\[(?:[^\]\n]|\n(?!\n))*\])\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)"
 )
@@ -42,8 +40,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
     """The text of a page, with links and nested lists adapted for the site."""
-    indented = _NESTED.sub("    ", markdown) if page.file.src_uri in ROOT_PAGES else markdown
-    return rewrite(indented, page.file.src_uri, config.extra["repository"])
+    uri = page.file.src_uri
+    text = indent_lists(markdown) if uri in ROOT_PAGES else markdown
+    return rewrite(text, uri, config.extra["repository"])
+
+
+def indent_lists(markdown: str) -> str:
+    """Indent nested lists by four spaces, as Python-Markdown requires. Forges expect two."""
+    return _NESTED.sub("    ", markdown)
 
 
 def rewrite(markdown: str, uri: str, repository: str) -> str:

@@ -42,7 +42,7 @@ COMMANDS = {
 """Console scripts of this project, with their packages."""
 SYSTEM = {
     *("arecord", "base64", "cd", "curl", "docker", "git", "head", "helm", "kubectl", "openssl"),
-    *("pip", "pre-commit", "printf"),
+    *("pip", "pre-commit", "printf", "ssh"),
 }
 """System programs, and programs that the page installs."""
 CLIENT_VARIABLES = {"VIBEVOICE_BASE_URL", "VIBEVOICE_API_KEY"}

@@ -42,6 +42,7 @@ NOT_SETTINGS = {
     "VIBEVOICE_BASE_URL": "batch client and live client",
     "VIBEVOICE_API_KEY": "batch client and live client",
     "VIBEVOICE_FFMPEG_MAX_CONCURRENCY": "Microsoft's plugin",
+    "VIBEVOICE_VERSION": "images, set when they are built",
 }
 """Variables of other programs."""
 

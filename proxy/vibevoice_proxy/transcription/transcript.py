@@ -93,7 +93,7 @@ class Transcript:
     duration: float
     """Length of the decoded recording, in seconds."""
     usage: Usage | None = None
-    """None if the engine was not called (silence) or did not count."""
+    """None if the engine was not called (silence) or did not report usage."""
     language: str | None = None
     """The only language that the client expects, or the one that another server or the translation
     reported; the model does not report one."""
