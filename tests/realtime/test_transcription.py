@@ -100,6 +100,22 @@ async def test_a_client_that_commits(base: str, talk: Talk) -> None:
     assert errors(words(turns[1].text), words(events[-1]["transcript"])) <= 3
 
 
+async def test_detection_that_is_switched_on_later(base: str, talk: Talk) -> None:
+    """The audio before that becomes a turn, and speech after it is detected."""
+    data, turns = talk
+    cut = round((turns[0].end + 0.3) * RATE) * 2
+    async with session(base) as client:
+        await client.update(turn_detection=None)
+        await client.append(data[:cut])
+        await client.update(turn_detection={"type": "server_vad"})
+        await client.append(data[cut : round((turns[1].end + 1) * RATE) * 2])
+        while [event["type"] for event in client.events].count(COMPLETED) < 2:
+            await client.receive()
+    found = [event["transcript"] for event in client.events if event["type"] == COMPLETED]
+    for turn, transcript in zip(turns[:2], found, strict=True):
+        assert errors(words(turn.text), words(transcript)) <= 3
+
+
 @pytest.mark.parametrize("law", ["u", "a"])
 async def test_telephone_audio(base: str, talk: Talk, law: str) -> None:
     """G.711 audio encoded by FFmpeg is transcribed."""
