@@ -136,7 +136,7 @@ async def linking_rows(
         for seconds in SECTIONS:
             recording = sections_of(built.samples, seconds)
             recognizer: Recognizer = (
-                LightThroughPool(pool, timeout=3600, is_english=True)
+                LightThroughPool(pool, timeout=3600, is_english=True, other_model=None)
                 if light
                 else Truthful(built.spoken)
             )
