@@ -13,7 +13,7 @@ serve: .venv/ready  ## engine + proxy in the foreground on :8899 (MODEL_DIR=fold
 	$(python) -m scripts.serve
 
 test: .venv/ready lint  ## lint, types and every test that this machine can run
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses 2 --dist loadgroup
 
 test-containers: .venv/ready  ## the images built and run, on Docker or on a dockerd of its own (root)
 	.venv/bin/pytest -m docker --durations=0 --durations-min=1 tests/containers

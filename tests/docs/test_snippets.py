@@ -13,13 +13,14 @@ import av
 import pytest
 from scripts.stack import ROOT, answers
 from tests.support.fakes import serve
+from tests.support.installing import require_npm
 from tests.support.processes import wait_for
 from tests.support.snippets import (
     ENGINE,
+    NPM,
     PROXY,
     Snippet,
     commands,
-    install_node_modules,
     run,
     snippets,
 )
@@ -54,7 +55,7 @@ def proxy_url(engine_url: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
     """The JavaScript client."""
-    return install_node_modules()
+    return require_npm(NPM)
 
 
 @pytest.fixture
