@@ -1,7 +1,7 @@
-# Every target sets up .venv the first time; nothing else is needed by hand.
+# Every target sets up .venv on first use; nothing else has to be done by hand.
 python := .venv/bin/python
 
-.PHONY: help demo serve test test-containers test-open-webui lint settings bench bench-gpu setup clean
+.PHONY: help demo serve test test-containers test-open-webui lint docs settings bench bench-gpu setup clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -9,39 +9,42 @@ help:  ## list the targets
 demo: .venv/ready  ## transcribe samples/ with the embedded checkpoint and print who said what when
 	$(python) -m scripts.demo
 
-serve: .venv/ready  ## engine + proxy in the foreground on :8899 (MODEL_DIR=folder or hub id for the real model)
+serve: .venv/ready  ## run engine + proxy in the foreground on :8899 (MODEL_DIR=folder or hub id for the real model)
 	$(python) -m scripts.serve
 
-test: .venv/ready lint  ## lint, types and every test that this machine can run
+test: .venv/ready lint  ## lint, type-check and run every test that this machine can run
 	.venv/bin/pytest --numprocesses 2 --dist loadgroup
 
-test-containers: .venv/ready  ## the images built and run, on Docker or on a dockerd of its own (root)
+test-containers: .venv/ready  ## build and run the images, with Docker or with its own dockerd (as root)
 	.venv/bin/pytest -m docker --durations=0 --durations-min=1 tests/containers
 
-test-open-webui: .venv/ready  ## the real Open WebUI, over its API and through its page in Chromium
+test-open-webui: .venv/ready  ## test with the real Open WebUI, through its API and its page in Chromium
 	scripts/setup_open_webui.sh
 	.venv/bin/pytest -m openwebui tests/deploy/test_open_webui.py tests/deploy/test_open_webui_call.py
 
-lint: .venv/ready  ## style, spelling and types
+lint: .venv/ready  ## check style, spelling and types
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/codespell
 	.venv/bin/pyright
 
-settings: .venv/ready  ## write what follows from the settings: docs/settings.md, .env.example, plans of docs/gpu.md, Helm schema, manifests
+docs: .venv/ready  ## build the docs site in site/ (REPOSITORY_URL=… for links to files)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+settings: .venv/ready  ## write all files generated from the settings: docs/reference/settings.md, .env.example, plans in docs/guides/gpu.md, Helm schema, manifests
 	$(python) -m scripts.write_settings
 	$(python) -m scripts.write_plans
 	$(python) -m scripts.write_chart
 
-bench: .venv/ready  ## ratios, measured side by side; more in bench/
+bench: .venv/ready  ## measure ratios side by side; more in bench/
 	$(python) -m bench.concurrency
 	$(python) -m bench.proxy_overhead
 	$(python) -m bench.speech --layers 6 --frames 2 --streams 1 2
 
-bench-gpu: .venv/ready  ## everything that only a GPU can show, into docs/gpu.md (ARGS="--minutes 15" stops in time)
+bench-gpu: .venv/ready  ## measure everything that needs a GPU and write docs/guides/gpu.md (ARGS="--minutes 15" sets a time limit)
 	$(python) -m bench.gpu $(ARGS)
 
-setup: .venv/ready  ## .venv with everything that the other targets need
+setup: .venv/ready  ## create .venv with everything that the other targets need
 
 .venv/ready: pyproject.toml scripts/setup.sh
 	scripts/setup.sh

@@ -3,7 +3,7 @@
     python -m bench.asr_checkpoint FOLDER --layout hf
 
 For the same seed, both layouts have the same weights. They are written as they are generated, so
-17 GB take no more memory than the block of noise that they are cut from.
+writing 17 GB only needs the memory for the block of noise from which they are cut.
 """
 
 import argparse
@@ -36,10 +36,11 @@ SHARDS = 8
 _BLOCK = 16_777_259
 """Number of noise values: a prime, so that no two rows of a matrix are equal."""
 _LAYER_SCALE = 0.2
-"""Trained values are unknown here; at the initial 1e-6, the encoders' layers would do nothing."""
+"""The trained values are not known; at the initial 1e-6, the encoders' layers would have no
+effect."""
 _BIAS = 0.05
 _SHARPENED = 1.7
-"""For queries and keys: at 1, attention would be nearly uniform and the audio would hardly
+"""Scale of queries and keys: at 1, attention would be nearly uniform and the audio would hardly
 matter."""
 _DECODER = (
     (r"\.stem\.conv\.conv\.", ".upsample_layers.0.0.conv.conv."),
@@ -62,7 +63,7 @@ class Tensor(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """In bfloat16."""
+        """Size in bfloat16."""
         return 2 * math.prod(self.shape)
 
 

@@ -5,8 +5,8 @@
 ASKED.json contains the checkpoint's folder (transformers' layout), the precision, and the cases:
 WAV file, ids of prompt and answer, and the engine's log-probabilities. Every answer is evaluated in
 one pass (teacher forcing), so one near tie does not affect the tokens after it. Prints a
-`Comparison` per case as JSON. `bench.true_size` runs it after the engine has exited: both do not
-fit in memory.
+`Comparison` per case as JSON. `bench.true_size` runs it after the engine has exited, since they do
+not fit in memory together.
 """
 
 import json

@@ -28,7 +28,7 @@ CLIP_SECONDS = 6.8
 
 
 def curl(folder: Path, url: str, processes: int) -> str:
-    """Run the loop that a user would type."""
+    """Run the shell loop that a user would write."""
     subprocess.run(
         f"find {folder} -name '*.wav' -print0 | xargs -0 -P {processes} -I '{{}}' curl -sf "
         f"-F file=@'{{}}' -F response_format=srt -o '{{}}.srt' {url}/v1/audio/transcriptions",
@@ -50,7 +50,7 @@ def batch(folder: Path, url: str) -> str:
         text=True,
     )
     at_once = re.findall(r"(\d+) at once", ran.stderr)
-    return "vibevoice-transcribe" + (f" ({at_once[-1]} at once in the end)" if at_once else "")
+    return "vibevoice-transcribe" + (f" ({at_once[-1]} at once at the end)" if at_once else "")
 
 
 def main() -> None:

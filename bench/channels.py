@@ -51,7 +51,7 @@ def room(samples: Samples) -> Samples:
 
 
 def coded(samples: Samples, container: str, codec: str, rate: int, bit_rate: int) -> Samples:
-    """Encode and decode."""
+    """Encode the recording with a codec and decode it."""
     data = io.BytesIO()
     with av.open(data, "w", format=container) as output:
         stream = cast(AudioStream, output.add_stream(codec, rate=rate, layout="mono"))

@@ -22,8 +22,8 @@ class Comparison:
     """Maximum difference of log-probabilities, over the 20 highest for each token."""
     mean_difference: float
     other_audio: float | None
-    """The same mean if the reference hears the recording backwards, if this was requested: it shows
-    that the audio matters."""
+    """The same mean with the recording played backwards to the reference, if requested: it shows
+    that the audio affects the output."""
     seconds: float
 
     @property

@@ -1,10 +1,10 @@
-"""Containers whose processes are killed or stopped while they work: what clients see.
+"""Measures what clients see when processes in containers are killed or stopped during requests.
 
     python -m bench.containers      # needs Docker, root, and the images of docker-compose.cpu.yml
 
-Each row is one fault, in the middle of a long request; another client asks again and again, one
-short request at a time. Processes are killed from the host, as the kernel does when memory runs
-out: `docker kill` counts as a stop by hand, after which Docker starts nothing again.
+Each row is one fault in the middle of a long request, while another client sends short requests,
+one at a time. Processes are killed from the host, as by the kernel when memory runs out: Docker
+treats `docker kill` as a manual stop and does not restart the container.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SENTENCE = "The person you are calling is not at their desk. "
 
 
 def docker(*arguments: str) -> str:
-    """What docker prints."""
+    """Run docker and return its output."""
     command = [*COMPOSE, *arguments[1:]] if arguments[0] == "compose" else ["docker", *arguments]
     return subprocess.run(
         command, cwd=ROOT, check=True, capture_output=True, text=True
@@ -39,7 +39,7 @@ def docker(*arguments: str) -> str:
 
 
 def audio(name: str, seconds: float) -> bytes:
-    """A sample, repeated to a length."""
+    """A sample, repeated to a length of `seconds`."""
     samples, rate = soundfile.read(ROOT / "samples" / name, dtype="int16")
     times = max(1, round(seconds * rate / len(samples)))
     file = io.BytesIO()
@@ -49,17 +49,18 @@ def audio(name: str, seconds: float) -> bytes:
 
 @dataclass
 class Work:
-    """A kind of request, short and long."""
+    """A type of request, in a short and a long form."""
 
     url: str
     part: str
-    """Its name in /health."""
+    """Name of its component in /health."""
     short: dict[str, Any]
     long: dict[str, Any]
     path: str
 
     def ask(self, *, long: bool = False) -> str:
-        """How a request ends: a status with its error code, or how the connection broke."""
+        """Send a request and return how it ended: its status and error code, or the connection
+        error."""
         try:
             answer = httpx2.post(
                 self.url + self.path, **(self.long if long else self.short), timeout=TIMEOUT_SECONDS
@@ -73,14 +74,14 @@ class Work:
 
 @dataclass
 class Watch:
-    """What the client that asks again and again was told since the fault."""
+    """The responses to a client that keeps sending short requests after a fault."""
 
     work: Work
     seen: Counter[str] = field(default_factory=Counter[str])
     served_after: float = 0.0
 
     def until_served(self, since: float, seconds: float = 180.0) -> None:
-        """Ask until three answers in a row are 200."""
+        """Send requests until three consecutive responses are 200."""
         in_a_row = 0
         while in_a_row < 3 and time.monotonic() < since + seconds:
             asked = time.monotonic()
@@ -96,7 +97,7 @@ class Watch:
 
 
 def transcription(url: str, model: str, sample: str, seconds: float) -> Work:
-    """A recording for a recognizer."""
+    """Transcription requests for one model."""
 
     def form(length: float) -> dict[str, Any]:
         files = {"file": ("a.wav", audio(sample, length))}
@@ -107,7 +108,7 @@ def transcription(url: str, model: str, sample: str, seconds: float) -> Work:
 
 
 def speech(url: str) -> Work:
-    """A text for the light voice."""
+    """Speech requests for the light voice."""
 
     def body(text: str) -> dict[str, Any]:
         return {"json": {"model": "tts-1", "input": text, "voice": "alloy"}}
@@ -116,7 +117,8 @@ def speech(url: str) -> Work:
 
 
 def kill(service: str, what: str) -> Callable[[], None]:
-    """kill -9 of the process of a service whose command line has `what`; empty means its first."""
+    """A fault: kill -9 the process of a service whose command line contains `what`; empty means its
+    first process."""
 
     def fault() -> None:
         rows = docker("top", docker("compose", "ps", "-q", service), "-eo", "pid,args").splitlines()
@@ -127,7 +129,7 @@ def kill(service: str, what: str) -> Callable[[], None]:
 
 
 def stop(service: str) -> Callable[[], None]:
-    """docker compose stop, then start."""
+    """A fault: docker compose stop, then start."""
 
     def fault() -> None:
         docker("compose", "stop", service)
@@ -137,7 +139,7 @@ def stop(service: str) -> Callable[[], None]:
 
 
 def row(name: str, work: Work, fault: Callable[[], None]) -> str:
-    """A line of the table."""
+    """Inject a fault and return its row of the table."""
     during: list[str] = []
     busy = threading.Thread(target=lambda: during.append(work.ask(long=True)))
     busy.start()
@@ -155,7 +157,7 @@ def row(name: str, work: Work, fault: Callable[[], None]) -> str:
 
 
 def faults(url: str) -> dict[str, list[tuple[str, Work, Callable[[], None]]]]:
-    """What is tried of each service."""
+    """The faults to test for each service."""
     engine = transcription(url, "vibevoice", "two-speakers.wav", 50)
     light = transcription(url, "light", "conversation.flac", 600)
     voice = speech(url)
@@ -187,7 +189,7 @@ def main() -> None:
         began = time.monotonic()
         docker("compose", "up", "--detach", "--wait")
         print(f"started in {time.monotonic() - began:.1f} s", flush=True)
-        print("| fault | the request being served | those after it | served again after s |")
+        print("| fault | request in progress | failures after it | recovery, s |")
         print("| --- | --- | --- | --- |", flush=True)
         for service in services:
             for name, work, fault in tried[service]:

@@ -35,7 +35,7 @@ def converse(
     seed: int = 1,
 ) -> Conversation:
     """About `seconds` of the people in `voices`, who take turns in random order without overlap.
-    Nobody repeats an utterance before using all of theirs."""
+    No utterance is repeated before all utterances of that person were used."""
     rng = np.random.default_rng(seed)
     gains = {name: 10 ** (rng.uniform(-LOUDNESS, LOUDNESS) / 20) for name in voices}
     decks: dict[str, list[Utterance]] = {name: [] for name in voices}

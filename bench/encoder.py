@@ -28,7 +28,7 @@ from vibevoice_vllm.encoder import arranged, context_tokens, encode
 from vibevoice_vllm.settings import PluginSettings
 
 PUBLISHED = VibeVoiceAcousticTokenizerEncoderConfig()
-"""Of the acoustic encoder; the semantic one has a wider last layer."""
+"""Config of the acoustic encoder; the semantic encoder has a wider last layer."""
 
 
 def reference(encoder: Any, audio: torch.Tensor) -> torch.Tensor:

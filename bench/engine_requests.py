@@ -16,7 +16,7 @@ class OutOfTime(Exception):
 
 
 class EngineRefused(Exception):
-    """The engine returned an error or an incomplete answer."""
+    """The engine returned an error or an incomplete response."""
 
 
 _DAY = 86_400.0

@@ -1,8 +1,9 @@
-"""Labels across sections by the real engine on the embedded checkpoint: digits, synthetic voices.
+"""Scores speaker labels across sections with the real engine on the embedded checkpoint (digits in
+synthetic voices).
 
-    python -m bench.engine_speakers   # some minutes
+    python -m bench.engine_speakers # a few minutes
 
-The recordings are those that the checkpoint is measured with: voices that it was not trained on.
+The recordings are the checkpoint's evaluation set, with voices that it was not trained on.
 """
 
 import asyncio
@@ -29,15 +30,16 @@ from vibevoice_proxy.transcription.vibevoice import VibeVoiceRecognizer
 
 KINDS = ("2 speakers, 150-180 s",)
 CLIPS = 6
-"""Of each kind."""
+"""Number of recordings of each kind."""
 SECTIONS = (30.0, 60.0)
-"""Seconds; the checkpoint was trained on less than a minute."""
+"""Length of a section in seconds; the checkpoint was trained on less than a minute."""
 
 
 async def rows(
     recognizer: VibeVoiceRecognizer, pool: LightPool
 ) -> AsyncGenerator[Sequence[object]]:
-    """Speakers found and words with the right label, whole, before and after."""
+    """A row of speaker counts and correctly labeled words: without sections, before linking, and
+    after."""
     for kind in KINDS:
         made = clips(kind, CLIPS, clean=True)
         for seconds in SECTIONS:

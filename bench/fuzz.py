@@ -29,7 +29,8 @@ from bench.hostile import CONTAINERS, damaged_audio, hostile_form
 from bench.servers import fake_engine, log_file
 
 TIMEOUT = 60.0
-"""Seconds after which an input counts as a hang; longer than all limits of the proxy here."""
+"""Seconds after which an input counts as a hang; longer than all limits that the proxy has in this
+benchmark."""
 LIMITS = {"VIBEVOICE_DECODE_TIMEOUT": "20", "VIBEVOICE_UPLOAD_TIMEOUT": "2"}
 
 

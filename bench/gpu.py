@@ -3,7 +3,7 @@
     python -m bench.gpu --model /srv/models            # or MODEL_DIR, or else random weights
     python -m bench.gpu --minutes 15                   # only what can be measured in that time
     python -m bench.gpu --cpu --layers 2 --short       # rehearsal without a GPU
-    python -m bench.gpu --table                        # rewrite docs/gpu.md from bench/gpu.json
+    python -m bench.gpu --table                        # write docs/results/gpu.md again
 
 Starts the engine and the proxy for each setting. First, 1, 8, 32, and 64 clients transcribe clips;
 then one hour-long recording runs alone, then streams of speech, and finally other engine settings
@@ -36,7 +36,7 @@ from vibevoice_vllm.checkpoint import CheckpointError
 
 
 def write_page(file: Path) -> None:
-    """Write docs/gpu.md from a file of results, if there is one."""
+    """Write docs/results/gpu.md from a file of results, if there is one."""
     results = Results.load(file) if file.exists() else None
     PAGE.write_text(page(PAGE.read_text() if PAGE.exists() else "# On a GPU\n", results))
 
@@ -80,9 +80,11 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     speech = ["realtime", "longform"]
     parser.add_argument("--speech", nargs="*", choices=speech, default=speech)
     parser.add_argument("--microsoft-python", default="", help="environment with its plugin")
-    parser.add_argument("--weights", type=Path, help="folder for random weights, else temporary")
+    parser.add_argument(
+        "--weights", type=Path, help="folder for random weights (default: temporary)"
+    )
     parser.add_argument("--results", type=Path, help=f"default: {FILE.relative_to(ROOT)}")
-    parser.add_argument("--table", action="store_true", help="write docs/gpu.md and exit")
+    parser.add_argument("--table", action="store_true", help="write docs/results/gpu.md and exit")
     options = parser.parse_args(arguments)
     if options.settings is None:
         options.settings = names[:1] if options.short else names

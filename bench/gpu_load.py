@@ -101,7 +101,7 @@ def warm_up(engine: str, clients: int, seconds: float, until: float) -> None:
 
 
 def hour(engine: str, setting: str, seconds: float, tokens: int, until: float) -> Hour:
-    """One recording of `seconds` seconds alone, and as much of its answer as there is time for.
+    """Transcribe one recording of `seconds` seconds alone, for as long as there is time.
 
     Raises:
         OutOfTime: not even the first token arrived.

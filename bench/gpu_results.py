@@ -1,4 +1,4 @@
-"""Stores the results of `bench.gpu` as JSON in bench/gpu.json and as tables in docs/gpu.md."""
+"""Stores the results of `bench.gpu` in bench/gpu.json, and as tables in docs/results/gpu.md."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from scripts.stack import ROOT
 
 FILE = ROOT / "bench" / "gpu.json"
-PAGE = ROOT / "docs" / "gpu.md"
+PAGE = ROOT / "docs" / "results" / "gpu.md"
 TITLE = "## Measured"
 NOTHING = (
     "Nothing yet: this project had no GPU available. Run `make bench-gpu` on a machine with one to "
@@ -94,7 +94,7 @@ class Results:
     machine: dict[str, str]
     weights: str
     short: bool = False
-    """A rehearsal: small sizes, no meaningful figures."""
+    """Whether it was a rehearsal, with small sizes and no meaningful figures."""
     starts: list[Start] = field(default_factory=list)
     clips: list[Clips] = field(default_factory=list)
     hours: list[Hour] = field(default_factory=list)
@@ -147,7 +147,7 @@ def markdown(results: Results) -> str:
 
 
 def page(text: str, results: Results | None) -> str:
-    """docs/gpu.md with the section "Measured" updated; added at the end if it is missing."""
+    """docs/results/gpu.md with the section "Measured" updated, or added at the end."""
     section = f"{TITLE}\n\n{markdown(results) if results else NOTHING}\n"
     if found := _SECTION.search(text):
         after = text[found.end() :]

@@ -20,7 +20,7 @@ ON_CPU = {
     "BATCH_SIZE": "8",
     "VLLM_CPU_KVCACHE_SPACE": "1",
 }
-"""Settings of a rehearsal, which keep memory use low."""
+"""Settings for a rehearsal, with low memory use."""
 
 
 class Unavailable(Exception):

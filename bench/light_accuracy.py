@@ -95,7 +95,7 @@ def prompt_rows(recognizer: Recognizer, chosen: Sequence[Utterance]) -> Iterator
 
 
 def scored(spoken: Sequence[Spoken], heard: Sequence[Heard]) -> Sequence[Heard]:
-    """The segments whose words are scored: not those in the turns of people whose words are
+    """The segments whose words are scored: those outside the turns of people whose words are
     unknown."""
 
     def common(segment: Heard, is_known: bool) -> float:
@@ -141,7 +141,7 @@ def build(case: Case, voices: Mapping[str, Sequence[Utterance]]) -> Conversation
 
 
 def invented_rows(recognizer: Recognizer, seconds: float) -> Iterator[Sequence[object]]:
-    """Words recognized where nobody speaks."""
+    """Rows of words recognized in recordings without speech."""
     for name, samples in without_speech(seconds).items():
         heard = recognizer.hear(samples)
         count = len(words(text_of(heard)))

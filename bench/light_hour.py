@@ -4,7 +4,7 @@
     python -m bench.light_hour --minutes 60 --live    # speakers labeled at once, blocks of 0.1 s
 
 Another process writes the recording to a file, so the measured memory is only the recognizer's.
-Times are processor seconds of this process, which other load on the machine hardly affects.
+Times are processor seconds of this process, which other load hardly affects.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def main() -> None:
             find_moonshine(os.environ.get("VIBEVOICE_LIGHT_MODELS", ""))
         )
         print(f"loaded: {psutil.Process().memory_info().rss / MIB:.0f} MiB resident\n")
-        head = ("minutes heard", "resident MiB", "processor s per s heard", "wall s", "segments")
+        head = ("minutes heard", "resident MiB", "processor s per s of audio", "wall s", "segments")
         for row in chain((head, ["---"] * len(head)), rows(recognizer, file, args.live)):
             print("|", " | ".join(row), "|", flush=True)
 

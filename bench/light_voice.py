@@ -1,4 +1,4 @@
-"""Compares speech models that need no VibeVoice weights: the natural voice and espeak.
+"""Compares the speech models that need no VibeVoice weights: hibari and espeak.
 
     python -m bench.light_voice
 
@@ -150,7 +150,7 @@ def main() -> None:
     from vibevoice_light.moonshine import Moonshine  # pyright: ignore[reportMissingImports]
 
     parser = argparse.ArgumentParser(description="Compare speech models, transcribed back.")
-    parser.add_argument("--texts", action="store_true", help="print what was heard incorrectly")
+    parser.add_argument("--texts", action="store_true", help="print incorrectly recognized words")
     parser.add_argument(
         "--moonshine", type=Path, help="folder with its files (default: where setup puts them)"
     )

@@ -1,17 +1,17 @@
-"""Realtime transcription at the pace of speech: how long words take, and how right they are.
+"""Measures delay and word error rate of realtime transcription at the pace of speech.
 
     python -m bench.live                    # 1, 4 and 16 sessions, about four minutes
     python -m bench.live --sessions 4
 
-Conversations of two real women, built so that the truth is known, are played by a client in 0.1 s
-blocks to a proxy with the light recognizer, with default settings on all cores. The client runs on
-the same cores.
+A client plays conversations of two real women, assembled with a known transcript, in blocks of 0.1
+s to a proxy with the light recognizer, with default settings on all cores. The client runs on the
+same cores.
 
-- `completed` is measured from the end of the last word of a turn. The 0.5 s of silence that end the
-  turn are part of it.
-- A delta is measured from the end of its word. Within an utterance the words are taken to have
-  times in proportion to their letters, which is right within some tenths of a second.
-- The word error rates are of the same recordings, live and as files.
+- The delay of `completed` is measured from the end of the last word of a turn. It includes the 0.5
+  s of silence that end the turn.
+- The delay of a delta is measured from the end of its word. Word times within an utterance are
+  estimated in proportion to the number of letters, with an error of a few tenths of a second.
+- The word error rates are for the same recordings, transcribed live and as files.
 """
 
 import argparse
@@ -38,15 +38,15 @@ from bench.voices import load_voices
 
 PEOPLE = ("Allison", "LibriVox")
 SECONDS = 45.0
-"""Of each recording."""
+"""Length of each recording."""
 SPREAD_SECONDS = 5.0
-"""In which the sessions of one run begin."""
+"""Period over which the sessions of one run start."""
 SLACK_SECONDS = 0.1
-"""By which the time of a turn's end may be off."""
+"""Tolerance for the time of a turn's end."""
 
 
 async def run(url: str, built: Sequence[Conversation]) -> Sequence[Played]:
-    """A session for each conversation, all at once."""
+    """Play each conversation in its own session, concurrently."""
 
     async def hold(number: int, one: Conversation) -> Played:
         played = Played()
@@ -59,8 +59,8 @@ async def run(url: str, built: Sequence[Conversation]) -> Sequence[Played]:
 
 
 def turn_delays(played: Played, spoken: Sequence[Spoken]) -> Iterator[float]:
-    """Seconds from the end of each turn's speech to its `completed`. Turns that were ended because
-    they are long are left out: the speech goes on."""
+    """Seconds from the end of each turn's speech to its `completed`. Turns that ended because of
+    their length are left out, since speech continues after them."""
     ends = {
         found.event["item_id"]: found.event["audio_end_ms"] / 1000
         for found in played.of("input_audio_buffer.speech_stopped")
@@ -74,7 +74,7 @@ def turn_delays(played: Played, spoken: Sequence[Spoken]) -> Iterator[float]:
 
 
 def word_delays(played: Played, spoken: Sequence[Spoken]) -> Iterator[float]:
-    """Seconds from the end of each word to the first delta that has it."""
+    """Seconds from the end of each word to the first delta that contains it."""
     said = [pair for one in spoken for pair in _timed(one)]
     came = [
         (word, found.at - played.began)
@@ -91,7 +91,7 @@ def word_delays(played: Played, spoken: Sequence[Spoken]) -> Iterator[float]:
 
 
 def _timed(one: Spoken) -> Iterator[tuple[str, float]]:
-    """The words of an utterance and when each ends."""
+    """The words of an utterance and their end times."""
     found = words(one.text)
     letters = np.cumsum([0, *(len(word) + 1 for word in found)])
     for word, (_, until) in zip(found, pairwise(letters.tolist()), strict=True):
@@ -108,7 +108,7 @@ def quantiles(values: Sequence[float]) -> tuple[str, str]:
 def rows(
     url: str, proxy: psutil.Process, built: Sequence[Conversation], counts: Sequence[int]
 ) -> Iterator[Sequence[str]]:
-    """All figures of each number of sessions."""
+    """A row of results for each number of sessions."""
     as_files: dict[int, Rate] = {}
     for count in counts:
         chosen = built[:count]
@@ -136,7 +136,9 @@ def rows(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Realtime transcription at the pace of speech.")
+    parser = argparse.ArgumentParser(
+        description="Measure realtime transcription at the pace of speech."
+    )
     parser.add_argument("--sessions", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of each recording")
     args = parser.parse_args()
@@ -148,7 +150,7 @@ def main() -> None:
         head = ("sessions", "turns", "failed", "completed p50 s", "p95 s")
         head += ("delta p50 s", "p95 s", "WER live", "WER as file", "CPU s per s of audio")
         table(head, rows(url, psutil.Process(process.pid), built, args.sessions))
-    print(f"load average {os.getloadavg()[0]:.1f} in the end")
+    print(f"load average {os.getloadavg()[0]:.1f} at the end")
 
 
 if __name__ == "__main__":

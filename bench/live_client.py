@@ -1,4 +1,4 @@
-"""A realtime transcription session that plays a recording and keeps what comes back, and when."""
+"""Plays a recording to a realtime transcription session and records its events with their times."""
 
 import asyncio
 import base64
@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from bench.hearing import Heard
 
 BLOCK_SECONDS = 0.1
-"""Audio in each event, as browsers and voice agents send it."""
+"""Seconds of audio per event, as browsers and voice agents send it."""
 TAIL_SECONDS = 1.5
 """Silence after the recording, which ends the last turn."""
 ENDS = (f"{TRANSCRIPTION}.completed", f"{TRANSCRIPTION}.failed")
@@ -27,35 +27,35 @@ LIGHT: Mapping[str, str] = {
     "VIBEVOICE_LIGHT": "on",
     "VIBEVOICE_LOG_LEVEL": "WARNING",
 }
-"""A proxy with the light recognizer alone."""
+"""Settings of a proxy with only the light recognizer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """An event and when it came."""
+    """An event and its arrival time."""
 
     at: float
-    """On the monotonic clock."""
+    """Arrival time on the monotonic clock."""
     event: Mapping[str, Any]
 
     @property
     def type(self) -> str:
-        """Of the event."""
+        """The type of the event."""
         return self.event["type"]
 
 
 @dataclass(slots=True)
 class Played:
-    """A session."""
+    """The events of a session."""
 
     began: float = 0.0
-    """When the first audio was sent, on the monotonic clock."""
+    """Time at which the first audio was sent, on the monotonic clock."""
     arrivals: list[Arrival] = field(default_factory=list[Arrival])
     sent: float = 0.0
     """Seconds of audio sent so far."""
 
     def of(self, *types: str) -> list[Arrival]:
-        """The events of some types."""
+        """The events of the given types."""
         return [arrival for arrival in self.arrivals if arrival.type in types]
 
     @property
@@ -74,8 +74,8 @@ class Played:
 
 @asynccontextmanager
 async def connected(url: str, key: str = "none") -> AsyncIterator[ClientConnection]:
-    """A session at the proxy `url`. It sends no pings: those would wait behind audio that the
-    server does not read yet."""
+    """Open a session at the proxy `url`, without pings: they would queue behind audio that the
+    server has not read yet."""
     address = f"{url.replace('http', 'ws', 1)}/v1/realtime?intent=transcription"
     headers = {"authorization": f"Bearer {key}"}
     async with connect(
@@ -85,7 +85,7 @@ async def connected(url: str, key: str = "none") -> AsyncIterator[ClientConnecti
 
 
 def append(data: bytes) -> str:
-    """The event that carries `data`."""
+    """The event that appends the audio `data`."""
     audio = base64.b64encode(data).decode()
     return f'{{"type":"input_audio_buffer.append","audio":"{audio}"}}'
 
@@ -93,8 +93,8 @@ def append(data: bytes) -> str:
 async def play(
     connection: ClientConnection, samples: NDArray[np.float32], played: Played, *, speed: float
 ) -> None:
-    """Send a recording, shape (samples,), mono, 16 kHz, so many times as fast as it was spoken (0:
-    as fast as the server takes it), and receive until every turn has ended."""
+    """Send a recording, shape (samples,), mono, 16 kHz, at `speed` times real time (0: as fast as
+    the server accepts it), and receive events until every turn has ended."""
     silence = np.zeros(round(TAIL_SECONDS * 16_000), np.float32)
     data = pcm(np.concatenate([samples, silence]))
     size = round(BLOCK_SECONDS * RATE) * 2
@@ -107,7 +107,7 @@ async def play(
                 await asyncio.sleep(wait)
             await connection.send(append(data[at : at + size]))
             played.sent = (at + size) / 2 / RATE
-        # Everything before it is heard when this one is answered.
+        # All earlier audio is processed once the server answers this event.
         await connection.send('{"type":"input_audio_buffer.clear"}')
         is_sent.set()
 
@@ -121,6 +121,6 @@ async def play(
             open_turns += (kind == "input_audio_buffer.committed") - (kind in ENDS)
             is_cleared = is_cleared or kind == "input_audio_buffer.cleared"
             if kind == "error":
-                raise RuntimeError(f"the server refused: {event['error']['message']}")
+                raise RuntimeError(f"the server returned an error: {event['error']['message']}")
     finally:
         sending.cancel()

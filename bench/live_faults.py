@@ -1,11 +1,11 @@
-"""Clients of realtime sessions that do everything wrong: what is left of them.
+"""Checks that faulty clients of realtime sessions leave nothing behind.
 
-    python -m bench.live_faults              # 1,000 random sequences and the rest, some minutes
-    python -m bench.live_faults --times 100
+    python -m bench.live_faults              # 1,000 random sequences and all other faults, a few
+    minutes python -m bench.live_faults --times 100
 
-After each kind of fault no session is open, nothing is left in the worker, and memory (PSS of the
-proxy and of its worker) is what it was. Each kind is played a few times before it is measured:
-what the process allocates once is no leak.
+After each kind of fault, it prints the open sessions, the conversations left in the worker, and the
+memory (PSS of the proxy and of its worker) before and after. Each fault runs a few times before it
+is measured, so one-time allocations do not count as leaks.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from vibevoice_proxy.client_secrets import ClientSecrets
 KEY = "bench"
 AT_ONCE = 8
 SEND_SECONDS = 2
-"""Until the server gives a client up that takes nothing."""
+"""Send timeout of the server for clients that read nothing."""
 HANDSHAKE = (
     "GET /v1/realtime?intent=transcription HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n"
     "connection: Upgrade\r\nsec-websocket-version: 13\r\n"
@@ -48,7 +48,7 @@ HANDSHAKE = (
 MASK = b"\0\0\0\0"
 
 Fault = Callable[[str, random.Random], Awaitable[str]]
-"""Plays a fault once at a base URL: what came of it."""
+"""Runs a fault once against a base URL and returns the result."""
 
 
 async def random_events(url: str, source: random.Random) -> str:
@@ -64,18 +64,18 @@ async def random_events(url: str, source: random.Random) -> str:
 
 
 async def half_frame(url: str, source: random.Random) -> str:
-    """A message of 100 kB of which half is sent."""
+    """Half of a message of 100 kB."""
     head = b"\x81\xff" + (100_000).to_bytes(8, "big") + MASK
     return await raw(url, head + b"a" * source.randrange(100_000))
 
 
 async def garbage(url: str, source: random.Random) -> str:
-    """Random bytes in place of frames."""
+    """Random bytes instead of frames."""
     return await raw(url, source.randbytes(1000))
 
 
 async def raw(url: str, data: bytes) -> str:
-    """Bytes after a handshake; then the connection is cut."""
+    """Send bytes after a handshake, then cut the connection."""
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     try:
         writer.write(HANDSHAKE)
@@ -88,7 +88,7 @@ async def raw(url: str, data: bytes) -> str:
 
 
 def vanish(audio: bytes) -> Fault:
-    """Clients that are gone while they speak."""
+    """Clients that disconnect while they speak."""
 
     async def play_it(url: str, source: random.Random) -> str:
         try:
@@ -101,14 +101,14 @@ def vanish(audio: bytes) -> Fault:
         except InvalidStatus as error:
             if error.response.status_code != 429:
                 raise
-        await asyncio.sleep(0.2)  # what those before had sent is still being read
+        await asyncio.sleep(0.2)  # audio from earlier clients is still being read
         return await play_it(url, source)
 
     return play_it
 
 
 async def read_nothing(url: str, _: random.Random) -> str:
-    """A client that sends and sends, and takes no answer."""
+    """A client that keeps sending and reads no response."""
     async with connected(url, KEY) as connection:
         try:
             async with asyncio.timeout(3 * SEND_SECONDS):
@@ -120,7 +120,7 @@ async def read_nothing(url: str, _: random.Random) -> str:
 
 
 async def expired(url: str, _: random.Random) -> str:
-    """A client secret of a minute ago."""
+    """A client secret that expired a minute ago."""
     secret = ClientSecrets([KEY]).issue({"type": "transcription"}, int(time()) - 60)
     try:
         async with connected(url, secret):
@@ -130,7 +130,7 @@ async def expired(url: str, _: random.Random) -> str:
 
 
 async def repeat(fault: Fault, url: str, times: int, seed: int) -> Counter[str]:
-    """What came of so many, AT_ONCE at a time."""
+    """Run a fault `times` times, AT_ONCE concurrently, and count the results."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def once(number: int) -> str:
@@ -141,7 +141,8 @@ async def repeat(fault: Fault, url: str, times: int, seed: int) -> Counter[str]:
 
 
 def settled(url: str) -> tuple[int, int]:
-    """Sessions open and conversations in the worker, once both are 0 or after a while."""
+    """The numbers of open sessions and of conversations in the worker, once both are 0 or after a
+    timeout."""
     names = ("vibevoice_realtime_sessions_open",), ("vibevoice_light_in_flight",)
     with httpx2.Client(base_url=url, headers={"authorization": f"Bearer {KEY}"}) as http:
         found = samples_when(http, lambda found: not any(found[name] for name in names))
@@ -151,7 +152,7 @@ def settled(url: str) -> tuple[int, int]:
 def rows(
     url: str, proxy: psutil.Process, faults: Sequence[tuple[Fault, int]]
 ) -> Iterator[Sequence[str]]:
-    """What each fault leaves behind."""
+    """A row for each fault with what it leaves behind."""
     for fault, times in faults:
         asyncio.run(repeat(fault, url, max(AT_ONCE, times // 10), 10**6))
         settled(url)
@@ -169,7 +170,7 @@ def rows(
 
 
 async def lose_worker(url: str, proxy: psutil.Process, audio: bytes) -> str:
-    """Kill the worker while somebody speaks; what the session says of that turn and of the next."""
+    """Kill the worker during speech; return the results of that turn and of the next one."""
 
     async def until(connection: ClientConnection, *types: str) -> Any:
         async for message in connection:
@@ -189,7 +190,7 @@ async def lose_worker(url: str, proxy: psutil.Process, audio: bytes) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What bad clients leave behind.")
+    parser = argparse.ArgumentParser(description="Check what faulty clients leave behind.")
     parser.add_argument("--times", type=int, default=1000)
     args = parser.parse_args()
     sentence = librivox()[0]

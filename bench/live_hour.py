@@ -1,9 +1,9 @@
-"""An hour of conversation in one realtime session: memory, times and labels as it goes on.
+"""Runs an hour of conversation in one realtime session: memory, times and labels over time.
 
-    python -m bench.live_hour                # three people, as fast as the server takes it
+    python -m bench.live_hour                # three people, as fast as the server accepts it
     python -m bench.live_hour --minutes 10
 
-Memory is what each process holds (PSS). The recording is built before the server starts.
+Memory is the PSS of each process. The recording is built before the server starts.
 """
 
 import argparse
@@ -31,18 +31,18 @@ PARTS = 12
 MIB = 2**20
 
 Memory = Sequence[tuple[float, float]]
-"""MiB of the proxy and of its worker at the beginning of each part of the recording, and at the
-end."""
+"""Memory of the proxy and of its worker in MiB, at the start of each part of the recording and at
+the end."""
 
 
 def memory_of(proxy: psutil.Process) -> tuple[float, float]:
-    """MiB of the proxy and of its worker."""
+    """Memory of the proxy and of its worker in MiB."""
     total, workers = held(proxy).all, sum(held(child).all for child in proxy.children())
     return (total - workers) / MIB, workers / MIB
 
 
 async def run(url: str, proxy: psutil.Process, built: Conversation) -> tuple[Played, Memory]:
-    """The session."""
+    """Play the recording in a session and sample the memory."""
     played, memory = Played(), [memory_of(proxy)]
     every = len(built.samples) / 16_000 / PARTS
 
@@ -60,12 +60,12 @@ async def run(url: str, proxy: psutil.Process, built: Conversation) -> tuple[Pla
 
 
 def part(spans: Sequence[Spoken] | Sequence[Heard], low: float, high: float) -> list[Heard]:
-    """Those that begin between two times."""
+    """The spans that begin between two times."""
     return [Heard(*(s.start, s.end, s.speaker, s.text)) for s in spans if low <= s.start < high]
 
 
 def rows(built: Conversation, played: Played, memory: Memory) -> Iterator[Sequence[str]]:
-    """What it was in each part of the recording, and in the end."""
+    """A row for each part of the recording, and one for the end."""
     total = len(built.samples) / 16_000
     names = name_speakers(built.spoken, played.segments)
     for number, (proxy, worker) in enumerate(memory[1:]):
@@ -84,7 +84,7 @@ def _seconds(spans: Sequence[Heard]) -> float:
 
 
 def _speaker(truth: Sequence[Heard], heard: Heard) -> str:
-    """Who says most of a segment."""
+    """The person who says most of a segment."""
 
     def common(one: Heard) -> float:
         return min(one.end, heard.end) - max(one.start, heard.start)
@@ -93,7 +93,7 @@ def _speaker(truth: Sequence[Heard], heard: Heard) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="An hour in one realtime session.")
+    parser = argparse.ArgumentParser(description="Run an hour in one realtime session.")
     parser.add_argument("--minutes", type=float, default=60)
     args = parser.parse_args()
     voices = load_voices()
@@ -111,7 +111,7 @@ def main() -> None:
     labels = {one.speaker for one in played.segments}
     print(
         f"{seconds:.0f} s for {built.spoken[-1].end:.0f} s of audio; {len(labels)} labels for "
-        f"{len(PEOPLE)} people; the last segment ends at {last.end:.2f} s, in truth at "
+        f"{len(PEOPLE)} people; the last segment ends at {last.end:.2f} s, in the reference at "
         f"{truth.end:.2f} s; open sessions after it: {open_sessions:.0f}"
     )
 

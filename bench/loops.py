@@ -28,7 +28,7 @@ from vibevoice_proxy.transcription.transcript import Segment
 TIMEOUT = 1800
 """Seconds allowed for one answer."""
 ENOUGH_TOKENS = 4096
-"""Enough for the segments before a loop."""
+"""Token limit; enough for the segments before a loop."""
 
 
 def straight(url: str, recording: Recording) -> list[Segment]:

@@ -94,7 +94,7 @@ def _long_recording(page: Page, devtools: CDPSession, recording: Path) -> None:
     _row("while it plays and is followed", _frames(page.evaluate(FRAMES, WATCHED_SECONDS)))
     page.evaluate(f"{{const frames = {FRAMES}; window.measured = frames(5)}}")
     page.evaluate(SCROLL)
-    _row("while all of it is scrolled through", _frames(page.evaluate("window.measured")))
+    _row("while scrolling through all of it", _frames(page.evaluate("window.measured")))
     begun = monotonic()
     page.get_by_label("Search the transcript").fill("representative")
     page.locator(".hits", has_text="1 of").wait_for()

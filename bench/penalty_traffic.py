@@ -4,8 +4,8 @@
 
 "whole" is the reference implementation of the tests, with a count for every vocabulary token;
 "words" is `vibevoice_vllm.segment_penalty`. Bytes and operations of the second runner are counted
-on the meta device, which holds no data. An operation is assumed to read its arguments and write its
-result, except that indexing reads only the selected elements.
+on the meta device, which stores no data. An operation is assumed to read its arguments and write
+its result, except that indexing reads only the selected elements.
 """
 
 import argparse

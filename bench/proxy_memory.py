@@ -59,7 +59,7 @@ def write(path: Path, container: str, codec: str, minutes: float, rate: int) -> 
 
 
 def highest(pid: int) -> float:
-    """Peak resident memory so far in MiB."""
+    """Peak resident memory so far, in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
 

@@ -81,7 +81,9 @@ def main() -> None:
     args = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     if args.replicas > len(cores):
-        parser.error(f"{args.replicas} replicas need as many cores; there are {len(cores)}")
+        parser.error(
+            f"{args.replicas} replicas need {args.replicas} cores; this machine has {len(cores)}"
+        )
     composer = Composer(Synthesizer(), 777, held_out=True)
     warm_up = [composer.recording(5, 1) for _ in range(2 * args.replicas)]
     clips = [composer.recording(args.seconds, 2) for _ in range(args.clips)]

@@ -2,7 +2,8 @@
 
 Times are compared in steps of 10 ms, as in the diarization error rate of NIST's md-eval and its
 successors: missed time, time heard where nobody speaks, and time of the wrong speaker, divided by
-the time spoken. Speakers have no names in a transcript, so they get those that fit best.
+the time spoken. Speakers in a transcript have no names, so they are matched to the reference in the
+way that fits best.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ NEAR = 0.3
 
 
 class Span(Protocol):
-    """What somebody says, in the reference or in a transcript."""
+    """Words of one person, in the reference or in a transcript."""
 
     @property
     def start(self) -> float:

@@ -38,7 +38,7 @@ def real_engine(log: Path, /, **environ: str) -> Iterator[Servers]:
 
 @contextlib.contextmanager
 def fake_engine(log: Path, seconds: float = 0.0, /, **environ: str) -> Iterator[Servers]:
-    """The proxy with a fake engine that takes `seconds` per answer and no processor time."""
+    """The proxy with a fake engine that takes `seconds` per answer without using processor time."""
     environ = {"VIBEVOICE_LOG_LEVEL": "ERROR", **environ}
     with (
         fake_engine_process(log.with_suffix(".engine.log"), seconds, killed=True) as engine,

@@ -1,9 +1,10 @@
-"""When the first segment of a stream leaves, with and without comparing voices, and what the
-process that compares them takes.
+"""Measures when the first segment of a stream is sent, with and without comparing voices, and the
+memory of the process that compares them.
 
     python -m bench.speaker_delays
 
-Three minutes of two people; an engine stands in that answers at once with the truth.
+The recording has three minutes of two people. A fake engine immediately returns the reference
+transcript.
 """
 
 import base64
@@ -46,7 +47,7 @@ def first_segments(
 
 
 def rows() -> Iterator[Sequence[object]]:
-    """Medians of each way."""
+    """A row of medians for each configuration."""
     long = [one for one in prompts() if 3 < one.seconds < 8]
     built = converse({"Ann": long, "Eve": librivox()}, 180)
     audio = upload(built.samples)

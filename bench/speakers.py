@@ -1,11 +1,11 @@
-"""Who is speaking: labels across sections, known speakers, close voices, and what it costs.
+"""Scores speaker labels: across sections, for known speakers and similar voices, and their cost.
 
     python -m bench.speakers                 # all tables, about half an hour
     python -m bench.speakers --only linking  # or light, known, cost
     python -m bench.voice_likeness           # over thresholds
 
-The people are real and recordings are put together of them (see bench.conversations). Thresholds
-were chosen with one half of them; the other half was held out.
+The recordings are assembled from speech of real people (see bench.conversations). Thresholds were
+chosen with one half of the people; the other half was held out.
 """
 
 import argparse
@@ -52,13 +52,13 @@ Voices = Mapping[str, Sequence[Utterance]]
 async def replay(
     results: Sequence[Segment | Transcript],
 ) -> AsyncGenerator[Segment | Transcript]:
-    """What a recognizer has given before."""
+    """Yields the stored results of a recognizer."""
     for result in results:
         yield result
 
 
 def sections_of(samples: Samples, seconds: float) -> Recording:
-    """A recording at 16 kHz as the proxy has it, in sections of so many seconds at most."""
+    """Convert a recording at 16 kHz to the proxy's sections of at most `seconds`."""
     wide = soxr.resample(samples, RATE, SAMPLE_RATE)
     pcm = (wide.clip(-1, 1) * 32767).astype(np.int16)
     blocks = (pcm[at : at + SAMPLE_RATE] for at in range(0, len(pcm), SAMPLE_RATE))
@@ -71,7 +71,7 @@ def sections_of(samples: Samples, seconds: float) -> Recording:
 
 
 async def recognized(recognizer: Recognizer, recording: Recording) -> list[Segment | Transcript]:
-    """What it gives for all sections."""
+    """The recognizer's results for all sections."""
     results = assemble(recognizer, recording, "", None, "bench", concurrency=4)
     return [result async for result in results]
 
@@ -85,13 +85,13 @@ async def linked(
     threshold: float = THRESHOLD,
     streamed: bool = False,
 ) -> Transcript:
-    """The transcript with one label for each person."""
+    """Link the results to a transcript with one label per person."""
     finder = VoiceFinder(pool, TranscriptionMetrics(CollectorRegistry()))
     link = link_stream if streamed else link_whole
     found = [r async for r in link(replay(results), recording, finder, known, threshold)]
     transcript = found[-1]
     assert isinstance(transcript, Transcript)
-    if streamed:  # what was sent is what the transcript says
+    if streamed:  # the labels in the stream match the transcript
         assert [one.speaker for one in found[:-1] if isinstance(one, Segment)] == [
             one.speaker for one in transcript.segments
         ]
@@ -99,13 +99,13 @@ async def linked(
 
 
 def heard(segments: Sequence[Segment]) -> list[Heard]:
-    """As the scores take them."""
+    """Convert segments for scoring."""
     return [Heard(s.start, s.end, s.speaker or "", s.text) for s in segments if s.speaker]
 
 
 def right_words(built: Conversation, found: Sequence[Heard], *, by_time: bool) -> Rate:
-    """Words heard whose label is that of the person who speaks longest there; seconds, where they
-    are not to be counted."""
+    """Recognized words with the label of the person who speaks longest in their segment; with
+    `by_time`, seconds instead of words."""
     named = name_speakers(built.spoken, found)
     right = whole = 0.0
     for one in found:
@@ -129,7 +129,8 @@ async def linking_rows(
     *,
     light: bool,
 ) -> AsyncGenerator[Sequence[object]]:
-    """Speakers found, and words (or time) with the right label, before and after."""
+    """A row for each case: speakers found, and words (or time) with the right label, before and
+    after linking."""
     for people in cases:
         built = converse({name: voices[name] for name in people}, minutes * 60, seed=7)
         for seconds in SECTIONS:
@@ -161,9 +162,9 @@ async def linking_rows(
 async def known_rows(
     voices: Voices, pool: LightPool, minutes: float
 ) -> AsyncGenerator[Sequence[object]]:
-    """Time of known people that has their name, and time of strangers that has somebody's. Each
-    recording is heard once; each third of its people is known in turn, by references of words that
-    are not in it, without the channel."""
+    """Rows with the time of known people that is labeled with their name, and the time of strangers
+    that is labeled with a name. Each recording is recognized once; each third of its people is
+    known in turn, from references with other words and without the channel."""
     prints = Voiceprints.load()
     for group, people in (("chosen with", CHOSEN), ("held out", HELD_OUT[:6])):
         rng = np.random.default_rng(1)
@@ -202,7 +203,7 @@ async def known_rows(
 async def speakers_of(
     segments: Sequence[Segment], recording: Recording, pool: LightPool
 ) -> list[tuple[tuple[int, str | None], Speaker]]:
-    """The speakers of all sections and how they sound."""
+    """The speakers of all sections with their voices."""
     finder = VoiceFinder(pool, TranscriptionMetrics(CollectorRegistry()))
     found: list[tuple[tuple[int, str | None], Speaker]] = []
     for number, section in enumerate(recording.sections, 1):
@@ -219,7 +220,7 @@ def who(built: Conversation, segment: Segment) -> str | None:
 
 
 async def cost_rows(voices: Voices, pool: LightPool) -> AsyncGenerator[Sequence[object]]:
-    """An hour of four people in sections of each length."""
+    """A row for an hour of four people, for each section length."""
     built = converse({name: voices[name] for name in CHOSEN[:4]}, 3600)
     worker = [psutil.Process(one.pid) for one in pool.workers if one.pid]
     for seconds in (300.0, 1800.0):
@@ -246,7 +247,7 @@ def _processor(process: psutil.Process) -> float:
 
 
 async def print_rows(head: Sequence[str], rows: AsyncGenerator[Sequence[object]]) -> None:
-    """Print a Markdown table row by row, as they come."""
+    """Print a Markdown table row by row as results arrive."""
     for row in (head, ["---"] * len(head)):
         print("|", " | ".join(row), "|")
     async for row in rows:
@@ -262,7 +263,7 @@ async def measure(chosen: Sequence[str], minutes: float) -> None:
         head = ("people", "sections", "labels before", "labels after: whole, stream", "doubtful")
         head += ("right before", "right after", "right in a stream")
         if "linking" in chosen:
-            print("Segments of the truth; share of the time with the right label:\n")
+            print("Reference segments; share of the time with the right label:\n")
             cases = [CHOSEN[:count] for count in (2, 4)]
             cases += [HELD_OUT[:count] for count in (2, 3, 4, 8)]
             await print_rows(head, linking_rows(cases, voices, pool, minutes, light=False))
@@ -270,7 +271,7 @@ async def measure(chosen: Sequence[str], minutes: float) -> None:
             names = ("people", "channel", "reference", "right name", "strangers with a name")
             await print_rows(names, known_rows(voices, pool, minutes))
         if "light" in chosen:
-            print("The light recognizer; share of the words heard with the right label:\n")
+            print("The light recognizer; share of recognized words with the right label:\n")
             english = ("Allison", "LibriVox", "Bruce", "cards")
             cases = [english[:2], (english[0], english[2]), english[:3], english]
             await print_rows(head, linking_rows(cases, voices, pool, minutes, light=True))
@@ -282,7 +283,7 @@ async def measure(chosen: Sequence[str], minutes: float) -> None:
 
 def main() -> None:
     names = ("linking", "light", "known", "cost")
-    parser = argparse.ArgumentParser(description="Speakers across sections, and by name.")
+    parser = argparse.ArgumentParser(description="Score speaker labels across sections, and names.")
     parser.add_argument("--only", choices=names, nargs="*", help="some tables")
     parser.add_argument("--minutes", type=float, default=15, help="of a recording (15)")
     args = parser.parse_args()

@@ -187,7 +187,9 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--layers", type=int, default=0, help="language model layers; 0 = all")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--steps", type=int, nargs="+", help="denoising steps, else the model's")
+    parser.add_argument(
+        "--steps", type=int, nargs="+", help="denoising steps (default: the model's)"
+    )
     parser.add_argument("--frames", type=int, default=6, help="number measured after the first")
     parser.add_argument("--rounds", type=int, default=2, help="runs, of which the best counts")
     parser.add_argument("--threads", type=int, help="torch threads (default: one per core)")

@@ -1,4 +1,4 @@
-"""A recognizer that knows the truth, but for its labels, which begin anew in each section."""
+"""A recognizer that returns the reference transcript, with new speaker labels in each section."""
 
 from collections.abc import AsyncGenerator, Sequence
 
@@ -10,25 +10,25 @@ from vibevoice_proxy.transcription.sections import Section
 from vibevoice_proxy.transcription.transcript import Segment, Transcript
 
 JITTER = 0.2
-"""Seconds that its times are off, at most."""
+"""Maximum error of its times in seconds."""
 MIN_SECONDS = 0.4
-"""Less than this of an utterance at the end of a section is not heard."""
+"""Utterances with fewer seconds than this in a section are omitted."""
 
 
 class Truthful:
-    """In the place of any recognizer, to measure what comes after it."""
+    """Replaces a recognizer to measure the steps after it."""
 
     max_section_seconds = np.inf
 
     def __init__(self, spoken: Sequence[Spoken]) -> None:
-        """`spoken`: the truth of the whole recording."""
+        """`spoken`: the reference of the whole recording."""
         self._spoken = spoken
 
     def check_language(self, language: str | None) -> None:
-        """Any."""
+        """Accept any language."""
 
     async def check_health(self) -> None:
-        """Always well."""
+        """Always healthy."""
 
     async def recognize(
         self, section: Section, info: str, language: str | None, request_id: str

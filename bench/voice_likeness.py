@@ -1,8 +1,9 @@
-"""How much alike voices are: of one person and of two, in one channel and in two, over thresholds.
+"""Measures the similarity of voices of the same and of different people, in one channel and in two,
+and the errors for each threshold.
 
     python -m bench.voice_likeness   # about ten minutes
 
-Each sample is speech of one person, embedded as the proxy does it. A false split is a pair of one
+Each sample is speech of one person, embedded as in the proxy. A false split is a pair of one
 person's samples below the threshold, a false merge a pair of two people's above it.
 """
 
@@ -22,12 +23,12 @@ from vibevoice_proxy.transcription.references import MIN_SPEECH
 from vibevoice_proxy.transcription.voices import Voice, voices_of
 
 CHOSEN = ("Allison", "June", "Carlo", "Czech woman", "Czech man", "Armelle")
-"""Those with whom thresholds were chosen."""
+"""The people whose voices were used to choose thresholds."""
 HELD_OUT = (
     *("Menardi", "Colombian", "Dutch woman", "Dutch man"),
     *("Ivrvoice", "Bruce", "LibriVox", "cards"),
 )
-"""In an order in which the first ones are closest to each other."""
+"""Ordered so that the first ones are most similar."""
 THRESHOLDS = (0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
 
 Voices = Mapping[str, Sequence[Utterance]]
@@ -36,8 +37,8 @@ Voices = Mapping[str, Sequence[Utterance]]
 def speech_of(
     voice: Sequence[Utterance], rng: np.random.Generator, seconds: float, *, exact: bool = False
 ) -> Samples:
-    """So many seconds of somebody's speech, at random, with short pauses; `exact`: no longer than
-    this with the pauses."""
+    """Random speech of one person for `seconds` seconds, with short pauses; `exact`: at most this
+    long including the pauses."""
     parts: list[NDArray[np.float32]] = []
     length = 0
     for index in rng.permutation(len(voice)):
@@ -49,7 +50,7 @@ def speech_of(
 
 
 def voice_of(prints: Voiceprints, samples: Samples) -> Voice | None:
-    """The voice in `samples`, embedded in pieces as the proxy does."""
+    """The voice in `samples`, embedded in pieces as in the proxy."""
     windows: list[Window] = []
     for at in range(0, len(samples), 8 * RATE):
         start = at / RATE
@@ -63,7 +64,7 @@ def voice_of(prints: Voiceprints, samples: Samples) -> Voice | None:
 def reference(
     prints: Voiceprints, voice: Sequence[Utterance], rng: np.random.Generator, seconds: float
 ) -> Voice:
-    """A reference of so many seconds that the proxy would accept."""
+    """A reference of `seconds` seconds that the proxy would accept."""
     while True:
         found = voice_of(prints, speech_of(voice, rng, seconds, exact=True))
         if found and found.seconds >= MIN_SPEECH:
@@ -72,7 +73,7 @@ def reference(
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Some speech of one person, through a channel."""
+    """Speech of one person, sent through a channel."""
 
     person: str
     channel: str
@@ -110,7 +111,7 @@ def likenesses(found: Sequence[Sample], *, same: bool, rooms: bool) -> NDArray[n
 def threshold_rows(
     groups: Mapping[str, NDArray[np.float64]], thresholds: Sequence[float]
 ) -> Iterator[Sequence[object]]:
-    """How many of each group's pairs have at least each threshold."""
+    """A row for each group: the share of its pairs at or above each threshold."""
     for name, values in groups.items():
         shares = [f"{np.mean(values >= limit):.1%}" for limit in thresholds]
         spread = f"{values.mean():.2f} ({values.std():.2f}), {values.min():.2f}–{values.max():.2f}"

@@ -33,7 +33,7 @@ GAME = Path("/usr/share/games/fillets-ng/sound")
 GPL-2)."""
 PROMPTS = Path("/usr/share/asterisk/sounds")
 ENOUGH_SECONDS = 420.0
-"""Of each person are read."""
+"""Maximum speech read per person."""
 FOREIGN = {"June": "fr_CA_f_June", "Carlo": "it_IT_m_Carlo", "Ivrvoice": "ru_RU_f_IvrvoiceRU"}
 """Readers of telephone prompts (asterisk-core-sounds-fr, -it, -ru)."""
 
@@ -50,7 +50,7 @@ def load_voices() -> Mapping[str, Sequence[Utterance]]:
 
 
 def more_voices() -> Mapping[str, Sequence[Utterance]]:
-    """Seven further people, of whom no words are known, and Allison in Spanish."""
+    """Seven more people, whose words are unknown, and Allison in Spanish."""
     require_debian(
         *("asterisk-prompt-es-co", "asterisk-prompt-fr-armelle", "asterisk-prompt-it-menardi-alaw"),
         *("fillets-ng-data-cs", "fillets-ng-data-nl"),
@@ -70,7 +70,7 @@ def more_voices() -> Mapping[str, Sequence[Utterance]]:
 
 
 def _utterances(files: Sequence[Path]) -> Sequence[Utterance]:
-    """Recordings of MIN_SECONDS and more, ENOUGH_SECONDS of them."""
+    """Recordings of at least MIN_SECONDS, ENOUGH_SECONDS in total."""
     found: list[Utterance] = []
     seconds = 0.0
     for file in files:
@@ -84,7 +84,7 @@ def _utterances(files: Sequence[Path]) -> Sequence[Utterance]:
 
 
 def _read_prompt(file: Path) -> Samples:
-    """A recording; one without a header is A-law at 8 kHz. Two files are broken."""
+    """Read a recording; files without a header are A-law at 8 kHz. Empty for two broken files."""
     if file.suffix != ".alaw":
         try:
             return read(file)
@@ -123,7 +123,8 @@ def bruce() -> Sequence[Utterance]:
 
 @cache
 def foreign(folder: str) -> Sequence[Utterance]:
-    """The prompts of another language that are words in English; others are beeps and monkeys."""
+    """The prompts of another language whose English versions contain words; others are beeps and
+    monkeys."""
     require_debian(f"asterisk-core-sounds-{folder[:2]}-g722")
     spoken = {one.name for one in prompts()}
     return [one for one in prompts(folder) if one.name in spoken and one.seconds >= MIN_SECONDS]

@@ -19,7 +19,7 @@ END
     "$python" -c 'import av, soxr, vibevoice_vllm.plugin'
     # This writes bytecode. Otherwise, each engine process would compile on every start, as it runs as another user on a read-only root.
     "$python" -c 'import vibevoice_vllm.engine, vllm.v1.engine.core, vllm.v1.executor.multiproc_executor' ||
-        echo "install.sh: without a GPU not everything could be imported, so it is compiled at each start" >&2
+        echo "install.sh: some modules cannot be imported without a GPU, so they are compiled at each start" >&2
     ;;
 proxy | speech)
     uv --require-hashes --requirement "docker/requirements/$part.txt"

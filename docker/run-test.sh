@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds the images, starts them with the embedded checkpoint, tests health, listings, metrics, speech, and transcription, reports, and cleans up.
-# usage: docker/run-test.sh [--cpu | --no-gpu]     --cpu: engine and proxy without a GPU; --no-gpu: the proxy only
-# needs: docker with compose 2.24 or newer, curl; a GPU by default. Exits with 0 if all checks passed.
+# Builds the images, starts them with the embedded checkpoint, tests health, listings, metrics, speech, and
+# transcription, prints the results, and cleans up. usage: docker/run-test.sh [--cpu | --no-gpu]     --cpu: engine and
+# proxy without a GPU; --no-gpu: the proxy only needs: docker with compose 2.24 or newer, curl; a GPU by default. Exits
+# with 0 if all checks passed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -85,9 +86,9 @@ check "speech in wav" speaks wav 52494646
 check "speech in flac" speaks flac 664c6143
 check "transcription by the light recognizer" contains 'person you are calling' \
     get -F file=@samples/conversation.flac -F model=light -F response_format=diarized_json "$url/v1/audio/transcriptions"
-check "the proxy is not root" not_root proxy
+check "the proxy does not run as root" not_root proxy
 check "the proxy's files are read-only" cannot_write proxy
-check "no zombies beside the proxy" no_zombies proxy
+check "no zombie processes in the proxy's container" no_zombies proxy
 if [ $engine = yes ]; then
     for format in json text srt vtt verbose_json diarized_json; do
         check "transcription as $format" contains 'eight' \
@@ -95,12 +96,12 @@ if [ $engine = yes ]; then
     done
     check "streamed transcription" contains transcript.text.done \
         get -F file=@samples/two-speakers.wav -F model=vibevoice -F stream=true "$url/v1/audio/transcriptions"
-    check "what is no recording is a 400" status 400 -F file=@README.md "$url/v1/audio/transcriptions"
-    check "the engine is not root" not_root engine
+    check "a file without audio gets a 400" status 400 -F file=@README.md "$url/v1/audio/transcriptions"
+    check "the engine does not run as root" not_root engine
     check "the engine's files are read-only" cannot_write engine
-    check "no zombies beside the engine" no_zombies engine
+    check "no zombie processes in the engine's container" no_zombies engine
 else
-    check "no engine is a 404" status 404 -F file=@samples/two-speakers.wav -F model=vibevoice "$url/v1/audio/transcriptions"
+    check "the engine's model gets a 404 without an engine" status 404 -F file=@samples/two-speakers.wav -F model=vibevoice "$url/v1/audio/transcriptions"
 fi
 check "the proxy stops within 5 s" stops_by_itself proxy 5
 [ $engine = no ] || check "the engine stops within 5 s" stops_by_itself engine 5

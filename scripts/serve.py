@@ -19,12 +19,13 @@ def main() -> int:
     api_port = int(os.environ.get("API_PORT", "8899"))
     asr_port = int(os.environ.get("ASR_PORT", "8006"))
     os.chdir(ROOT)  # relative paths are relative to the repository
-    # SIGTERM is handled like Ctrl-C, so that both parts are stopped too
+    # SIGTERM is handled like Ctrl-C, so both parts are stopped as well
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         model = os.environ.get("MODEL_DIR") or EMBEDDED
         if model == EMBEDDED:
-            # It is accurate up to about a minute (docs/tiny-asr.md), the real model up to an hour.
+            # It is accurate up to about a minute, the real model up to an hour
+            # (docs/background/tiny-asr.md).
             os.environ.setdefault("VIBEVOICE_MAX_SECTION_SECONDS", "60")
         if not Path(model).is_dir():
             prepare = [sys.executable, "-m", "vibevoice_vllm.prepare", model]

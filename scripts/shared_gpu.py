@@ -1,4 +1,4 @@
-"""How much GPU memory the engine reserves for the speech models when both start together."""
+"""Computes the GPU memory that the engine reserves for the speech models if both start together."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from vibevoice_vllm.gpu import find_device
 
 VARIABLE = "VIBEVOICE_GPU_MEMORY_RESERVED"
 SPEECH_GIB = {"0.5b": 5, "1.5b": 8}
-"""GiB for weights, four requests, and CUDA, by TTS_MODEL_TYPE (docs/gpu.md)."""
+"""GiB for weights, four requests, and CUDA, by TTS_MODEL_TYPE (docs/guides/gpu.md)."""
 
 
 def reserved_gib(environ: Mapping[str, str]) -> int:

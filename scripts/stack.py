@@ -95,7 +95,7 @@ def stack(
     environment |= {"API_PORT": str(api_port), "ASR_PORT": str(asr_port)}
     environment = with_reserve(environment)
     if model != EMBEDDED:
-        # The proxy does not know what the engine serves; a real model answers to every name.
+        # The proxy does not know what the engine serves; a real model gets all names.
         environment.setdefault("VIBEVOICE_LIGHT", "off")
     with contextlib.ExitStack() as cleanup:
         output = cleanup.enter_context(log.open("wb")) if log else None

@@ -1,4 +1,4 @@
-"""Writes the table of memory plans for common GPUs in docs/gpu.md: `make settings`."""
+"""Writes the table of memory plans for common GPUs in docs/guides/gpu.md: `make settings`."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from vibevoice_vllm.model_sizes import PUBLISHED, model_sizes
 from vibevoice_vllm.planner import Planner
 from vibevoice_vllm.settings import LaunchSettings, PluginSettings
 
-PAGE = ROOT / "docs" / "gpu.md"
+PAGE = ROOT / "docs" / "guides" / "gpu.md"
 _START, _END = "<!-- plans, by `make settings` -->\n", "<!-- end -->\n"
 
 

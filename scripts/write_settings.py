@@ -1,4 +1,4 @@
-"""Writes docs/settings.md, the reference of all settings, and .env.example: `make settings`.
+"""Writes docs/reference/settings.md and .env.example: `make settings`.
 
 A test compares both files with this script's output, so they always match the code.
 """
@@ -10,12 +10,12 @@ from scripts.stack import ROOT
 from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_settings
 
-REFERENCE = ROOT / "docs" / "settings.md"
+REFERENCE = ROOT / "docs" / "reference" / "settings.md"
 EXAMPLE = ROOT / ".env.example"
 
 
 def reference() -> str:
-    """The text of docs/settings.md."""
+    """The text of docs/reference/settings.md."""
     proxy = [(_code(name), _code(default), text) for name, default, text in describe_settings()]
     flags = [
         (_code(flag), _code(name), _code(default), text)
@@ -34,13 +34,13 @@ def reference() -> str:
             "",
             "Set these as environment variables, or in a file `.env` in the folder where you start",
             "the proxy (copy lines from `.env.example`). The environment overrides the file.",
-            "`python -m vibevoice_proxy --help` prints this list, too.",
+            "`vibevoice-proxy --help` prints this list, too.",
             "",
             *_table(("variable", "default", "meaning"), proxy),
             "",
             "## Engine",
             "",
-            "Flags of `scripts/start_asr_server.sh`. Each has an environment variable, which the",
+            "Flags of `vibevoice-engine`. Each has an environment variable, which the",
             "flag overrides. Arguments after `--` are passed to vLLM unchanged. The engine does",
             "not read `.env`.",
             "",

@@ -1,7 +1,8 @@
-"""What several processes must agree on is equal everywhere.
+"""Definitions that several processes must agree on are equal everywhere.
 
-`vibevoice_core` says it once. The LiteLLM callback is one file without imports of ours, and the
-chat templates are Jinja: both repeat it, and these tests compare them with the core.
+`vibevoice_core` defines them once. The LiteLLM callback is a single file without imports of ours,
+and the chat templates are Jinja: both repeat the definitions, and these tests compare them with the
+core.
 """
 
 import ast
@@ -98,7 +99,7 @@ def render_chat(tokenizer: Any, user: str) -> str:
 
 
 def test_penalties_are_those_that_were_measured() -> None:
-    """Temperature 0, repetition 1.1, frequency 0.5, presence 0.0, whoever pins them."""
+    """The pinned values are temperature 0, repetition 1.1, frequency 0.5, presence 0.0."""
     measured = {
         "temperature": 0.0,
         "repetition_penalty": 1.1,
@@ -120,7 +121,8 @@ def test_penalties_are_those_that_were_measured() -> None:
 
 
 def test_the_operators_switch_is_read_alike() -> None:
-    """On is what was measured, off is neutral at temperature 0, and there is nothing else."""
+    """On means the measured penalties, off means none at temperature 0; other values are
+    rejected."""
     assert pinned_penalties("on") == PINNED
     off = pinned_penalties("off")
     assert off == Penalties()
@@ -145,7 +147,7 @@ def test_the_operators_switch_is_read_alike() -> None:
 
 
 def test_long_recordings_have_no_plain_penalties() -> None:
-    """From the same length on, in the proxy and in the callback."""
+    """The proxy and the callback have the same length limit."""
     assert CALLBACK.PENALTIES_SECONDS == LITERAL_SECONDS
     assert pinned_decoding(LITERAL_SECONDS + 1) == CALLBACK.NEUTRAL
     assert pinned_decoding(60, 0.2)["top_p"] == pinned_values(0.2)["top_p"] == WARM_TOP_P
@@ -163,7 +165,7 @@ def test_system_prompt_is_the_models(tokenizer: Any) -> None:
 
 
 def test_request_is_the_models(tokenizer: Any) -> None:
-    """The sentence with the keys, with and without words of the caller."""
+    """The user prompt is the same with and without words of the caller."""
     request = f"transcribe it with these keys: {KEYS}"
     assert user_text(2.0).endswith(f"please {request}")
     assert CALLBACK.REQUEST == f"Please {request}"
@@ -174,14 +176,14 @@ def test_request_is_the_models(tokenizer: Any) -> None:
 
 
 def test_duration_is_read_as_it_is_written() -> None:
-    """The callback reads from the request how long a recording is."""
+    """The callback reads the recording's length from the request."""
     message = {"role": "user", "content": [{"type": "text", "text": user_text(312.25, "x")}]}
     assert CALLBACK.duration([message]) == 312.25
 
 
 @pytest.mark.parametrize("words", WORDS)
 def test_words_of_callers_are_cleaned_alike(words: str, tokenizer: Any) -> None:
-    """Proxy, plugin and callback give the same line; the template leaves it as it is."""
+    """Proxy, plugin and callback produce the same line; the template does not change it."""
     line = clean_words(words)
     assert clean_words(line) == line
     assert CALLBACK.one_line([words]) == line
@@ -192,7 +194,7 @@ def test_words_of_callers_are_cleaned_alike(words: str, tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("words", WORDS)
 def test_words_of_callers_hold_no_special_token(words: str, tokenizer: Any) -> None:
-    """Neither after the cleaning nor where a caller of the engine writes the request itself."""
+    """This holds after cleaning, and if a caller of the engine writes the request itself."""
     special = set(tokenizer.get_added_vocab().values())
     assert not special & set(tokenizer(clean_words(words)).input_ids)
     expected = tokenizer(render_chat(tokenizer, "x")).input_ids
@@ -201,14 +203,14 @@ def test_words_of_callers_hold_no_special_token(words: str, tokenizer: Any) -> N
 
 
 def test_headers_have_one_name() -> None:
-    """The header that makes an engine warmer, and the one that marks a transcript."""
+    """The header that raises the engine's temperature, and the one that marks a transcript."""
     assert CALLBACK.WARMER_HEADER == headers.TEMPERATURE == "x-vibevoice-temperature"
     assert client.TRUNCATED == ("x-vibevoice-truncated", "llm_provider-x-vibevoice-truncated")
     assert headers.TRUNCATED in client.TRUNCATED
 
 
 def test_audio_is_the_checkpoints() -> None:
-    """Rate and samples of a token are those that the checkpoint's files name."""
+    """The sampling rate and the samples per token are those in the checkpoint's files."""
     extractor = json.loads((MODEL / "processor_config.json").read_text())["feature_extractor"]
     assert extractor["sampling_rate"] == SAMPLE_RATE == 24_000
     encoder = json.loads((MODEL / "config.json").read_text())["acoustic_tokenizer_encoder_config"]
@@ -220,7 +222,7 @@ def test_audio_is_the_checkpoints() -> None:
 
 
 def test_speakers_are_labeled_alike() -> None:
-    """A to Z, then AA; and one word for an unknown speaker."""
+    """Labels are A to Z, then AA; there is one word for an unknown speaker."""
     assert [label(index) for index in (0, 25, 26, 701, 702)] == ["A", "Z", "AA", "ZZ", "AAA"]
     silent = render(Transcript((Segment(0, 1, None, "[Music]"),), 1.0), "diarized_json")
     assert json.loads(silent.body)["segments"][0]["speaker"] == UNKNOWN == "unknown"
@@ -229,7 +231,8 @@ def test_speakers_are_labeled_alike() -> None:
 @pytest.mark.parametrize("name", ["srt", "vtt"])
 @pytest.mark.parametrize("speakers", [("A", "B"), ("A", None), (None, None)])
 def test_subtitles_are_written_alike(name: str, speakers: tuple[str | None, ...]) -> None:
-    """The batch client's files of a `diarized_json` answer are what the proxy would have sent."""
+    """The batch client writes the same files from a `diarized_json` response as the proxy would
+    send."""
     segments = tuple(
         Segment(3700.5 * number, 3700.5 * number + 1.25, speaker, f"<b> & --> {number}\n\nline")
         for number, speaker in enumerate(speakers)
@@ -249,7 +252,7 @@ def test_subtitles_are_written_alike(name: str, speakers: tuple[str | None, ...]
     ],
 )
 def test_nothing_else_repeats_the_core(fact: str) -> None:
-    """Code that needs a shared fact imports it; only the callback writes it again."""
+    """Code that needs a shared definition imports it; only the callback repeats it."""
     folders = ("core", "serving", "proxy", "batch", "litellm", "scripts", "training")
     files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
     found = {file.name for file in files if re.search(fact, file.read_text())}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_core.distribution import add_version_option
 from vibevoice_core.penalties import Penalties, pinned_penalties
 
 _ABOUT = """Transcribe folders of recordings with any server that supports diarized_json in OpenAI's
@@ -29,6 +30,7 @@ def parser(command: str) -> argparse.ArgumentParser:
         epilog=_MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version_option(arguments)
     add = arguments.add_argument
     add("input", nargs="*", type=given, help="file, folder, glob, or - for a manifest on stdin")
     add(
@@ -63,7 +65,7 @@ def parser(command: str) -> argparse.ArgumentParser:
         action="store_true",
         help="retry recordings that the server rejected",
     )
-    add("--dry-run", action="store_true", help="report what there is to do, and exit")
+    add("--dry-run", action="store_true", help="report what a run would do, and exit")
     for name in ("language", "prompt", "hotwords"):
         add(f"--{name}", default="", help="sent with every recording")
     if command != "read-batch":
@@ -82,7 +84,7 @@ def parser(command: str) -> argparse.ArgumentParser:
             type=_penalties,
             default=switch,
             metavar="on|off",
-            help=f"penalties for repeated words ({switch}); see docs/settings.md",
+            help=f"penalties for repeated words ({switch}); see docs/reference/settings.md",
         )
     elif command == "read-batch":
         add(
@@ -111,7 +113,12 @@ def parser(command: str) -> argparse.ArgumentParser:
             metavar="FILE",
             help="certificates (PEM) to trust in addition to the system's",
         )
-        add("--concurrency", type=_count, metavar="N", help="requests at once (automatic)")
+        add(
+            "--concurrency",
+            type=_count,
+            metavar="N",
+            help="number of concurrent requests (automatic)",
+        )
         add(
             "--timeout",
             type=_seconds,
@@ -153,7 +160,9 @@ def _seconds(text: str) -> float:
 def _formats(names: str) -> tuple[str, ...]:
     formats = tuple(dict.fromkeys(filter(None, map(str.strip, names.split(",")))))
     if not formats or not set(formats) <= set(FORMATS):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(FORMATS)}, got {names!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected one or more of {','.join(FORMATS)}, got {names!r}"
+        )
     return formats
 
 

@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises InputError if an option is invalid whatever the inputs contain."""
+    """Check the options that do not depend on the inputs. Raises InputError."""
     if not options.input and not options.manifest:
         raise InputError("no input: give files, folders, globs, or - for a manifest on stdin")
     try:
@@ -181,8 +181,8 @@ async def _until_stopped(
     pending: list[Recording],
     report: Report,
 ) -> bool:
-    """Run to the end, and return whether a signal interrupted it. The first signal waits for the
-    requests in flight; the second does not."""
+    """Run to the end; return whether a signal interrupted the run. The first signal waits for the
+    requests in flight, the second cancels them."""
     interrupted = False
     task = asyncio.ensure_future(run.over(pending))
 

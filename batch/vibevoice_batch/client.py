@@ -54,7 +54,8 @@ class Client:
         way = proxy(self._url, urllib.request.getproxies(), context)
         self._proxy = None if way is None else way.url
         # Minutes pass between an upload and its response: keep-alive probes prevent routers from
-        # dropping the connection. Idle ones are closed before servers do so (uvicorn: after 5 s).
+        # dropping the connection. Idle connections are closed before the server closes them
+        # (uvicorn: after 5 s).
         self._http = httpx2.AsyncClient(
             transport=httpx2.AsyncHTTPTransport(
                 verify=context,
@@ -138,7 +139,7 @@ class Client:
                 hint = "; should it be http://?" if cause.reason == "WRONG_VERSION_NUMBER" else ""
                 return Refused(f"no TLS connection to {where}: {cause.reason or cause}{hint}")
         reasons = [_words(cause) for cause in causes if isinstance(cause, OSError)]
-        why = next(filter(None, reasons[::-1]), "no response within 10 s")
+        why = next(filter(None, reasons[::-1]), "it did not respond within 10 s")
         return Busy(f"the server cannot be reached at {where}: {why}", None, is_full=False)
 
     def _read(self, answer: httpx2.Response) -> Transcript:
@@ -163,7 +164,7 @@ class Client:
             said = f"{shown(answer.url)} returned {status}: {message}"
             raise Refused(f"{said} ({hint})" if hint else said)
         if status == 400 and (_param(answer) or "").startswith("known_speaker_"):
-            raise Refused(f"the server refuses the speakers: {message}")
+            raise Refused(f"the server rejected the speakers: {message}")
         raise Failure(message, status, code)
 
     def _hint(self, answer: httpx2.Response) -> str:
@@ -207,7 +208,7 @@ def read_transcript(body: Any) -> Transcript:
 
 
 def _is_segment(segment: Any) -> bool:
-    """Whether it has what the output formats need."""
+    """Whether `body` has the fields that the output formats need."""
     return (
         isinstance(segment, dict)
         and all(_is_time(segment.get(key)) for key in ("start", "end"))

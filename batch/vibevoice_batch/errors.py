@@ -33,4 +33,5 @@ class Refused(Exception):
 
 
 class GaveUp(Exception):
-    """The server accepted nothing for too long. What is left remains for the next run."""
+    """The server accepted nothing for too long. The remaining recordings are left for the next
+    run."""

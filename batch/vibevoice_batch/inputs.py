@@ -73,7 +73,7 @@ class _Search:
         self._products = products
         self._names: dict[str, Path] = {}
         self._told: set[Path] = set()
-        """Recordings about which a manifest line gives more than the path."""
+        """Recordings for which a manifest line contains more than the path."""
 
     def take(self, given: str) -> None:
         """Add a file, a folder, or a glob."""
@@ -189,7 +189,7 @@ class _Search:
         if known := self.recordings.get(path):
             recording = replace(recording, name=known.name)
             if tells and path in self._told and recording != known:
-                raise InputError(f"{path} is in the manifests twice, with different values")
+                raise InputError(f"{path} is listed twice in the manifests, with different values")
         elif (other := self._names.setdefault(recording.name, path)) != path:
             raise InputError(
                 f"{other} and {path} would both be named {recording.name}: set --base to a "

@@ -45,7 +45,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The position of an entry in the journal, and what it says about the recording."""
+    """An entry of the journal and its position in the file."""
 
     offset: int
     path: str

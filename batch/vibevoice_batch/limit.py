@@ -6,7 +6,7 @@ Congestion Control", ACM Queue 2016). A 429 halves it, once per round (the multi
 of Chiu and Jain, 1989; RFC 5681). After some rounds it probes again, since servers come and go.
 
 A round lasts until there are as many responses as the limit, to requests sent since it began.
-Recordings differ in length, so throughput is not measured by what happens to arrive in a round, but
+Recordings differ in length, so throughput is not measured by counting the responses of a round, but
 by Little's law: requests in flight times seconds of audio per second of waiting.
 """
 

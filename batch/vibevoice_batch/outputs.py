@@ -83,9 +83,9 @@ def _txt(_: str, transcript: Transcript) -> str:
 
 
 def _rttm(name: str, transcript: Transcript) -> str:
-    """Who speaks when, as NIST's rich transcription has it: a line for each segment with a speaker.
-    Its fields have no spaces; the recording is called as its file is, without folders and
-    extension."""
+    """RTTM, the speaker diarization format of NIST's Rich Transcription evaluations: a line for
+    each segment with a speaker. Fields contain no spaces; the recording is named after its file,
+    without folders and extension."""
     recording = _word(PurePosixPath(name).stem)
     return "".join(
         f"SPEAKER {recording} 1 {cue.start:.3f} {max(0.0, cue.end - cue.start):.3f} <NA> <NA> "

@@ -18,7 +18,7 @@ class Products:
     above them."""
 
     def __init__(self, files: Iterable[Path] = ()) -> None:
-        """`files`: those of run-batch, which no journal lists; they need not exist."""
+        """`files`: files of run-batch, which no journal lists; they need not exist."""
         self._files = {os.path.realpath(file) for file in files}
         self._by_folder: dict[Path, frozenset[Path]] = {}
         """For each folder, with or without a journal: the transcripts that its journal lists."""

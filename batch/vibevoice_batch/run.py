@@ -1,4 +1,4 @@
-"""Transcribes many recordings at once and saves each result in the journal and as files."""
+"""Transcribes many recordings concurrently and saves each result in the journal and as files."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 class NotThere(Exception):
-    """There is no result for a recording yet."""
+    """A recording has no result yet."""
 
 
 class Run:

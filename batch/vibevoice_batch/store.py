@@ -14,8 +14,8 @@ NOT_WRITTEN = "transcribed, but its file cannot be written"
 
 
 class Store:
-    """The journal and the output files. A file that no line of the journal claims is somebody
-    else's, such as notes on a recording: it is never replaced."""
+    """The journal and the output files. A file that no line of the journal claims, such as notes on
+    a recording, is foreign and never replaced."""
 
     def __init__(self, journal: Journal, output: Path, formats: Iterable[str]) -> None:
         self._journal = journal

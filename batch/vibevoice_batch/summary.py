@@ -17,7 +17,7 @@ class Plan:
     """The recordings of a run: each is in one of these lists, or was rejected in an earlier run."""
 
     pending: list[Recording] = field(default_factory=list)
-    """To do now."""
+    """To be transcribed now."""
     later: list[Recording] = field(default_factory=list)
     """Left for later because of --limit."""
     before: list[Recording] = field(default_factory=list)

@@ -7,6 +7,7 @@ from pathlib import Path
 from vibevoice_batch.arguments import given
 from vibevoice_batch.outputs import FORMATS
 from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_core.distribution import add_version_option
 from vibevoice_live.config import SessionConfig
 
 _ABOUT = """Show live captions with speakers and times. Works with any server that supports OpenAI's
@@ -30,6 +31,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_MORE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version_option(arguments)
     add = arguments.add_argument
     add(
         "input",
@@ -71,12 +73,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="0..1",
         help=f"probability of speech that starts a turn ({SessionConfig.threshold:g})",
     )
-    add("--base-url", metavar="URL", help=f"of the server (VIBEVOICE_BASE_URL, else {DEFAULT_URL})")
+    add(
+        "--base-url",
+        metavar="URL",
+        help=f"base URL of the server (VIBEVOICE_BASE_URL, or else {DEFAULT_URL})",
+    )
     add(
         "--ca-file",
         type=Path,
         metavar="FILE",
-        help="certificates (PEM) to trust beside the system's",
+        help="certificates (PEM) to trust in addition to the system's",
     )
     add(
         "--patience",

@@ -59,7 +59,7 @@ class Captions:
             self._live.stop()
 
     def show(self, fields: dict[str, Any], lines: Iterable[Line], open_words: str) -> None:
-        """As `Display.show`."""
+        """See `Display.show`."""
         for line in lines:
             self._console.print(_text(line), soft_wrap=True)
         if self._console.is_terminal:
@@ -82,7 +82,7 @@ class JsonLines:
         pass
 
     def show(self, fields: dict[str, Any], lines: Iterable[Line], open_words: str) -> None:
-        """As `Display.show`."""
+        """See `Display.show`."""
         if fields:
             sys.stdout.write(json.dumps(fields) + "\n")
             sys.stdout.flush()

@@ -50,7 +50,7 @@ class Files:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns its exit code."""
+    """Run the command line and return its exit code."""
     options = parser().parse_args(arguments)
     try:
         if options.list_devices:
@@ -79,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     """Raises InputError if options contradict each other."""
     if options.fast and options.input in (None, "-"):
-        raise InputError("--fast needs a file: a microphone and stdin have their own pace")
+        raise InputError("--fast requires a file: the microphone and stdin set their own pace")
     if options.device and options.input:
         raise InputError("--device selects the microphone and cannot be used with a file")
 

@@ -18,7 +18,7 @@ from vibevoice_batch.server import authorization, endpoint, shown, trust
 
 PING_SECONDS = 20.0
 PONG_SECONDS = 120.0
-"""A server that is behind stops reading for a while, so it does not answer pings."""
+"""A busy server stops reading for a while and does not answer pings in that time."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,8 @@ class Server:
 
 
 def find_server(base_url: str, api_key: str | None, ca_file: Path | None) -> Server:
-    """The server at a base URL such as http://127.0.0.1:8899/v1; ws:// and wss:// work, too.
-
-    Raises InputError: the URL, the key or the certificates cannot be used.
+    """The server at a base URL such as http://127.0.0.1:8899/v1; ws:// and wss:// work as well.
+    Raises InputError if the URL, the key or the certificates are invalid.
     """
     given = base_url.strip()
     if given.startswith(("ws://", "wss://")):
@@ -65,7 +64,7 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
         )
     except InvalidStatus as error:
         status = error.response.status_code
-        message = f"{where} answers {status}: {_message(error.response)}"
+        message = f"{where} returned {status}: {_message(error.response)}"
         hint = _hint(status, "authorization" in server.headers)
         raise Refused(f"{message} ({hint})" if hint else message) from error
     except ssl.SSLCertVerificationError as error:
@@ -77,11 +76,11 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
         hint = "; is it http://?" if error.reason == "WRONG_VERSION_NUMBER" else ""
         raise Refused(f"no TLS with {where}: {error.reason or error}{hint}") from error
     except (InvalidProxy, ProxyError) as error:
-        raise Refused(f"{where} cannot be reached by the proxy: {error}") from error
+        raise Refused(f"the proxy cannot reach {where}: {error}") from error
     except InvalidHandshake as error:
-        raise Refused(f"{where} does not answer as a WebSocket server: {error}") from error
+        raise Refused(f"{where} did not respond as a WebSocket server: {error}") from error
     except TimeoutError as error:
-        raise Refused(f"{where} does not answer within 10 s") from error
+        raise Refused(f"{where} did not respond within 10 s") from error
     except ImportError as error:  # for a SOCKS proxy
         raise InputError(str(error)) from error
     except OSError as error:
@@ -103,7 +102,7 @@ def _message(response: Response) -> str:
 
 def _hint(status: int, has_key: bool) -> str:
     url = "is the base URL right? It usually ends in /v1"
-    key = "is VIBEVOICE_API_KEY a key of this server?" if has_key else "set VIBEVOICE_API_KEY"
+    key = "is VIBEVOICE_API_KEY valid for this server?" if has_key else "set VIBEVOICE_API_KEY"
     match status:
         case 401:
             return key

@@ -6,4 +6,4 @@ class SourceError(Exception):
 
 
 class SessionLost(Exception):
-    """The server ended the session or is gone; the message gives the reason."""
+    """The server closed the session or the connection was lost; the message gives the reason."""

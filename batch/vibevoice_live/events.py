@@ -1,4 +1,4 @@
-"""The events of the server that the client uses (openai 3.57, `types/realtime`)."""
+"""The server events that the client uses (openai 3.57, `types/realtime`)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class Committed(_Part):
 
 
 class Cleared(_Part):
-    """The audio outside of turns is discarded."""
+    """Audio outside of turns was discarded."""
 
     type: Literal["input_audio_buffer.cleared"]
 
@@ -79,7 +79,7 @@ class Segment(_Part):
 
 
 class Completed(_Part):
-    """All words of a turn."""
+    """The final text of a turn."""
 
     type: Literal["conversation.item.input_audio_transcription.completed"]
     item_id: str

@@ -51,7 +51,7 @@ class Session:
         Args:
             blocks: 16-bit little-endian samples at 24 kHz, mono.
 
-        Raises SourceError: that of `blocks`, after the last words were requested.
+        Raises SourceError from `blocks`, after requesting the last words.
         """
         failure = None
         try:
@@ -94,7 +94,7 @@ class Session:
                 case ErrorEvent(error=body) if body.event_id == _CONFIGURE:
                     raise Refused(f"the server rejected the settings: {body.message}")
                 case ErrorEvent(error=body) if body.event_id == _LAST_COMMIT:
-                    continue  # there was nothing left to commit
+                    continue  # there was no audio left to commit
                 case Committed(item_id=item_id):
                     open_items.add(item_id)
                 case Completed(item_id=item_id) | Failed(item_id=item_id):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vibevoice_core.audio import SAMPLE_RATE
+from vibevoice_core.distribution import pip_install
 from vibevoice_live.errors import SourceError
 
 BYTES_PER_SECOND = 2 * SAMPLE_RATE
@@ -21,8 +22,8 @@ BLOCK_SECONDS = 0.1
 _BLOCK = round(BLOCK_SECONDS * BYTES_PER_SECOND)
 _LONGEST_FILE = 24 * 3600.0
 MAX_WAITING_SECONDS = 60.0
-"""Microphone audio that may wait to be sent."""
-_NO_LIBRARY = "the microphone needs the Python package sounddevice: pip install sounddevice"
+"""Maximum microphone audio waiting to be sent."""
+_NO_LIBRARY = f"the microphone needs the Python package sounddevice: {pip_install('live')}"
 _NO_PORTAUDIO = (
     "the microphone needs the library PortAudio: apt-get install libportaudio2, or pipe samples to "
     "stdin (see --help)"
@@ -67,7 +68,7 @@ def _decoded(path: Path) -> Iterator[bytes]:
 
 async def stdin_blocks(number: int = 0) -> AsyncGenerator[bytes]:
     """Raw samples from the file descriptor `number`, as they arrive. Raises SourceError."""
-    if sys.stdin is None:  # its number may belong to another file now
+    if sys.stdin is None:  # its number may have been reused for another file
         raise SourceError("stdin is closed")
     try:
         kind = os.fstat(number).st_mode
@@ -102,7 +103,7 @@ async def _pipe_blocks(number: int) -> AsyncGenerator[bytes]:
 
 
 async def microphone_blocks(device: str | None) -> AsyncGenerator[bytes]:
-    """The audio of a microphone, endless.
+    """The audio of a microphone, indefinitely.
 
     Args:
         device: its number or a part of its name; None for the system's default.

@@ -10,7 +10,7 @@ from vibevoice_live import events
 from vibevoice_live.events import ServerEvent
 
 NOT_TRANSCRIBED = "[not transcribed]"
-"""Marks missing parts in subtitles and text."""
+"""Text that marks missing parts in subtitles and text files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Transcript:
         return self._add([Line(start, sent, NOT_TRANSCRIBED, missing=reason)])
 
     def document(self, seconds: float) -> dict[str, Any]:
-        """OpenAI's `diarized_json` for audio of `seconds`, with `missing` as in docs/api.md."""
+        """OpenAI's `diarized_json` for audio of `seconds`, with `missing` as the proxy has it."""
         spoken = [line for line in self._sorted() if not line.missing]
         document: dict[str, Any] = {
             "text": " ".join(line.text for line in spoken),

@@ -48,10 +48,9 @@ def decode(
     gain: float = 1.0,
     levels: Levels | None = None,
 ) -> Generator[NDArray[Sample]]:
-    """Decode the audio of `source`, a seekable file.
-
-    Of several audio tracks, the default one is decoded, or else the first one; if it is silent, the
-    next one that is not. Corrupt packets are skipped and replaced with silence.
+    """Decode the audio of `source`, a seekable file. If it has several audio tracks, decode the
+    default one, or else the first one; if that is silent, the next one that is not. Corrupt packets
+    are skipped and replaced with silence.
 
     Args:
         dtype: `np.int16`, or `np.float32` with full scale 1.0.
@@ -208,7 +207,7 @@ class _Placer(Generic[Sample]):
 
 
 def _bounds(container: InputContainer) -> tuple[float, float | None]:
-    """The times in seconds at which playback begins and, if the file says so, ends."""
+    """The times in seconds at which playback begins and, if the file contains it, ends."""
     starts = [
         float(stream.start_time * stream.time_base)
         for stream in (*container.streams.audio, *container.streams.video)

@@ -1,7 +1,7 @@
 """Names for the speakers in transcripts."""
 
 UNKNOWN = "unknown"
-"""Used where OpenAI's types require a speaker (or a language) and none is known."""
+"""Used where OpenAI's types require a speaker or a language, and it is unknown."""
 
 
 def label(index: int) -> str:

@@ -6,7 +6,7 @@ TOLERANCE = 0.1
 """Seconds by which a time may differ from the end of the samples before it: containers round times,
 and live recordings jitter. ffmpeg's `aresample` has the same tolerance (`min_hard_comp`)."""
 RESET = 1.0
-"""A time that goes back by at least this many seconds means that the clock was restarted."""
+"""If a time goes back by at least this many seconds, the clock was restarted."""
 
 
 @dataclass(frozen=True, slots=True)

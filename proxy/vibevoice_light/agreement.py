@@ -1,8 +1,8 @@
-"""Words of speech that goes on, which are never taken back once they are given out.
+"""Decides which words of ongoing speech are final and can be sent. Sent words are never revised.
 
-A word is given out when two decodes one after the other agree on it and on all before it
+A word is final once two consecutive decodes agree on it and on all words before it
 (LocalAgreement-2; Macháček, Dabre and Bojar: "Turning Whisper into Real-Time Transcription System",
-2023). The last word of a decode is never one of them: it may be half a word.
+2023). The last word of a decode is never final: it may be incomplete.
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,17 @@ from itertools import takewhile
 
 
 class Agreement:
-    """The words of one stretch of audio that grows until it is a segment."""
+    """Tracks the words of growing audio until it becomes a segment."""
 
     def __init__(self) -> None:
         self._given: list[str] = []
-        """Words given out of what is not yet in a segment."""
+        """Words that were sent but are not yet part of a segment."""
         self._before: list[str] = []
-        """The words of the decode before."""
+        """The words of the previous decode."""
 
     def agree(self, text: str) -> str:
-        """The words to give out now that the audio so far is heard as `text`; empty for none."""
+        """Process the latest decode, `text`; return the words that became final, or an empty
+        string."""
         words = text.split()[:-1]
         pairs = zip(words, self._before, strict=False)
         count = sum(1 for _ in takewhile(lambda pair: _key(pair[0]) == _key(pair[1]), pairs))
@@ -30,8 +31,8 @@ class Agreement:
         return " ".join(new)
 
     def settle(self, text: str) -> str:
-        """The words of the segment `text` that were not given out; what was given out beyond it
-        belongs to the next one."""
+        """The words of the segment `text` that were not sent yet. Words sent beyond its end count
+        toward the next segment."""
         words = text.split()
         known, ahead = _covered(self._given, words)
         self._given = self._given[len(self._given) - ahead :]
@@ -40,7 +41,7 @@ class Agreement:
 
 
 def _covered(given: Sequence[str], words: Sequence[str]) -> tuple[int, int]:
-    """How many of `words` the words `given` stand for, and how many of `given` are beyond them."""
+    """How many of `words` are covered by `given`, and how many words of `given` lie beyond them."""
     matcher = SequenceMatcher(None, list(map(_key, given)), list(map(_key, words)), autojunk=False)
     blocks = [block for block in matcher.get_matching_blocks() if block.size]
     end = (blocks[-1].a + blocks[-1].size, blocks[-1].b + blocks[-1].size) if blocks else (0, 0)
@@ -49,5 +50,5 @@ def _covered(given: Sequence[str], words: Sequence[str]) -> tuple[int, int]:
 
 
 def _key(word: str) -> str:
-    """A word as it is compared: without case and without the punctuation around it."""
+    """Normalize a word for comparison: lower case, without surrounding punctuation."""
     return word.strip(".,;:!?\"'()-").lower()

@@ -1,11 +1,11 @@
-"""Buffers the part of a recording that is still needed."""
+"""Buffers the part of a recording that later steps still need."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class AudioBuffer:
-    """A queue of samples or other numbers: added at the end, dropped at the beginning."""
+    """A queue of samples or other numbers: append at the end, drop from the start."""
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[np.float32]] = []

@@ -1,4 +1,4 @@
-"""Clusters vectors of voices; each cluster is one person."""
+"""Clusters voice embeddings, one cluster per person."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def cluster(vectors: Sequence[NDArray[np.float32]], least: NDArray[np.float64]) 
     members = [[index] for index in range(len(sums))]
 
     def excess(rows: NDArray[np.int_]) -> NDArray[np.float64]:
-        """How far the similarity of `rows` to each cluster is above the threshold."""
+        """By how much the similarity between `rows` and each cluster exceeds the threshold."""
         norms = np.linalg.norm(sums, axis=1)
         likeness = sums[rows] @ sums.T / np.outer(norms[rows], norms)
         likeness -= least[rows]

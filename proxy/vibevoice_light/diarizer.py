@@ -13,9 +13,9 @@ from vibevoice_light.turns import Stretch
 from vibevoice_light.voice_activity import FRAME
 
 BATCH_SECONDS = 10.0
-"""Islands are labeled in batches of this length when a look-ahead is used."""
+"""With look-ahead, islands are labeled in batches of this many seconds."""
 SHIFT_SECONDS = 0.4
-"""How far the boundary between two speakers may be moved to a quiet point."""
+"""Maximum distance in seconds that a speaker boundary moves to reach a quiet point."""
 QUIET_SAMPLES = SAMPLE_RATE // 50
 
 

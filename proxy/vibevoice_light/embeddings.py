@@ -11,7 +11,7 @@ from vibevoice_light.filterbanks import HOP, LENGTH, filterbanks
 from vibevoice_light.sessions import Session
 
 WINDOW_SECONDS = 1.5
-"""Window length. Two voices are confused in 1.4 % of cases; 3.4 % with 1 s, 9.5 % with 0.6 s."""
+"""Window length. Confuses two voices in 1.4 % of cases (3.4 % with 1 s, 9.5 % with 0.6 s)."""
 STEP_SECONDS = 0.5
 MIN_SAMPLES = LENGTH + 4 * HOP
 """Fewer samples give fewer than two frames to pool."""

@@ -1,4 +1,4 @@
-"""Downloads Moonshine tiny-en for the light recognizer: python -m vibevoice_light.fetch.
+"""Downloads Moonshine tiny-en for the light recognizer: `vibevoice-light-models`.
 
 The files come from the wheel moonshine-voice 0.0.73 on PyPI (Moonshine AI; the code and the English
 model are MIT-licensed); later releases do not contain them. The wheel is unpacked, not installed,
@@ -13,6 +13,7 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from vibevoice_core.distribution import add_version_option
 from vibevoice_light.models import MOONSHINE_FOLDER, moonshine_files
 
 PACKAGE = "moonshine-voice==0.0.73"
@@ -24,8 +25,20 @@ LICENSE = "moonshine_voice-0.0.73.dist-info/licenses/LICENSE"
 
 def main() -> int:
     """Fetch missing files; exit status 1 on failure."""
-    parser = argparse.ArgumentParser(prog="python -m vibevoice_light.fetch", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", default=MOONSHINE_FOLDER)
+    parser = argparse.ArgumentParser(
+        prog="vibevoice-light-models",
+        description="Download the light recognizer's model: Moonshine tiny-en, 44 MB.",
+        epilog="With a FOLDER of your own, set VIBEVOICE_LIGHT_MODELS to it for the proxy.",
+    )
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        type=Path,
+        nargs="?",
+        default=MOONSHINE_FOLDER,
+        help="where to put its files (%(default)s)",
+    )
+    add_version_option(parser)
     folder: Path = parser.parse_args().folder
     if not _wrong(folder):
         return 0
@@ -50,7 +63,7 @@ def _download(folder: Path) -> int:
     """Download the wheel with pip; returns pip's exit status."""
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
-    # A uv environment has no pip, but its base Python does.
+    # Environments created by uv lack pip; their base Python has it.
     python = sys.executable if find_spec("pip") else getattr(sys, "_base_executable", "python3")
     command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
     command += ["--no-deps", "--only-binary", ":all:", "--platform", PLATFORM]

@@ -37,7 +37,7 @@ class Islands:
     def __init__(self) -> None:
         self._onset, self._offset = ONSET, OFFSET
         self._last_end = 0
-        """Of the island before."""
+        """For the previous island."""
         self._frame = 0
         self._start: int | None = None
         self._silent = 0
@@ -51,17 +51,17 @@ class Islands:
 
     @property
     def frames(self) -> int:
-        """Frames that came in."""
+        """Number of frames processed."""
         return self._frame
 
     @property
     def start(self) -> int | None:
-        """The first frame of the island that is being heard; None in a pause."""
+        """First frame of the current island; None during a pause."""
         return self._start
 
     @property
     def speech_end(self) -> int:
-        """The frame after the last one with speech."""
+        """The frame after the last speech frame."""
         return self._last_end if self._start is None else self._frame - self._silent
 
     def feed(self, probabilities: NDArray[np.float32]) -> list[Island]:
@@ -72,18 +72,18 @@ class Islands:
         return found
 
     def step(self, probability: float) -> list[Island]:
-        """The same for one frame."""
+        """Add one frame; see `feed`."""
         found = self._step(probability)
         self._frame += 1
         return found
 
     def listen_from(self, onset: float) -> None:
-        """From now on speech begins at the probability `onset`, and ends as far below it as OFFSET
-        is below ONSET."""
+        """From now on, start speech at the probability `onset` and end it below `onset` - (ONSET -
+        OFFSET)."""
         self._onset, self._offset = onset, max(0.01, onset - (ONSET - OFFSET))
 
     def finish(self) -> list[Island]:
-        """The island that is still open at the end of the recording, if any."""
+        """End the recording; return the open island, if any."""
         return self._close(self._frame - self._silent)
 
     def _step(self, probability: float) -> list[Island]:

@@ -1,4 +1,4 @@
-"""A conversation as it happens: samples in, words out while people speak."""
+"""Transcribes a conversation live: accepts samples and returns words while people speak."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -19,16 +19,16 @@ from vibevoice_light.utterances import Detection, Span, Utterances
 from vibevoice_light.voice_activity import FRAME, VoiceActivity
 
 MAX_PREVIEW_SECONDS = 25.0
-"""Of the open turn are decoded before it is whole: within what the model was trained on."""
+"""Longest open turn that is decoded before it ends; the model was trained on audio up to 30 s."""
 MARGIN = round(1.0 * SAMPLE_RATE)
-"""Samples kept before what is needed."""
+"""Samples kept before the earliest needed sample."""
 
 
 class LiveListener:
-    """One conversation. Who speaks is decided at each pause, and labels never change.
+    """One conversation. Speakers are assigned at each pause, and their labels never change.
 
-    With a `Detection` the audio itself tells where utterances begin and end. Without, `commit`
-    does, and what is heard is held back until then.
+    With a `Detection`, voice activity determines where utterances start and end. Without one,
+    `commit` ends an utterance, and its events are held back until then.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class LiveListener:
         first_speaker: int,
         interval: float,
     ) -> None:
-        """`first_speaker` is the number of the first one heard here; `interval` the seconds of new
+        """`first_speaker`: the number assigned to the first speaker. `interval`: seconds of new
         speech after which the open turn is decoded again."""
         self._audio = AudioBuffer()
         self._likely = AudioBuffer()
@@ -55,16 +55,16 @@ class LiveListener:
         self._interval = interval
         self._is_detecting = utterances.start is None
         self._number = 0
-        """Of the open utterance, or of the one before."""
+        """Number of the open utterance, or of the last one."""
         self._held: list[LiveEvent] = []
         self._preview_end = 0.0
-        """Seconds to which the open turn was decoded last."""
+        """End of the audio in the last preview, in seconds."""
         self._ahead: tuple[Turn, Words] | None = None
-        """The open turn as it will be if nobody goes on with it, and its words."""
+        """The open turn as it would end now, and its decoded words."""
 
     @property
     def wants_preview(self) -> bool:
-        """Whether enough speech is new for `preview`."""
+        """Whether there is enough new speech for `preview`."""
         if not self._is_detecting or self._utterances.start is None:
             return False
         if self._utterances.speech_start is None:
@@ -73,8 +73,8 @@ class LiveListener:
 
     @property
     def _may_end(self) -> bool:
-        """Whether the open turn is whole and not decoded if the pause is the end of it. Its last
-        decode takes place within the silence then, not after it."""
+        """Whether the open turn may have ended and is not decoded yet. This allows its final decode
+        to run during the silence instead of after it."""
         turn = self._turns.ending
         if turn is None or self._utterances.silence_seconds < 2 * MARGIN_SECONDS:
             return False
@@ -82,8 +82,8 @@ class LiveListener:
         return not is_known and self._utterances.seconds >= turn.audio_end
 
     def update(self, detection: Detection | None, interval: float) -> Iterator[LiveEvent]:
-        """Go on with other parameters. Where the client decides from now on, the open utterance
-        ends; where it decided until now, what it did not commit is forgotten."""
+        """Change the parameters. Switching from detection to `commit` ends the open utterance;
+        switching from `commit` to detection discards uncommitted audio."""
         if self._is_detecting and detection is None and self._utterances.start is not None:
             yield from self.commit()
         if not self._is_detecting and detection:
@@ -93,8 +93,8 @@ class LiveListener:
         self._interval = interval
 
     def feed(self, samples: NDArray[np.float32]) -> Iterator[LiveEvent]:
-        """What `samples` bring, shape (samples,), mono, 16 kHz, of full scale 1.0. Read to the end
-        before the next call."""
+        """Add `samples`, shape (samples,), mono, 16 kHz, full scale 1.0, and yield the events that
+        they cause. Exhaust the iterator before the next call."""
         self._audio.add(samples)
         probabilities = self._voice_activity.feed(samples)
         self._likely.add(probabilities)
@@ -104,7 +104,7 @@ class LiveListener:
                 self._number += 1
                 yield Started(self._number, round(step.started, 3))
             if step.ended:
-                # before its last words are known, which take a moment
+                # sent before the last words, which take a moment to decode
                 yield Stopped(self._number, *_rounded(step.ended), True)
             yield from self._pass_on(self._say(self._label(step.islands)))
             if step.ended:
@@ -114,7 +114,7 @@ class LiveListener:
         self._forget()
 
     def preview(self) -> Iterator[LiveEvent]:
-        """The words that are sure by now of the turn that goes on."""
+        """Decode the open turn and yield the words that became final."""
         end = self._preview_end = self._utterances.seconds
         if self._utterances.speech_start is None and (turn := self._turns.ending):
             self._ahead = turn, hear_turn(turn, self._words, self._audio)
@@ -136,7 +136,8 @@ class LiveListener:
             yield NewWords(self._number, text)
 
     def commit(self) -> Iterator[LiveEvent]:
-        """End the open utterance, or one of everything since the one before."""
+        """End the open utterance; without one, all audio since the last utterance becomes an
+        utterance."""
         if self._utterances.start is None or not self._is_detecting:
             self._number += 1
         step = self._utterances.commit()
@@ -149,7 +150,7 @@ class LiveListener:
         self._forget()
 
     def clear(self) -> None:
-        """Forget the open utterance, and what came since the one before."""
+        """Discard the open utterance and all audio since the last one."""
         self._utterances.clear()
         self._held.clear()
         self._turns.finish(self._utterances.seconds)
@@ -168,7 +169,7 @@ class LiveListener:
             else:
                 heard = hear_turn(turn, self._words, self._audio)
             segment = judge_turn(turn, heard, self._audio, self._likely)
-            # Given out before it was unclear or noise: the words stay the next segment's.
+            # Words sent before the turn proved unclear or noise count toward the next segment.
             if segment is None:
                 continue
             if not segment.is_unclear and (text := self._agreement.settle(segment.text)):
@@ -176,13 +177,13 @@ class LiveListener:
             yield Said(self._number, self._labeled(segment))
 
     def _finish(self, span: Span) -> Iterator[LiveEvent]:
-        """What the end of an utterance makes whole."""
+        """End the last turn of an utterance."""
         yield from self._say(self._turns.finish(span.end))
         self._agreement = Agreement()
         yield Ended(self._number)
 
     def _pass_on(self, events: Iterable[LiveEvent]) -> Iterator[LiveEvent]:
-        """`events`, unless they wait for `commit`."""
+        """Yield `events`, or hold them back until `commit`."""
         if self._is_detecting:
             yield from events
         else:

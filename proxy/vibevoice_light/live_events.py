@@ -1,5 +1,5 @@
-"""What a live conversation brings, in the order in which it happens. Times are seconds from its
-beginning, and utterances are numbered from 1 on."""
+"""Events of a live conversation, in chronological order. Times are seconds from its start;
+utterances are numbered from 1."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from vibevoice_light.segments import Segment
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """Somebody speaks; not where the client decides."""
+    """An utterance started. Not sent when the client commits utterances."""
 
     utterance: int
     start: float
@@ -19,11 +19,11 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class NewWords:
-    """Words of an utterance that goes on; never taken back."""
+    """Final words of an utterance in progress."""
 
     utterance: int
     text: str
-    """They follow those before after a space."""
+    """To be appended to the previous words after a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +36,18 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """The audio of an utterance is whole. Its last words may still come."""
+    """The audio of an utterance is complete. Its last words may follow."""
 
     utterance: int
     start: float
     end: float
     is_detected: bool
-    """Whether silence ended it; else `commit` did."""
+    """Whether silence ended the utterance, rather than `commit`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Nothing of the utterance is still to come."""
+    """All events of the utterance were sent."""
 
     utterance: int
 
@@ -57,12 +57,12 @@ _EVENTS = {kind.__name__: kind for kind in (Started, NewWords, Said, Stopped, En
 
 
 def to_fields(event: LiveEvent) -> dict[str, Any]:
-    """`event` as fields of a message."""
+    """Convert `event` to the fields of a message."""
     return {"event": type(event).__name__, "fields": asdict(event)}
 
 
 def from_fields(fields: Mapping[str, Any]) -> LiveEvent:
-    """The other way."""
+    """Convert the fields of a message to an event."""
     values = dict(fields["fields"])
     if segment := values.get("segment"):
         tokens = tuple(Token(*token) for token in segment["tokens"])

@@ -1,8 +1,8 @@
-"""A live conversation in a worker.
+"""Runs a live conversation in a worker.
 
 To the worker: `listen` (id, detection or null, first_speaker, interval), then `audio` (id; 16 kHz
 samples), `update` (id, detection or null, interval), `commit` (id), `clear` (id). From the worker:
-`event` (id, event, fields), `heard` (id, of: the command that is done).
+`event` (id, event, fields), `heard` (id, of: the completed command).
 """
 
 from collections import deque
@@ -17,7 +17,7 @@ from vibevoice_light.utterances import Detection
 
 
 class LiveRequest:
-    """The conversation and what is still to be done with it."""
+    """A conversation and its pending commands."""
 
     def __init__(self, listener: LiveListener) -> None:
         self._listener = listener
@@ -25,7 +25,7 @@ class LiveRequest:
 
     @classmethod
     def open(cls, recognizer: LightRecognizer, fields: Mapping[str, Any]) -> "LiveRequest":
-        """The request of a `listen`."""
+        """Start the conversation that a `listen` message asks for."""
         detection = _detection(fields)
         return cls(recognizer.listen_live(detection, fields["first_speaker"], fields["interval"]))
 
@@ -36,20 +36,20 @@ class LiveRequest:
 
     @property
     def wants_preview(self) -> bool:
-        """Whether words of the open turn may be sure by now."""
+        """Whether the open turn should be decoded now."""
         return not self.has_work and self._listener.wants_preview
 
     def add(self, command: Message) -> None:
-        """Put a command behind what is there already."""
+        """Queue a command."""
         self._commands.append(command)
 
     def preview(self) -> Iterator[Message]:
-        """Decode the open turn; the messages of that."""
+        """Decode the open turn and yield the resulting messages."""
         yield from map(_message, self._listener.preview())
         yield Message("heard", {"of": "preview"})
 
     def step(self) -> Iterator[Message]:
-        """Follow the next command; its messages."""
+        """Run the next command and yield the resulting messages."""
         command = self._commands.popleft()
         listener = self._listener
         match command.kind:

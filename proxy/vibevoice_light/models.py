@@ -7,8 +7,8 @@ from pathlib import Path
 
 DATA = Path(__file__).with_name("data")
 MOONSHINE_FOLDER = Path(sys.prefix) / "share" / "vibevoice" / "moonshine-tiny-en"
-"""Where `python -m vibevoice_light.fetch` puts Moonshine."""
-FETCH = "python -m vibevoice_light.fetch"
+"""Where `vibevoice-light-models` puts Moonshine."""
+FETCH = "vibevoice-light-models"
 
 
 class ModelFilesMissing(ValueError):
@@ -25,7 +25,7 @@ class ModelFile:
     sha256: str
 
     def check(self) -> str | None:
-        """What is wrong with the file on disk; None if nothing is."""
+        """Describe the problem with the file on disk; None if the file is correct."""
         if not self.path.is_file():
             return f"{self.path.name} is missing"
         with self.path.open("rb") as file:
@@ -70,7 +70,7 @@ def moonshine_files(folder: Path) -> tuple[ModelFile, ...]:
 
 def find_moonshine(folder: str = "") -> Path:
     """The folder with Moonshine's files: `folder`, which may contain a larger Moonshine, or by
-    default the one filled by `python -m vibevoice_light.fetch`, whose files are checked.
+    default the one filled by `vibevoice-light-models`, whose files are checked.
 
     Raises:
         ModelFilesMissing: the files are missing or unexpected.
@@ -86,7 +86,8 @@ def find_moonshine(folder: str = "") -> Path:
 
 
 def is_tiny_english(folder: Path) -> bool:
-    """Whether `folder` contains Moonshine tiny-en, which only knows English, by file sizes."""
+    """Whether `folder` contains Moonshine tiny-en, which only supports English, judging by file
+    sizes."""
     return all(
         file.path.is_file() and file.path.stat().st_size == file.size
         for file in moonshine_files(folder)

@@ -19,19 +19,21 @@ MAX_SECONDS = 30.0
 MIN_SECONDS = 0.1
 """Shortest audio passed to the model."""
 PAD_SECONDS = 0.3
-"""Silence added before and after: 28.9 % instead of 31.0 % errors for prompts below 1.5 s."""
+"""Silence added before and after. Lowers the word error rate for prompts below 1.5 s from 31.0 % to
+28.9 %."""
 TOKENS_PER_SECOND = 6.5
-"""Faster than people speak (Moonshine's own limit for English)."""
+"""Token limit per second, above the rate of human speech (Moonshine's own limit for English)."""
 REPEATED = 4
-"""A sequence of this many tokens is not written a third time in a row: greedy decoding can loop."""
+"""Sequences of up to this many tokens cannot occur three times in a row: greedy decoding can
+loop."""
 _BEGIN, _END = 1, 2
 
 
 class Token(NamedTuple):
-    """A part of a text."""
+    """A token of the recognized text."""
 
     text: str
-    """Including the space before it; empty for the end token and for part of a character."""
+    """Includes the space before it; empty for the end token and for partial characters."""
     log_probability: float
 
 
@@ -51,7 +53,7 @@ class Words:
 
 
 class Moonshine:
-    """A Moonshine model of any size."""
+    """Recognizes words with a Moonshine model of any size."""
 
     def __init__(self, encoder: Session, decoder: Session, tokenizer: Tokenizer) -> None:
         self._encoder = encoder
@@ -92,7 +94,9 @@ class Moonshine:
         feed: dict[str, Array] = {port.name: _empty(port.shape) for port in self._past}
         feed["encoder_hidden_states"] = hidden
         if self._takes_mask:
-            feed["encoder_attention_mask"] = mask  # as long as the audio; the decoder thins it
+            feed["encoder_attention_mask"] = (
+                mask  # as long as the audio; the decoder downsamples it
+            )
         written = [_BEGIN]
         log_probabilities: list[float] = []
         for step in range(limit):
@@ -134,7 +138,7 @@ def _log_softmax(logits: Array) -> NDArray[np.float32]:
 
 
 def _worn_out(tokens: Sequence[int]) -> list[int]:
-    """The tokens that would repeat the last ones a third time."""
+    """Tokens that would make the last sequence occur a third time."""
     last = tuple(tokens[1 - REPEATED :])
     followers = Counter(
         tokens[at + REPEATED - 1]

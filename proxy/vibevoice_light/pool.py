@@ -1,4 +1,4 @@
-"""The worker processes of the light recognizer as the proxy sees them."""
+"""The proxy's interface to the worker processes of the light recognizer."""
 
 import asyncio
 import os
@@ -20,27 +20,27 @@ from vibevoice_light.segments import Segment
 from vibevoice_light.utterances import Detection
 
 CAPACITY = 16
-"""Recordings in one worker at the same time, each with up to about 20 MB."""
+"""Maximum concurrent recordings per worker; each takes up to about 20 MB."""
 START_SECONDS = 120.0
-"""In which the models have loaded on a busy machine; two seconds on an idle one."""
+"""Enough to load the models on a busy machine; an idle one needs two seconds."""
 MOST_WORKERS = 8
-"""Unless a number is given: each takes up to 370 MB."""
+"""Limit for the default number of workers; each takes up to 370 MB."""
 READY_SECONDS = 0.05
-"""Between two looks whether a worker is ready."""
+"""Polling interval while waiting for a worker."""
 HANG_SECONDS = 60.0
-"""A block of audio, or a turn, takes a second."""
+"""A block of audio or a turn takes about a second."""
 
 
 EMBEDDED_AT_ONCE = 2
-"""Pieces of recordings on their way to a worker: one at work, and the next one."""
+"""Maximum embedding requests per worker: one in progress, one queued."""
 
 
 class LightFailed(Exception):
-    """A recording could not be recognized; another attempt would fail as well."""
+    """A recording could not be recognized; a retry would fail as well."""
 
 
 class LightPool:
-    """Recognizes recordings, and embeds voices, in the process that has least to do."""
+    """Recognizes recordings and embeds voices in the least busy worker process."""
 
     def __init__(
         self,
@@ -49,8 +49,8 @@ class LightPool:
         start_timeout: float = START_SECONDS,
         start: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`start` starts the workers when the first voice is to be embedded; None where they are
-        started already. `start_timeout`: seconds that embedding waits for one of them."""
+        """`start`: starts the workers on the first call of `embed`; None if they are already
+        running. `start_timeout`: seconds that `embed` waits for a worker."""
         self.workers = workers
         self._start = start
         self._start_timeout = start_timeout
@@ -58,26 +58,26 @@ class LightPool:
 
     @property
     def is_ready(self) -> bool:
-        """Whether requests are served at once."""
+        """Whether a worker is ready."""
         return any(worker.is_ready for worker in self.workers)
 
     @property
     def unready_message(self) -> str:
-        """Why nothing can be recognized now, for clients."""
+        """Why no recording can be recognized now, worded for clients."""
         return self.workers[0].unready_message
 
     @property
     def restarts(self) -> int:
-        """How often a worker was lost and another one started."""
+        """Number of worker restarts."""
         return sum(worker.restarts for worker in self.workers)
 
     async def recognize(
         self, blocks: AsyncIterable[NDArray[np.float32]], lookahead: float
     ) -> AsyncGenerator[Segment]:
-        """The segments of a recording that comes in `blocks`, shape (samples,), mono, 16 kHz. The
-        next block is taken when the one before is recognized. Close the iterator to stop the work.
+        """Yield the segments of a recording that arrives in `blocks`, shape (samples,), mono, 16
+        kHz. Reads a block only after the previous one is recognized. Close the iterator to stop.
 
-        Raises WorkerLost when no worker is ready or the one at work is lost, LightFailed when it
+        Raises WorkerLost if no worker is ready or the worker dies, LightFailed if recognition
         fails.
         """
         async with self._least_busy().exchange() as exchange:
@@ -92,11 +92,12 @@ class LightPool:
                 yield segment
 
     async def embed(self, samples: NDArray[np.float32]) -> list[Window]:
-        """The voices in `samples`, shape (samples,), mono, 16 kHz: speech of at most some seconds,
-        since it takes its turn between parts of other recordings. Recordings that wait for a place
-        do not delay it. Waits for a worker that is being started.
+        """Embed the voices in `samples`, shape (samples,), mono, 16 kHz. Pass a few seconds of
+        speech at most: the worker interleaves this work with other recordings. Bypasses the queue
+        of recordings, and waits for a worker that is starting.
 
-        Raises WorkerLost when there is no worker, or it is lost, and LightFailed when it fails.
+        Raises WorkerLost if no worker is available or the worker dies, LightFailed if embedding
+        fails.
         """
         async with self._embeddings:
             if self._start:
@@ -108,7 +109,7 @@ class LightPool:
                 exchange.send(Message("embed", samples=samples))
                 message = await exchange.receive()
         if message.kind == "failure":
-            raise LightFailed(f"A voice could not be compared: {message.fields['message']}.")
+            raise LightFailed(f"Could not compare a voice: {message.fields['message']}.")
         starts, ends = message.fields["starts"], message.fields["ends"]
         vectors = message.samples.reshape(len(starts), -1) if starts else ()
         return [Window(*window) for window in zip(starts, ends, vectors, strict=True)]
@@ -121,10 +122,10 @@ class LightPool:
     async def listen(
         self, detection: Detection | None, first_speaker: int, interval: float
     ) -> AsyncGenerator["Conversation"]:
-        """A live conversation in one of the processes, until the block ends; see `LiveListener`. It
-        takes no place of a recording.
+        """Open a live conversation in one of the workers until the block ends; see `LiveListener`.
+        It does not count toward the worker's capacity.
 
-        Raises WorkerLost when no worker is ready.
+        Raises WorkerLost if no worker is ready.
         """
         async with self._least_busy().exchange(waits=False) as exchange:
             options = {"first_speaker": first_speaker, "interval": interval}
@@ -139,10 +140,10 @@ class LightPool:
 
 
 class Heard(NamedTuple):
-    """A command of a conversation is done, and all its events have come."""
+    """A command of a conversation is complete, and all its events were received."""
 
     command: str
-    """`audio`, `update`, `commit`, `clear`; `preview` comes by itself."""
+    """`audio`, `update`, `commit` or `clear`; also `preview`, which the worker starts itself."""
 
 
 class Conversation:
@@ -152,12 +153,12 @@ class Conversation:
         self._exchange = exchange
 
     def feed(self, samples: NDArray[np.float32]) -> None:
-        """Go on with `samples`, shape (samples,), mono, 16 kHz, of full scale 1.0. Whoever calls
-        sees to it that not too much is on the way."""
+        """Send `samples`, shape (samples,), mono, 16 kHz, full scale 1.0. The caller limits how
+        much audio is in flight."""
         self._exchange.send(Message("audio", samples=samples))
 
     def update(self, detection: Detection | None, interval: float) -> None:
-        """Go on with other parameters; see `listen`."""
+        """Change the parameters; see `listen`."""
         self._exchange.send(Message("update", {**_fields(detection), "interval": interval}))
 
     def commit(self) -> None:
@@ -165,12 +166,12 @@ class Conversation:
         self._exchange.send(Message("commit"))
 
     def clear(self) -> None:
-        """Forget the open utterance."""
+        """Discard the open utterance."""
         self._exchange.send(Message("clear"))
 
     async def receive(self) -> LiveEvent | Heard:
-        """What happens next. Raises WorkerLost when the process is lost, LightFailed when it cannot
-        go on with this conversation."""
+        """Wait for the next event. Raises WorkerLost if the process dies, LightFailed if it cannot
+        continue this conversation."""
         message = await self._exchange.receive()
         if message.kind == "failure":
             raise LightFailed(f"The recognizer failed: {message.fields['message']}.")
@@ -184,7 +185,7 @@ def _fields(detection: Detection | None) -> dict[str, Any]:
 
 
 async def _segments(exchange: Exchange, last: str) -> AsyncIterator[Segment]:
-    """The segments that come before the message `last`."""
+    """Yield the segments received before the message `last`."""
     while (message := await exchange.receive()).kind != last:
         fields = {key: value for key, value in message.fields.items() if key != "id"}
         if message.kind == "failure":
@@ -201,8 +202,8 @@ async def open_pool(
     start_timeout: float = START_SECONDS,
     hang_timeout: float = HANG_SECONDS,
 ) -> AsyncIterator[LightPool]:
-    """So many workers that are kept alive until the block ends; they may not be ready yet. 0 means
-    one for each core, MOST_WORKERS at most. `folder` holds Moonshine's files."""
+    """Keep this many workers alive until the block ends; they may not be ready yet. 0 means one per
+    core, at most MOST_WORKERS. `folder` contains Moonshine's files."""
     count = workers or min(MOST_WORKERS, len(os.sched_getaffinity(0)))
     processes = tuple(
         _process("light", str(folder), start_timeout, hang_timeout) for _ in range(count)
@@ -215,8 +216,8 @@ async def open_pool(
 async def open_voices(
     start_timeout: float = START_SECONDS, hang_timeout: float = HANG_SECONDS
 ) -> AsyncIterator[LightPool]:
-    """A worker that embeds voices and cannot recognize; it is started when it is first needed, and
-    runs until the block ends."""
+    """Provide a worker that only embeds voices. It starts on first use and runs until the block
+    ends."""
     process = _process("speakers", "", start_timeout, hang_timeout)
     async with AsyncExitStack() as stack:
 

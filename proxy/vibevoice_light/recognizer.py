@@ -46,7 +46,7 @@ class LightRecognizer:
 
     @property
     def voiceprints(self) -> Voiceprints:
-        """What finds the voices in pieces of recordings, with this recognizer's models."""
+        """Embeds voices with this recognizer's models."""
         return Voiceprints(self._voice_activity, self._embedder)
 
     def listen(self, lookahead: float = 0.0) -> "Listener":
@@ -67,7 +67,7 @@ class LightRecognizer:
     def listen_live(
         self, detection: Detection | None, first_speaker: int, interval: float
     ) -> LiveListener:
-        """A conversation that begins now; see `LiveListener`."""
+        """Start a live conversation; see `LiveListener`."""
         return LiveListener(
             VoiceActivity(self._voice_activity),
             Diarizer(self._embedder, 0.0),

@@ -1,4 +1,4 @@
-"""The segments of a transcript: a turn and its words."""
+"""Builds the segments of a transcript from turns and their words."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from vibevoice_light.turns import Turn
 from vibevoice_light.voice_activity import FRAME
 
 MIN_LOG_PROBABILITY = -0.8
-"""Turns with a lower mean are not kept as text. Turns of real speech had -0.74 or higher, even with
-noise and reverberation; most babble is lower."""
+"""Turns with a lower mean log probability get no text. Real speech scored -0.74 or higher, even
+with noise and reverberation; most babble scores lower."""
 MIN_SPEECH = 0.8
 """If the speech probability is at least this high, such a turn is marked unclear (it may be in
 another language); otherwise it is dropped as noise."""
@@ -34,7 +34,8 @@ class Segment:
     speech_probability: float
     """Mean speech probability during the turn, from voice activity detection."""
     is_unclear: bool = False
-    """Whether the words are mostly guesses: there is speech, but the model is very unsure."""
+    """Whether the words are mostly guesses: the turn contains speech, but the model is very
+    unsure."""
 
     @property
     def mean_log_probability(self) -> float:
@@ -51,8 +52,8 @@ def hear_turn(turn: Turn, words: Moonshine, audio: AudioBuffer) -> Words:
 def recognize_turn(
     turn: Turn, words: Moonshine, audio: AudioBuffer, likely: AudioBuffer
 ) -> Segment | None:
-    """Recognize one turn of the recording in `audio` with `words`; None for noise. `likely` holds
-    the speech probabilities of its frames."""
+    """Recognize one turn of the recording in `audio` with `words`; None for noise. `likely`: speech
+    probabilities of its frames."""
     return judge_turn(turn, hear_turn(turn, words, audio), audio, likely)
 
 

@@ -38,9 +38,9 @@ def open_session(file: Path, threads: int = 1) -> Session:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take CPU time from other workers.
+    # Spinning threads would take CPU time from the other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Recordings vary in length: the arena would keep the memory for the longest one forever.
+    # Recordings vary in length, and the arena would never release the memory of the longest one.
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
     session: Any = onnxruntime.InferenceSession(

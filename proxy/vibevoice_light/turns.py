@@ -9,7 +9,8 @@ MAX_SECONDS = 12.0
 """A turn ends at the last pause before it would exceed this length. The word error rate for phone
 prompts was 7.5 % in parts of up to 10 s and 8.1 % in parts of up to 30 s."""
 MARGIN_SECONDS = 0.2
-"""How much of the pauses around a turn its audio includes, but at most half of each."""
+"""Maximum pause before and after a turn that its audio includes; never more than half of the
+pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ class Turns:
 
     @property
     def ending(self) -> Turn | None:
-        """The turn that is not whole yet, as it will be if at least twice MARGIN_SECONDS of silence
-        follow; None where there is none."""
+        """The open turn as it would end if at least twice MARGIN_SECONDS of silence followed; None
+        if no turn is open."""
         turn = self._open
         return replace(turn, audio_end=turn.end + MARGIN_SECONDS) if turn else None
 

@@ -1,4 +1,5 @@
-"""Voice activity → utterances: what is said between two silences, by any number of speakers."""
+"""Turns voice activity into utterances: the speech between two silences, by any number of
+speakers."""
 
 import math
 from dataclasses import dataclass
@@ -9,20 +10,21 @@ from vibevoice_light.islands import MIN_FRAMES, Island, Islands
 from vibevoice_light.voice_activity import FRAME
 
 LONG_SECONDS = 20.0
-"""A longer utterance ends at the next pause, or within 8 s where there is none."""
+"""A longer utterance ends at the next pause, or after 8 s without one."""
 FRAME_SECONDS = FRAME / SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """When an utterance begins and ends; the defaults are those of OpenAI's `server_vad`."""
+    """Parameters for the start and end of utterances; the defaults are those of OpenAI's
+    `server_vad`."""
 
     threshold: float = 0.5
-    """Probability of speech at which it begins."""
+    """Speech probability that starts an utterance."""
     prefix_seconds: float = 0.3
-    """Audio before the first speech that belongs to it."""
+    """Seconds of audio included before the first speech."""
     silence_seconds: float = 0.5
-    """Silence that ends it."""
+    """Seconds of silence that end an utterance."""
 
 
 class Span(NamedTuple):
@@ -33,66 +35,66 @@ class Span(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one frame brings."""
+    """The result of processing one frame."""
 
     started: float | None
-    """Where the utterance begins that is heard from now on, in seconds."""
+    """Start of a new utterance, in seconds."""
     islands: list[Island]
-    """Islands that are whole now; they belong to the open utterance."""
+    """Completed islands; they belong to the open utterance."""
     ended: Span | None
-    """The utterance that is whole now."""
+    """The completed utterance."""
 
 
 class Utterances:
-    """Finds the utterances of one recording as its frames come in."""
+    """Finds the utterances of one recording as its frames arrive."""
 
     def __init__(self, detection: Detection | None) -> None:
-        """None: an utterance ends when `commit` is called, and the next one begins there."""
+        """With None, utterances end when `commit` is called, and the next one starts there."""
         self._islands = Islands()
         self._detection: Detection | None = None
         self._floor = 0.0
-        """Seconds before which no utterance begins: there the one before ended, or audio is
-        forgotten."""
+        """Earliest start of the next utterance, in seconds: the end of the last one, or of
+        discarded audio."""
         self._start: float | None = None
         self.detect(detection)
 
     @property
     def seconds(self) -> float:
-        """How much was heard."""
+        """Seconds of audio processed."""
         return self._islands.frames * FRAME_SECONDS
 
     @property
     def silence_seconds(self) -> float:
-        """Silence that ends an utterance; endless where the client ends it."""
+        """Seconds of silence that end an utterance; infinite if the client commits utterances."""
         return self._detection.silence_seconds if self._detection else math.inf
 
     @property
     def start(self) -> float | None:
-        """Where the open utterance begins, in seconds; None where there is none."""
+        """Start of the open utterance, in seconds; None if there is none."""
         return self._start
 
     @property
     def speech_start(self) -> float | None:
-        """Where the island begins that is being heard, in seconds; None in a pause."""
+        """Start of the current island, in seconds; None during a pause."""
         start = self._islands.start
         return None if start is None else start * FRAME_SECONDS
 
     @property
     def settled(self) -> float:
-        """Seconds before which no island is still to come."""
+        """No future island starts before this time, in seconds."""
         return self._islands.settled * FRAME_SECONDS
 
     @property
     def needed(self) -> float:
-        """Seconds before which no utterance that is open or still to come begins."""
+        """No open or future utterance starts before this time, in seconds."""
         if self._start is not None:
             return self._start
         prefix = self._detection.prefix_seconds if self._detection else 0.0
         return max(self._floor, self.settled - prefix)
 
     def detect(self, detection: Detection | None) -> None:
-        """Go on with other parameters; an open utterance stays open. The next one begins in audio
-        that was needed until now: what comes before is forgotten."""
+        """Change the parameters; an open utterance stays open. The next one cannot start before the
+        audio that is buffered now."""
         if self._start is None:
             self._floor = self.needed
         if detection is None and self._start is None:
@@ -103,7 +105,7 @@ class Utterances:
         self._islands.listen_from((detection or Detection()).threshold)
 
     def step(self, probability: float) -> Step:
-        """Take the next frame."""
+        """Process the next frame."""
         islands = self._islands.step(probability)
         if self._detection is None:
             return Step(None, islands, None)
@@ -123,12 +125,12 @@ class Utterances:
         return Step(started, islands, None)
 
     def commit(self) -> Step:
-        """End the open utterance now. Where there is none, the audio that is needed is one."""
+        """End the open utterance now. Without one, the buffered audio becomes an utterance."""
         self._start = self.needed
         return Step(None, self._islands.finish(), self._end(self.seconds))
 
     def clear(self) -> None:
-        """Forget the open utterance, and what came since the one before."""
+        """Discard the open utterance and all audio since the last one."""
         self._islands.finish()
         self._end(self.seconds)
 

@@ -1,4 +1,4 @@
-"""Embeds the speech in short pieces of recordings, to compare speakers."""
+"""Embeds speech from short pieces of recordings to compare speakers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,8 @@ class Voiceprints:
         )
 
     def find(self, samples: NDArray[np.float32]) -> list[Window]:
-        """The windows of the speech in `samples`, shape (samples,), mono, 16 kHz. Together they
-        cover all speech. Times are seconds from the start of `samples`."""
+        """The windows that cover all speech in `samples`, shape (samples,), mono, 16 kHz. Times are
+        seconds from the start of `samples`."""
         activity, islands = VoiceActivity(self._voice_activity), Islands()
         found = islands.feed(activity.feed(samples)) + islands.feed(activity.finish())
         windows: list[Window] = []

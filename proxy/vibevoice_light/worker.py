@@ -1,16 +1,16 @@
-"""The process that recognizes: python -m vibevoice_light.worker FOLDER, Moonshine's files. With an
-empty FOLDER it embeds voices and does nothing else.
+"""The worker process: python -m vibevoice_light.worker FOLDER, where FOLDER contains Moonshine's
+files. With an empty FOLDER it only embeds voices.
 
-It is started by `vibevoice_light.pool` and ends when its input does. Live conversations come first:
-before each other piece of work, each of them catches up with its audio for up to SLICE_SECONDS.
-Previews of live turns and recordings share the rest of the time, one by one: a preview, then one
-segment, or one block of audio without a segment, of the next recording.
+`vibevoice_light.pool` starts it; it exits when its input ends. Live conversations take priority:
+before any other step, each processes its pending audio for up to SLICE_SECONDS. The remaining time
+alternates between previews of live turns and recordings: one preview, then one segment (or one
+block of audio without a segment) of the next recording.
 
 To the worker: `audio` (id, lookahead in the first one; 16 kHz samples), `finish` (id), `embed` (id;
-16 kHz samples of at most some seconds), `cancel` (id). From the worker: `ready`, `segment` (id and
+a few seconds of 16 kHz samples), `cancel` (id). From the worker: `ready`, `segment` (id and
 a Segment's fields), `heard` (id: a block of audio is done), `beat` (a sign of life), `end` (id;
-after `embed` also `starts`, `ends` and the vectors in the place of samples), `failure` (id,
-message), `broken` (message: the worker ends). `live_request` has the messages of live
+after `embed` also `starts`, `ends` and the vectors as samples), `failure` (id,
+message), `broken` (message: the worker exits). `live_request` documents the messages of live
 conversations.
 """
 
@@ -36,16 +36,16 @@ from vibevoice_light.recognizer import LightRecognizer, Listener
 from vibevoice_light.voiceprints import Voiceprints
 
 BEAT_SECONDS = 5.0
-"""Between two signs of life while the requests in flight have no work: clients may be slow."""
+"""Interval of `beat` messages while all requests in flight wait for their clients."""
 SLICE_SECONDS = 0.25
-"""After which a live conversation that is still behind, because its client sends faster than real
-time, waits for the others. The voice activity of 20 s of audio takes less."""
+"""Time slice of a live conversation that is behind because its client sends faster than real time.
+Voice activity detection on 20 s of audio takes less."""
 
 logger = logging.getLogger(__name__)
 
 
 def main() -> None:
-    """Serve until the input ends; exit status 1 when the models cannot be loaded."""
+    """Serve until the input ends. Exits with status 1 if the models cannot be loaded."""
     pipe = open_pipe()
     try:
         for file in (VOICE_ACTIVITY_MODEL, SPEAKER_MODEL):
@@ -57,7 +57,7 @@ def main() -> None:
     except BrokenPipeError:
         return
     except Exception as error:
-        logger.exception("the light recognizer broke")
+        logger.exception("the light recognizer failed")
         message = str(error) if isinstance(error, ModelFilesMissing) else "an internal error"
         write_message(pipe, Message("broken", {"message": message}))
         sys.exit(1)
@@ -69,7 +69,7 @@ class Worker:
     def __init__(
         self, recognizer: LightRecognizer | None, voiceprints: Voiceprints, pipe: BinaryIO
     ) -> None:
-        """`recognizer` is None where voices are embedded and nothing else."""
+        """`recognizer` is None if the worker only embeds voices."""
         self._recognizer = recognizer
         self._voiceprints = voiceprints
         self._pipe = pipe
@@ -78,7 +78,7 @@ class Worker:
         self._next_parts: Iterator[Callable[[], None]] = cycle((self._preview, self._recognize))
 
     def run(self) -> None:
-        """Serve for ever."""
+        """Process commands forever."""
         read_commands(self._commands)
         write_message(self._pipe, Message("ready"))
         while True:
@@ -88,7 +88,7 @@ class Worker:
             next(self._next_parts)()
 
     def _wait(self) -> list[Message]:
-        """The commands that have come; waits for one while there is nothing to do."""
+        """Return the received commands; wait for one if there is no other work."""
         is_busy = any(
             request.has_work or request.wants_preview for request in self._requests.values()
         )
@@ -120,11 +120,11 @@ class Worker:
             listener = self._recognizer.listen(command.fields["lookahead"])
             self._requests[number] = _Request(listener)
         request = self._requests.get(number)
-        if isinstance(request, _Request | LiveRequest):  # else it has failed meanwhile
+        if isinstance(request, _Request | LiveRequest):  # otherwise it has failed in the meantime
             request.add(command)
 
     def _catch_up(self) -> None:
-        """Follow the commands of every live conversation."""
+        """Run the pending commands of all live conversations."""
         for number, request in list(self._requests.items()):
             if not isinstance(request, LiveRequest):
                 continue
@@ -133,7 +133,7 @@ class Worker:
                 self._report(number, request.step())
 
     def _preview(self) -> None:
-        """Decode the open turn of the next live conversation that wants it."""
+        """Decode the open turn of the next live conversation that wants a preview."""
         for number, request in self._requests.items():
             if isinstance(request, LiveRequest) and request.wants_preview:
                 self._put_last(number)
@@ -141,7 +141,7 @@ class Worker:
                 return
 
     def _recognize(self) -> None:
-        """Do one step of the next recording."""
+        """Run one step of the next recording."""
         for number, request in self._requests.items():
             if not isinstance(request, LiveRequest) and request.has_work:
                 self._put_last(number)
@@ -152,7 +152,7 @@ class Worker:
         self._requests[number] = self._requests.pop(number)
 
     def _report(self, number: int, messages: Iterator[Message]) -> None:
-        """Send the messages of a request, each as soon as it is known."""
+        """Send each message of a request as soon as it is available."""
         for message in _or_failure(messages):
             if message.kind in ("end", "failure"):
                 del self._requests[number]
@@ -161,7 +161,7 @@ class Worker:
 
 
 def _or_failure(messages: Iterator[Message]) -> Iterator[Message]:
-    """`messages`; a `failure` when they cannot be computed."""
+    """Yield `messages`; on an exception, yield `failure`."""
     try:
         yield from messages
     except Exception:
@@ -170,7 +170,7 @@ def _or_failure(messages: Iterator[Message]) -> Iterator[Message]:
 
 
 class _Request:
-    """A recording and what is still to be done with it."""
+    """A recording and its pending commands."""
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
@@ -178,15 +178,15 @@ class _Request:
         self._results: Iterator[Message] = iter(())
         self.has_work = False
         self.wants_preview = False
-        """Never: its audio is there already."""
+        """Always false; only live conversations have previews."""
 
     def add(self, command: Message) -> None:
-        """Put `audio` or `finish` behind what is there already."""
+        """Queue `audio` or `finish`."""
         self._commands.append(command)
         self.has_work = True
 
     def step(self) -> Iterator[Message]:
-        """The next message of its work."""
+        """Yield the next message."""
         while (message := next(self._results, None)) is None:
             self._results = self._work(self._commands.popleft())
         self.has_work = message.kind == "segment" or bool(self._commands)
@@ -203,7 +203,7 @@ class _Request:
 
 
 class _Piece:
-    """A piece of a recording whose voices are wanted."""
+    """A piece of a recording to embed."""
 
     has_work = True
     wants_preview = False
@@ -213,7 +213,7 @@ class _Piece:
         self._samples = samples
 
     def step(self) -> Iterator[Message]:
-        """The voices."""
+        """Embed the voices."""
         windows = self._voiceprints.find(self._samples)
         fields = {
             "starts": [window.start for window in windows],

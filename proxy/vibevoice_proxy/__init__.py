@@ -1,1 +1,1 @@
-"""The OpenAI audio API in front of a vLLM engine that serves VibeVoice-ASR."""
+"""OpenAI's audio API for a vLLM engine that serves VibeVoice-ASR."""

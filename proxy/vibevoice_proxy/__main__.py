@@ -1,4 +1,4 @@
-"""Starts the proxy: python -m vibevoice_proxy."""
+"""Starts the proxy: `vibevoice-proxy`, or python -m vibevoice_proxy."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import textwrap
 
 from pydantic import ValidationError
 
+from vibevoice_core.distribution import add_version_option
 from vibevoice_proxy.allocator import return_large_blocks
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.logs import configure_logging
@@ -20,12 +21,14 @@ logger = logging.getLogger("vibevoice_proxy")
 
 def main() -> None:
     """Run the server until it is stopped. Settings come from the environment, then from `.env`."""
-    argparse.ArgumentParser(
-        prog="python -m vibevoice_proxy",
+    parser = argparse.ArgumentParser(
+        prog="vibevoice-proxy",
         description="Serve the OpenAI audio API.",
         epilog=_settings_help(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    ).parse_args()
+    )
+    add_version_option(parser)
+    parser.parse_args()
     try:
         settings = Settings(_env_file=".env")  # type: ignore[call-arg]
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Who may use the service: API keys."""
+"""Checks API keys."""
 
 import codecs
 import hmac
@@ -18,20 +18,21 @@ from vibevoice_proxy.settings import Settings
 
 ALWAYS_OPEN = frozenset({"/health", "/health/live"})
 REALTIME = "/v1/realtime"
-"""The one path that a client secret opens."""
+"""The only path that accepts client secrets."""
 KEY_PROTOCOL = "openai-insecure-api-key."
-"""Begins the WebSocket subprotocol in which a browser sends its key: it cannot set headers."""
+"""Prefix of the WebSocket subprotocol in which browsers send a key, since they cannot set
+headers."""
 LISTING = re.compile(
     r"/|/docs|/redoc|/openapi\.json|(/v1)?/models(/.*)?|(/v1)?/audio/(models|voices)"
 )
-"""What tells only what is served. Open WebUI fetches its listings without a key."""
+"""Paths that only list what is served. Open WebUI fetches its listings without a key."""
 
 
 def read_api_keys(settings: Settings) -> list[str]:
-    """The keys of the setting and of the file, which has one a line; `#` begins a comment.
+    """The keys of the setting and of the file, which has one key per line; `#` starts a comment.
 
-    Raises ValueError when the file cannot be read, holds no key, or one that no client can send: a
-    server that was meant to be closed must not start open.
+    Raises ValueError if the file cannot be read, contains no key, or contains a key that not every
+    client can send: a server that should be closed must not start open.
     """
     keys = [key.get_secret_value() for key in settings.api_keys]
     if settings.api_keys_file:
@@ -51,19 +52,19 @@ def _read_file(file: Path) -> list[str]:
             check_client_key(key, f"{name}: line {number} of {file}")
             keys.append(key)
     if not keys:
-        raise ValueError(f"{name}: {file} holds no key")
+        raise ValueError(f"{name}: {file} contains no key")
     return keys
 
 
 class ApiKeys:
-    """ASGI middleware: 401 for whoever has none of `keys`, before the body is read. Everything but
-    health and, unless closed, the listings needs a key. A client secret is one for a realtime
-    session, whose configuration is in `state.client_secret` then."""
+    """ASGI middleware: returns 401 for requests without one of `keys`, before reading the body.
+    Only health checks and, unless closed, the listings need no key. Realtime sessions also accept a
+    client secret; its session configuration is then in `state.client_secret`."""
 
     def __init__(
         self, app: ASGIApp, keys: Iterable[str], open_listings: bool, secrets: ClientSecrets
     ) -> None:
-        """Without `keys` anybody may do anything."""
+        """Empty `keys` disable authentication."""
         self._app = app
         self._secrets = secrets
         self._digests = [sha256(key.encode()).digest() for key in keys]
@@ -84,7 +85,7 @@ class ApiKeys:
             await self._app(scope, receive, send)
             return
         message = (
-            "The client secret is not valid for this path, or has expired."
+            "The client secret has expired or is not valid for this path."
             if key.startswith(PREFIX)
             else "Incorrect API key provided."
             if key
@@ -95,20 +96,20 @@ class ApiKeys:
         await refusal(scope, receive, send)
 
     def _is_open(self, scope: Scope) -> bool:
-        if scope.get("method") not in ("GET", "HEAD"):  # a WebSocket has none
+        if scope.get("method") not in ("GET", "HEAD"):  # WebSockets have no method
             return False
         path = scope["path"]
         return path in ALWAYS_OPEN or (self._open_listings and LISTING.fullmatch(path) is not None)
 
     def _is_known(self, key: str) -> bool:
-        """Compares digests of one length with every key, so that the time taken tells nothing."""
-        digest = sha256(key.encode("latin-1")).digest()  # the bytes of the header
+        """Compares digests of equal length with every key, so timing reveals nothing."""
+        digest = sha256(key.encode("latin-1")).digest()  # the header's bytes
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
         return any(matches)
 
 
 def _key_of(scope: Scope) -> str:
-    """The key that a request brings; empty for none."""
+    """The key of a request; empty if there is none."""
     headers = Headers(scope=scope)
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":

@@ -1,4 +1,4 @@
-"""How many requests are served at once."""
+"""Limits the number of concurrent requests."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,8 +9,8 @@ from vibevoice_proxy.errors import TooManyRequests
 
 
 class Admission:
-    """At most `max_concurrency` requests in flight and `max_queue` waiting for a place, each for at
-    most `timeout` seconds; first come, first served."""
+    """Admits at most `max_concurrency` requests at once and queues up to `max_queue` more in FIFO
+    order, each for at most `timeout` seconds."""
 
     def __init__(self, max_concurrency: int, max_queue: int, timeout: float) -> None:
         self._places = anyio.Semaphore(max_concurrency, max_value=max_concurrency)
@@ -20,20 +20,19 @@ class Admission:
 
     @property
     def in_flight(self) -> int:
-        """Requests being served."""
+        """Number of requests being served."""
         return self._max_concurrency - self._places.value
 
     @property
     def waiting(self) -> int:
-        """Requests in the queue."""
+        """Number of requests in the queue."""
         return self._places.statistics().tasks_waiting
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[None]:
-        """A place among the requests in flight, for as long as the block lasts.
-
-        To be taken before the body is read, so that whoever is turned away is told at once. Raises
-        TooManyRequests when the queue is full, or when no place became free in time.
+        """Hold a slot until the block ends. Enter it before reading the body, so rejected clients
+        get a response immediately. Raises TooManyRequests if the queue is full or no slot becomes
+        free in time.
         """
         if self._places.value == 0 and self.waiting >= self._max_queue:
             raise TooManyRequests

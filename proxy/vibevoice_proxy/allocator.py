@@ -14,7 +14,7 @@ def return_large_blocks() -> None:
 
     By default, glibc raises that threshold, up to 32 MiB, when a large block is first freed. From
     then on, each thread's arena keeps the memory of anything decoded in it: 26 MiB per thread for a
-    hostile AAC stream. Other C libraries have no such threshold, so nothing is changed there.
+    hostile AAC stream. Does nothing with other C libraries, which have no such threshold.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""The application: its services, its routes and its error answers."""
+"""Builds the application: services, routes and error responses."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -43,11 +43,11 @@ from vibevoice_proxy.transcription.service import TranscriptionService
 logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that hung up; nobody receives it."""
+"""nginx's status for a client that disconnected; only used in logs and metrics."""
 
 
 class State(TypedDict):
-    """What every request finds in `request.state`, made at the start of the process."""
+    """The contents of `request.state`, created when the process starts."""
 
     transcription: TranscriptionService
     speech: SpeechService
@@ -59,9 +59,8 @@ class State(TypedDict):
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The proxy as an ASGI application.
-
-    Raises OSError or ValueError when the file of API keys cannot be read or holds none.
+    """Create the proxy as an ASGI application. Raises OSError or ValueError if the file with API
+    keys cannot be read or contains no key.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -95,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
         title="VibeVoice",
         description="The OpenAI audio API.",
         lifespan=lifespan,
-        redirect_slashes=False,  # NormalizeRequest serves such paths at once
+        redirect_slashes=False,  # NormalizeRequest handles such paths without a redirect
     )
     app.include_router(listings.router)
     app.include_router(health.router)
@@ -105,7 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(speech_routes.router)
     app.include_router(voice_routes.router)
     app.include_router(realtime_routes.router)
-    # The one added last is the first to see a request.
+    # The middleware added last processes a request first.
     app.add_middleware(ApiKeys, keys=keys, open_listings=settings.open_listings, secrets=secrets)
     if not keys and "*" not in settings.cors_origins:
         app.add_middleware(CheckOrigin, origins=settings.cors_origins, api_host=settings.api_host)
@@ -149,7 +148,7 @@ def _validation_error(request: Request, error: Exception) -> Response:
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     messages = {
-        404: f"Unknown path {request.url.path}; GET / lists what there is.",
+        404: f"Unknown path {request.url.path}; GET / lists all paths.",
         405: f"{request.method} is not allowed for {request.url.path}.",
     }
     message = messages.get(error.status_code, error.detail)
@@ -158,5 +157,5 @@ def _http_exception(request: Request, error: Exception) -> Response:
 
 
 def _client_disconnect(request: Request, _: Exception) -> Response:
-    logger.info("%s: the client hung up", request.state.request_id)
+    logger.info("%s: the client disconnected", request.state.request_id)
     return Response(status_code=CLIENT_CLOSED_REQUEST)

@@ -1,4 +1,4 @@
-"""Short-lived keys that a browser can be given: they open realtime sessions and nothing else."""
+"""Short-lived keys for browsers. They only open realtime sessions."""
 
 import base64
 import hashlib
@@ -13,37 +13,37 @@ from pydantic import BaseModel
 
 PREFIX = "ek_"
 _SALT = b"vibevoice client secret"
-"""The same everywhere, since replicas with the same API keys must sign alike."""
+"""Constant, because replicas with the same API keys must produce the same signatures."""
 _N, _R, _P = 2**14, 8, 5
-"""Cost of scrypt: 16 MiB, once at the start (OWASP's Password Storage Cheat Sheet)."""
+"""scrypt parameters: 16 MiB, computed once at startup (OWASP's Password Storage Cheat Sheet)."""
 
 
 class _Payload(BaseModel):
-    """What a secret holds."""
+    """The payload of a secret."""
 
     session: dict[str, Any]
     expires_at: int
 
 
 class ClientSecrets:
-    """Signs secrets instead of keeping them: every process with the same API keys knows them, and
-    they end with those keys."""
+    """Signs secrets instead of storing them. Every process with the same API keys can verify them;
+    changing the keys invalidates them."""
 
     def __init__(self, keys: Iterable[str]) -> None:
-        """`keys` are the API keys. Without any, the signing key is public: a secret then opens
-        nothing that is closed, and must be valid in every replica."""
+        """`keys`: the API keys. If they are empty, the signing key is public: access is open
+        anyway, and secrets must be valid in every replica."""
         known = "\n".join(sorted(keys)).encode()
         self._key = _derive(known) if known else bytes(32)
 
     def issue(self, session: Mapping[str, Any], expires_at: int) -> str:
-        """A secret for sessions that begin with the configuration `session`, until `expires_at`, in
-        Unix seconds."""
+        """Create a secret for sessions with the initial configuration `session`, valid until
+        `expires_at` (Unix time in seconds)."""
         payload = {"session": session, "expires_at": expires_at, "nonce": secrets.token_hex(8)}
         text = _encode(json.dumps(payload, separators=(",", ":")).encode())
         return f"{PREFIX}{text}.{_encode(self._sign(text))}"
 
     def read(self, value: str) -> Mapping[str, Any] | None:
-        """The configuration of a secret; None if it is not ours or has expired."""
+        """Verify a secret and return its configuration; None if it is invalid or has expired."""
         text, _, signature = value.removeprefix(PREFIX).partition(".")
         expected = _encode(self._sign(text))
         if not hmac.compare_digest(signature.encode(), expected.encode()):
@@ -51,7 +51,7 @@ class ClientSecrets:
         try:
             data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
             payload = _Payload.model_validate_json(data)
-        except ValueError:  # not JSON of ours: a client signed it with the public key
+        except ValueError:  # not our JSON: a client signed it with the public key
             return None
         return payload.session if payload.expires_at > time() else None
 
@@ -60,11 +60,11 @@ class ClientSecrets:
 
 
 def _derive(keys: bytes) -> bytes:
-    """The signing key. Whoever has a secret can check guesses of the API keys against its
-    signature, so each guess has to be expensive."""
+    """Derive the signing key. Anyone with a secret can test guessed API keys against its signature,
+    so each guess must be expensive."""
     return hashlib.scrypt(keys, salt=_SALT, n=_N, r=_R, p=_P, dklen=32)
 
 
 def _encode(data: bytes) -> str:
-    """Base64 as a WebSocket's subprotocol may have it."""
+    """Encode `data` in base64 with characters allowed in a WebSocket subprotocol."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""The edge of the process: every request gets an id, and every failure an answer."""
+"""Assigns an id to every request and a response to every failure."""
 
 import logging
 from time import monotonic
@@ -12,13 +12,13 @@ from vibevoice_proxy.logs import REQUEST_ID
 
 logger = logging.getLogger(__name__)
 PROBES = ("/health", "/health/live", "/metrics")
-"""What health checks and Prometheus ask for every few seconds."""
+"""Paths that health checks and Prometheus request every few seconds."""
 
 
 class RequestId:
-    """ASGI middleware: `request.state.request_id`, the header `x-request-id` on every answer and
-    the id on every log line; one log line for each answer, at DEBUG for a probe that succeeds; and
-    a 500 in OpenAI's shape, which tells the id and nothing else, for a bug of ours."""
+    """ASGI middleware. Sets `request.state.request_id`, the header `x-request-id` of every response
+    and the id in every log line; logs one line per response (at DEBUG for successful probes); turns
+    unhandled exceptions into an OpenAI-style 500 that only contains the id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -31,7 +31,7 @@ class RequestId:
         request_id = f"req_{uuid4().hex}"
         scope.setdefault("state", {})["request_id"] = request_id
         header = (b"x-request-id", request_id.encode())
-        # Escaped as it came: no line of the log is the client's own.
+        # The escaped path: clients cannot inject lines into the log.
         asked = f"{scope['method']} {scope['raw_path'].decode('ascii', 'backslashreplace')}"
         status: int | None = None
 
@@ -48,9 +48,9 @@ class RequestId:
         except Exception:
             logger.exception("%s failed", asked)
             if status is not None:
-                raise  # the server cuts the connection, which tells the client
+                raise  # the server closes the connection, which signals the error
             body = error_body(
-                f"Internal error. The server's log has the details of {request_id}.",
+                f"Internal error. See the server's log for request {request_id}.",
                 type="server_error",
                 code="internal_error",
             )

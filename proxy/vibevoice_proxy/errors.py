@@ -75,7 +75,7 @@ class VoiceNotFound(InvalidRequest):
 
 
 class SpeakerNotFound(InvalidRequest):
-    """There is no enrolled speaker with the id."""
+    """No enrolled speaker has this id."""
 
     status = 404
     default_code = "speaker_not_found"

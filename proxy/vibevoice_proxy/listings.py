@@ -1,10 +1,10 @@
 """GET / and /v1/models: what this server is and what it serves."""
 
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from vibevoice_core.distribution import installed_version
 from vibevoice_proxy.errors import ModelNotFound
 from vibevoice_proxy.service import services_of
 
@@ -21,7 +21,7 @@ async def describe_service(request: Request, response: Response) -> dict[str, An
     ]
     return {
         "name": "vibevoice",
-        "version": version("vibevoice-serving"),
+        "version": installed_version(),
         "endpoints": [*routes, "GET /docs"],
     }
 

@@ -1,10 +1,11 @@
-"""Live recognition: audio in as people speak, words out. What the transcription side offers and the
-realtime side uses.
+"""Live recognition: words while people speak. The interface between the transcription wing and the
+realtime wing.
 
-Times are seconds of the audio that was fed. A turn is what is said between two silences, or between
-two commits of the client; turns are numbered from 1 on. For each turn come SpeechStarted (where the
-audio tells), NewWords and Segments in any number, TurnCommitted among them, and at last TurnEnded
-or TurnFailed. Events of the next turn may come before the last one of this one.
+Times are seconds from the start of the audio. A turn is the speech between two silences, or between
+two commits of the client; turns are numbered from 1. Each turn has these events: SpeechStarted
+(only with voice activity detection); any number of NewWords and LiveSegments, with one
+TurnCommitted among them; finally TurnEnded or TurnFailed. The next turn may start before the last
+event of this one.
 """
 
 from collections.abc import AsyncGenerator, Sequence
@@ -21,23 +22,23 @@ from vibevoice_proxy.errors import ProxyError
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """How a conversation is recognized."""
+    """Options of a live conversation."""
 
     model: str = ""
-    """Empty means the default."""
+    """Empty means the default model."""
     spoken_language: str | None = None
-    """The language that the client named."""
+    """The language that the client specified."""
     info: str = ""
-    """What the model is told beside the audio."""
+    """Context for the model besides the audio."""
     detection: Detection | None = None
-    """When the audio begins and ends a turn; None where the client commits them."""
+    """Parameters of voice activity detection; None if the client commits turns."""
     interval: float = 0.5
-    """Seconds of new speech after which a recognizer that can looks for new words in a turn that
-    goes on."""
+    """Seconds of new speech after which a recognizer decodes the open turn again, if it supports
+    that."""
 
 
 class TokenUsage(NamedTuple):
-    """Tokens of one turn, as the engine counted them."""
+    """Token counts of one turn, as reported by the engine."""
 
     input_tokens: int
     output_tokens: int
@@ -45,14 +46,14 @@ class TokenUsage(NamedTuple):
 
 
 class LiveToken(NamedTuple):
-    """A part of a text and how sure the model is of it."""
+    """A part of a text, with the model's confidence in it."""
 
     text: str
     logprob: float
 
 
 class MissingPart(NamedTuple):
-    """A part of a turn whose words are not known, and why (`docs/api.md`)."""
+    """A part of a turn without a transcript, and the reason (`docs/reference/api.md`)."""
 
     start: float
     end: float
@@ -61,7 +62,7 @@ class MissingPart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SpeechStarted:
-    """Somebody speaks; the turn's audio begins at `start`."""
+    """Speech was detected; the turn's audio starts at `start`."""
 
     turn: int
     start: float
@@ -69,7 +70,7 @@ class SpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class NewWords:
-    """Words of a turn, never taken back. They continue the text so far, the space included."""
+    """Final words of a turn. Append them to the previous text; they include the space."""
 
     turn: int
     text: str
@@ -77,7 +78,7 @@ class NewWords:
 
 @dataclass(frozen=True, slots=True)
 class LiveSegment:
-    """What one speaker said; the label is the same through the whole conversation."""
+    """A segment of one speaker. Labels identify speakers throughout the conversation."""
 
     turn: int
     start: float
@@ -89,33 +90,34 @@ class LiveSegment:
 
 @dataclass(frozen=True, slots=True)
 class TurnCommitted:
-    """The audio of a turn is whole."""
+    """The audio of a turn is complete."""
 
     turn: int
     start: float
     end: float
     is_detected: bool
-    """Whether a silence ended it; else the client did."""
+    """Whether silence ended the turn, rather than the client."""
 
 
 @dataclass(frozen=True, slots=True)
 class TurnEnded:
-    """Everything of a turn has come."""
+    """All results of a turn were sent."""
 
     turn: int
     text: str
-    """All its words: what to keep. NewWords may differ where later audio made them clearer."""
+    """The final text of the turn. It may differ from NewWords where later audio made words
+    clearer."""
     seconds: float
-    """Audio of the turn."""
+    """Length of the turn's audio, in seconds."""
     heard_until: float
-    """Where its last speech ends."""
+    """End of the last speech in the turn, in seconds."""
     usage: TokenUsage | None = None
     missing: Sequence[MissingPart] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TurnFailed:
-    """There is no transcript of a turn."""
+    """A turn could not be transcribed."""
 
     turn: int
     error: ProxyError
@@ -123,12 +125,12 @@ class TurnFailed:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """The audio that was in no turn yet, and an open turn, are forgotten."""
+    """Uncommitted audio and the open turn were discarded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """Some audio outside of turns was not heard."""
+    """Some audio outside of turns was lost."""
 
     error: ProxyError
 
@@ -146,47 +148,47 @@ LiveEvent = (
 
 
 class LiveStream(Protocol):
-    """One conversation. `feed`, `commit`, `clear`, `update` and `catch_up` are called by one task,
-    in order."""
+    """One conversation. Call `feed`, `commit`, `clear`, `update` and `catch_up` from one task."""
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
-        """Go on with `samples`, shape (samples,), mono, 24 kHz. Waits while too much of what came
-        before is not heard yet."""
+        """Add `samples`, shape (samples,), mono, 24 kHz. Waits while too much earlier audio is
+        unprocessed."""
         ...
 
     async def commit(self) -> None:
-        """End the open turn, or a turn of everything since the last one."""
+        """End the open turn; without one, all audio since the last turn becomes a turn."""
         ...
 
     async def clear(self) -> None:
-        """Forget the open turn and everything since the last one."""
+        """Discard the open turn and all audio since the last one."""
         ...
 
     async def update(self, options: LiveOptions) -> None:
-        """Go on with other options; the model stays."""
+        """Change the options, except for the model."""
         ...
 
     async def catch_up(self) -> None:
-        """Wait until all that was fed is heard, all turns that are committed have ended, and their
-        events were read."""
+        """Wait until all audio is processed, all committed turns have ended, and their events were
+        read."""
         ...
 
     def events(self) -> AsyncGenerator[LiveEvent]:
-        """What happens, without end. To be read once and all the time: nothing is heard while it
-        is not. A recognizer that fails costs the turns it was at, and the stream goes on."""
+        """Yield the events of the conversation, indefinitely. Iterate once and continuously:
+        recognition pauses while nothing reads. If a recognizer fails, its current turns are lost
+        and the stream continues."""
         ...
 
 
 class LiveRecognition(Protocol):
-    """What recognizes conversations."""
+    """Opens live conversations."""
 
     def check(self, options: LiveOptions) -> str:
-        """The own name of the model that serves `options`. Raises ModelNotFound or InvalidRequest
-        for options that cannot be served."""
+        """The name of the model that serves `options`. Raises ModelNotFound or InvalidRequest for
+        unsupported options."""
         ...
 
     def open(
         self, options: LiveOptions, session_id: str
     ) -> AbstractAsyncContextManager[LiveStream]:
-        """A conversation, until the block ends. Raises as `check` does."""
+        """Open a conversation until the block ends. Raises the same errors as `check`."""
         ...

@@ -11,7 +11,7 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 TEXT_FORMAT = "%(asctime)s %(levelname)s [%(request_id)s] %(name)s: %(message)s"
 MIN_LEVELS = {
     "httpx2": logging.WARNING,  # one line for each request to the engine
-    "uvicorn.error": logging.INFO,  # at DEBUG, the headers and frames of WebSockets: keys and words
+    "uvicorn.error": logging.INFO,  # at DEBUG it logs WebSocket headers and frames: keys and words
 }
 """Minimum level of these loggers, whatever level is configured."""
 

@@ -1,4 +1,4 @@
-"""GET /metrics, and what is counted of every request; the services count their own work."""
+"""GET /metrics, and metrics for every request; the services add their own."""
 
 from time import monotonic
 
@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1800, 3600)
-"""Buckets from a health check to an hour of audio."""
+"""Buckets for durations from a health check to an hour of audio."""
 NO_ROUTE = "none"
-"""Route of requests that were refused before one was found."""
+"""Route label of requests that were rejected before routing."""
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 router = APIRouter()
@@ -19,25 +19,25 @@ router = APIRouter()
 
 @router.get("/metrics", response_class=Response)
 async def list_metrics(request: Request) -> Response:
-    """What the process counts, in Prometheus' text format."""
+    """Return the metrics of the process in Prometheus' text format."""
     registry: CollectorRegistry = request.state.registry
     return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 
 class CountRequests:
-    """ASGI middleware: counts every answer in `registry`."""
+    """ASGI middleware: counts every response in `registry`."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
         self._requests = Counter(
             "vibevoice_requests",
-            "Answers, by route and status.",
+            "Responses, by route and status.",
             ("method", "route", "status"),
             registry=registry,
         )
         self._seconds = Histogram(
             "vibevoice_request_seconds",
-            "Seconds from the head of a request to the end of its answer.",
+            "Seconds from a request's headers to the end of its response.",
             ("route",),
             buckets=SECONDS,
             registry=registry,
@@ -59,7 +59,8 @@ class CountRequests:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            # The router leaves the route it found in the scope; its path is a pattern, not a name.
+            # The router stores the matched route in the scope; its path is a pattern, so the label
+            # has few values.
             route = getattr(scope.get("route"), "path", NO_ROUTE)
             method = scope["method"] if scope["method"] in KNOWN_METHODS else "other"
             self._requests.labels(method, route, str(status)).inc()

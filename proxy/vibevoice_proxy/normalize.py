@@ -9,10 +9,9 @@ _DOUBLED = re.compile(r"/v1(?:/v1)+(?=/|$)")
 
 
 def normalize_path(path: str) -> str:
-    """`path` without doubled or trailing slashes, and with `/v1` once.
-
-    Such paths come from a base URL that ends with a slash, or from a client that adds `/v1` to a
-    base URL that already has it. No route of this server has such a path.
+    """Remove doubled and trailing slashes and a repeated `/v1` from `path`. Such paths come from a
+    base URL that ends with a slash, or from a client that adds `/v1` to a base URL that already has
+    it. No route of this server has such a path.
     """
     path = _SLASHES.sub("/", path)
     path = _DOUBLED.sub("/v1", path)

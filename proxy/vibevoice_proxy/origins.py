@@ -1,4 +1,4 @@
-"""Which web pages may use a server that has no API keys."""
+"""Restricts which web pages may use a server without API keys."""
 
 from collections.abc import Collection
 from ipaddress import ip_address
@@ -11,9 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from vibevoice_proxy.errors import error_body
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing. CORS keeps pages of other origins from reading the responses."""
+"""Read-only methods. CORS keeps pages of other origins from reading the responses."""
 _OWN_SITES = ("same-origin", "none")
-"""Values of Sec-Fetch-Site for this server's own pages and for what the user enters."""
+"""Values of Sec-Fetch-Site for this server's own pages and for addresses that the user enters."""
 
 
 class CheckOrigin:
@@ -29,7 +29,8 @@ class CheckOrigin:
     """
 
     def __init__(self, app: ASGIApp, *, origins: Collection[str], api_host: str) -> None:
-        """`origins` are allowed beside the server's own; `api_host` is where it listens."""
+        """`origins`: allowed in addition to the server's own. `api_host`: the address it listens
+        on."""
         self._app = app
         self._origins = origins
         self._hosts = {_host_name(origin.rpartition("://")[2]) for origin in origins}
@@ -44,7 +45,7 @@ class CheckOrigin:
         await JSONResponse(body, 403)(scope, receive, send)
 
     def _refuse(self, scope: Scope) -> str | None:
-        """Why the request is refused, or None if it is allowed."""
+        """Why the request is rejected, or None if it is allowed."""
         headers = Headers(scope=scope)
         origin, site = headers.get("origin", ""), headers.get("sec-fetch-site", "")
         if origin in self._origins or not (origin or site):
@@ -57,7 +58,7 @@ class CheckOrigin:
                 "address and has no API keys. Add the origin of its pages to "
                 "VIBEVOICE_CORS_ORIGINS to allow it."
             )
-        if scope.get("method") in SAFE_METHODS:  # a WebSocket has none
+        if scope.get("method") in SAFE_METHODS:  # WebSockets have no method
             return None
         if site in _OWN_SITES or origin.lower() in (f"http://{host}", f"https://{host}"):
             return None

@@ -33,10 +33,10 @@ def serve(app: ASGIApp, settings: Settings) -> None:
         http=HttpProtocol,
         ws=WebSocketProtocol,
         ws_max_size=settings.realtime_max_message_bytes,
-        # The pong of a client that sends faster than real time waits behind its audio. The idle
-        # timeout ends connections whose peer is gone.
+        # If a client sends faster than real time, its pongs queue behind its audio. The idle
+        # timeout closes dead connections instead.
         ws_ping_timeout=None,
-        ws_per_message_deflate=False,  # audio does not get smaller, and costs time
+        ws_per_message_deflate=False,  # audio does not compress, and trying costs time
         log_config=None,
         access_log=False,
         backlog=BACKLOG,

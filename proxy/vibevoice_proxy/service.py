@@ -1,4 +1,4 @@
-"""What the application asks of each of its services: transcription and speech."""
+"""The interface of the application's services: transcription and speech."""
 
 from collections.abc import Sequence
 from typing import Protocol, cast
@@ -7,7 +7,7 @@ from starlette.requests import Request
 
 
 class Service(Protocol):
-    """A service that lives as long as the process and serves models under some names."""
+    """A service that runs as long as the process and serves named models."""
 
     @property
     def model_names(self) -> Sequence[str]:
@@ -20,5 +20,5 @@ class Service(Protocol):
 
 
 def services_of(request: Request) -> Sequence[Service]:
-    """The services of the process that serves `request`."""
+    """The services of the process that handles `request`."""
     return cast(Sequence[Service], request.state.services)

@@ -55,8 +55,9 @@ class Settings(BaseSettings):
     asr_api_key: SentKey = Field(default=SecretStr(""), validation_alias=_named("ASR_API_KEY"))
     """API key for the engine or transcription server, if it requires one."""
     light: Literal["auto", "on", "off"] = "auto"
-    """Light recognizer, which then serves OpenAI's model names. auto turns it on unless
-    `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real VibeVoice-ASR."""
+    """Light recognizer: on, off, or auto. If it is on, it serves OpenAI's model names. auto turns
+    it on unless `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real
+    VibeVoice-ASR."""
     light_models: str = ""
     """Folder of the light recognizer's Moonshine model. Empty means the one from setup."""
     light_workers: int = Field(default=0, ge=0)
@@ -90,7 +91,7 @@ class Settings(BaseSettings):
     recordings are split into sections."""
     speaker_linking: bool = True
     """Compare voices: one label per person in all sections of a recording, and names of known
-    speakers (docs/speakers.md). If false, labels contain the section's number."""
+    speakers (docs/guides/speakers.md). If false, labels contain the section's number."""
     speaker_threshold: float = Field(default=0.5, gt=0, lt=1, allow_inf_nan=False)
     """Minimum similarity of two voices with the same label. Lower values merge more speakers."""
     max_known_speakers: int = Field(default=4, ge=1)
@@ -136,7 +137,7 @@ class Settings(BaseSettings):
     audio; then the request gets 504."""
     penalties: Switch = "on"
     """Penalties on repeated words, on or off. They keep the model out of loops; their cost on real
-    speech is unmeasured (docs/measurements.md, Penalties). off keeps temperature 0 and loop
+    speech is unmeasured (docs/background/decoding.md). off keeps temperature 0 and loop
     detection. This project's engine uses its own setting of the same name."""
     transcription_timeout: float = Field(default=3600.0, gt=0)
     """Maximum time in seconds for one response of the engine; then the request gets 504."""
@@ -268,7 +269,7 @@ class Settings(BaseSettings):
 
     @property
     def models_folder(self) -> Path | None:
-        """The folder of speech models; None where `MODEL_DIR` is empty or a name on the hub."""
+        """The folder with the speech models; None if `MODEL_DIR` is empty or a name on the hub."""
         folder = Path(self.model_dir)
         return folder if self.model_dir and folder.is_dir() else None
 

@@ -8,7 +8,7 @@ from vibevoice_proxy.settings import Settings
 
 
 def environment_name(name: str) -> str:
-    """The environment variable of a setting, told by its field or by its alias."""
+    """The environment variable of a setting, given its field or its alias."""
     field = Settings.model_fields.get(name)
     if field is None:
         return name.upper()
@@ -18,7 +18,8 @@ def environment_name(name: str) -> str:
 
 
 def describe_settings() -> list[tuple[str, str, str]]:
-    """(environment variable, default as one would write it, description) of every setting."""
+    """(environment variable, default as written in the environment, description) of every
+    setting."""
     return [
         (environment_name(name), _written(field.default), field.description or "")
         for name, field in Settings.model_fields.items()

@@ -30,11 +30,11 @@ class Stopping:
         self._has_begun = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._told = asyncio.Event()
-        """In the state of every WebSocket, which ends its session itself then."""
+        """Stored in the state of every WebSocket; signals its session to end."""
 
     @property
     def in_flight(self) -> int:
-        """Requests being served."""
+        """Number of requests being served."""
         return len(self._tasks)
 
     def begin(self) -> None:
@@ -94,7 +94,7 @@ class Stopping:
                 await _refuse(scope, receive, send)
             elif (b"content-type", EVENTS.encode()) in started["headers"]:
                 await send({"type": "http.response.body", "body": encode_event(_ERROR)})
-            # else the server closes the connection, which signals the error
+            # otherwise the server closes the connection, which signals the error
         finally:
             self._tasks.discard(task)
 

@@ -1,5 +1,5 @@
-"""Live speech: text in, audio out as it is made. What the speech side offers and the realtime side
-uses."""
+"""Live speech: audio while it is synthesized. The interface between the speech wing and the
+realtime wing."""
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -8,24 +8,25 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class VoiceOptions:
-    """Who speaks, and how."""
+    """The model, voice and speed of live speech."""
 
     model: str = ""
-    """A name of a speech model; empty means the default."""
+    """Name of a speech model; empty means the default."""
     voice: str = ""
-    """Empty means the model's default."""
+    """Name of a voice; empty means the model's default."""
     speed: float = 1.0
 
 
 class Voice(Protocol):
-    """What speaks in a conversation."""
+    """Speaks in a conversation."""
 
     async def check(self, options: VoiceOptions) -> None:
-        """Raises ModelNotFound, or InvalidRequest for a voice or a speed that is not there. A model
-        that is still loading is taken at its word."""
+        """Raises ModelNotFound, or InvalidRequest for an unsupported voice or speed. The voice is
+        not checked while the model is loading."""
         ...
 
     def speak(self, text: str, options: VoiceOptions) -> AsyncGenerator[str | bytes]:
-        """Words, and after them their audio: 16-bit little-endian samples, mono, 24 kHz, at most a
-        second in each. Close the generator to stop at once. Raises ProxyError."""
+        """Yield the words of each passage, then their audio: 16-bit little-endian samples, mono, 24
+        kHz, up to one second per chunk. Close the generator to stop immediately. Raises
+        ProxyError."""
         ...

@@ -27,7 +27,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and self.close_sent:
-            self.handshake_complete = True  # else uvicorn logs the refusal as an error
+            self.handshake_complete = True  # otherwise uvicorn logs the rejection as an error
 
     async def run_asgi(self) -> None:
         await super().run_asgi()

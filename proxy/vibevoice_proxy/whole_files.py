@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all."""
+"""Writes files atomically."""
 
 import os
 import tempfile
@@ -6,8 +6,8 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """All of `content` under its name, also after a loss of power, or nothing. Nobody but the
-    process's user may read it."""
+    """Write `content` completely or not at all, even on power loss. Only the process's user can
+    read the file."""
     descriptor, unfinished = tempfile.mkstemp(prefix=".", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -49,7 +49,8 @@ class ModelCard:
     packages: tuple[str, ...] = ()
     """Import names of the packages that provide a model without a folder."""
     openai_names: tuple[str, ...] = ()
-    """OpenAI model names that map to this model if it is served, else to the first one served."""
+    """OpenAI model names that map to this model if it is served, otherwise to the first one
+    served."""
     voice_aliases: Mapping[str, str] = field(compare=False)
     """OpenAI's voices → similar-sounding voices of this model."""
     max_speakers: int
@@ -181,7 +182,7 @@ MODELS: tuple[ModelCard, ...] = (
         clones=False,
     ),
 )
-"""In order of preference: the first one served answers to every name that no other model has."""
+"""In order of preference: the first one served is used for every name that no other model has."""
 
 MODEL_TYPES = ("auto", *(card.setting for card in MODELS), "both", "off")
 """Values of TTS_MODEL_TYPE."""

@@ -55,7 +55,7 @@ def clean(text: str) -> str:
 
 
 def _spoken(paragraph: str) -> str:
-    """A paragraph without inline markup, in punctuation that the models know."""
+    """A paragraph without inline markup, with only punctuation that the models support."""
     text = strip_control_tokens(reveal(paragraph))
     text = without_angles(without_emphasis(without_cues(text)).replace(BOUNDARY, " "))
     text = _UNSPOKEN.sub(" ", _SEPARATOR.sub(", ", text))
@@ -96,7 +96,7 @@ def split_text(text: str, limit: int) -> list[str]:
 
 
 def short_enough(parts: Iterable[str], limit: int) -> Iterator[str]:
-    """Cut `parts` above `limit` by `weight` at a comma, else between words, else anywhere."""
+    """Cut `parts` above `limit` by `weight` at a comma, otherwise between words or anywhere."""
     for part in parts:
         while weight(part[: limit + 1]) > limit:
             end = _fitting(part, limit)

@@ -1,4 +1,4 @@
-"""Checks that a folder holds a complete VibeVoice-ASR checkpoint that the engine can serve."""
+"""Checks that a folder contains a complete VibeVoice-ASR checkpoint that the engine can serve."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file.
 
     Raises:
-        CheckpointError: the file is missing, cannot be read, or does not hold a JSON object.
+        CheckpointError: the file is missing, cannot be read, or does not contain a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

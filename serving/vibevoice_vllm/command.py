@@ -75,7 +75,8 @@ def engine_command(
     if gpu and settings.gpu_memory_utilization is not None:
         argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     if plan and plan.shares_card:
-        # vLLM's own measurement would include memory that other programs take or free meanwhile.
+        # vLLM's own measurement would include memory that other programs allocate or free in the
+        # meantime.
         argv += ["--kv-cache-memory-bytes", str(plan.cache)]
     if native:
         argv += _native_arguments(settings, device, environ)
@@ -153,9 +154,9 @@ def _environment(
     }
     if device == "gpu":
         defaults["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
-        # The encoders' float32 products in TF32, like their convolutions; see docs/gpu.md.
+        # The encoders' float32 products in TF32, like their convolutions; see docs/guides/gpu.md.
         defaults["VLLM_FLOAT32_MATMUL_PRECISION"] = "high"
-        # So that CUDA numbers the GPUs as nvidia-smi does.
+        # Makes CUDA number the GPUs as nvidia-smi does.
         defaults["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     env = {name: value for name, value in defaults.items() if name not in environ}
     env["VIBEVOICE_ENGINE_AUDIO_SECONDS"] = str(seconds)
@@ -201,9 +202,9 @@ def _native_arguments(
     return [
         *(processors if settings.penalties == "on" else []),
         *("--middleware", "vibevoice_vllm.middleware.PinnedDecoding"),
-        # Health checks and Prometheus ask every few seconds.
+        # Health checks and Prometheus send requests every few seconds.
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
         *("--scheduler-cls", "vibevoice_vllm.scheduler.create_scheduler"),
-        # It would hold gigabytes of recordings; the encoder's own cache covers repeated audio.
+        # It would take gigabytes of recordings; the encoder's own cache covers repeated audio.
         *("--mm-processor-cache-gb", "0"),
     ]

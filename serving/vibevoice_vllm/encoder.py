@@ -1,10 +1,10 @@
 """Encodes windows of audio into latents, with the weights of transformers' two VibeVoice encoders.
 
-transformers' modules hold the weights, but this module runs them its own way, because three
-quarters of the time would go to memory traffic. It uses one layout throughout, (rows, time,
-channels), so nothing is transposed. Each norm is one operation, layer scale and residual are
-applied in place, and convolutions pad their own input. Results differ from transformers' only by
-rounding (tests/plugin/test_encoder.py).
+The weights stay in transformers' modules, but this module has its own forward pass, because
+transformers' spends three quarters of the time on memory traffic. It uses one layout throughout,
+(rows, time, channels), so nothing is transposed. Each norm is one operation, layer scale and
+residual are applied in place, and convolutions pad their own input. Results differ from
+transformers' only by rounding (tests/plugin/test_encoder.py).
 """
 
 from collections.abc import Iterator, Sequence

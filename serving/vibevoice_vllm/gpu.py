@@ -23,7 +23,7 @@ _SECONDS = 60
 
 
 class GpuError(Exception):
-    """nvidia-smi is installed but does not respond. The message says so."""
+    """nvidia-smi is installed but does not respond."""
 
 
 def find_device(asked: Literal["auto", "gpu", "cpu"]) -> Device:
@@ -95,5 +95,5 @@ def _ask(*arguments: str) -> str:
     try:
         found = subprocess.run(asked, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
-        raise GpuError(f"{nvidia_smi} did not answer within {_SECONDS} s") from error
+        raise GpuError(f"{nvidia_smi} did not respond within {_SECONDS} s") from error
     return found.stdout if found.returncode == 0 else ""

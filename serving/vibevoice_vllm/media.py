@@ -1,7 +1,7 @@
 """Loads the audio of a chat request from a data: URL, or a file: URL in an allowed folder.
 
 vLLM's own connector decodes whole files at their original rate and channel count, several times
-over, and its PyAV route misreads interleaved stereo. This one is selected with
+each, and its PyAV route misreads interleaved stereo. This one is selected with
 `VLLM_MEDIA_CONNECTOR=vibevoice`. It never accesses the network.
 """
 

@@ -1,4 +1,4 @@
-"""The plan for a GPU's memory, made before anything is loaded: see docs/gpu.md."""
+"""The plan for a GPU's memory, made before anything is loaded: see docs/guides/gpu.md."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -48,11 +48,13 @@ class MemoryPlan:
     """Bytes available to the engine: the sum of the other fields."""
     weights: int
     work: int
-    """The larger of encoding a window and a step of the language model, plus what is held then."""
+    """The larger of the memory for encoding a window and for a step of the language model, plus
+    what both keep in memory."""
     graphs: int
     overhead: int
     spare: int
-    """Left free on a shared card, where vLLM uses the planned cache size without measuring."""
+    """Left free on a shared card, since vLLM uses the planned cache size there without
+    measuring."""
     cache: int
     """Bytes left for keys and values; zero or negative if nothing is left."""
     token: int

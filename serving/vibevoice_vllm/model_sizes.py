@@ -120,7 +120,7 @@ def linear_bits(quantization: str) -> float | None:
 
 
 def _stored_bits(quantization: Mapping[str, Any]) -> float | None:
-    """The same for a checkpoint's `quantization_config`; None if it does not say."""
+    """The same for a checkpoint's `quantization_config`; None if it is not specified."""
     bits = quantization.get("bits") or quantization.get("w_bit")
     # a 16-bit scale and a 16-bit zero point per 128 parameters, the usual group size
     return bits + 0.25 if bits else linear_bits(quantization.get("quant_method", ""))

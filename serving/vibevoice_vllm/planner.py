@@ -1,4 +1,4 @@
-"""Computes what fits on a GPU from the model, the card, and the settings; see docs/gpu.md.
+"""Computes what fits on a GPU from the model, the card, and the settings; see docs/guides/gpu.md.
 
 vLLM measures the same while it starts, and fails if one request of the maximum length does not fit
 in the memory that is left. The plan finds this out minutes earlier, and for other machines too.
@@ -27,7 +27,8 @@ _SMALL_CARD = 30 * GIB
 _CLIP_TOKENS = 600
 """A 30 s clip with its prompt and transcript."""
 _SPARE = 256 * MIB
-"""Tokens left free when the plan chooses the context: vLLM refuses one that is a token too long."""
+"""Tokens left free when the plan chooses the context: vLLM does not start if it is one token too
+long."""
 _LOGITS = 6
 """Number of float32 [requests, vocabulary] tensors: logits, the sampler's copies, and counts."""
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -194,7 +195,7 @@ class Planner:
             )
 
     def _help(self) -> str:
-        """Suggests what would make the model fit."""
+        """Suggests changes that would make the model fit."""
         limits = ("max_model_len", "max_num_batched_tokens", "max_num_seqs")
         given = [name for name in limits if getattr(self.settings, name)]
         kept: dict[str, None] = {}
@@ -217,7 +218,7 @@ class Planner:
 
 
 def _left_open(given: list[str]) -> str:
-    """What to do about limits that were set by hand."""
+    """Suggestions for limits that were set by hand."""
     if given == ["max_model_len"]:
         return "a shorter context; without --max-model-len, the longest that fits is used"
     *others, last = [f"--{name.replace('_', '-')}" for name in given]

@@ -1,7 +1,7 @@
 """Turns a published VibeVoice-ASR checkpoint into a folder that the engine can serve.
 
-    python -m vibevoice_vllm.prepare microsoft/VibeVoice-ASR models/VibeVoice-ASR
-    python -m vibevoice_vllm.prepare --check models/VibeVoice-ASR
+    vibevoice-prepare microsoft/VibeVoice-ASR models/VibeVoice-ASR
+    vibevoice-prepare --check models/VibeVoice-ASR
 
 A hub id is downloaded into the hub's own cache, and interrupted downloads resume. Weights are
 hard-linked from the cache, or symlinked where the file system requires it, so nothing large is
@@ -30,6 +30,7 @@ from huggingface_hub.errors import (
 )
 from tokenizers import AddedToken, Tokenizer
 
+from vibevoice_core.distribution import add_version_option
 from vibevoice_vllm.checkpoint import (
     AUDIO_TOKENS,
     HUB_ID,
@@ -205,7 +206,7 @@ def _replace(path: Path, text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="prepare_model.py", description="Prepare a VibeVoice-ASR checkpoint for serving."
+        prog="vibevoice-prepare", description="Prepare a VibeVoice-ASR checkpoint for serving."
     )
     parser.add_argument("source", help="local folder, or hub id such as microsoft/VibeVoice-ASR")
     parser.add_argument(
@@ -214,6 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tokenizer", default=TOKENIZER, help="folder or hub id (%(default)s)")
     parser.add_argument("--revision", default="main", help="revision of the hub id (%(default)s)")
     parser.add_argument("--check", action="store_true", help="only report what SOURCE lacks")
+    add_version_option(parser)
     args = parser.parse_args(arguments)
     local = Path(args.source).is_dir()
     if args.check:

@@ -27,7 +27,7 @@ class _WindowScheduler(Scheduler):
         super().__init__(vllm_config, *args, **kwargs)
         settings = PluginSettings()
         hop = vllm_config.model_config.hf_config.acoustic_tokenizer_encoder_config.hop_length
-        # Like vLLM's own budgets, these hold at least one window, so any window fits.
+        # Like vLLM's own budgets, these have room for at least one window, so any window fits.
         self._window = settings.window_tokens(hop)
         self.max_num_encoder_input_tokens = min(
             self.max_num_encoder_input_tokens, settings.windows_per_step * self._window

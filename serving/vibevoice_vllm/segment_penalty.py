@@ -163,7 +163,7 @@ class SegmentPenaltyV2(LogitsProcessorV2):
         self._asked.clear()
 
     def _written(self, slot: int) -> tuple[Segment, int]:
-        """What the request in a slot has written so far, and the position after it."""
+        """The answer of the request in a slot so far, and the position after it."""
         prompt_len = int(self._req_states.prompt_len.np[slot])
         prefill_len = int(self._req_states.prefill_len.np[slot])
         segment = Segment(self._vocabulary)

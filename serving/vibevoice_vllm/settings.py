@@ -74,9 +74,9 @@ class LaunchSettings(BaseSettings):
     a CPU; without chunked prefill it means `max_model_len`."""
     penalties: Switch = "on"
     """Penalties for repeated words, on or off, whatever a request says. They keep the model out of
-    loops; their effect on the accuracy of real speech has not been measured (docs/measurements.md,
-    Penalties). If off, temperature 0 and the proxy's loop detection still apply. The proxy,
-    LiteLLM, and the batch client read the same variable."""
+    loops; their effect on the accuracy of real speech has not been measured
+    (docs/background/decoding.md). If off, temperature 0 and the proxy's loop detection still
+    apply. The proxy, LiteLLM, and the batch client read the same variable."""
     max_new_tokens: int = Field(default=32768, ge=1)
     """Maximum tokens of an answer; a request's max_tokens cannot exceed it."""
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
@@ -195,7 +195,7 @@ class PluginSettings(BaseSettings):
     second takes 18 MB of memory in float32, 9 MB in 16 bits."""
     windows_per_step: int = Field(default=1, ge=1)
     """Windows encoded in one step of the engine, each from a different request; all other requests
-    wait meanwhile."""
+    wait during that time."""
     encoder_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Precision of the encoders, independent of the language model's. On a GPU, float32 products
     are computed in TF32. For a GPU below 32 GB, the start script chooses 16 bits: bfloat16, or

@@ -75,7 +75,7 @@ class _Engine:
         with self.process.stdout as output:
             for line in output:
                 self.last_lines.append(line.rstrip())
-                # The reader of the log may be gone; the engine must not block on a full pipe.
+                # If the reader of the log is gone, the engine must not block on a full pipe.
                 with suppress(OSError, ValueError):
                     sys.stdout.write(line)
                     sys.stdout.flush()

@@ -20,8 +20,8 @@ from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.prompt import SYSTEM, clean_words, user_text
 
 _answer: ContextVar[str] = ContextVar("_answer", default="")
-"""The current request's answer as the model wrote it. vLLM passes on only the cleaned text, from
-which `diarized_json` could not be made."""
+"""The current request's raw answer. vLLM only passes on the cleaned text, from which
+`diarized_json` cannot be built."""
 
 
 def prompt(seconds: float, words: str = "") -> str:
@@ -92,7 +92,8 @@ class ContentReader(StreamingTranscriptionPostProcessor):
         return "".join(self._words(finished))
 
     def _recognize(self, finished: bool) -> bool:
-        """Whether enough text has arrived to tell JSON, with or without a role, from plain text."""
+        """Whether enough text has arrived to distinguish JSON, with or without a role, from plain
+        text."""
         start = self._rest.lstrip()
         body = start.removeprefix("assistant").lstrip()
         if finished or (body and not "assistant".startswith(start)):

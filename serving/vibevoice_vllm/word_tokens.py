@@ -61,10 +61,10 @@ def _step(state: int, character: str) -> int:
 
 
 def _is_word(text: str) -> bool:
-    """Whether a token of this text carries a word: letters or digits, and no JSON syntax.
+    """Whether a token of this text counts as part of a word: letters or digits, and no JSON syntax.
 
     Tokens that are parts of a character do not count: in scripts whose characters all begin with
-    the same bytes, a penalty on those bytes would soon make writing impossible.
+    the same bytes, a penalty on those bytes would soon make it impossible to write.
     """
     return any(c.isalnum() for c in text) and not any(c in text for c in '"\\\ufffd')
 

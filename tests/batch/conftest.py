@@ -33,7 +33,7 @@ def recordings(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def uploads() -> Uploads:
-    """What is uploaded to the server of `calls`."""
+    """Files uploaded to the server of `calls`."""
     return Uploads()
 
 

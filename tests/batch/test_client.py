@@ -21,7 +21,7 @@ GOOD = ["a.wav", "b.wav", "inner/c.wav", "same.wav"]
 def test_a_thousand_files_killed_three_times(
     batch: Batch, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """Every valid file has one transcript, its own, and every invalid one is named."""
+    """Every valid file has exactly its own transcript, and every invalid one is named."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     bad = {f"{number:03}.wav" for number in range(7, 1000, 50)}
@@ -31,7 +31,7 @@ def test_a_thousand_files_killed_three_times(
             file = folder / f"{number:03}.wav"
             seconds[file.name] = 0.1 + number / 8000
             file.write_bytes(b"no audio" if file.name in bad else noise(seconds[file.name]))
-            # The engine sees the hotwords, which tell it the file's name.
+            # The engine receives the file's name as a hotword.
             print(json.dumps({"path": str(file), "hotwords": file.name}), file=manifest)
     at_once = 16
     arguments = ["--manifest", manifest.name, "--base", folder, "--format", "json,srt"]
@@ -92,7 +92,7 @@ def test_the_tree_is_mirrored_in_every_format(batch: Batch, recordings: Path) ->
 def test_equal_files_are_transcribed_once(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """The transcript is written for each of them."""
+    """The transcript is written for each identical file."""
     batch.run(recordings, "--format", "txt")
 
     assert fake_engine.asked == 3
@@ -119,7 +119,8 @@ def test_what_is_done_is_not_asked_for_again(
 def test_changed_and_refused_files_are_asked_for_again(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """Changed ones always, rejected ones on demand; the journal then has one line for each."""
+    """Changed recordings are always transcribed again, rejected ones on request; the journal then
+    has one line for each."""
     batch.run(recordings)
     (recordings / "b.wav").write_bytes(noise(0.9))
     (recordings / "bad.mp3").write_bytes(noise(0.8))
@@ -184,14 +185,14 @@ def test_a_wrong_key_ends_the_run(
     ],
 )
 def test_wrong_usage_is_told(tmp_path: Path, arguments: list[str], message: str) -> None:
-    """Exit code 2, and a message with what was expected."""
+    """The exit code is 2, and the message says what was expected."""
     code, said = Batch(tmp_path / "out").run(*arguments)
 
     assert (code, message in said) == (2, True)
 
 
 def test_a_dry_run_touches_nothing(batch: Batch, recordings: Path) -> None:
-    """It reports how much there is to do."""
+    """A dry run only reports what a run would do."""
     code, said = batch.run(recordings, "--dry-run")
 
     assert (code, "5 recordings, 5 to do" in said) == (0, True)

@@ -59,7 +59,7 @@ def test_empty_and_wrong_arguments_are_usage_errors(
 
 
 def test_options_may_stand_between_files(batch: Batch, uploads: Uploads) -> None:
-    """In any order; after --, everything is a file."""
+    """Options and files may come in any order; everything after -- is a file."""
     assert batch.cwd
     (batch.cwd / "-o.wav").write_bytes(b"o")
     code, said = batch.run("calls/a.wav", "--format", "txt", "calls/sub/b.mp3")
@@ -74,7 +74,7 @@ def test_options_may_stand_between_files(batch: Batch, uploads: Uploads) -> None
 def test_what_cannot_be_read_is_named(
     batch: Batch, uploads: Uploads, given: str, obstacle: str
 ) -> None:
-    """Folders and files that are unreadable in different ways; the rest is transcribed."""
+    """Folders and files that cannot be read are reported; the rest is transcribed."""
     assert batch.cwd
     batch.prefix = OBEYS_PERMISSIONS
     (batch.cwd / "calls" / "open").mkdir()
@@ -97,7 +97,7 @@ def test_what_cannot_be_read_is_named(
 
 
 def test_links_are_followed_and_loops_end(batch: Batch, uploads: Uploads) -> None:
-    """Each folder is read once; links to nothing and to themselves are named."""
+    """Each folder is read once; broken links and links to themselves are reported."""
     assert batch.cwd
     calls = batch.cwd / "calls"
     (batch.cwd / "elsewhere").mkdir()
@@ -126,7 +126,7 @@ def test_links_are_followed_and_loops_end(batch: Batch, uploads: Uploads) -> Non
 
 
 def test_two_loops_do_not_make_a_pattern_endless(batch: Batch, uploads: Uploads) -> None:
-    """There are more such paths than atoms in the universe."""
+    """Two loops give more paths than there are atoms in the universe."""
     assert batch.cwd
     for name in ("one", "two", "three"):
         (batch.cwd / "calls" / name).symlink_to(".")
@@ -137,7 +137,7 @@ def test_two_loops_do_not_make_a_pattern_endless(batch: Batch, uploads: Uploads)
 
 
 def test_a_link_before_two_dots_is_followed_first(batch: Batch, uploads: Uploads) -> None:
-    """The system's meaning counts, not that of the text."""
+    """Paths with `..` are resolved as the system resolves them, not textually."""
     assert batch.cwd
     (batch.cwd / "far" / "deep").mkdir(parents=True)
     (batch.cwd / "far" / "a.wav").write_bytes(b"far")
@@ -150,7 +150,7 @@ def test_a_link_before_two_dots_is_followed_first(batch: Batch, uploads: Uploads
 
 
 def test_hidden_files_are_told(batch: Batch, uploads: Uploads) -> None:
-    """They are included if they are named."""
+    """Hidden files are reported, and included if they are listed as inputs."""
     assert batch.cwd
     (batch.cwd / "calls" / ".h.wav").write_bytes(b"h")
 
@@ -166,7 +166,7 @@ def test_hidden_files_are_told(batch: Batch, uploads: Uploads) -> None:
 def test_a_folder_without_recordings_is_no_success(
     batch: Batch, given: list[str], dry: list[str]
 ) -> None:
-    """It may be a disk that is not mounted."""
+    """An empty folder is an error: it may be a disk that is not mounted."""
     assert batch.cwd
     (batch.cwd / "empty").mkdir()
 
@@ -176,7 +176,8 @@ def test_a_folder_without_recordings_is_no_success(
 
 
 def test_an_input_that_is_not_there_costs_itself_only(batch: Batch, uploads: Uploads) -> None:
-    """It may have been deleted after a shell listed it. It is a usage error if no input exists."""
+    """A missing input only fails itself: it may have been deleted after a shell listed it. If no
+    input exists, this is a usage error."""
     code, said = batch.run("calls/gone.wav", "calls", "nothing*")
 
     assert (code, len(uploads.names)) == (1, 2), said
@@ -186,7 +187,8 @@ def test_an_input_that_is_not_there_costs_itself_only(batch: Batch, uploads: Upl
 
 
 def test_the_summary_counts_everything(batch: Batch, uploads: Uploads) -> None:
-    """Transcribed, previously done, left for later, and failed with each reason."""
+    """The summary counts transcribed, previously done, postponed and failed files, with each
+    reason."""
     assert batch.cwd
     assert batch.run("calls", "--limit", "1")[0] == 0
     (batch.cwd / "calls" / "c.wav").symlink_to("gone")

@@ -25,7 +25,7 @@ def _read_until(process: subprocess.Popen[str], said: str) -> None:
 def test_an_interrupt_waits_for_what_is_being_transcribed(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """Exit code 130; the response is saved, and the rest is left for the next run."""
+    """The exit code is 130; the response is saved, and the rest is left for the next run."""
     fake_engine.stall_after = 1
     with batch.start(recordings, "--concurrency", "1") as process:
         wait_for(lambda: fake_engine.at_once)
@@ -61,7 +61,7 @@ def test_a_second_interrupt_leaves_at_once(
 def test_two_runs_into_one_folder_are_refused(
     batch: Batch, recordings: Path, fake_engine: FakeEngine
 ) -> None:
-    """It is a usage error, and the first run continues."""
+    """The second run ends with a usage error, and the first one continues."""
     fake_engine.stall_after = 1
     with batch.start(recordings / "a.wav") as process:
         wait_for(lambda: fake_engine.at_once)

@@ -37,7 +37,7 @@ def taken(data: bytes, folder: Path) -> list[str]:
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "  \r\n", "\n\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_any_unicode_and_any_end_of_line(folder: Path, encoding: str, end: str) -> None:
-    """With or without a byte order mark; the last line may lack its ending."""
+    """Manifests may have a byte order mark, and the last line may lack its ending."""
     for text in (end.join(NAMES), end.join([*NAMES, ""])):
         assert taken(text.encode(encoding), folder) == NAMES
 
@@ -78,19 +78,19 @@ def test_marks_of_other_encodings(folder: Path, mark: bytes, encoding: str) -> N
     ],
 )
 def test_a_path_in_many_spellings(folder: Path, line: str, name: str) -> None:
-    """A file whose name is exactly the line comes first."""
+    """A file whose name equals the line exactly takes precedence."""
     assert taken(line.replace("{cwd}", str(folder)).encode(), folder) == [name]
 
 
 def test_names_in_another_encoding_than_unicode(folder: Path) -> None:
-    """The name may be encoded as in a list from Windows, or as on disk."""
+    """The encoding may be that of a list from Windows, or the one on disk."""
     assert taken("grün.wav\n".encode("cp1252"), folder) == ["grün.wav"]
     Path("gr\udcfcn2.wav").touch()
     assert taken(b"gr\xfcn2.wav\n", folder) == ["gr\udcfcn2.wav"]
 
 
 def test_paths_that_end_in_nul_are_exact(folder: Path) -> None:
-    """As written by find -print0; these can contain what lines cannot."""
+    """Paths from find -print0 can contain characters that lines cannot."""
     names = ["a\nb.wav", " # c ", '"d"']
     for name in names:
         Path(name).touch()
@@ -98,7 +98,7 @@ def test_paths_that_end_in_nul_are_exact(folder: Path) -> None:
 
 
 def test_a_json_array_is_a_list(folder: Path) -> None:
-    """An array of paths or objects, across any number of lines."""
+    """A JSON array contains paths or objects, on any number of lines."""
     items = ["a.wav", {"path": "b c.wav", "prompt": "p", "id": 7}]
     found = find([], [parse("list", json.dumps(items, indent=1).encode(), folder)])
 
@@ -111,7 +111,7 @@ def test_a_json_array_is_a_list(folder: Path) -> None:
 def test_paths_are_relative_to_the_manifest_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If they are not in the working directory."""
+    """Paths that do not exist in the working directory are relative to the manifest's folder."""
     monkeypatch.chdir(folder / "d")
     found = find([], [parse("../list", b"a.wav\ne.wav\nd/e.wav\n", folder)])
 
@@ -122,7 +122,7 @@ def test_paths_are_relative_to_the_manifest_too(
 
 
 def test_comments_are_counted(folder: Path) -> None:
-    """None of them is the name of a file."""
+    """Lines that begin with # and are not the name of a file count as comments."""
     found = find([], [parse("list", b"#EXTM3U\na.wav\n  # b\n", folder)])
 
     assert [recording.name for recording in found.recordings] == ["a.wav"]
@@ -166,8 +166,8 @@ def test_what_cannot_be_read_as_a_manifest_is_a_usage_error(
 
 
 def test_manifests_on_the_command_line(folder: Path) -> None:
-    """From find -print0, from a file in another folder, from a missing file; missing recordings are
-    named and counted."""
+    """Manifests come from find -print0, from a file in another folder, and from a missing file;
+    missing recordings are named and counted."""
     uploads = Uploads()
     with transcribing(uploads) as url:
         batch = Batch("out", url)

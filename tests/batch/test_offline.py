@@ -59,7 +59,7 @@ def test_equal_recordings_are_one_request(batch: Batch, folder: Path) -> None:
 
 
 def test_requests_are_decoded_as_the_engine_pins_them(batch: Batch, folder: Path) -> None:
-    """The engine's middleware and the client each have these values."""
+    """The engine's middleware and the client have the same values."""
     middleware = pytest.importorskip("vibevoice_vllm.middleware")
     body = write(batch, folder)[0]["body"]
 
@@ -70,7 +70,8 @@ def test_requests_are_decoded_as_the_engine_pins_them(batch: Batch, folder: Path
 
 
 def test_penalties_can_be_switched_off(batch: Batch, folder: Path) -> None:
-    """With the argument or the variable; any value other than on or off is a usage error."""
+    """The argument or the variable turns them off; any value other than on or off is a usage
+    error."""
     middleware = pytest.importorskip("vibevoice_vllm.middleware")
     neutral = middleware.pinned_values(penalties=Penalties())["vllm_xargs"]
     body = write(batch, folder, "--penalties", "off")[0]["body"]
@@ -85,8 +86,8 @@ def test_penalties_can_be_switched_off(batch: Batch, folder: Path) -> None:
 
 
 def test_results_become_transcripts(batch: Batch, folder: Path, tmp_path: Path) -> None:
-    """For every file with the content; speakers become letters; missing results are left for
-    later."""
+    """Every file with the same content gets the transcript; speakers become letters; missing
+    results are left for later."""
     first, second = (request["custom_id"] for request in write(batch, folder))
     answer = {"text": "yes no", "duration": 3.0, "segments": SEGMENTS}
     result = {"custom_id": first, "response": {"status_code": 200, "body": answer}, "error": None}
@@ -111,7 +112,7 @@ def test_results_become_transcripts(batch: Batch, folder: Path, tmp_path: Path) 
 def test_failed_requests_are_named(
     batch: Batch, folder: Path, tmp_path: Path, error: object
 ) -> None:
-    """In any of the forms in which run-batch reports the error."""
+    """All forms in which run-batch reports errors are recognized."""
     result = {"response": {"status_code": 400, "body": None}, "error": error}
     with (tmp_path / "results.jsonl").open("w") as file:
         for request in write(batch, folder):
@@ -124,7 +125,7 @@ def test_failed_requests_are_named(
 
 
 def test_a_file_that_holds_no_results_is_told(batch: Batch, folder: Path, tmp_path: Path) -> None:
-    """It is a usage error."""
+    """A file without results is a usage error."""
     (tmp_path / "results.jsonl").write_text("[]\n")
 
     code, said = batch.run("read-batch", "--results", tmp_path / "results.jsonl", folder)
@@ -167,7 +168,7 @@ def test_run_batch_itself_transcribes(batch: Batch, tmp_path: Path) -> None:
 
 
 def test_microsofts_plugin_runs_a_batch_too(tmp_path: Path) -> None:
-    """vLLM's own program runs in their environment and knows every argument."""
+    """vLLM's own program runs in their environment and accepts every argument."""
     (tmp_path / "requests").write_text("{}\n")
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{tmp_path}/arguments\n")

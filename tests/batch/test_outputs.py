@@ -59,7 +59,7 @@ def test_the_output_may_lie_anywhere(
 
 
 def test_an_earlier_output_is_no_input(batch: Batch, uploads: Uploads) -> None:
-    """Wherever it is, and however it is specified."""
+    """Earlier outputs are skipped wherever they are, and however the folder is specified."""
     assert batch.cwd
     batch.output = Path("calls/one")
     assert batch.run("calls", "--format", "json,txt")[0] == 0
@@ -98,7 +98,7 @@ def test_an_output_that_is_no_folder_is_told(batch: Batch, uploads: Uploads, out
 def test_what_others_wrote_is_never_replaced(
     batch: Batch, uploads: Uploads, given: list[str]
 ) -> None:
-    """Such as notes next to a recording, or a recording with the name of a transcript."""
+    """Examples are notes next to a recording, and a recording with the name of a transcript."""
     assert batch.cwd
     batch.output = Path("calls")
     notes = batch.cwd / "calls" / "a.wav.json"
@@ -133,7 +133,7 @@ def test_a_format_asked_for_later_replaces_nothing_either(batch: Batch) -> None:
 
 
 def test_another_program_s_journal_is_never_touched(batch: Batch, uploads: Uploads) -> None:
-    """It may have the same name as ours."""
+    """A foreign file with the journal's name is never changed."""
     assert batch.cwd
     (batch.cwd / "transcripts").mkdir()
     other = batch.cwd / "transcripts" / "transcripts.jsonl"
@@ -147,7 +147,7 @@ def test_another_program_s_journal_is_never_touched(batch: Batch, uploads: Uploa
 
 
 def test_names_that_differ_little_are_kept_apart(batch: Batch, uploads: Uploads) -> None:
-    """They may differ only in extension or in case."""
+    """Names may differ only in extension or in case."""
     assert batch.cwd
     for name in ("a.mp3", "A.wav", "a", "a.wav.wav"):
         (batch.cwd / "calls" / name).write_bytes(f"is {name}".encode())
@@ -202,7 +202,7 @@ def test_a_changed_file_of_the_same_size_and_time_elsewhere_is_read(
 def test_a_folder_that_cannot_be_written_costs_its_own_files_only(
     batch: Batch, uploads: Uploads
 ) -> None:
-    """They are named with the reason, and are written once that is possible."""
+    """Affected files are reported with the reason, and are written once that is possible."""
     assert batch.cwd
     batch.output = Path("calls")
     batch.prefix = OBEYS_PERMISSIONS
@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_written_costs_its_own_files_only(
 
 
 def test_an_output_that_cannot_be_written_is_told(batch: Batch, uploads: Uploads) -> None:
-    """Nothing is uploaded whose transcript would be lost."""
+    """Nothing is uploaded if its transcript could not be saved."""
     assert batch.cwd
     batch.prefix = OBEYS_PERMISSIONS
     (batch.cwd / "transcripts").mkdir(mode=0o555)
@@ -254,7 +254,7 @@ def test_a_full_disk_ends_the_run(batch: Batch, uploads: Uploads) -> None:
 
 
 def test_names_may_be_as_long_as_the_file_system_takes(batch: Batch, uploads: Uploads) -> None:
-    """Their transcripts' names are cut, each to a unique name, and are found again."""
+    """The names of their transcripts are cut to unique names, and are found again."""
     assert batch.cwd
     names = ["é" * 125 + end for end in ("1.wav", "2.wav")] + ["x" * 250 + ".wav"]
     for name in names:
@@ -276,8 +276,8 @@ def test_names_may_be_as_long_as_the_file_system_takes(batch: Batch, uploads: Up
     + [b'"q".wav', b"\x1b[2J.wav", b"*.wav", b"back\\slash.wav", "\U0001f3b5.wav".encode()],
 )
 def test_names_may_hold_anything(batch: Batch, uploads: Uploads, name: bytes) -> None:
-    """In a folder, by name, by a pattern, and in a manifest; terminals see no control
-    characters."""
+    """Such names work in a folder, as an argument, in a pattern and in a manifest; terminals
+    receive no control characters."""
     assert batch.cwd
     folder = batch.cwd / "odd"
     folder.mkdir()
@@ -302,7 +302,7 @@ def test_names_may_hold_anything(batch: Batch, uploads: Uploads, name: bytes) ->
 def test_an_answer_that_no_file_can_hold_as_it_is_is_kept(
     tmp_path: Path, batch: Batch, uploads: Uploads
 ) -> None:
-    """A lone surrogate in the text."""
+    """The text may contain a lone surrogate."""
     uploads.text = "one \ud83d two"
 
     code, said = batch.run("calls", "--format", "json,srt")

@@ -50,19 +50,19 @@ def test_files_and_globs_are_taken_whatever_they_are_called(tree: Path) -> None:
 
 
 def test_a_file_given_twice_is_one_recording(tree: Path) -> None:
-    """It does not matter how it is specified."""
+    """A file counts once, however it is specified."""
     assert names(tree / "x", tree / "x/a.wav", tree / "x/deep/../a.wav") == ["a.wav", "deep/b.MP3"]
 
 
 def test_two_files_of_one_name_need_a_base(tree: Path) -> None:
-    """Without a base, one would overwrite the other."""
+    """Without a base, the transcript of one would overwrite the other's."""
     with pytest.raises(InputError, match="would both be named a.wav: set --base"):
         names(tree / "x", tree / "y")
     assert names(tree / "x", tree / "y", base=tree) == ["x/a.wav", "x/deep/b.MP3", "y/a.wav"]
 
 
 def test_what_runs_wrote_is_left_out(tree: Path) -> None:
-    """Wherever the folder of transcripts is; recordings in it are included."""
+    """Outputs are skipped wherever the folder of transcripts is; recordings in it are included."""
     with Journal(tree / "y") as journal:
         _add(journal, "a.wav", "1")
     for name in ("a.wav.json", "a.wav.docx", "b.wav.json"):
@@ -121,7 +121,7 @@ def test_no_name_leads_out_of_the_output(tree: Path, monkeypatch: pytest.MonkeyP
     ],
 )
 def test_a_wrong_line_of_a_manifest_is_named(line: str) -> None:
-    """The message includes its number."""
+    """The message includes the line's number."""
     with pytest.raises(InputError, match="^list, line 2"):
         find([], manifest("a.wav", line))
 
@@ -139,7 +139,8 @@ def _of(journal: Journal, name: str) -> str | None:
 
 @pytest.mark.parametrize("torn", range(1, 120, 17))
 def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: int) -> None:
-    """Killed at any byte of a write: earlier lines count, and the next one starts on a new line."""
+    """After a kill at any byte of a write, earlier lines count, and the next one starts on a new
+    line."""
     with Journal(tmp_path) as journal:
         _add(journal, "a", "1")
         _add(journal, "b", "2")
@@ -155,7 +156,7 @@ def test_a_torn_last_line_is_dropped(tmp_path: Path, torn: int) -> None:
 def test_a_broken_line_in_the_middle_loses_only_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is named, and is removed at the end of the run."""
+    """The invalid line is reported, and removed at the end of the run."""
     with Journal(tmp_path) as journal:
         _add(journal, "a", "1")
         first = journal.path.read_bytes()

@@ -102,7 +102,8 @@ def test_only_what_can_heal_is_asked_for_again(
     code: int,
     said: str,
 ) -> None:
-    """429, 503, and a refused connection; all other errors fail the file or end the run."""
+    """Only 429, 503, and refused connections are retried; all other errors fail the file or end the
+    run."""
     script.answers = answers
 
     result = batch.run(recording)
@@ -157,7 +158,7 @@ class Hangup(socketserver.BaseRequestHandler):
 def test_a_recording_that_breaks_the_connection_is_given_up(
     tmp_path: Path, recording: Path
 ) -> None:
-    """After a few attempts, since it may be what crashes the server."""
+    """It fails after a few attempts, since it may be what crashes the server."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Hangup) as server:
         threading.Thread(target=server.serve_forever).start()
         batch = Batch(tmp_path / "transcripts", f"http://127.0.0.1:{server.server_address[1]}")
@@ -214,7 +215,7 @@ def test_the_limit_doubles_while_that_pays() -> None:
 
 
 def test_the_limit_follows_a_server_that_grows() -> None:
-    """It probes again after some rounds."""
+    """The limit is probed again after some rounds."""
     limit = Limit()
     for _ in range(3 * (FLAT_ROUNDS + ROUNDS_BETWEEN_TRIES)):
         round_of(limit, limit.value)
@@ -237,7 +238,8 @@ def test_the_limit_halves_once_for_a_round_of_refusals() -> None:
 
 
 def test_lengths_of_recordings_do_not_look_like_speed() -> None:
-    """An hour takes sixty times as long as a minute; that is not a faster or slower server."""
+    """An hour takes sixty times as long as a minute, which does not mean that the server is
+    slower."""
     limit = Limit()
     for number in range(8 * START):
         seconds = 3600.0 if number % 7 == 0 else 60.0
@@ -246,7 +248,7 @@ def test_lengths_of_recordings_do_not_look_like_speed() -> None:
 
 
 def test_a_fixed_limit_stays() -> None:
-    """Whatever the responses are."""
+    """Responses do not change a fixed limit."""
     limit = Limit(3)
     for _ in range(20):
         round_of(limit, 0.1)

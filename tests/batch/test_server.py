@@ -42,7 +42,7 @@ def batch(tmp_path: Path, url: str) -> Batch:
 def test_a_base_url_may_be_spelled_in_many_ways(
     batch: Batch, uploads: Uploads, recording: Path, base: str
 ) -> None:
-    """All of them mean the same server."""
+    """All spellings refer to the same server."""
     code, said = batch.run(recording, "--base-url", base.format(batch.url))
 
     assert code == 0, said
@@ -51,7 +51,7 @@ def test_a_base_url_may_be_spelled_in_many_ways(
 
 
 def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> None:
-    """It is contacted; since nothing listens there, the message names the address."""
+    """The address is contacted; since nothing listens there, the message contains it."""
     port = nobody().rpartition(":")[2]
     batch = Batch(tmp_path / "out", f"http://[::1]:{port}")
 
@@ -84,7 +84,7 @@ def test_a_base_url_may_be_an_ipv6_address(tmp_path: Path, recording: Path) -> N
 def test_what_cannot_be_used_is_told_at_the_start(
     batch: Batch, uploads: Uploads, recording: Path, environ: dict[str, str], reason: str
 ) -> None:
-    """Usage error with what was expected; nothing is sent or written, and no key is shown."""
+    """The usage error says what was expected; nothing is sent or written, and no key is shown."""
     code, said = batch.run(recording, environ=environ)
 
     assert (code, reason in said) == (2, True), said
@@ -115,7 +115,7 @@ def test_a_wrong_or_missing_key_ends_the_run(
 
 
 def test_a_password_in_the_url_is_not_shown(tmp_path: Path, uploads: Uploads) -> None:
-    """Not even in an error message."""
+    """The password does not appear in error messages either."""
     (tmp_path / "a.wav").write_bytes(b"a")
     uploads.key = "secret"
     with transcribing(uploads) as url:
@@ -127,7 +127,7 @@ def test_a_password_in_the_url_is_not_shown(tmp_path: Path, uploads: Uploads) ->
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
 def test_a_proxy_is_used(batch: Batch, uploads: Uploads, recording: Path, variable: str) -> None:
-    """Whichever variable specifies it, including the name and password in it."""
+    """The proxy is used whichever variable specifies it, with the name and password in its URL."""
     with ForwardProxy(login="me:p@ss") as proxy:
         way = proxy.url.replace("//", "//me:p%40ss@")
         code, said = batch.run(recording, environ={variable: way})
@@ -152,7 +152,7 @@ def test_a_proxy_is_used(batch: Batch, uploads: Uploads, recording: Path, variab
 def test_no_proxy_names_what_is_asked_directly(
     batch: Batch, recording: Path, no_proxy: str, is_direct: bool
 ) -> None:
-    """Addresses, networks, ports, and `*`."""
+    """NO_PROXY supports addresses, networks, ports, and `*`."""
     port = batch.url.rpartition(":")[2]
     with ForwardProxy() as proxy:
         code, said = batch.run(recording, HTTP_PROXY=proxy.url, NO_PROXY=no_proxy.format(port=port))
@@ -176,7 +176,7 @@ def test_a_proxy_that_refuses_ends_the_run(
     scheme: str,
     reason: str,
 ) -> None:
-    """Immediately; the message names it without its password."""
+    """The run ends immediately; the message names the proxy without its password."""
     batch = Batch(tmp_path / "out", f"{scheme}://127.0.0.1:9")
     with ForwardProxy(login, refusal) as proxy:
         way = proxy.url.replace("//", "//me:hidden@")
@@ -187,7 +187,7 @@ def test_a_proxy_that_refuses_ends_the_run(
 
 
 def test_a_proxy_that_is_not_there_is_named(batch: Batch, recording: Path) -> None:
-    """It is retried, as for a server."""
+    """An unreachable proxy is retried, like a server."""
     way = nobody()
 
     code, said = batch.run(recording, "--patience", "0.1", HTTP_PROXY=way)
@@ -206,7 +206,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def test_a_certificate_that_is_not_trusted_ends_the_run(
     batch: Batch, uploads: Uploads, recording: Path, signed: Certificate, by_proxy: bool
 ) -> None:
-    """Immediately, with OpenSSL's reason and what to set; setting it then helps."""
+    """The run ends immediately; the message has OpenSSL's reason and the setting that helps."""
     with tls(batch.url, signed) as url, ForwardProxy() as proxy:
         secure = Batch(batch.output, url)
         environ = {"HTTPS_PROXY": proxy.url} if by_proxy else {}
@@ -229,7 +229,7 @@ def test_a_certificate_that_is_not_trusted_ends_the_run(
 def test_a_certificate_for_another_host_ends_the_run(
     batch: Batch, recording: Path, tmp_path: Path
 ) -> None:
-    """The message includes the names."""
+    """The message includes the host name that does not match."""
     (tmp_path / "tls").mkdir()
     other = certificate(tmp_path / "tls", "DNS:asr.example.com")
     with tls(batch.url, other) as url:
@@ -242,7 +242,7 @@ def test_a_certificate_for_another_host_ends_the_run(
 def test_a_file_without_certificates_is_told(
     batch: Batch, recording: Path, tmp_path: Path, content: str | None
 ) -> None:
-    """It is a usage error."""
+    """A file without certificates is a usage error."""
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
 

@@ -1,4 +1,4 @@
-"""One set of known speakers for a whole folder, and who speaks when as RTTM."""
+"""Known speakers for a whole folder, and RTTM output."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ pytest_plugins = ("tests.support.proxy_fixtures",)
 
 @pytest.fixture
 def talks(tmp_path: Path, fake_engine: FakeEngine) -> Path:
-    """A folder of two talks and a folder with a reference to one of the two who speak."""
+    """A folder with two talks, and a folder with a reference for one of the two speakers."""
     long = [one for one in prompts() if 3 < one.seconds < 7]
     first, second = (
         conversation([("Eve", librivox()[n]), ("Ann", long[n]), ("Eve", librivox()[n + 1])], 0.5)
@@ -39,7 +39,8 @@ def talks(tmp_path: Path, fake_engine: FakeEngine) -> Path:
 
 
 def test_a_folder_of_talks_with_names(talks: Path, start_proxy: StartProxy) -> None:
-    """Every recording has the names, RTTM too; with another reference they are asked for again."""
+    """The names appear in every transcript, including RTTM; a changed reference requests all
+    again."""
     batch = Batch(talks / "out", start_proxy())
     code, said = batch.run(
         talks / "talks", "--speakers", talks / "who", "--format", "json,rttm", "--base", talks
@@ -66,12 +67,12 @@ def test_a_folder_of_talks_with_names(talks: Path, start_proxy: StartProxy) -> N
 def test_references_that_the_server_refuses_end_the_run(
     talks: Path, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """They would be refused with every recording."""
+    """The server would reject them with every recording."""
     (talks / "who" / "Bob.wav").write_bytes(b"not a recording")
     batch = Batch(talks / "out", start_proxy())
     code, said = batch.run(talks / "talks", "--speakers", talks / "who")
     assert code == 1
-    assert "refuses the speakers: The reference 2" in said
+    assert "rejected the speakers: The reference 2" in said
     assert fake_engine.asked == 0
 
 
@@ -86,7 +87,7 @@ def test_references_that_the_server_refuses_end_the_run(
 def test_wrong_folders_are_told(
     files: list[str] | None, message: str, tmp_path: Path, start_proxy: StartProxy
 ) -> None:
-    """Before anything is sent."""
+    """The error comes before anything is sent."""
     if files is not None:
         (tmp_path / "who").mkdir()
         for file in files:

@@ -47,7 +47,7 @@ def test_tensors_are_as_many_and_as_large_as_published(
 
 
 def test_the_acoustic_decoder_has_its_original_names() -> None:
-    """The name table of the speech models, which have the same decoder, maps them back."""
+    """The name table of the speech models, which have the same decoder, maps the names back."""
     decoder = [t for t in tensors("original") if t.name.startswith("model.acoustic_tokenizer.dec")]
     assert len(decoder) == 276
     for tensor in decoder:
@@ -56,7 +56,7 @@ def test_the_acoustic_decoder_has_its_original_names() -> None:
 
 
 def test_both_layouts_have_the_same_weights(tmp_path: Path) -> None:
-    """They are bit-identical; another seed gives different ones."""
+    """The weights are bit-identical; another seed gives different ones."""
     original, hf = (small(layout, tmp_path / layout) for layout in LAYOUTS)
     assert len(hf) > 500
     assert hf.keys() < original.keys()
@@ -70,7 +70,7 @@ def test_both_layouts_have_the_same_weights(tmp_path: Path) -> None:
 
 
 def test_a_tensor_larger_than_the_noise_is_written_whole(tmp_path: Path) -> None:
-    """No two of its rows are equal, and values keep their size."""
+    """No two rows are equal, and the weights keep their scale."""
     name = "language_model.model.layers.0.mlp.down_proj.weight"
     write_weights(tmp_path, [Tensor(name, name, (5000, 3584))], 0)
     (file,) = tmp_path.glob("*.safetensors")
@@ -105,7 +105,7 @@ def test_the_stand_in_for_the_tokenizer_is_prepared(tokenizer: Path, tmp_path: P
 
 
 def test_a_tokenizer_with_other_ids_is_refused(tokenizer: Path, tmp_path: Path) -> None:
-    """This proves that the test above does not pass because `prepare` accepts anything."""
+    """This shows that the previous test does not pass only because `prepare` accepts anything."""
     base, source = tmp_path / "base", tmp_path / "source"
     base.mkdir()
     source.mkdir()

@@ -47,7 +47,7 @@ def results() -> Results:
 
 
 def test_results_become_tables() -> None:
-    """Each figure in its column; missing ones with the reason."""
+    """Each figure is in its column; missing ones have the reason."""
     text = markdown(results())
     assert "| default | 61 s | 120.2 GiB |" in text
     assert (
@@ -62,20 +62,20 @@ def test_results_become_tables() -> None:
 
 
 def test_results_are_kept_in_a_file(tmp_path: Path) -> None:
-    """What is written can be read back."""
+    """Written results can be read back."""
     results().save(tmp_path / "gpu.json")
     assert Results.load(tmp_path / "gpu.json") == results()
 
 
 def test_the_page_shows_the_results_of_the_file() -> None:
-    """The section "Measured" of docs/gpu.md matches bench/gpu.json, or says that there are no
-    results; `python -m bench.gpu --table` writes it."""
+    """The section "Measured" of docs/results/gpu.md matches bench/gpu.json, or says that nothing
+    was measured; `python -m bench.gpu --table` writes it."""
     text = PAGE.read_text()
     assert text == page(text, Results.load(FILE) if FILE.exists() else None)
 
 
 def test_the_rest_of_the_page_stays() -> None:
-    """Before and after the section; a missing section is added at the end."""
+    """The text before and after the section is unchanged; a missing section is added at the end."""
     before, after = "# On a GPU\n\nText.\n\n", "## Else\n\nMore.\n"
     assert page(before, None) == f"{before}## Measured\n\n{NOTHING}\n"
     found = page(f"{before}## Measured\n\nold\n\n{after}", results())
@@ -112,7 +112,7 @@ def test_the_proxy_is_measured_too(tmp_path: Path) -> None:
 
 @pytest.mark.engine
 def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
-    """Tokens that arrived in time count."""
+    """Tokens that arrived in time are counted."""
     alone = hour(engine_url, "tiny", 2.0, 30_000, time.monotonic() + 4)
     assert not alone.whole
     assert 0 < alone.tokens < 30_000
@@ -132,7 +132,7 @@ def fake_python(folder: Path, seconds: float = 0.05) -> Path:
 
 
 def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
-    """With published weights: clips directly and through the proxy, then an hour."""
+    """With published weights, it measures clips directly and through the proxy, then an hour."""
     base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path)), "VIBEVOICE_DEVICE": "cpu"}
     run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, 300)
     model = Model(TINY, "those of tiny-asr", True)
@@ -151,7 +151,7 @@ def test_a_run_measures_an_engine_and_its_proxy(tmp_path: Path) -> None:
 
 
 def test_a_start_that_was_repeated_is_no_row(tmp_path: Path) -> None:
-    """The results would be for other settings than the row says."""
+    """Without this, the results would be for other settings than those in the row."""
     python = fake_python(tmp_path)
     said = "echo '!!! Starting it ONCE MORE with --conservative'"
     python.write_text(python.read_text().replace("\n", f"\n{said}\n", 1))
@@ -166,7 +166,7 @@ def test_a_start_that_was_repeated_is_no_row(tmp_path: Path) -> None:
 
 
 def test_a_long_recording_that_takes_too_long(tmp_path: Path) -> None:
-    """It is stopped after a quarter of the time; the remaining measurements are made."""
+    """The recording is stopped after a quarter of the time; the remaining measurements are made."""
     base = {"VIBEVOICE_PYTHON": str(fake_python(tmp_path, 2.0)), "VIBEVOICE_DEVICE": "cpu"}
     run = Bench(Results("2026-11-30", {}, ""), tmp_path / "gpu.json", SHORT, base, math.inf)
     run.hour_seconds = 1.0
@@ -200,7 +200,7 @@ def test_a_run_stops_in_time(tmp_path: Path) -> None:
 
 
 def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
-    """While it is running."""
+    """Memory is measured while the process is running."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 0.5)
     started = time.monotonic()
     with pytest.raises(OutOfTime), bench.in_time():
@@ -212,7 +212,7 @@ def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_written_with_the_reason(tmp_path: Path) -> None:
-    """A missing engine, an unknown setting, a plugin that is not installed."""
+    """Examples are a missing engine, an unknown setting, and a plugin that is not installed."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, math.inf)
     until = time.monotonic() + 20
     bench.step("nobody", lambda: hour(nobody(), "x", 1.0, 1, until) and None)
@@ -235,7 +235,7 @@ def test_the_settings_compared_are_those_of_the_engine() -> None:
 def test_without_a_gpu_the_command_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It also names the rehearsal."""
+    """The message also names the rehearsal."""
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(SystemExit) as ended:
         main(["--minutes", "15"])

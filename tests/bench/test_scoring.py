@@ -26,7 +26,8 @@ def relabeled(**changes: str) -> list[Heard]:
 
 
 def test_words() -> None:
-    """One substituted, one inserted, one deleted; the spelling of numbers does not count."""
+    """One word each is substituted, inserted and deleted; the spelling of numbers does not
+    count."""
     assert word_errors("press 2 to go on now", "press two to go off now") == (1, 6)
     assert word_errors("it's the end", "it is the very end") == (1, 4)
     assert word_errors("go on", "go") == (1, 2)
@@ -35,7 +36,7 @@ def test_words() -> None:
 
 
 def test_a_right_transcript_has_no_errors() -> None:
-    """Whatever its labels are."""
+    """This holds whatever its labels are."""
     heard = relabeled(ann="7", bob="x")
     errors = diarization_errors(TRUTH, heard)
     assert (errors.missed, errors.confused) == (0, 0)
@@ -95,7 +96,7 @@ def test_words_with_the_right_speaker() -> None:
 
 
 def test_borders() -> None:
-    """They match within 0.3 s, and only with the same speaker."""
+    """Borders match within 0.3 s, and only with the same speaker."""
     heard = [Heard(0.2, 6.4, "0", ""), Heard(6.8, 12.0, "1", "")]
     # ann's first turn starts correctly and ends 0.4 s late; bob's starts correctly; no others match
     assert near_borders(TRUTH, heard) == (2, 6)
@@ -109,7 +110,7 @@ def test_labels_get_the_names_that_fit_best_together() -> None:
 
 
 def test_the_best_names_of_all_are_found() -> None:
-    """Compared with all possible assignments."""
+    """The result is compared with all possible assignments."""
     from itertools import permutations
 
     from bench.scoring import _assign
@@ -125,7 +126,7 @@ def test_the_best_names_of_all_are_found() -> None:
 
 
 def test_pauses_are_bridged_within_one_speaker() -> None:
-    """0.2 s is not a break; the second in which bob is silent is one, and so is another's turn."""
+    """A pause of 0.2 s is not a break; bob's second of silence and another person's turn are."""
     assert [(turn.start, turn.end) for turn in bridged(TRUTH, 0.3)] == [
         (0.0, 6.0),
         (7.0, 10.0),

@@ -1,4 +1,4 @@
-"""One Docker daemon for the session, and the bases of the images."""
+"""One Docker daemon for the session, with the base images."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,8 +9,8 @@ from tests.support.docker import Docker, NoDocker, docker_daemon, require_base, 
 
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
-    """A daemon with the proxy's base. If this machine cannot run one, no container is tested, and
-    the report says so."""
+    """A daemon with the proxy's base image. If this machine cannot run one, the container tests are
+    skipped, and the report says so."""
     with ExitStack() as stack:
         try:
             docker = stack.enter_context(docker_daemon(tmp_path_factory.mktemp("docker")))
@@ -22,14 +22,14 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Docker]:
 
 @pytest.fixture(scope="session")
 def docker(daemon: Docker) -> Docker:
-    """With the proxy's image."""
+    """The daemon, with the proxy's image."""
     daemon.ask("compose", "-f", "docker/docker-compose.proxy-only.yml", "build")
     return daemon
 
 
 @pytest.fixture(scope="session")
 def docker_with_engine(docker: Docker) -> Docker:
-    """With what the engine's image is made of."""
+    """The daemon, with the engine's base image."""
     try:
         require_vllm(docker)
     except NoDocker as error:

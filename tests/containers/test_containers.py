@@ -15,11 +15,11 @@ pytestmark = pytest.mark.docker
 
 PROXY = f"vibevoice-proxy:{VERSION}"
 PROJECT = "vibevoice-proxy"
-"""The name in docker-compose.proxy-only.yml."""
+"""The service's name in docker-compose.proxy-only.yml."""
 
 
 def run_test(docker: Docker, option: str) -> str:
-    """The last line of docker/run-test.sh; fails where it does."""
+    """Run docker/run-test.sh and return its last line; fails if the script fails."""
     environ = {"API_PORT": str(free_port())}
     done = docker.run_script(ROOT / "docker" / "run-test.sh", option, environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -27,12 +27,12 @@ def run_test(docker: Docker, option: str) -> str:
 
 
 def inspect(docker: Docker, container: str) -> dict[str, Any]:
-    """What the daemon knows of a container."""
+    """The output of `docker inspect` for a container."""
     return json.loads(docker.ask("container", "inspect", container))[0]
 
 
 def status_in(docker: Docker, container: str, process: str = "1") -> dict[str, str]:
-    """/proc/…/status of a process in a container."""
+    """The fields of /proc/…/status for a process in a container."""
     lines = docker.ask("exec", container, "cat", f"/proc/{process}/status").splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
@@ -50,7 +50,7 @@ def container(docker: Docker, *options: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def proxy(docker: Docker) -> Iterator[tuple[str, str]]:
-    """Name of the proxy's container, as docker-compose.proxy-only.yml starts it, and its URL."""
+    """The proxy started by docker-compose.proxy-only.yml: name of its container, and URL."""
     port = free_port()
     environ = {
         "API_PORT": str(port),
@@ -67,17 +67,18 @@ def proxy(docker: Docker) -> Iterator[tuple[str, str]]:
 
 
 def test_the_proxy_alone(docker: Docker) -> None:
-    """It builds, becomes healthy, speaks, transcribes, is confined, and stops by itself."""
+    """The image builds; the container becomes healthy, speaks, transcribes, is confined, and stops
+    by itself."""
     assert run_test(docker, "--no-gpu").endswith(" passed, 0 failed")
 
 
 def test_engine_and_proxy_without_a_gpu(docker_with_engine: Docker) -> None:
-    """Both build on their bases, and serve and stop together."""
+    """Both images build; their containers serve and stop together."""
     assert run_test(docker_with_engine, "--cpu").endswith(" passed, 0 failed")
 
 
 def test_a_container_may_do_little(docker: Docker, proxy: tuple[str, str]) -> None:
-    """Its processes have no capability and get none, and its log has an end."""
+    """Processes have no capabilities and cannot gain any, and the log size is limited."""
     name, _ = proxy
     status = status_in(docker, name)
     assert {status[kind] for kind in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
@@ -90,7 +91,7 @@ def test_a_container_may_do_little(docker: Docker, proxy: tuple[str, str]) -> No
 
 
 def test_settings_arrive(proxy: tuple[str, str]) -> None:
-    """A limit that was set in the shell of `docker compose` is the proxy's."""
+    """A limit set in the shell of `docker compose` applies to the proxy."""
     answer = httpx2.post(
         f"{proxy[1]}/v1/audio/transcriptions",
         files={"file": ("a.wav", (ROOT / "samples" / "two-speakers.wav").read_bytes())},
@@ -102,7 +103,7 @@ def test_settings_arrive(proxy: tuple[str, str]) -> None:
 
 
 def test_the_image_holds_the_light_recognizers_models(docker: Docker) -> None:
-    """It loads them without a network."""
+    """The models load without network access."""
     code = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8899/health').read())"
     with container(docker, "--network", "none", "--read-only", "--tmpfs", "/tmp") as name:
         health = answered(lambda: docker.run("exec", name, "python", "-c", code).stdout)
@@ -110,7 +111,7 @@ def test_the_image_holds_the_light_recognizers_models(docker: Docker) -> None:
 
 
 def test_the_health_check_knows_a_changed_port(docker: Docker) -> None:
-    """The image's check asks where the proxy listens."""
+    """The image's health check uses the port on which the proxy listens."""
     with container(docker, "--env", "API_PORT=9000", "--health-interval", "1s") as name:
 
         def is_healthy() -> bool:
@@ -120,5 +121,5 @@ def test_the_health_check_knows_a_changed_port(docker: Docker) -> None:
 
 
 def answered(ask: Callable[[], str]) -> str:
-    """What `ask` gives once it gives anything."""
+    """Call `ask` until it returns a true value; return that value."""
     return wait_for(lambda: ask() or None, 60)

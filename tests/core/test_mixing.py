@@ -48,19 +48,20 @@ def test_a_voice_on_one_channel_of_many_is_kept(channels: int, speaking: str) ->
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_channels_that_cancel_are_kept(subtype: str) -> None:
-    """A balanced microphone on a stereo input: the right channel is the inverse of the left one."""
+    """On a balanced microphone at a stereo input, the right channel is the inverse of the left
+    one."""
     samples = np.stack([tone(2.0), -tone(2.0)], axis=1)
     assert level(decoded(wav(samples, subtype=subtype))) == pytest.approx(TONE, abs=0.5)
 
 
 def test_four_channels_that_cancel_are_kept() -> None:
-    """Including channels that cancel in pairs."""
+    """This includes channels that cancel each other in pairs."""
     samples = np.stack([tone(2.0), -tone(2.0), 0.5 * tone(2.0), -0.5 * tone(2.0)], axis=1)
     assert level(decoded(wav(samples))) == pytest.approx(TONE, abs=0.5)
 
 
 def test_two_speakers_on_two_channels_are_both_kept() -> None:
-    """Each in one half of the recording, and both together."""
+    """Each speaks in one half of the recording, and both together."""
     left, right = tone(3.0), tone(3.0, frequency=700.0)
     left[2 * SAMPLE_RATE :] = 0
     right[:SAMPLE_RATE] = 0
@@ -125,7 +126,7 @@ def test_lossy_recordings_are_not_fine(container: str, codec: str) -> None:
 
 
 def test_the_next_track_is_heard_when_the_first_is_silent() -> None:
-    """Two tracks, as written by screen recorders; silence if all are silent."""
+    """Screen recorders write two tracks; the result is silence if all are silent."""
     for amplitude, expected in ((0.5, TONE - 6), (0.0, -240)):
         file = io.BytesIO()
         with av.open(file, "w", format="matroska") as output:
@@ -146,7 +147,8 @@ def test_the_next_track_is_heard_when_the_first_is_silent() -> None:
 
 
 def test_large_tags_before_the_audio_are_passed_over() -> None:
-    """A 20 MB picture in an ID3 tag, and a WAV with as much data before its samples."""
+    """Examples are a 20 MB picture in an ID3 tag, and a WAV with as much data before its
+    samples."""
     size = 20_000_000
     id3 = b"ID3\x03\0\0" + bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0)) + bytes(size)
     mp3 = io.BytesIO()
@@ -159,7 +161,7 @@ def test_large_tags_before_the_audio_are_passed_over() -> None:
 
 
 def test_the_demuxers_are_known_and_open_nothing_else() -> None:
-    """Each exists in the bundled FFmpeg; none reads playlists, other files, or sockets."""
+    """Every demuxer exists in the bundled FFmpeg; none reads playlists, other files, or sockets."""
     names = DEMUXERS.split(",")
     assert len(names) == len(set(names)) > 150
     known = {part for name in av.formats_available for part in name.split(",")}

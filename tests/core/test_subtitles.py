@@ -69,19 +69,19 @@ def test_limits_hold_and_no_word_is_lost(text: str, seconds: float, count: int, 
 
 
 def test_without_limits_a_segment_is_a_cue() -> None:
-    """As in the JSON formats."""
+    """The cues are the segments of the JSON formats."""
     assert cues(srt([LONG], Limits(0, 0, 0))) == [(10.0, 34.0, SENTENCES)]
 
 
 def test_wide_characters_count_twice() -> None:
-    """A line holds half as many of them."""
+    """A line has room for half as many of them."""
     for _, _, text in cues(srt([Cue(0, 60, None, CHINESE)], Limits())):
         assert all(len(line) <= 21 for line in text.split("\n"))
 
 
 @pytest.mark.parametrize("write", [srt, vtt])
 def test_cues_are_in_order_and_none_is_empty(write: object) -> None:
-    """Segments that overlap, run backward, or have no duration."""
+    """Segments may overlap, run backward, or have no duration."""
     times = [(5, 9), (0, 4), (2, 2), (2, 2), (3, 30), (8, 8.01), (40, 39), (39.9995, 39.9996)]
     segments = [Cue(start, end, "AB"[n % 2], f"Words {n}.") for n, (start, end) in enumerate(times)]
     found = cues((srt if write is srt else vtt)(segments, Limits()))
@@ -93,7 +93,8 @@ def test_cues_are_in_order_and_none_is_empty(write: object) -> None:
 
 
 def test_speakers_are_named_where_there_are_several() -> None:
-    """On every cue of a split segment; a voice tag in vtt does not count toward the width."""
+    """The name is on every cue of a split segment; a voice tag in vtt does not count toward the
+    width."""
     segments = [replace(LONG, speaker="A"), Cue(40, 41, "B", "Yes.")]
     assert all(text[:3] in ("A: ", "B: ") for _, _, text in cues(srt(segments, Limits())))
     assert all(text[:5] in ("<v A>", "<v B>") for _, _, text in cues(vtt(segments, Limits())))
@@ -101,7 +102,7 @@ def test_speakers_are_named_where_there_are_several() -> None:
 
 
 def test_vtt_escapes_what_is_markup_there() -> None:
-    """After the lines are wrapped, so that no escape is cut."""
+    """Text is escaped after lines are wrapped, so no escape is cut."""
     text = vtt([Cue(0, 3, None, "a < b && c --> d " * 6)], Limits())
     assert "&lt;" in text and text.count("-->") == len(cues(text))
     assert "&am\np" not in text

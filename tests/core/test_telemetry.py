@@ -25,7 +25,8 @@ SUPPRESSING = ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNI
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_onnxruntime_stores_no_device_id(program: str, tmp_path: Path) -> None:
-    """Its telemetry, on by default, would start with a database and an id in the home folder."""
+    """onnxruntime's telemetry, on by default, would create a database and an id in the home
+    folder."""
     environ = {name: value for name, value in os.environ.items() if name not in SUPPRESSING}
     environ |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", PROGRAMS[program]], check=True, env=environ)

@@ -205,7 +205,7 @@ def positions(
     ],
 )
 def test_positions(times: list[float | None], expected: list[float]) -> None:
-    """Frames of one second each, in a file that says it ends after 100 s."""
+    """Frames of one second each, in a file whose header gives a length of 100 s."""
     assert positions([(time, 1.0) for time in times], 0.0, 100.0) == expected
 
 

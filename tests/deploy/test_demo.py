@@ -13,7 +13,7 @@ pytestmark = pytest.mark.engine
 
 
 def test_the_demo_prints_what_the_readme_shows() -> None:
-    """Who said what to the letter, and when within a tenth of a second."""
+    """Speakers and words match exactly, times within a tenth of a second."""
     promised = re.search(r"```text\n(samples/.+?)\n```", (ROOT / "README.md").read_text(), re.S)
     assert promised
     ran = subprocess.run(

@@ -30,25 +30,25 @@ BIN = Path(sys.executable).parent
 COMPOSE = sorted(path.name for path in DOCKER.glob("docker-compose*.yml"))
 ENV = sorted(path.name for path in (DOCKER / "env").glob("*.env"))
 SECRETS = {"GRAFANA_PASSWORD": "x", "LITELLM_MASTER_KEY": "sk-x"}
-"""What a compose file demands before it starts."""
+"""Variables that a compose file requires."""
 OURS = re.compile(r"vibevoice-(engine|engine-cpu|proxy|speech|litellm):")
 USE = re.compile(r"^#   (.*docker compose --env-file (\S+) -f (\S+) .*)$", re.M)
-"""How an env file says that it is used."""
+"""The usage line of an env file."""
 
 
 def config(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
-    """Services by name, as Docker Compose reads the file with the shell's variables."""
+    """Services by name, as Docker Compose parses the file with the shell's variables."""
     return read(compose, env, **shell)["services"]
 
 
 def project(compose: str) -> str:
-    """The project's name: containers, volumes and networks of the same one are shared."""
+    """The project's name; files with the same name share containers, volumes and networks."""
     return read(compose)["name"]
 
 
 @cache
 def read(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
-    """A file as Docker Compose reads it."""
+    """A compose file as parsed by Docker Compose."""
     options = ["--env-file", str(DOCKER / "env" / env)] if env else []
     environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", **SECRETS, **shell}
     command = [BIN / "docker-compose", *options, "-f", DOCKER / compose, "config", "--format=json"]
@@ -60,13 +60,13 @@ def read(compose: str, env: str = "", **shell: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("compose", COMPOSE)
 def test_compose_files_are_valid(compose: str) -> None:
-    """Docker Compose finds no fault and nothing to warn of."""
+    """Docker Compose reports no errors or warnings."""
     assert config(compose)
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
 def test_nothing_is_open_to_the_network(compose: str) -> None:
-    """Ports are published on this machine only, and the engine's not at all."""
+    """Ports are only published on this machine, and the engine's port is not published at all."""
     ports = [
         (name, port.get("host_ip"))
         for name, service in config(compose).items()
@@ -79,7 +79,7 @@ def test_nothing_is_open_to_the_network(compose: str) -> None:
 
 @pytest.mark.parametrize("compose", COMPOSE)
 def test_containers_may_do_little(compose: str) -> None:
-    """Ours run without capabilities on a read-only root; models are mounted read-only."""
+    """Our containers run without capabilities on a read-only root; models are mounted read-only."""
     services = {n: s for n, s in config(compose).items() if OURS.match(s["image"])}
     assert services
     for name, service in services.items():
@@ -93,20 +93,20 @@ def test_containers_may_do_little(compose: str) -> None:
 
 @pytest.mark.parametrize("compose", COMPOSE)
 def test_logs_are_bounded(compose: str) -> None:
-    """No container that runs on writes its log without a limit."""
+    """Every long-running container has a limit on its log."""
     for name, service in config(compose).items():
         assert service["logging"]["options"]["max-size"] == "10m", name
 
 
 @pytest.mark.parametrize("added", ["monitoring", "with-openwebui"])
 def test_what_is_added_to_the_default_is_the_same_project(added: str) -> None:
-    """It uses the engine and the volumes that are there; a second engine would want the card."""
+    """It shares the existing engine and volumes; a second engine would need the same card."""
     assert project(f"docker-compose.{added}.yml") == project("docker-compose.yml") == "vibevoice"
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
 def test_containers_are_given_time_to_stop(compose: str) -> None:
-    """More than the launcher and the proxy allow themselves."""
+    """Containers get more time than the launcher and the proxy take to stop."""
     for name, service in config(compose).items():
         if OURS.match(service["image"]) and not service["image"].startswith("vibevoice-litellm"):
             seconds = int(service["stop_grace_period"].removesuffix("s"))
@@ -115,21 +115,21 @@ def test_containers_are_given_time_to_stop(compose: str) -> None:
 
 @pytest.mark.parametrize("compose", COMPOSE)
 def test_images_have_a_version(compose: str) -> None:
-    """No image is whatever is newest today."""
+    """Every image has a pinned version."""
     for service in config(compose).values():
         assert re.search(r":v?\d[\w.-]+$", service["image"]), service["image"]
 
 
 @pytest.mark.parametrize("compose", COMPOSE)
 def test_engines_reach_nothing(compose: str) -> None:
-    """They are on a network of their own that leads nowhere; the proxy is on both."""
+    """Engines are on a network without internet access; the proxy is on both networks."""
     for name, service in config(compose).items():
         if name.startswith("engine"):
             assert list(service["networks"]) == ["engine"]
 
 
 def test_two_engines_have_a_gpu_each() -> None:
-    """Behind LiteLLM every engine has its own, and its own proxy."""
+    """Behind LiteLLM, every engine has its own GPU and its own proxy."""
     services = config("docker-compose.litellm.yml")
     gpus = [
         services[name]["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"]
@@ -154,12 +154,12 @@ FIXED = {
         "ASR_PORT": "the engine is another host",
     },
 }
-"""Settings that do not come from outside, and why."""
+"""Settings that users cannot set, and why."""
 
 
 @pytest.mark.parametrize("service", ["engine", "proxy"])
 def test_every_setting_reaches_its_container(service: str) -> None:
-    """Each is passed on, fixed for a reason, or no setting at all."""
+    """Every setting is passed on or fixed for a listed reason."""
     services = yaml.safe_load((DOCKER / "services.yml").read_text())["services"]
     passed = {entry.partition("=")[0] for entry in services[service]["environment"]}
     settings = {
@@ -173,7 +173,7 @@ def test_every_setting_reaches_its_container(service: str) -> None:
 
 @pytest.mark.parametrize("env", ENV)
 def test_env_files_reach_the_programs(env: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the compose file that it names, every line arrives in a container, and is accepted."""
+    """With the compose file that it names, every variable reaches a container and is accepted."""
     text = (DOCKER / "env" / env).read_text()
     use = USE.search(text)
     assert use and use[2] == f"docker/env/{env}"
@@ -197,7 +197,7 @@ def test_env_files_reach_the_programs(env: str, monkeypatch: pytest.MonkeyPatch)
 
 
 SPEECH = {"0.5b": (1.9, 0.2), "1.5b": (5.1, 0.3)}
-"""Weights of a speech model and cache of a request, GiB (docs/docker.md)."""
+"""GiB for the weights of a speech model and for the cache of a request (docs/guides/docker.md)."""
 PLANNED = {
     "gpu-24gb.env": {"3090": 24, "L4": 22.49},
     "gpu-24gb-stt.env": {"3090": 24, "L4": 22.49},
@@ -207,7 +207,7 @@ PLANNED = {
     "gpu-6gb.env": {"3050": 6},
     "gpu-4gb.env": {"T400": 4},
 }
-"""Cards that each file is for, with their memory as nvidia-smi shows it, GiB."""
+"""The cards of each env file, with their memory in GiB as shown by nvidia-smi."""
 
 
 def lines_of(env: str) -> dict[str, str]:
@@ -217,14 +217,14 @@ def lines_of(env: str) -> dict[str, str]:
 
 
 def speech_gib(lines: dict[str, str]) -> float:
-    """What the speech model of an env file takes: weights, the cache, of which a layer (of twenty
-    or more) is there twice while it grows, a step and CUDA."""
+    """GiB for the speech model of an env file: weights, cache (one of twenty or more layers exists
+    twice while it grows), one step, and CUDA."""
     weights, cache = SPEECH[lines["TTS_MODEL_TYPE"]]
     return weights + 1.05 * int(lines["VIBEVOICE_TTS_BATCH_SIZE"]) * cache + 0.3 + 0.5
 
 
 def test_every_env_file_is_planned() -> None:
-    """A new one names its cards here."""
+    """A new env file must list its cards here."""
     assert sorted(PLANNED) == ENV
 
 
@@ -232,7 +232,8 @@ def test_every_env_file_is_planned() -> None:
     ("env", "card"), [(env, card) for env, cards in PLANNED.items() for card in cards]
 )
 def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine's plan has a margin of a quarter of a GiB, and the speech model has its part."""
+    """The engine's plan has a margin of a quarter of a GiB, and the speech model fits into its
+    share."""
     lines, gib = lines_of(env), PLANNED[env][card]
     name = re.search(r"^#   .*-f docker/(\S+) ", (DOCKER / "env" / env).read_text(), re.M)
     assert name
@@ -253,7 +254,7 @@ def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.Monk
     work = plan.work + plan.graphs + plan.overhead
     sizes = [f"{size / GIB:.1f} GiB" for size in (plan.weights, work, plan.cache, plan.margin)]
     row = f"| {' | '.join(sizes[:3])} | {plan.context} | {sizes[3]} |"
-    assert row in (ROOT / "docs" / "docker.md").read_text()
+    assert row in (ROOT / "docs" / "guides" / "docker.md").read_text()
     shared = services["proxy"]["image"].startswith("vibevoice-speech")
     assert shared == (settings.gpu_memory_reserved > 0)
     if shared:
@@ -261,7 +262,8 @@ def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.Monk
 
 
 def test_the_engine_leaves_the_speech_models_their_part() -> None:
-    """Wherever both are on one card by default, whichever of them starts first."""
+    """If both share a card by default, the engine reserves memory, whichever of them starts
+    first."""
     for compose in COMPOSE:
         services = config(compose)
         engines = [service for name, service in services.items() if name.startswith("engine")]
@@ -273,7 +275,7 @@ def test_the_engine_leaves_the_speech_models_their_part() -> None:
 
 @pytest.mark.parametrize("env", ["gpu-4gb.env", "gpu-6gb.env", "gpu-8gb.env"])
 def test_small_cards_need_the_proxy_alone(env: str) -> None:
-    """It transcribes with its light recognizer; no engine and no other server is started."""
+    """The proxy transcribes with its light recognizer; no engine or other server is started."""
     compose = USE.search((DOCKER / "env" / env).read_text())
     assert compose
     services = config(Path(compose[3]).name, env)
@@ -283,15 +285,15 @@ def test_small_cards_need_the_proxy_alone(env: str) -> None:
 
 
 def test_small_cards_may_use_another_server() -> None:
-    """The variables that docs/docker.md names reach the proxy."""
+    """The variables that docs/guides/docker.md names reach the proxy."""
     chosen = {"VIBEVOICE_LIGHT": "off", "ASR_API": "transcriptions", "ASR_BASE_URL": "http://h:1"}
     (proxy,) = config("docker-compose.light-stt.yml", "gpu-6gb.env", **chosen).values()
     assert chosen.items() <= proxy["environment"].items()
 
 
 def test_open_webui_is_set_up_as_documented() -> None:
-    """Its container has the settings of docs/open-webui.md and the release that was tried."""
-    page = (ROOT / "docs" / "open-webui.md").read_text()
+    """Its container has the settings of docs/guides/open-webui.md and the tested release."""
+    page = (ROOT / "docs" / "guides" / "open-webui.md").read_text()
     documented = dict(re.findall(r"^([A-Z_]+)=(\S+)$", page, re.M))
     assert documented
     service = config("docker-compose.with-openwebui.yml")["open-webui"]
@@ -306,7 +308,7 @@ def test_open_webui_is_set_up_as_documented() -> None:
 
 
 def test_downloads_stay_beside_the_prepared_model() -> None:
-    """Its weights are links to them, so that both lie in the folder that is mounted."""
+    """Its weights are links to the download, so both are in the mounted folder."""
     prepare = yaml.safe_load((DOCKER / "services.yml").read_text())["services"]["prepare"]
     environment = dict(entry.partition("=")[::2] for entry in prepare["environment"])
     (volume,) = prepare["volumes"]
@@ -315,7 +317,7 @@ def test_downloads_stay_beside_the_prepared_model() -> None:
 
 
 def test_litellm_is_set_up_as_documented() -> None:
-    """docker/litellm.yaml differs from litellm/config.yaml in the hosts only."""
+    """docker/litellm.yaml differs from litellm/config.yaml only in the hosts."""
     ours = yaml.safe_load((DOCKER / "litellm.yaml").read_text())
     documented = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     models = ours.pop("model_list")
@@ -329,7 +331,7 @@ def test_litellm_is_set_up_as_documented() -> None:
 
 @pytest.mark.parametrize("dockerfile", sorted(path.name for path in DOCKER.glob("*.Dockerfile")))
 def test_dockerfiles_are_clean(dockerfile: str) -> None:
-    """hadolint finds nothing; no image runs as root, and each knows whether it is healthy."""
+    """hadolint reports nothing; no image runs as root, and each has a health check."""
     file = DOCKER / dockerfile
     found = subprocess.run([BIN / "hadolint", file], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
@@ -339,14 +341,14 @@ def test_dockerfiles_are_clean(dockerfile: str) -> None:
 
 @pytest.mark.parametrize("script", sorted(path.name for path in DOCKER.glob("*.sh")))
 def test_scripts_are_clean(script: str) -> None:
-    """ShellCheck finds nothing."""
+    """ShellCheck reports nothing."""
     command = [BIN / "shellcheck", DOCKER / script]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
 
 
 def test_dockerfiles_and_compose_name_the_same_vllm() -> None:
-    """The engine's base is the release that pyproject.toml asks for."""
+    """The engine's base image has the release that pyproject.toml requires."""
     version = re.search(r'"vllm==([\d.]+)"', (ROOT / "pyproject.toml").read_text())
     assert version
     for file in ("engine.Dockerfile", "services.yml"):

@@ -18,7 +18,7 @@ SECRETS = {environment_name(n) for n in ("api_keys", "asr_api_key", "translate_a
 
 
 def helm(*arguments: str | Path) -> str:
-    """What Helm prints."""
+    """Run Helm and return its output."""
     command = [find_helm(), *arguments]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
@@ -26,7 +26,7 @@ def helm(*arguments: str | Path) -> str:
 
 
 def rendered(*values: str, flag: str = "--set") -> dict[tuple[str, str], dict[str, Any]]:
-    """(kind, name without the release's) → manifest, with `values` as `flag` takes them."""
+    """(kind, name without the release) → manifest, with `values` passed by `flag`."""
     text = render(*(part for value in values for part in (flag, value)))
     documents = [document for document in yaml.safe_load_all(text) if document]
     return {
@@ -40,13 +40,13 @@ def pod_of(manifests: dict[tuple[str, str], dict[str, Any]], part: str) -> dict[
 
 
 def environment(manifests: dict[tuple[str, str], dict[str, Any]], part: str) -> dict[str, str]:
-    """The environment of a part's container."""
+    """The environment variables of a part's container."""
     [container] = pod_of(manifests, part)["containers"]
     return {entry["name"]: entry.get("value", "") for entry in container["env"]}
 
 
 def test_the_chart_has_the_projects_version() -> None:
-    """Its images are tagged by it."""
+    """The images are tagged with the project's version."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert chart["version"] == chart["appVersion"] == project["version"]
@@ -54,7 +54,7 @@ def test_the_chart_has_the_projects_version() -> None:
 
 @pytest.mark.parametrize("values", EXAMPLES, ids=lambda path: path.stem)
 def test_helm_finds_no_fault(values: Path) -> None:
-    """`helm lint`, and an installation without a cluster, whose notes name the address."""
+    """`helm lint` and a dry-run installation succeed, and the notes contain the address."""
     helm("lint", "--strict", CHART, "--values", values)
     printed = helm(
         "install", "speak", CHART, "--dry-run=client", "--namespace", "n", "--values", values
@@ -64,7 +64,7 @@ def test_helm_finds_no_fault(values: Path) -> None:
 
 
 def test_a_package_holds_all_that_the_chart_needs(tmp_path: Path) -> None:
-    """Alerts and dashboard are links into another folder here, and files in the package."""
+    """Alerts and dashboard are links in the repository, and files in the package."""
     helm("package", CHART, "--destination", tmp_path)
     [package] = tmp_path.iterdir()
     full = ("--values", CHART / "values" / "full.yaml")
@@ -74,7 +74,8 @@ def test_a_package_holds_all_that_the_chart_needs(tmp_path: Path) -> None:
 
 
 def test_every_value_is_described() -> None:
-    """In values.yaml; `resources` and `settings` as a whole."""
+    """Every value has a comment in values.yaml; `resources` and `settings` are described as a
+    whole."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
 
     def leaves(value: Any, path: str = "") -> list[str]:
@@ -102,7 +103,7 @@ def test_every_value_is_described() -> None:
     ],
 )
 def test_values_that_cannot_work_are_refused(value: str, message: str) -> None:
-    """The error names the reason."""
+    """Helm reports the reason."""
     with pytest.raises(subprocess.CalledProcessError) as refused:
         rendered(value)
     assert message in refused.value.stderr
@@ -110,7 +111,7 @@ def test_values_that_cannot_work_are_refused(value: str, message: str) -> None:
 
 @pytest.mark.parametrize("part", PROGRAMS)
 def test_secrets_and_what_the_images_fix_are_no_settings(part: str) -> None:
-    """Values are stored in the release, so keys do not belong there."""
+    """Values are stored in the release, so they must not contain keys."""
     known = {name for _, names in PROGRAMS[part] for name in names}
     for name in (FIXED | SECRETS) & known:
         with pytest.raises(subprocess.CalledProcessError) as refused:
@@ -119,7 +120,7 @@ def test_secrets_and_what_the_images_fix_are_no_settings(part: str) -> None:
 
 
 def test_numbers_arrive_as_they_were_written() -> None:
-    """Helm parses numbers as floats, which it prints with an exponent."""
+    """Helm parses numbers as floats and would print them with an exponent."""
     made = rendered(
         "proxy.settings.VIBEVOICE_MAX_UPLOAD_BYTES=2147483648",
         "proxy.settings.VIBEVOICE_QUEUE_TIMEOUT=0.5",
@@ -135,7 +136,7 @@ def test_numbers_arrive_as_they_were_written() -> None:
 
 
 def test_the_light_recognizer_beside_an_engine_does_not_wait_for_it() -> None:
-    """/health says 503 while the engine loads, and would keep the proxy out of its service."""
+    """/health returns 503 while the engine loads, which would keep the proxy out of its service."""
     made = rendered("proxy.settings.VIBEVOICE_LIGHT=on")
     assert environment(made, "proxy")["ASR_API"] == "chat"
     [container] = pod_of(made, "proxy")["containers"]
@@ -145,7 +146,7 @@ def test_the_light_recognizer_beside_an_engine_does_not_wait_for_it() -> None:
 
 
 def test_an_engine_elsewhere_is_taken() -> None:
-    """A setting overrules the chart, and the policy lets the proxy out to what the values name."""
+    """A setting overrides the chart, and the policy allows egress to the listed peers."""
     url = "https://asr.example.com"
     rule = "networkPolicy.egress[0].to[0].ipBlock.cidr=192.0.2.0/24"
     made = rendered("engine.enabled=false", f"proxy.settings.ASR_BASE_URL={url}", rule)
@@ -157,7 +158,8 @@ def test_an_engine_elsewhere_is_taken() -> None:
 
 
 def test_engines_run_alone() -> None:
-    """Behind an existing router such as LiteLLM, which alone may reach them."""
+    """Engines without proxies, behind an existing router such as LiteLLM, accept only that
+    router."""
     peer = "networkPolicy.clients[0].podSelector.matchLabels.app=litellm"
     made = rendered("proxy.enabled=false", peer)
     assert {name for kind, name in made if kind == "Deployment"} == {"engine"}
@@ -170,7 +172,8 @@ def test_engines_run_alone() -> None:
 
 
 def test_pods_take_further_fields() -> None:
-    """Node selectors, runtime class, registry, pull secrets, arguments and environment."""
+    """Node selectors, runtime class, registry, pull secrets, arguments and environment reach the
+    pods."""
     made = rendered(
         "registry=registry.example.com/speech/",
         "tag=1.2.3",
@@ -199,7 +202,7 @@ def test_another_image_or_checkpoint_is_another_job() -> None:
 
 
 def test_who_may_reach_the_api_can_be_named() -> None:
-    """Besides them, only Prometheus and the chart's own test may."""
+    """Only the listed peers, Prometheus and the chart's own test may reach the API."""
     peer = "networkPolicy.clients[0].namespaceSelector.matchLabels.name=web"
     [rule] = rendered(peer)["NetworkPolicy", "proxy"]["spec"]["ingress"]
     selectors = [next(iter(peer.values()))["matchLabels"] for peer in rule["from"]]
@@ -210,7 +213,7 @@ def test_who_may_reach_the_api_can_be_named() -> None:
 
 
 def test_a_gateway_routes_speech_to_its_pods() -> None:
-    """Like an Ingress, and with enough time for an hour of audio."""
+    """It routes like the Ingress, with timeouts long enough for an hour of audio."""
     made = rendered(
         "auth.existingSecret=x",
         "httpRoute.enabled=true",
@@ -219,7 +222,8 @@ def test_a_gateway_routes_speech_to_its_pods() -> None:
     )
     speech, rest = made["HTTPRoute", "api"]["spec"]["rules"]
     paths = [match["path"]["value"] for match in speech["matches"]]
-    assert paths == ["/v1/audio/speech", "/v1/audio/voices", "/v1/audio/models"]
+    names = ("speech", "voices", "models")
+    assert paths == [f"{prefix}/audio/{name}" for prefix in ("/v1", "") for name in names]
     assert [rule["backendRefs"][0]["name"] for rule in (speech, rest)] == [
         "vibevoice-speech",
         "vibevoice-proxy",

@@ -1,5 +1,5 @@
-"""What the images install, installed: from the files that the Docker builder would get, each into
-an environment of its own."""
+"""Runs the images' installation from the files that the Docker builder would receive, each in a
+separate environment."""
 
 import json
 import os
@@ -20,11 +20,12 @@ DOCKER = ROOT / "docker"
 BIN = Path(sys.executable).parent
 LOCKED = sorted(path.stem for path in (DOCKER / "requirements").iterdir())
 OURS = ("vibevoice-serving", "av", "soxr", "pydantic-settings")
-"""What the engine's image adds to vLLM's."""
+"""Packages that the engine's image adds to vLLM's image."""
 
 
 def uv(*arguments: object, cwd: Path = ROOT) -> str:
-    """What uv prints. PyPI alone, since an image is built where there are no local folders."""
+    """Run uv and return its output. Uses only PyPI, because an image is built without local
+    folders."""
     environ = {k: v for k, v in os.environ.items() if not k.endswith("FIND_LINKS")}
     command = [BIN / "uv", *map(str, arguments)]
     found = subprocess.run(
@@ -36,7 +37,7 @@ def uv(*arguments: object, cwd: Path = ROOT) -> str:
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository as .dockerignore lets it through."""
+    """The repository's files that .dockerignore does not exclude."""
     folder = tmp_path_factory.mktemp("context")
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line.startswith("!"):
@@ -50,7 +51,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(part: str, python: Path, context: Path) -> None:
-    """Runs the images' script."""
+    """Run the images' installation script."""
     environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     environ = {k: v for k, v in environ.items() if not k.endswith("FIND_LINKS")}
     command = ["docker/install.sh", part, str(python)]
@@ -61,14 +62,14 @@ def install(part: str, python: Path, context: Path) -> None:
 
 
 def versions(python: Path) -> dict[str, str]:
-    """Name → version of everything installed."""
+    """Name → version of all installed packages."""
     listed = json.loads(uv("pip", "list", "--format=json", "--python", python))
     return {package["name"]: package["version"] for package in listed}
 
 
 @pytest.fixture(scope="module")
 def proxy_python(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment made as the proxy's image makes it."""
+    """The interpreter of an environment installed like that of the proxy's image."""
     folder = tmp_path_factory.mktemp("proxy") / "venv"
     uv("venv", "--quiet", "--python", sys.executable, folder)
     python = folder / "bin" / "python"
@@ -78,7 +79,7 @@ def proxy_python(context: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def proxy_url(proxy_python: Path, tmp_path: Path) -> Iterator[str]:
-    """The proxy of the image, without speech weights and without an engine."""
+    """A proxy from that environment, without speech weights and without an engine."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     argv = [proxy_python, "-m", "vibevoice_proxy"]
@@ -89,7 +90,7 @@ def proxy_url(proxy_python: Path, tmp_path: Path) -> Iterator[str]:
 
 
 def test_the_proxy_needs_no_torch(proxy_python: Path) -> None:
-    """The slim image holds neither torch nor vLLM, and has every version by its hash."""
+    """The slim image contains neither torch nor vLLM, and pins every version by its hash."""
     installed = versions(proxy_python)
     assert not {"torch", "transformers", "vllm"} & set(installed)
     locked = (DOCKER / "requirements" / "proxy.txt").read_text()
@@ -98,7 +99,7 @@ def test_the_proxy_needs_no_torch(proxy_python: Path) -> None:
 
 
 def test_the_proxy_of_the_image_speaks(proxy_url: str) -> None:
-    """It starts, is healthy by the image's own check, and speaks."""
+    """It starts, passes the image's own health check, and speaks."""
     dockerfile = (DOCKER / "proxy.Dockerfile").read_text()
     (check,) = re.findall(r"CMD (\[.*\])", dockerfile)
     _, *arguments = json.loads(check)
@@ -111,8 +112,8 @@ def test_the_proxy_of_the_image_speaks(proxy_url: str) -> None:
 
 
 def test_the_engine_leaves_vllm_alone(context: Path) -> None:
-    """In an environment that has vLLM and not what is ours, the script adds that and changes
-    nothing. The environment is this one, by hard links, with ours taken out."""
+    """In an environment with vLLM but without our packages, the script only adds ours and changes
+    no other package. The environment is a hard-linked copy of this one, without our packages."""
     with tempfile.TemporaryDirectory(prefix=".venv-image-", dir=ROOT) as folder:
         venv = Path(folder) / "venv"
         subprocess.run(["cp", "--archive", "--link", BIN.parent, venv], check=True)
@@ -137,7 +138,8 @@ def test_the_engine_leaves_vllm_alone(context: Path) -> None:
 @pytest.mark.parametrize("part", LOCKED)
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_wheels_are_there_for_both_architectures(part: str, machine: str, tmp_path: Path) -> None:
-    """Everything locked is on PyPI as a wheel for amd64 and arm64, with the hashes locked."""
+    """Every locked package is available on PyPI as a wheel for amd64 and arm64, with the locked
+    hashes."""
     uv(
         *("pip", "install", "--dry-run", "--no-deps", "--require-hashes", "--target", tmp_path),
         *("--only-binary", ":all:", "--python", sys.executable, "--python-version", "3.11"),
@@ -148,7 +150,7 @@ def test_wheels_are_there_for_both_architectures(part: str, machine: str, tmp_pa
 
 @pytest.mark.parametrize("part", LOCKED)
 def test_locked_versions_are_those_of_the_project(part: str, tmp_path: Path) -> None:
-    """Locking anew changes nothing: `docker/lock.sh` ran after the last change of versions."""
+    """Locking again changes nothing: `docker/lock.sh` ran after the last version change."""
     shutil.copytree(DOCKER / "requirements", tmp_path / "requirements")
     file = tmp_path / "requirements" / f"{part}.txt"
     environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
@@ -158,9 +160,9 @@ def test_locked_versions_are_those_of_the_project(part: str, tmp_path: Path) -> 
 
 
 def test_run_test_reports(proxy_python: Path, tmp_path: Path) -> None:
-    """docker/run-test.sh tries health, models, voices, metrics, speech, and that a recording is
-    refused where no engine is. In Docker's place is a script that starts the environment made as
-    the image is."""
+    """docker/run-test.sh tests health, models, voices, metrics, speech, and that a recording is
+    rejected without an engine. A script replaces Docker and starts the proxy from the environment
+    of the image."""
     port = free_port()
     docker = tmp_path / "docker"
     docker.write_text(

@@ -36,7 +36,7 @@ MADE_BY_KIND: dict[str, type[BaseModel]] = {
     "PodMonitor": operator.PodMonitor,
     "PrometheusRule": operator.PrometheusRule,
 }
-"""Kinds of the Prometheus operator, whose schemas Kubernetes' own do not hold."""
+"""Kinds of the Prometheus operator, which Kubernetes' own schemas do not include."""
 
 
 def of_kind(name: str, *kinds: str) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def component(document: dict[str, Any]) -> str:
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    """The environment variables of a container that have their value in the manifest."""
+    """The environment variables of a container whose values are in the manifest."""
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
 
@@ -71,7 +71,7 @@ def test_files_are_written_from_the_chart() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_manifests_fit_the_schema(name: str) -> None:
-    """Every field is one that Kubernetes knows."""
+    """Every field is defined by Kubernetes."""
     validate = Path(sys.executable).with_name("kubernetes-validate")
     command = [validate, "--strict", MANIFESTS / name]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -83,7 +83,8 @@ def test_manifests_fit_the_schema(name: str) -> None:
 
 
 def test_the_operators_manifests_fit_its_types() -> None:
-    """The Prometheus operator knows every field: a model of its types would drop unknown ones."""
+    """Every field is defined by the Prometheus operator: a model of its types would drop unknown
+    ones."""
     documents = of_kind("full.yaml", *MADE_BY_KIND)
     assert {document["kind"] for document in documents} == set(MADE_BY_KIND)
     for document in documents:
@@ -93,7 +94,8 @@ def test_the_operators_manifests_fit_its_types() -> None:
 
 @pytest.mark.parametrize("document", PODS)
 def test_pods_may_do_little(document: dict[str, Any]) -> None:
-    """Not root, a read-only root file system, no capabilities, no token of the cluster."""
+    """Pods do not run as root; they have a read-only root file system, no capabilities, and no
+    token of the cluster."""
     pod = document["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] == 10001
@@ -108,18 +110,18 @@ def test_pods_may_do_little(document: dict[str, Any]) -> None:
         assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
         assert "memory" in container["resources"]["limits"]
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-        assert mounts >= {"/cache", "/tmp"}, "what is written on a read-only root"
+        assert mounts >= {"/cache", "/tmp"}, "folders written to on a read-only root"
 
 
 @pytest.mark.parametrize("document", PODS)
 def test_service_names_make_no_settings(document: dict[str, Any]) -> None:
-    """A service called `asr` or `api` would set ASR_PORT or API_PORT to an address."""
+    """A service named `asr` or `api` would set ASR_PORT or API_PORT to an address."""
     assert document["spec"]["template"]["spec"]["enableServiceLinks"] is False
 
 
 @pytest.mark.parametrize("document", PODS)
 def test_volumes_are_there(document: dict[str, Any]) -> None:
-    """What is mounted is a volume, and its claim is one of the chart's or named by the user."""
+    """Every mount has a volume, whose claim is created by the chart or specified by the user."""
     pod = document["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for container in [*pod["containers"], *pod.get("initContainers", [])]:
@@ -176,7 +178,8 @@ def test_pods_have_the_time_to_stop_that_their_programs_take(document: dict[str,
 
 @pytest.mark.parametrize("document", [d for d in PODS if "prepare" not in str(d.id)])
 def test_probes_ask_for_routes_that_are_there(document: dict[str, Any]) -> None:
-    """The engine's is vLLM's /health, which every test of an engine waits for."""
+    """Probes use existing routes. The engine's is vLLM's /health, which every test of an engine
+    waits for."""
     [container] = document["spec"]["template"]["spec"]["containers"]
     probes = [probe for key, probe in container.items() if key.endswith("Probe")]
     ports = {port["name"] for port in container["ports"]}
@@ -195,7 +198,7 @@ def test_probes_ask_for_routes_that_are_there(document: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_reference_is_there(name: str) -> None:
-    """What selects pods selects some, at their ports; what scales or routes names what exists."""
+    """Selectors match pods and their ports; autoscalers and routes refer to existing resources."""
     pods = [document["spec"]["template"] for document in of_kind(name, "Deployment")]
     deployments = {document["metadata"]["name"] for document in of_kind(name, "Deployment")}
     services = {document["metadata"]["name"] for document in of_kind(name, "Service")}
@@ -237,7 +240,7 @@ def test_every_reference_is_there(name: str) -> None:
 
 
 def test_pods_scale_by_metrics_that_the_adapter_makes() -> None:
-    """The autoscalers' metrics are those that prometheus-adapter is told to serve."""
+    """The autoscalers' metrics are those that prometheus-adapter is configured to serve."""
     file = ROOT / "deploy" / "prometheus-adapter-values.yaml"
     rules = yaml.safe_load(file.read_text())["rules"]["custom"]
     made = {rule["name"]["as"] for rule in rules}
@@ -251,7 +254,7 @@ def test_pods_scale_by_metrics_that_the_adapter_makes() -> None:
 
 
 def test_alerts_are_those_of_the_compose_file() -> None:
-    """And `job` is what they ask for."""
+    """The alerts are the same, and the pods' `job` label matches their queries."""
     [rule] = of_kind("full.yaml", "PrometheusRule")
     file = ROOT / "docker" / "monitoring" / "alerts.yml"
     assert rule["spec"] == yaml.safe_load(file.read_text())
@@ -272,7 +275,7 @@ def test_engines_wait_for_the_job_that_prepares_the_model(tmp_path: Path) -> Non
     [init] = engine["spec"]["template"]["spec"]["initContainers"]
 
     def local(words: list[str]) -> list[str]:
-        """The words of a command as they are on this machine."""
+        """The arguments of a command, with paths of this machine."""
         changes = {
             "python3": sys.executable,
             "/models": str(tmp_path),

@@ -1,4 +1,4 @@
-"""The real LiteLLM proxy before servers that can be made to fail."""
+"""The real LiteLLM proxy in front of servers that can be made to fail."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ DATA_URL = f"data:audio/wav;base64,{base64.b64encode(SPEECH).decode()}"
 
 
 class Recorder:
-    """A server of any model that keeps the head and the JSON body of the last request."""
+    """A server for any model that records the headers and the JSON body of the last request."""
 
     headers: dict[str, str]
     body: dict[str, Any]
@@ -58,13 +58,13 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Gateway:
-    """LiteLLM, and what is behind it."""
+    """LiteLLM and the servers behind it."""
 
     url: str
     recorder: Recorder
     engines: list[FakeEngine]
-    """Behind the two proxies of the groups `vibevoice-transcribe` and `tts-1`; the first one is
-    behind the proxy of `vibevoice-live`, too."""
+    """Behind the two proxies of the groups `vibevoice-transcribe` and `tts-1`; the first one also
+    serves the proxy of `vibevoice-live`."""
     listening: str
     """The base URL of that proxy."""
 
@@ -115,7 +115,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             )
             for engine in engines
         ]
-        # Its key is the one that the configuration has.
+        # The proxy's key is the one in the configuration.
         listening = servers.enter_context(
             serve(
                 create_app(
@@ -154,7 +154,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 @pytest.fixture
 def gateway(_gateway: Gateway) -> Gateway:
-    """LiteLLM with every engine as new."""
+    """LiteLLM with all engines reset."""
     for engine in _gateway.engines:
         vars(engine).update(vars(FakeEngine()))
     return _gateway
@@ -184,7 +184,7 @@ PINNED = {
 def test_decoding_is_pinned_whatever_the_caller_sends(
     fields: dict[str, Any], gateway: Gateway
 ) -> None:
-    """What arrives has the four values."""
+    """Requests reach the engine with the four pinned values."""
     assert gateway.chat("vibevoice-asr", **fields).status_code == 200
     body = gateway.recorder.body
     assert {name: body[name] for name in PINNED} == PINNED
@@ -192,7 +192,7 @@ def test_decoding_is_pinned_whatever_the_caller_sends(
 
 @pytest.mark.parametrize("field", ["extra_headers", "headers"])
 def test_a_caller_cannot_make_an_engine_warmer(field: str, gateway: Gateway) -> None:
-    """The header by which the proxy leaves loops does not come through; others do."""
+    """The header that raises the temperature is not passed on; others are."""
     headers = {"X-VibeVoice-Temperature": "0.6", "X-Other": "1"}
     assert gateway.chat("vibevoice-asr", None, **{field: headers}).status_code == 200
     assert "x-vibevoice-temperature" not in gateway.recorder.headers
@@ -207,7 +207,7 @@ def test_a_caller_cannot_make_an_engine_warmer(field: str, gateway: Gateway) -> 
     ],
 )
 def test_the_callback_reads_the_operators_switch(switch: str, penalties: list[float]) -> None:
-    """What it writes over a caller's values; the temperature is 0 in any case."""
+    """The values that replace a caller's depend on the switch; the temperature is always 0."""
     code = (
         "import asyncio, json; from custom_callbacks import proxy_handler_instance as callback; "
         "data = {'model': 'vibevoice', 'messages': [], 'temperature': 1.5, 'presence_penalty': 2};"
@@ -237,7 +237,7 @@ def test_penalties_are_neutral_beyond_five_minutes(gateway: Gateway) -> None:
     [pytest.param("asr", 0, id="VibeVoice"), pytest.param("other", 1.5, id="another model")],
 )
 def test_what_the_servers_serve_decides(group: str, temperature: float, gateway: Gateway) -> None:
-    """A group of VibeVoice is pinned under any name, and other models keep what callers send."""
+    """A group with VibeVoice is pinned under any name; requests to other models are unchanged."""
     assert gateway.chat(group, temperature=1.5).status_code == 200
     assert gateway.recorder.body["temperature"] == temperature
 
@@ -280,7 +280,7 @@ def test_what_the_servers_serve_decides(group: str, temperature: float, gateway:
 def test_prompt_and_hotwords_reach_the_model(
     fields: dict[str, Any], text: str | None, expected: str, gateway: Gateway
 ) -> None:
-    """In a chat they become the extra info that the model was trained with."""
+    """In a chat, they become the extra info that the model was trained with."""
     assert gateway.chat("vibevoice-asr", text, **fields).status_code == 200
     body = gateway.recorder.body
     assert body["messages"][1]["content"][1] == {"type": "text", "text": expected}
@@ -306,7 +306,7 @@ def test_hotwords_of_another_kind_are_a_400(value: Any, gateway: Gateway) -> Non
 def test_words_to_expect_in_a_transcription_reach_the_engine(
     fields: dict[str, Any], info: str, gateway: Gateway
 ) -> None:
-    """LiteLLM hands them to the proxy."""
+    """LiteLLM passes them on to the proxy."""
     assert gateway.transcribe(**fields).status_code == 200
     asked = [body for engine in gateway.engines for body in engine.requests]
     texts = [body["messages"][1]["content"][1]["text"] for body in asked]
@@ -314,14 +314,14 @@ def test_words_to_expect_in_a_transcription_reach_the_engine(
 
 
 def test_the_mark_of_a_transcript_that_broke_off_comes_through(gateway: Gateway) -> None:
-    """Under LiteLLM's name for headers that are not its own."""
+    """The header is passed on with LiteLLM's prefix for upstream headers."""
     for engine in gateway.engines:
         engine.finish_reason = "length"
     assert gateway.transcribe().headers["llm_provider-x-vibevoice-truncated"] == "length"
 
 
 def test_a_transcription_is_not_streamed(gateway: Gateway) -> None:
-    """Its events come all at once, as the text in an answer of JSON."""
+    """All events arrive at once, as the text of a JSON response."""
     answer = gateway.transcribe(stream="true")
     assert answer.headers["content-type"] == "application/json"
     events = [line for line in answer.json()["text"].splitlines() if line]
@@ -330,7 +330,7 @@ def test_a_transcription_is_not_streamed(gateway: Gateway) -> None:
 
 
 def test_the_batch_client_works_through_it(gateway: Gateway, tmp_path: Path) -> None:
-    """With LiteLLM's address and key, and the name of a model that is there by alias."""
+    """It uses LiteLLM's address and key, and a model alias."""
     recording = tmp_path / "a.wav"
     recording.write_bytes(SPEECH)
     batch = Batch(tmp_path / "transcripts", gateway.url)
@@ -344,7 +344,7 @@ def test_the_batch_client_works_through_it(gateway: Gateway, tmp_path: Path) -> 
 
 
 def test_the_batch_client_sees_what_is_missing(gateway: Gateway, tmp_path: Path) -> None:
-    """LiteLLM drops the mark from the body and keeps the header."""
+    """LiteLLM drops `truncated` from the body but keeps the header."""
     for engine in gateway.engines:
         engine.finish_reason = "length"
     recording = tmp_path / "a.wav"
@@ -362,26 +362,26 @@ def test_an_unreachable_server_is_passed_over(gateway: Gateway) -> None:
 
 
 def test_servers_that_are_all_unreachable_are_an_error_of_the_server(gateway: Gateway) -> None:
-    """And not an empty answer or a wait without end."""
+    """The client gets an error, not an empty response or an endless wait."""
     with pytest.raises(openai.InternalServerError), gateway.client() as client:
         client.audio.speech.create(model="tts-1", input="Hello", voice="alloy")
 
 
 def asked(gateway: Gateway) -> int:
-    """Chat completions that reached an engine."""
+    """Number of chat completions that reached an engine."""
     return sum(engine.asked for engine in gateway.engines)
 
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_a_failed_engine_is_replaced_by_another(first: int, gateway: Gateway) -> None:
-    """A 502 of one proxy is tried once more, at the other."""
+    """A 502 from one proxy is retried once, on the other."""
     gateway.engines[first].status = 500
     for _ in range(2):
         assert gateway.transcribe().json()["text"] == "Good morning. Hello."
 
 
 def test_work_that_fails_everywhere_is_done_twice_at_most(gateway: Gateway) -> None:
-    """A recording that breaks an engine does not go round."""
+    """A recording that crashes engines is not passed from one to the next."""
     for engine in gateway.engines:
         engine.status = 500
     assert gateway.transcribe().status_code == 502
@@ -389,9 +389,8 @@ def test_work_that_fails_everywhere_is_done_twice_at_most(gateway: Gateway) -> N
 
 
 def test_a_burst_is_spread(gateway: Gateway) -> None:
-    """Requests that come together do not all go to the first of the servers.
-
-    Chance spreads them: that one of 2 gets all of 20 happens once in 500,000 runs.
+    """Simultaneous requests do not all go to the first server. They are spread at random: one of 2
+    servers gets all 20 requests once in 500,000 runs.
     """
     with ThreadPoolExecutor(20) as pool:
         answers = [pool.submit(gateway.transcribe) for _ in range(20)]
@@ -400,7 +399,8 @@ def test_a_burst_is_spread(gateway: Gateway) -> None:
 
 
 def test_a_server_that_is_not_ready_is_left_alone(gateway: Gateway) -> None:
-    """Nothing was done there, so another is asked at once, and this one not again for a while."""
+    """A 503 costs no work, so the request is immediately retried on another server, and the first
+    one is skipped for a while."""
     busy = gateway.engines[0]
     busy.status = 503
 
@@ -415,7 +415,7 @@ def test_a_server_that_is_not_ready_is_left_alone(gateway: Gateway) -> None:
 
 
 def test_servers_that_are_all_busy_are_waited_for(gateway: Gateway) -> None:
-    """LiteLLM obeys their `Retry-After` before it asks once more."""
+    """LiteLLM waits for `Retry-After` before it retries."""
     for engine in gateway.engines:
         engine.status = 503
     with ThreadPoolExecutor(1) as pool:
@@ -429,7 +429,7 @@ def test_servers_that_are_all_busy_are_waited_for(gateway: Gateway) -> None:
 
 
 def test_servers_that_stay_busy_are_a_503(gateway: Gateway) -> None:
-    """After two more attempts the caller is told to come back."""
+    """After two retries, the caller gets a 503 with Retry-After."""
     for engine in gateway.engines:
         engine.status = 503
     assert gateway.transcribe("busy_for_long").status_code == 503
@@ -437,7 +437,7 @@ def test_servers_that_stay_busy_are_a_503(gateway: Gateway) -> None:
 
 
 def test_a_bad_recording_is_not_sent_again(gateway: Gateway) -> None:
-    """A 400 comes back with the proxy's words."""
+    """A 400 is returned with the proxy's message."""
     answer = httpx2.post(
         f"{gateway.url}/v1/audio/transcriptions",
         files={"file": ("a.wav", b"nothing")},
@@ -451,7 +451,7 @@ def test_a_bad_recording_is_not_sent_again(gateway: Gateway) -> None:
 
 
 def test_work_that_took_too_long_is_not_done_again(gateway: Gateway) -> None:
-    """A 504 would take as long again."""
+    """A retry after a 504 would take just as long."""
     for engine in gateway.engines:
         engine.stall_after = 0
     answer = gateway.transcribe()
@@ -462,7 +462,8 @@ def test_work_that_took_too_long_is_not_done_again(gateway: Gateway) -> None:
 
 
 def test_the_health_of_the_gateway_asks_no_model(gateway: Gateway) -> None:
-    """`GET /health` would transcribe and speak at every deployment."""
+    """By default, `GET /health` would run a transcription and a speech request on every
+    deployment."""
     gateway.recorder.body = {}
     headers = {"authorization": f"Bearer {KEY}"}
     answer = httpx2.get(f"{gateway.url}/health", headers=headers, timeout=60)
@@ -474,7 +475,7 @@ def test_the_health_of_the_gateway_asks_no_model(gateway: Gateway) -> None:
     "headers", [{}, {"authorization": "Bearer sk-wrong"}], ids=["no key", "wrong key"]
 )
 def test_without_the_key_nothing_is_done(headers: dict[str, str], gateway: Gateway) -> None:
-    """LiteLLM's own check; without a database it calls a wrong key a bad request."""
+    """LiteLLM checks the key; without a database, it reports a wrong key as a bad request."""
     gateway.recorder.body = {}
     body = {"model": "vibevoice-asr", "messages": [{"role": "user", "content": "x"}]}
     answer = httpx2.post(
@@ -485,14 +486,14 @@ def test_without_the_key_nothing_is_done(headers: dict[str, str], gateway: Gatew
 
 
 def test_the_models_are_listed_with_the_names_of_other_services(gateway: Gateway) -> None:
-    """Aliases too, so that programs that choose from the list find them."""
+    """Aliases are listed as well, for programs that choose from the list."""
     with gateway.client() as client:
         names = {model.id for model in client.models.list()}
     assert names >= {"vibevoice-asr", "vibevoice-transcribe", "whisper-1", "tts-1", "tts-1-hd"}
 
 
 async def test_a_realtime_session(gateway: Gateway) -> None:
-    """It is held with LiteLLM's key, and by LiteLLM with the proxy's; every event comes through."""
+    """The client uses LiteLLM's key, LiteLLM uses the proxy's key, and every event is passed on."""
     data = pcm(librivox()[4].samples) + bytes(2 * REALTIME_RATE)
     for query in ({}, {"model": "vibevoice-live"}):
         async with session(gateway.url, KEY, **query) as client:
@@ -502,13 +503,13 @@ async def test_a_realtime_session(gateway: Gateway) -> None:
             completed = (await client.until(f"{TRANSCRIPTION}.completed"))[-1]
             assert completed["transcript"] == "Good morning. Hello."
             speakers = [event["speaker"] for event in client.events if "speaker" in event]
-            assert speakers == ["A", "unknown"]  # too little is heard of the second voice
+            assert speakers == ["A", "unknown"]  # too little speech from the second voice
     assert "Zoë" in gateway.engines[0].requests[0]["messages"][1]["content"][1]["text"]
 
 
 @pytest.mark.parametrize("at", ["url", "listening"])
 async def test_a_realtime_session_needs_the_right_key(at: str, gateway: Gateway) -> None:
-    """LiteLLM's is none of the proxy's, and the other way round."""
+    """LiteLLM rejects the proxy's key, and the proxy rejects LiteLLM's."""
     key = {"url": "none", "listening": KEY}[at]
     with pytest.raises(InvalidStatus) as refused:
         async with session(getattr(gateway, at), key):
@@ -517,7 +518,8 @@ async def test_a_realtime_session_needs_the_right_key(at: str, gateway: Gateway)
 
 
 async def test_a_client_secret_of_the_gateway_opens_no_session(gateway: Gateway) -> None:
-    """LiteLLM hands out one that is encrypted for its WebRTC route; for WebSockets it is no key."""
+    """LiteLLM's client secrets are encrypted for its WebRTC route and are not valid for
+    WebSockets."""
     answer = httpx2.post(
         f"{gateway.url}/v1/realtime/client_secrets",
         json={"model": "vibevoice-live", "session": {"type": "transcription"}},
@@ -533,7 +535,7 @@ async def test_a_client_secret_of_the_gateway_opens_no_session(gateway: Gateway)
 
 @pytest.mark.parametrize("start", [["-c"], ["-P", "-c"]], ids=["folder first", "folder left out"])
 def test_our_folder_does_not_hide_litellm(start: list[str]) -> None:
-    """Started in the root of this repository, Python still finds the installed package."""
+    """In the root of this repository, Python still imports the installed package."""
     code = "import importlib.util; print(importlib.util.find_spec('litellm').origin)"
     python = str(install() / "python")
     found = subprocess.run([python, *start, code], cwd=ROOT, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The real LiteLLM proxy before two real engines and two proxies."""
+"""The real LiteLLM proxy in front of two real engines and two proxies."""
 
 import base64
 import io
@@ -60,14 +60,14 @@ def stack(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def client(stack: Stack) -> Iterator[openai.OpenAI]:
-    """The official client, which tries nothing again by itself."""
+    """The official client, without retries of its own."""
     url = f"{stack.url}/v1"
     with openai.OpenAI(base_url=url, api_key=KEY, max_retries=0, timeout=120) as client:
         yield client
 
 
 def transcribe(client: openai.OpenAI, response_format: Any) -> Any:
-    """What LiteLLM answers to the sample."""
+    """LiteLLM's response to the sample."""
     with SAMPLE.open("rb") as file:
         return client.audio.transcriptions.create(
             model="whisper-1", file=file, response_format=response_format
@@ -102,14 +102,14 @@ def test_segments_keep_times_and_speakers(response_format: str, client: openai.O
 def test_text_formats_come_inside_json(
     response_format: str, start: str, client: openai.OpenAI
 ) -> None:
-    """LiteLLM wraps them: the text is whole, but callers must take it out of `text`."""
+    """LiteLLM wraps them in JSON: the text is complete, in the field `text`."""
     body = json.loads(transcribe(client, response_format))
     assert body["text"].startswith(start)
     assert all(words in body["text"] for words in WORDS)
 
 
 def test_speech_is_mp3(client: openai.OpenAI) -> None:
-    """Speech comes whole, in the default format."""
+    """Speech arrives complete, in the default format."""
     speech = client.audio.speech.create(model="tts-1", voice="alloy", input="One two three.")
     assert speech.response.headers["content-type"] == "audio/mpeg"
     audio = soundfile.info(io.BytesIO(speech.content))
@@ -118,7 +118,7 @@ def test_speech_is_mp3(client: openai.OpenAI) -> None:
 
 
 def chat_request(stack: Stack, **fields: Any) -> dict[str, Any]:
-    """The arguments of a POST that asks for a chat completion on the sample."""
+    """The arguments of a POST request for a chat completion on the sample."""
     url = f"data:audio/wav;base64,{base64.b64encode(SAMPLE.read_bytes()).decode()}"
     content = [
         {"type": "audio_url", "audio_url": {"url": url}},
@@ -148,7 +148,7 @@ def spoken(answer: httpx2.Response) -> list[str]:
 
 
 def test_chat_goes_to_an_engine_pinned(stack: Stack) -> None:
-    """With a temperature of 1.5 and any seed the answer is that of the pinned decoding."""
+    """With a temperature of 1.5 and any seed, the answer is that of the pinned decoding."""
     pinned = chat(stack).json()["choices"][0]["message"]["content"]
     for seed in range(3):
         answer = chat(stack, temperature=1.5, seed=seed, extra_body={"temperature": 1.5})
@@ -157,7 +157,7 @@ def test_chat_goes_to_an_engine_pinned(stack: Stack) -> None:
 
 
 def test_chat_is_streamed(stack: Stack) -> None:
-    """Deltas add up to the same answer, and come while the engine still writes."""
+    """Deltas arrive while the engine is generating, and add up to the same answer."""
     deltas: list[str] = []
     writing = 0
     with httpx2.stream("POST", **chat_request(stack, stream=True)) as answer:
@@ -172,7 +172,7 @@ def test_chat_is_streamed(stack: Stack) -> None:
 
 
 def kill(url: str) -> None:
-    """Kill the engine that listens at `url`, with its children, as a crash would."""
+    """Kill the engine at `url` and its children, as in a crash."""
     port = int(url.rpartition(":")[2])
     listening = [
         connection.pid
@@ -188,10 +188,12 @@ def kill(url: str) -> None:
 def test_an_engine_killed_under_load_fails_no_other_request(
     stack: Stack, client: openai.OpenAI
 ) -> None:
-    """Chats and transcriptions go on at the other engine; only what was in it may fail."""
+    """Chats and transcriptions continue on the other engine; only requests in the killed engine may
+    fail."""
 
     def ask(number: int) -> tuple[float, str, bool]:
-        """Its start, the engine or proxy that answered, and whether it was answered rightly."""
+        """Send a request; return its start time, the engine or proxy that responded, and whether
+        the response was correct."""
         started = time.monotonic()
         if number % 2:
             answer = chat(stack)

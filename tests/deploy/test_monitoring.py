@@ -1,4 +1,4 @@
-"""The Grafana dashboard and the alerts ask for metrics that there are."""
+"""The Grafana dashboard and the alerts only query metrics that exist."""
 
 import re
 import subprocess
@@ -19,7 +19,8 @@ from vibevoice_proxy.settings import Settings
 ADAPTER = ROOT / "deploy" / "prometheus-adapter-values.yaml"
 NAME = re.compile(r"\b(?:vibevoice_|vllm:|process_|DCGM_)\w+")
 DCGM = {"DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE", "DCGM_FI_DEV_GPU_UTIL"}
-"""In the exporter's default list of counters (NVIDIA/dcgm-exporter, etc/default-counters.csv)."""
+"""Metrics in the exporter's default list of counters (NVIDIA/dcgm-exporter,
+etc/default-counters.csv)."""
 
 
 def expressions() -> list[str]:
@@ -28,14 +29,14 @@ def expressions() -> list[str]:
 
 
 def asked(prefix: str) -> set[str]:
-    """Names of metrics with that prefix."""
+    """Queried metrics with that prefix."""
     adapter = yaml.safe_load(ADAPTER.read_text())["rules"]["custom"]
     text = "\n".join([*expressions(), *(rule["seriesQuery"] for rule in adapter)])
     return {name for name in NAME.findall(text) if name.startswith(prefix)}
 
 
 def there(url: str) -> set[str]:
-    """Names that a /metrics tells, those of the samples of every declared metric included."""
+    """Names in a /metrics response, including the sample names of every declared metric."""
     names: set[str] = set()
     for family in text_string_to_metric_families(httpx2.get(f"{url}/metrics").text):
         suffixes = {
@@ -47,7 +48,7 @@ def there(url: str) -> set[str]:
 
 
 def test_the_proxys_metrics_are_there() -> None:
-    """Names of our own, and of the process."""
+    """Our own metrics, and those of the process."""
     with serve(
         create_app(Settings(asr_base_url="http://127.0.0.1:9", light="on", light_workers=1))
     ) as url:
@@ -58,24 +59,25 @@ def test_the_proxys_metrics_are_there() -> None:
 
 @pytest.mark.engine
 def test_the_engines_metrics_are_there(engine_url: str) -> None:
-    """vLLM's names, which the autoscaler asks for too."""
+    """vLLM's metrics, which the autoscaler also queries."""
     assert asked("vllm:")
     assert asked("vllm:") - there(engine_url) == set()
 
 
 def test_the_gpus_metrics_are_those_exported_by_default() -> None:
-    """Nothing of DCGM needs a configuration of the exporter."""
+    """No DCGM metric requires a configuration of the exporter."""
     assert asked("DCGM_") == DCGM
 
 
 def test_what_must_be_seen_is_shown() -> None:
-    """GPU memory, real-time factor, queue, errors and the latency of the first sound."""
+    """The dashboard shows GPU memory, real-time factor, queue, errors and the latency of the first
+    sound."""
     titles = {panel["title"] for panel in DASHBOARD["panels"]}
     assert titles >= {"GPU memory", "Real-time factor", "Queue", "Errors", "First sound"}
 
 
 def test_panels_find_their_data_source() -> None:
-    """Dashboard and provisioning name the same source; no two panels share an id."""
+    """Dashboard and provisioning refer to the same data source; panel ids are unique."""
     file = FOLDER / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
     (source,) = yaml.safe_load(file.read_text())["datasources"]
     panels: list[dict[str, Any]] = [p for p in DASHBOARD["panels"] if p["type"] != "row"]
@@ -85,7 +87,8 @@ def test_panels_find_their_data_source() -> None:
 
 
 def test_promtool_takes_every_query(tmp_path: Path) -> None:
-    """The dashboard's queries are PromQL, and each alert fires when it should (alerts.test.yml)."""
+    """The dashboard's queries are valid PromQL, and each alert fires when it should
+    (alerts.test.yml)."""
     promtool = find_program("promtool")
     queries = [expression.replace("$__rate_interval", "5m") for expression in expressions()]
     rules = [{"record": f"query:{n}", "expr": query} for n, query in enumerate(queries)]
@@ -99,7 +102,7 @@ def test_promtool_takes_every_query(tmp_path: Path) -> None:
 
 
 def test_every_alert_is_tested() -> None:
-    """That it fires: its name stands beside alerts that are expected."""
+    """alerts.test.yml expects every alert to fire at least once."""
     tests = yaml.safe_load((FOLDER / "alerts.test.yml").read_text())["tests"]
     cases = [case for test in tests for case in test["alert_rule_test"]]
     fired = {case["alertname"] for case in cases if case["exp_alerts"]}
@@ -108,8 +111,8 @@ def test_every_alert_is_tested() -> None:
 
 
 def test_docs_have_every_alert_and_panel_row() -> None:
-    """The tables of docs/monitoring.md are those of the files."""
-    page = (ROOT / "docs" / "monitoring.md").read_text()
+    """The tables in docs/guides/monitoring.md match the files."""
+    page = (ROOT / "docs" / "guides" / "monitoring.md").read_text()
     alerts, rows = page.split("\n## Alerts\n")[1], page.split("\n## Dashboard\n")[1]
     lines = re.findall(r"^\| `(\w+)` \|.*\| (.*?) ?\| (\w+) \|$", alerts, re.M)
     told = {(name, duration.replace(" min", "m"), severity) for name, duration, severity in lines}

@@ -27,7 +27,7 @@ Balance = Callable[..., str]
 
 @pytest.fixture
 def balance(tmp_path: Path) -> Iterator[Balance]:
-    """Starts nginx before two servers, given their base URLs, and returns its own."""
+    """Starts nginx in front of two servers, given their base URLs; returns nginx's base URL."""
     with ExitStack() as stack:
         yield lambda *servers: stack.enter_context(start_nginx(servers, tmp_path))
 
@@ -45,7 +45,7 @@ def engines() -> Iterator[list[tuple[FakeEngine, str]]]:
 
 @pytest.fixture
 def start_proxy() -> Iterator[Callable[[str], str]]:
-    """Starts a proxy before an engine, given its base URL, and returns its own."""
+    """Starts a proxy for an engine, given its base URL; returns the proxy's base URL."""
     with ExitStack() as stack:
 
         def start(engine: str) -> str:
@@ -56,7 +56,7 @@ def start_proxy() -> Iterator[Callable[[str], str]]:
 
 
 def first_segment(engine: FakeEngine) -> int:
-    """Deltas of the engine that hold its first segment whole."""
+    """Number of deltas that contain the engine's first segment."""
     return engine.text.index("},") // engine.split + 2
 
 
@@ -68,7 +68,7 @@ def transcribe(url: str, audio: bytes = SPEECH, **fields: str) -> httpx2.Respons
 def test_requests_go_where_least_is_to_do(
     balance: Balance, engines: list[tuple[FakeEngine, str]], start_proxy: Callable[[str], str]
 ) -> None:
-    """Of two recordings at the same time each engine gets one."""
+    """Each engine gets one of two simultaneous recordings."""
     for engine, _ in engines:
         engine.gate_after = 1
     url = start_proxy(balance(*(url for _, url in engines)))
@@ -83,7 +83,7 @@ def test_requests_go_where_least_is_to_do(
 def test_a_dead_server_costs_no_request(
     balance: Balance, engines: list[tuple[FakeEngine, str]], start_proxy: Callable[[str], str]
 ) -> None:
-    """What cannot be reached gets nothing, and the other takes all."""
+    """The unreachable server gets no requests, and the other one gets all."""
     engine, url = engines[0]
     proxy = start_proxy(balance(nobody(), url))
     assert [transcribe(proxy).status_code for _ in range(4)] == [200] * 4
@@ -91,7 +91,7 @@ def test_a_dead_server_costs_no_request(
 
 
 def test_without_any_server_a_client_may_come_again(balance: Balance) -> None:
-    """The error is OpenAI's, and says when to try again."""
+    """The error is OpenAI-style and says when to retry."""
     answer = transcribe(balance(nobody(), nobody()))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.headers["content-type"] == "application/json"
@@ -99,7 +99,7 @@ def test_without_any_server_a_client_may_come_again(balance: Balance) -> None:
 
 
 def test_a_request_that_was_sent_is_not_sent_again(balance: Balance) -> None:
-    """It may have cost minutes of work; the client is told not to repeat it."""
+    """It may have cost minutes of work; the client is told not to retry."""
     with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
 
         def read_and_hang_up() -> int:
@@ -130,7 +130,7 @@ def test_a_request_that_was_sent_is_not_sent_again(balance: Balance) -> None:
 def test_events_pass_as_they_are_made(
     balance: Balance, engines: list[tuple[FakeEngine, str]], start_proxy: Callable[[str], str]
 ) -> None:
-    """The first segment leaves nginx while the engine is still writing."""
+    """nginx forwards the first segment while the engine is still generating."""
     engine, engine_url = engines[0]
     engine.gate_after = first_segment(engine)
     url = balance(start_proxy(engine_url), nobody())
@@ -147,7 +147,7 @@ def test_events_pass_as_they_are_made(
 def test_a_client_that_leaves_stops_the_engine(
     balance: Balance, engines: list[tuple[FakeEngine, str]], start_proxy: Callable[[str], str]
 ) -> None:
-    """nginx passes it on that the client has hung up."""
+    """nginx closes the upstream connection when the client disconnects."""
     engine, url = engines[0]
     engine.stall_after = first_segment(engine)
     proxy = start_proxy(balance(url, nobody()))
@@ -163,7 +163,7 @@ def test_hundreds_of_megabytes_pass_and_are_not_stored(
     start_proxy: Callable[[str], str],
     tmp_path: Path,
 ) -> None:
-    """More than 200 MB of WAV reach the proxy through nginx, which keeps no copy on its disk."""
+    """More than 200 MB of WAV reach the proxy through nginx, which stores no copy on disk."""
     engine, engine_url = engines[0]
     url = balance(start_proxy(engine_url), nobody())
     seconds = 285

@@ -1,7 +1,7 @@
-"""The real Open WebUI before the real engine, over its API and through its page.
+"""The real Open WebUI with the real engine, through its API and its page.
 
-`make test-open-webui` installs it and runs this; elsewhere the tests are skipped. Pictures of the
-page are left in runs/open-webui/.
+`make test-open-webui` installs it and runs this; elsewhere the tests are skipped. Screenshots are
+stored in runs/open-webui/.
 """
 
 import json
@@ -35,10 +35,10 @@ RECORDING = ROOT / "samples" / "two-speakers.wav"
 SEGMENTS = json.loads(RECORDING.with_suffix(".json").read_text())["segments"]
 WORDS = " ".join(segment["text"] for segment in SEGMENTS)
 SECONDS = 6
-"""A little longer than the recording."""
+"""Slightly longer than the recording."""
 MISHEARD = 0.5
-"""Share of wrong words to allow behind the browser's noise suppression, the like of which the small
-checkpoint never heard: two of nine were seen wrong; of guessed digits nine of ten would be."""
+"""Allowed share of wrong words. The small checkpoint was not trained on audio with a browser's
+noise suppression: two of nine words were wrong in a run; nine of ten random digits would be."""
 PICTURES = ROOT / "runs" / "open-webui"
 
 pytestmark = [
@@ -52,7 +52,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def proxy_url(engine_url: str) -> Iterator[str]:
-    """A proxy that wants a key and speaks, before the real engine."""
+    """A proxy that requires a key and speaks, in front of the real engine."""
     settings = Settings.model_validate(
         {"asr_base_url": engine_url, "tts_model_type": "espeak", "api_keys": (KEY,)}
     )
@@ -63,7 +63,7 @@ def proxy_url(engine_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def open_webui_url(proxy_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Open WebUI set up as documented, with a chat model that says what it is told."""
+    """Open WebUI set up as documented, with a chat model that echoes its input."""
     with serve(echo_model()) as chat_url:
         chat = {"OPENAI_API_BASE_URL": f"{chat_url}/v1", "OPENAI_API_KEY": "none"}
         settings = documented_settings(proxy_url, KEY) | chat
@@ -94,7 +94,7 @@ def api(open_webui_url: str) -> Iterator[httpx2.Client]:
 def test_uploads_are_transcribed(
     api: httpx2.Client, name: str, content_type: str, container: str, codec: str
 ) -> None:
-    """What browsers record and people upload comes back as its words."""
+    """Recordings from browsers and uploaded files are transcribed."""
     upload = (name, transcoded(RECORDING, container, codec), content_type)
     answer = api.post("/audio/transcriptions", files={"file": upload}, data={"language": "en"})
     assert answer.status_code == 200, answer.text
@@ -102,7 +102,7 @@ def test_uploads_are_transcribed(
 
 
 def test_a_recording_in_a_chat_is_transcribed(api: httpx2.Client) -> None:
-    """A recording attached to a chat becomes a document of its words."""
+    """A recording attached to a chat becomes a document with its transcript."""
     upload = (RECORDING.name, RECORDING.read_bytes(), "audio/wav")
     answer = api.post("/files/", files={"file": upload})
     with api.stream("GET", f"/files/{answer.json()['id']}/process/status?stream=true") as events:
@@ -112,7 +112,7 @@ def test_a_recording_in_a_chat_is_transcribed(api: httpx2.Client) -> None:
 
 
 def test_the_reason_of_a_failure_is_shown(api: httpx2.Client) -> None:
-    """The proxy's own words reach the user."""
+    """The user sees the proxy's own message."""
     upload = ("talk.wav", b"no recording at all", "audio/wav")
     answer = api.post("/audio/transcriptions", files={"file": upload})
     assert answer.status_code == 500
@@ -120,7 +120,7 @@ def test_the_reason_of_a_failure_is_shown(api: httpx2.Client) -> None:
 
 
 def test_voices_and_models_are_listed(api: httpx2.Client, proxy_url: str) -> None:
-    """They are the proxy's, though Open WebUI asks for them without its key."""
+    """Open WebUI lists the proxy's voices and models, although it requests them without its key."""
     for what in ("voices", "models"):
         served = httpx2.get(f"{proxy_url}/v1/audio/{what}").json()[what]
         listed = api.get(f"/audio/{what}").json()[what]
@@ -128,7 +128,7 @@ def test_voices_and_models_are_listed(api: httpx2.Client, proxy_url: str) -> Non
 
 
 def test_text_is_read_aloud(api: httpx2.Client) -> None:
-    """Speech is mp3, and what was said is heard in it."""
+    """Speech is mp3, and its transcript matches the text."""
     said = "seven two nine four"
     speech = api.post("/audio/speech", json={"input": said, "voice": "alloy"})
     assert speech.headers["content-type"] == "audio/mpeg"
@@ -139,7 +139,7 @@ def test_text_is_read_aloud(api: httpx2.Client) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium whose microphone hears the recording, once each time it is opened."""
+    """Chromium whose microphone plays the recording once each time it is opened."""
     with chromium(RECORDING) as browser:
         yield browser
 
@@ -153,7 +153,7 @@ def user(api: httpx2.Client, browser: Browser, open_webui_url: str) -> BrowserCo
 
 @pytest.fixture
 def page(user: BrowserContext) -> Iterator[Page]:
-    """A new chat."""
+    """Open a new chat."""
     page = user.new_page()
     page.goto("/")
     yield page
@@ -161,12 +161,12 @@ def page(user: BrowserContext) -> Iterator[Page]:
 
 
 def wait_for_sound(page: Page) -> None:
-    """Until the page plays something."""
+    """Wait until the page plays audio."""
     page.wait_for_function("[...document.querySelectorAll('audio')].some(a => a.currentTime > 0.2)")
 
 
 def test_dictation_and_read_aloud(page: Page) -> None:
-    """What the microphone hears appears in the input; the answer to it is read aloud."""
+    """Dictated words appear in the input; the answer is read aloud."""
     page.get_by_role("button", name="Voice Input").click()
     confirm = page.get_by_role("button", name="Confirm recording")
     confirm.wait_for()
@@ -184,7 +184,7 @@ def test_dictation_and_read_aloud(page: Page) -> None:
 
 
 def test_call(page: Page) -> None:
-    """In a call the pause after the words sends them, and the answer is spoken."""
+    """In a call, the pause after the words sends them, and the answer is spoken."""
     page.get_by_role("button", name="Voice mode").click()
     wait_for_sound(page)
     page.screenshot(path=PICTURES / "call.png")
@@ -194,7 +194,7 @@ def test_call(page: Page) -> None:
 
 
 def test_settings_page_offers_the_voices(page: Page) -> None:
-    """The page for administrators suggests what can speak."""
+    """The admin settings page suggests the available voices and models."""
     page.goto("/admin/settings/audio")
     page.locator("#tts-voice-input").fill("en-us-man")
     page.get_by_role("option", name="espeak-en-us-man", exact=True).wait_for()

@@ -1,8 +1,8 @@
-"""A spoken call in the real Open WebUI, mode *Realtime*, through its page in Chromium: three turns
-of real voices, of which the last one interrupts an answer.
+"""A voice call in the real Open WebUI, in *Realtime* mode, through its page in Chromium: three
+turns of real voices, the last of which interrupts an answer.
 
-`make test-open-webui` installs it and runs this. It leaves a picture of the call and its events,
-without their audio, in runs/open-webui/.
+`make test-open-webui` installs it and runs this. It stores a screenshot of the call and its events,
+without audio, in runs/open-webui/.
 """
 
 import json
@@ -36,17 +36,17 @@ from vibevoice_light import ModelFilesMissing, find_moonshine
 
 KEY = "sk-tests"
 SAID = ("conf-waitforleader", "vm-savefolder", "feature-not-avail-line")
-"""Telephone prompts, one for each turn."""
+"""Telephone prompts, one per turn."""
 BEFORE = (10.0, 15.0, 10.0)
-"""Silence before each turn in seconds: for the page, for the first answer, and for the beginning of
-the second one."""
+"""Silence before each turn in seconds: while the page loads, during the first answer, and until the
+second answer has begun."""
 SECOND = "This is the second answer. " + "It goes on for a long time until somebody speaks. " * 12
 REPLIES = {
     "conference": "This is the first answer.",
     "folder": SECOND,
     "feature": "This is the third answer.",
 }
-"""By a word of the question."""
+"""Answers, by a word in the question."""
 PICTURES = ROOT / "runs" / "open-webui"
 
 pytestmark = [
@@ -62,7 +62,7 @@ Event = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def proxy_url() -> Iterator[str]:
-    """A proxy that wants a key, hears with the light recognizer and speaks."""
+    """A proxy that requires a key, transcribes with the light recognizer and speaks."""
     try:
         find_moonshine("")
     except ModelFilesMissing as error:
@@ -88,7 +88,7 @@ def open_webui_url(proxy_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the user says in the call."""
+    """The audio of the user in the call."""
     known = {prompt.name: prompt for prompt in prompts()}
     parts: list[Any] = []
     for name, seconds in zip(SAID, BEFORE, strict=True):
@@ -105,12 +105,12 @@ def reply(question: str) -> str:
 
 
 class Traffic:
-    """The events between the page and Open WebUI's server, in their order."""
+    """The events between the page and Open WebUI's server, in order."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self.events: list[Event] = []
-        """Each with the time `at` which it passed, in seconds."""
+        """Each event with its time `at`, in seconds."""
         page.on("websocket", self._watch)
 
     def _watch(self, socket: WebSocket) -> None:
@@ -126,11 +126,11 @@ class Traffic:
             self.events.append({"at": round(monotonic(), 3), **event})
 
     def of(self, *types: str) -> list[Event]:
-        """The events of these types."""
+        """The events of the given types."""
         return [event for event in self.events if event["type"] in types]
 
     def wait(self, condition: Callable[[], object]) -> None:
-        """Until `condition` holds."""
+        """Wait until `condition` holds."""
         for _ in range(PATIENCE // 100):
             (PICTURES / "realtime-call.json").write_text(json.dumps(self.events, indent=1))
             assert not self.of("bridge.error"), self.of("bridge.error")
@@ -141,8 +141,8 @@ class Traffic:
 
 
 def test_a_call_of_three_turns(open_webui_url: str, proxy_url: str, microphone: Path) -> None:
-    """Each turn reaches the chat model, its answer is spoken, and the one that is interrupted ends
-    at once."""
+    """Each turn reaches the chat model, its answer is spoken, and the interrupted answer stops
+    immediately."""
     signed_up(open_webui_url)
     PICTURES.mkdir(parents=True, exist_ok=True)
     known = {prompt.name: prompt.text for prompt in prompts()}

@@ -24,12 +24,12 @@ from tests.support.realtime import TRANSCRIPTION, session
 pytestmark = pytest.mark.engine
 
 DIGITS = (ROOT / "samples" / "one-speaker.wav").read_bytes()
-"""At 24 kHz in 16 bits, as realtime sessions take audio."""
+"""Bytes per second of audio in realtime sessions: 24 kHz, 16 bits."""
 WAV_HEADER = 44
 """Bytes."""
 SPEECH = {"model": "tts-1", "input": "The dashboard should show this.", "voice": "alloy"}
 CALM_SECONDS = 12
-"""Longer than the error rate's window and its `for` together."""
+"""Longer than the error rate's window plus its `for`."""
 SLOTS = 2
 
 
@@ -41,14 +41,14 @@ class Stack:
     lonely: str
     """A proxy with the light recognizer and eSpeak whose engine is down."""
     process: psutil.Process
-    """Its process."""
+    """The process of that proxy."""
     whole: str
     """A proxy with an engine."""
 
 
 @pytest.fixture(scope="module")
 def stack(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """All started together, as by `compose up`, so Prometheus sees the proxies load."""
+    """All processes start together, as with `compose up`, so Prometheus sees the proxies load."""
     folder = tmp_path_factory.mktemp("prometheus")
     with ExitStack() as exits:
         port = free_port()
@@ -78,19 +78,19 @@ def stack(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def transcribe(url: str, model: str) -> int:
-    """The status."""
+    """Send a request and return its status."""
     form = {"model": model}
     files = {"file": ("digits.wav", DIGITS)}
     return httpx2.post(url + TRANSCRIPTIONS, data=form, files=files, timeout=60).status_code
 
 
 def speak(url: str) -> int:
-    """The status."""
+    """Send a request and return its status."""
     return httpx2.post(f"{url}/v1/audio/speech", json=SPEECH, timeout=60).status_code
 
 
 async def converse(url: str) -> str:
-    """The type of the event that ends a turn of a realtime session."""
+    """Run a turn in a realtime session; return the type of the event that ends it."""
     async with session(url) as client:
         await client.update(turn_detection=None)
         await client.append(DIGITS[WAV_HEADER:])
@@ -99,7 +99,7 @@ async def converse(url: str) -> str:
 
 
 def hold_place(url: str) -> socket.socket:
-    """A client that takes a place and sends no body."""
+    """A client that occupies a slot and sends no body."""
     connection = socket.create_connection(("127.0.0.1", urlsplit(url).port or 0))
     connection.sendall(
         f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nhost: x\r\ncontent-length: 999\r\n"
@@ -139,7 +139,7 @@ def test_alerts_are_silent_while_nothing_fails(stack: Stack) -> None:
 
 
 def test_alerts_fire_when_requests_fail(stack: Stack) -> None:
-    """Requests to the engine that is down get 503, and clients without a place get 429."""
+    """Requests to the engine that is down get 503, and clients without a slot get 429."""
     wanted = {"VibeVoiceErrorRate": "firing", "VibeVoiceTurnsAway": "firing"}
 
     def provoke() -> bool:
@@ -155,7 +155,8 @@ def test_alerts_fire_when_requests_fail(stack: Stack) -> None:
 
 
 def test_every_panel_shows_something(stack: Stack) -> None:
-    """After the loss of one worker of each kind. GPU panels are left out, since there is no GPU."""
+    """Every panel shows data after one worker of each kind was killed. GPU panels are excluded,
+    since there is no GPU."""
     for module, request in (
         ("vibevoice_light.worker", lambda: transcribe(stack.lonely, "whisper-1")),
         ("vibevoice_tts.worker", lambda: speak(stack.lonely)),
@@ -177,6 +178,6 @@ def test_every_panel_shows_something(stack: Stack) -> None:
 
 
 def test_an_alert_fires_when_a_proxy_is_gone(stack: Stack) -> None:
-    """Its process is terminated."""
+    """The alert fires after the proxy's process is terminated."""
     stack.process.terminate()
     wait_for(lambda: stack.prometheus.alerts().get("VibeVoiceDown") == "firing")

@@ -1,4 +1,4 @@
-"""Engine and speech models on one GPU: how much the engine leaves."""
+"""Memory that the engine reserves for speech models on the same GPU."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from scripts.stack import ROOT
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A folder of models, on a machine with a GPU by all appearances."""
+    """A folder of models, on a machine that appears to have a GPU."""
     smi = tmp_path / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100'\n")
     smi.chmod(0o755)
@@ -37,13 +37,14 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     ],
 )
 def test_reserve(environ: dict[str, str], reserved: str | None, models: str) -> None:
-    """For the models that the proxy loads on the same GPU; a value that is set stays."""
+    """The engine reserves memory for the models that the proxy loads on the same GPU, unless a
+    value is set."""
     made = with_reserve({"MODEL_DIR": models, **environ})
     assert made.get(VARIABLE) == reserved
 
 
 def test_no_gpu_no_reserve(models: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU memory is not divided."""
+    """On a CPU, no memory is reserved."""
     monkeypatch.setenv("PATH", str(Path(models) / "nothing"))
     assert VARIABLE not in with_reserve({"MODEL_DIR": models})
 
@@ -60,13 +61,13 @@ sys.exit(main())
     ("smi", "speech", "said"),
     [
         pytest.param("echo 'GPU 0: NVIDIA H100'", "2b", "TTS_MODEL_TYPE", id="no such model"),
-        pytest.param("exec sleep 30", "0.5b", "did not answer within 0.5 s", id="nvidia-smi hangs"),
+        pytest.param("exec sleep 30", "0.5b", "did not respond within 0.5 s", id="no response"),
     ],
 )
 def test_serve_says_in_a_line_why_it_does_not_start(
     smi: str, speech: str, said: str, models: str
 ) -> None:
-    """No traceback, and nothing started."""
+    """The output is one line without a traceback, and nothing is started."""
     (Path(models).parent / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
     environ = {n: v for n, v in os.environ.items() if not n.startswith("VIBEVOICE_")}
     environ |= {"MODEL_DIR": "", "TTS_MODEL_TYPE": speech, "API_PORT": "0", "ASR_PORT": "0"}

@@ -1,4 +1,4 @@
-"""The workflow files for a forge: valid, with few permissions, and of pinned actions."""
+"""CI workflow files: valid, with minimal permissions and pinned actions."""
 
 import os
 import re
@@ -29,7 +29,7 @@ def scripts() -> Iterator[Any]:
 
 
 def test_workflows_fit_the_schema() -> None:
-    """Every key is one that the forge knows."""
+    """Every key is defined by the workflow schema."""
     command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *FILES]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
@@ -37,7 +37,7 @@ def test_workflows_fit_the_schema() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_actions_are_pinned(file: Path) -> None:
-    """By the hash of a commit, with its tag beside it: a tag can be moved."""
+    """Actions are pinned by commit hash, with the tag in a comment, because tags can be moved."""
     used = re.findall(r"uses: (.*)", file.read_text())
     assert used
     assert [one for one in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", one)] == []
@@ -45,7 +45,7 @@ def test_actions_are_pinned(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_jobs_may_do_little(file: Path) -> None:
-    """They read the sources, and what pushes to the registry may write there."""
+    """Jobs may read the sources; only jobs that push to the registry may write to it."""
     workflow = yaml.safe_load(file.read_text())
     assert workflow["permissions"] == {"contents": "read"}
     for job in workflow["jobs"].values():
@@ -59,7 +59,7 @@ def test_jobs_may_do_little(file: Path) -> None:
 
 @pytest.mark.parametrize("script", list(scripts()))
 def test_scripts_are_sound(script: str) -> None:
-    """ShellCheck finds nothing, and text that others choose, such as a tag, is not pasted in."""
+    """ShellCheck reports nothing, and untrusted text such as a tag name is not interpolated."""
     assert "${{" not in script
     found = subprocess.run(
         [BIN / "shellcheck", "--shell=bash", "-"],
@@ -72,8 +72,8 @@ def test_scripts_are_sound(script: str) -> None:
 
 
 def test_every_image_is_built() -> None:
-    """Those that the compose files name, from Dockerfiles and stages that exist, on both kinds of
-    machines, with labels, contents and origin, from refreshed bases."""
+    """The workflow builds every image of the compose files, from existing Dockerfiles and stages,
+    for both architectures, with labels, SBOM and provenance, and with refreshed base images."""
     build = IMAGES["jobs"]["build"]
     named = {
         name
@@ -95,7 +95,7 @@ def test_every_image_is_built() -> None:
 
 @pytest.mark.parametrize(("tag", "code"), [(f"v{VERSION}", 0), ("v99.0.0", 1)])
 def test_a_tag_must_be_the_projects_version(tag: str, code: int, tmp_path: Path) -> None:
-    """The step that says where the images go, run as the forge would."""
+    """Runs the step that names the images, as CI would."""
     [step] = [s for s in IMAGES["jobs"]["release"]["steps"] if s.get("id") == "names"]
     output = tmp_path / "output"
     environ = {**os.environ, "OWNER": "Some-Body", "TAG": tag, "GITHUB_OUTPUT": str(output)}

@@ -1,4 +1,4 @@
-"""README, docs/settings.md and .env.example describe the settings as in the code."""
+"""README, docs/reference/settings.md and .env.example describe the settings as in the code."""
 
 import re
 import subprocess
@@ -15,11 +15,12 @@ from vibevoice_vllm.settings import LaunchSettings, PluginSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "reference" / "api.md").read_text()
 
 
-def table(heading: str) -> dict[str, list[str]]:
-    """First column (without backticks) → other columns, for the table under a README heading."""
-    section = README.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+def table(page: str, heading: str) -> dict[str, list[str]]:
+    """First column (without backticks) → other columns, for the table under a heading of `page`."""
+    section = page.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
     rows = [
         [cell.strip() for cell in line.strip()[1:-1].split("|")]
         for line in section.splitlines()
@@ -29,12 +30,12 @@ def table(heading: str) -> dict[str, list[str]]:
 
 
 def test_reference_is_written_from_the_code() -> None:
-    """docs/settings.md is what `make settings` writes."""
+    """docs/reference/settings.md is what `make settings` writes."""
     assert REFERENCE.read_text() == reference()
 
 
 def test_env_example_is_written_from_the_code() -> None:
-    """.env.example is what `make settings` writes, too."""
+    """.env.example is also what `make settings` writes."""
     assert EXAMPLE.read_text() == example()
 
 
@@ -60,7 +61,7 @@ def test_readme_has_the_settings_that_matter() -> None:
         name: [f"`{default}`" if default else "", " ".join(text.split())]
         for name, default, text in describe_settings()
     }
-    shown = table("Settings")
+    shown = table(README, "Settings")
     assert len(shown) == 10
     assert shown == {name: proxy[name] for name in shown}
 
@@ -77,8 +78,8 @@ def test_help_prints_the_settings() -> None:
 
 
 def test_endpoints_table_is_complete() -> None:
-    """Every route in the OpenAPI schema is in the README."""
-    documented = set(table("Endpoints"))
+    """Every route in the OpenAPI schema is in the API reference."""
+    documented = set(table(API, "Endpoints"))
     schema = create_app(Settings()).openapi()
     served = {
         f"{method.upper()} {path}" for path, item in schema["paths"].items() for method in item

@@ -15,7 +15,7 @@ SECONDS = 90
 
 @pytest.mark.parametrize("channel", ["clean", "G.711, 8 kHz"])
 def test_two_people(recognizer: LightRecognizer, channel: str) -> None:
-    """`bench.light_accuracy` measures this in more detail; docs/light.md has the figures."""
+    """`bench.light_accuracy` measures this in more detail (docs/results/light.md)."""
     long = [one for one in prompts() if one.seconds >= MIN_SECONDS]
     built = converse({"prompts": long, "librivox": librivox()}, SECONDS)
     heard = [

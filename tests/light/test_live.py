@@ -1,4 +1,4 @@
-"""A live conversation, step by step."""
+"""Live conversations, step by step."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,8 @@ from vibevoice_light.moonshine import Moonshine, Words
 def test_the_last_decode_takes_place_in_the_silence(
     recognizer: LightRecognizer, monkeypatch: pytest.MonkeyPatch, goes_on: bool
 ) -> None:
-    """Nothing is decoded when the silence is over, unless somebody goes on to speak in it."""
+    """The last decode runs during the silence, so none is needed at its end unless somebody speaks
+    again."""
     decoded: list[float] = []
     recognize = Moonshine.recognize
 

@@ -59,7 +59,7 @@ async def test_processes_answer_as_the_recognizer_does(
 async def test_a_short_recording_does_not_wait_for_a_long_one(
     model_folder: Path, reading: Samples
 ) -> None:
-    """They take turns, and a recording is dropped when its client disconnects."""
+    """The recordings take turns, and a recording is dropped when its client disconnects."""
     async with open_pool(model_folder, 1) as pool:
         await ready(pool)
         async with aclosing(pool.recognize(blocks(np.tile(reading, 20)), 0.0)) as long:
@@ -75,8 +75,8 @@ async def test_a_short_recording_does_not_wait_for_a_long_one(
 async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
     model_folder: Path, reading: Samples, sent: signal.Signals
 ) -> None:
-    """Its request fails with a message, the request in the other process continues, and then both
-    processes serve again."""
+    """Its request fails with a message, the request in the other process continues, and both
+    processes serve again afterwards."""
     async with open_pool(model_folder, 2, hang_timeout=10.0) as pool:
         await ready(pool)
         first = asyncio.create_task(recognized(pool, np.tile(reading, 4)))
@@ -113,7 +113,7 @@ async def test_a_slow_client_is_no_hang(model_folder: Path, reading: Samples) ->
 
 
 async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samples) -> None:
-    """They are spread over all workers, even while all slots are in use."""
+    """Waiting recordings are spread over all workers, even while all slots are in use."""
     async with open_pool(model_folder, 2) as pool:
         await ready(pool)
         short = reading[: 2 * RATE]
@@ -127,7 +127,7 @@ async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samp
 async def test_voices_are_embedded_while_every_slot_is_taken(
     recognizer: LightRecognizer, model_folder: Path, reading: Samples
 ) -> None:
-    """Recordings that wait for a client may be waiting for their voices."""
+    """Recordings that fill all slots may be waiting for their own embeddings."""
     async with open_pool(model_folder, 1) as pool, AsyncExitStack() as stack:
         await ready(pool)
         for _ in range(CAPACITY):
@@ -143,7 +143,7 @@ async def test_voices_are_embedded_while_every_slot_is_taken(
 
 
 async def test_voices_without_a_recognizer(reading: Samples) -> None:
-    """The process starts when a voice is to be embedded, and is there again after a crash."""
+    """The process starts when a voice is first embedded, and is restarted after a crash."""
     async with open_voices() as pool:
         assert pool.workers[0].pid is None
         several = await asyncio.gather(*(pool.embed(reading[: 4 * RATE]) for _ in range(4)))

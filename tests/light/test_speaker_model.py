@@ -28,7 +28,7 @@ def test_files_are_those_that_are_named(file: ModelFile) -> None:
 
 @pytest.mark.parametrize("name", sorted(RECORDED))
 def test_the_converted_model_equals_the_original(name: str) -> None:
-    """Its vector for a whole sample equals that of the original up to float16 rounding."""
+    """The vector of a whole sample equals that of the original up to float16 rounding."""
     samples, rate = soundfile.read(ROOT / "samples" / name, dtype="float32")
     banks = filterbanks(soxr.resample(samples, rate, RATE))
     banks = (banks - banks.mean(axis=0))[None]
@@ -60,7 +60,8 @@ def test_windows_of_one_voice_are_alike() -> None:
 
 
 def test_windows_cover_the_speech() -> None:
-    """They start and end with the speech and overlap; short speech has one, a click none."""
+    """Windows start and end with the speech and overlap; short speech has one window, a click
+    none."""
     embedder = SpeakerEmbedder(open_session(SPEAKER_MODEL.path))
     noise = np.random.default_rng(0).normal(0, 0.1, 5 * RATE).astype(np.float32)
     windows = embedder.embed(noise)

@@ -1,4 +1,4 @@
-"""A `delay` that changes during a conversation, on its way from the session to the listener."""
+"""A change of `delay` during a conversation, from the session to the listener."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ FRAME, RATE = 512, 16_000
 
 
 class Worker:
-    """An `Exchange` with a request in this process, whose voice activity is always speech."""
+    """An `Exchange` with a request in this process, for which all audio is speech."""
 
     def __init__(self, options: LiveOptions) -> None:
         self._request = LiveRequest(
@@ -48,7 +48,7 @@ class Worker:
 
 
 async def test_a_delay_that_changes() -> None:
-    """Words are looked for at the new interval from then on."""
+    """From then on, the open turn is decoded at the new interval."""
     slow = LiveOptions(detection=Detection(), interval=4.0)
     worker = Worker(slow)
 

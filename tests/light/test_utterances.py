@@ -1,4 +1,4 @@
-"""The audio of utterances when what ends them changes."""
+"""The audio of utterances when turn detection changes."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def commit(utterances: Utterances) -> Span:
 
 
 def test_silence_before_the_client_decides_is_in_no_utterance() -> None:
-    """Only the padding of it, which could have begun one."""
+    """Only the padding before the switch is included, since it could have started an utterance."""
     utterances = Utterances(Detection(prefix_seconds=0.3))
     hear(utterances, 100.0, 0.0)
     utterances.detect(None)
@@ -29,7 +29,7 @@ def test_silence_before_the_client_decides_is_in_no_utterance() -> None:
 
 
 def test_a_commit_in_silence() -> None:
-    """It ends what could have begun an utterance: the audio before that is forgotten."""
+    """The utterance contains the buffered audio; earlier audio was dropped."""
     utterances = Utterances(Detection(prefix_seconds=0.3))
     hear(utterances, 100.0, 0.0)
     assert commit(utterances) == pytest.approx((99.7, 100.0), abs=0.05)
@@ -43,7 +43,7 @@ def test_a_commit_in_speech_that_is_too_short_yet() -> None:
 
 
 def test_a_longer_padding_does_not_reach_back() -> None:
-    """Audio that the padding until now did not need is forgotten."""
+    """Audio beyond the previous padding was already dropped."""
     utterances = Utterances(Detection(prefix_seconds=0.3))
     hear(utterances, 100.0, 0.0)
     utterances.detect(Detection(prefix_seconds=5.0))

@@ -1,4 +1,4 @@
-"""How a worker divides its time, with models that take simulated seconds."""
+"""How a worker divides its time, with models that run in simulated time."""
 
 import io
 from collections import Counter
@@ -25,12 +25,12 @@ LIVE, FASTER_LIVE, RECORDINGS = 1, 2, (3, 4, 5)
 
 
 class Over(BaseException):
-    """The simulated time is over."""
+    """The end of the simulated time."""
 
 
 class World:
-    """The clock, and the proxy at the other end of the pipe: its live client sends a block every
-    20 ms, another one sends a quarter of an hour at once, and there are three long recordings."""
+    """The clock, and the proxy at the other end of the pipe. One live client sends a block every 20
+    ms, another sends a quarter of an hour at once, and there are three long recordings."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,7 +38,7 @@ class World:
         self._commands: SimpleQueue[Message] = SimpleQueue()
 
     def begin(self, commands: SimpleQueue[Message]) -> None:
-        """In place of `read_commands`."""
+        """Replaces `read_commands`."""
         self._commands = commands
         for number in (LIVE, FASTER_LIVE):
             fields = {"id": number, "detection": None, "first_speaker": 0, "interval": 0.5}
@@ -49,7 +49,7 @@ class World:
             commands.put(Message("audio", {"id": FASTER_LIVE}))
 
     def spend(self, seconds: float) -> None:
-        """Work so long."""
+        """Advance the clock by `seconds`."""
         self.now += seconds
         while self._sent < self.now * BLOCKS_PER_SECOND:
             self._commands.put(Message("audio", {"id": LIVE}))
@@ -94,8 +94,8 @@ class Conversation:
 
 
 def test_conversations_and_recordings_share_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A live conversation keeps up and has its previews, whoever else is there, and no recording
-    waits for long."""
+    """A live conversation keeps up and gets its previews under any load, and no recording waits for
+    long."""
     world = World()
     recognizer = SimpleNamespace(
         listen=lambda lookahead: Recording(world),  # pyright: ignore[reportUnknownLambdaType]

@@ -15,7 +15,7 @@ Talk = tuple[bytes, list[Spoken]]
 
 @pytest.fixture(scope="session")
 def sentence(talk: Talk) -> bytes:
-    """The shortest of its turns, as `audio/pcm`."""
+    """The shortest turn of the conversation, as `audio/pcm`."""
     data, turns = talk
     turn = min(turns, key=lambda turn: turn.end - turn.start)
     return data[2 * round((turn.start - 0.5) * RATE) : 2 * round((turn.end + 0.3) * RATE)]

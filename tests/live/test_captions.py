@@ -1,4 +1,4 @@
-"""`vibevoice-live` before the real proxy: what people say, from files, pipes and a microphone."""
+"""`vibevoice-live` with the real proxy: captions from files, pipes and a microphone."""
 
 import fcntl
 import json
@@ -29,7 +29,7 @@ TENTH = 2 * RATE // 10
 
 
 def check(captions: str, turns: list[Spoken]) -> None:
-    """The lines are what was said, when, and by whom."""
+    """Check that the lines have the right words, times and speakers."""
     found = [_LINE.fullmatch(line) for line in captions.splitlines()]
     speakers = []
     for match, spoken in zip(found, turns, strict=True):
@@ -42,7 +42,7 @@ def check(captions: str, turns: list[Spoken]) -> None:
 
 
 def test_a_file(base: str, talk: Talk, recording: Path, tmp_path: Path) -> None:
-    """Captions on stdout, the transcript in files that are new."""
+    """Captions go to stdout, and the transcript to new files."""
     srt, document = tmp_path / "talk.srt", tmp_path / "talk.json"
     done = run(base, recording, "--fast", "-o", srt, "-o", document)
     assert (done.returncode, done.stderr) == (0, "")
@@ -56,12 +56,12 @@ def test_a_file(base: str, talk: Talk, recording: Path, tmp_path: Path) -> None:
 
 
 def is_empty(pipe: int) -> bool:
-    """Whether everything that was written was read."""
+    """Whether everything written was read."""
     return not int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_pipe_and_an_interruption(base: str, talk: Talk) -> None:
-    """Ctrl-C ends the turn that goes on, and its words come."""
+    """Ctrl-C ends the open turn, and its words still arrive."""
     data, turns = talk
     with subprocess.Popen(
         [*COMMAND, "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(base)
@@ -73,7 +73,7 @@ def test_a_pipe_and_an_interruption(base: str, talk: Talk) -> None:
         first = process.stdout.readline()
         number = process.stdin.fileno()
         wait_for(lambda: is_empty(number))
-        time.sleep(0.5)  # what was read is sent
+        time.sleep(0.5)  # everything read was sent
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
         assert process.wait(30) == 0
@@ -81,7 +81,7 @@ def test_a_pipe_and_an_interruption(base: str, talk: Talk) -> None:
 
 
 def test_an_interrupted_file(base: str, recording: Path) -> None:
-    """The exit code says that the rest was not sent."""
+    """The exit code reports that the rest was not sent."""
     with subprocess.Popen(
         [*COMMAND, recording, "--json"], stdout=subprocess.PIPE, env=environment(base)
     ) as process:
@@ -94,7 +94,7 @@ def test_an_interrupted_file(base: str, recording: Path) -> None:
 
 
 def test_words_grow_on_a_terminal(base: str, talk: Talk) -> None:
-    """They are there before the line that is final."""
+    """Words appear before the final line."""
     data, turns = talk
     screen, terminal = pty.openpty()
     with subprocess.Popen(
@@ -120,7 +120,7 @@ def test_words_grow_on_a_terminal(base: str, talk: Talk) -> None:
 
 
 def _all(screen: int) -> str:
-    """What a terminal is sent until its program ends."""
+    """Everything that a program writes to its terminal before it ends."""
     parts = []
     try:
         while part := os.read(screen, 65536):
@@ -133,8 +133,8 @@ def _all(screen: int) -> str:
 
 @contextmanager
 def microphone(home: Path, data: bytes) -> Iterator[threading.Event]:
-    """A microphone of ALSA, the default one where HOME is `home`, that hears `data` at five times
-    its pace, and then silence. Yields what is set after `data`."""
+    """An ALSA microphone, the default one if HOME is `home`. It plays `data` at five times real
+    time, then silence. Yields an event that is set after `data`."""
     require_debian("libportaudio2")
     pipe = home / "microphone"
     os.mkfifo(pipe)
@@ -160,13 +160,13 @@ def microphone(home: Path, data: bytes) -> Iterator[threading.Event]:
         yield heard
     finally:
         over.set()
-        os.read(number, 65536)  # room, if nobody has read
+        os.read(number, 65536)  # a buffer's worth, if nothing has read
         thread.join()
         os.close(number)
 
 
 def test_a_microphone(base: str, talk: Talk, tmp_path: Path) -> None:
-    """The default one, through PortAudio, until Ctrl-C."""
+    """The default microphone is read through PortAudio until Ctrl-C."""
     data, turns = talk
     with microphone(tmp_path, data[: round((turns[1].end + 0.3) * RATE) * 2]) as heard:
         with subprocess.Popen(

@@ -1,4 +1,5 @@
-"""docs/realtime.md: its snippets do what it says, and a recorded session has the order it tells."""
+"""The snippets of docs/guides/live.md work, and a recorded session has the order documented in
+docs/reference/realtime.md."""
 
 import json
 import re
@@ -25,7 +26,7 @@ from tests.support.snippets import (
 from tests.support.wording import errors, words
 
 Talk = tuple[bytes, list[Spoken]]
-PAGE = "docs/realtime.md"
+PAGE = "docs/guides/live.md"
 _TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 _UNTYPED = {"id", "object", "expires_at"}
 _NAME = re.compile(r"[a-z_.]+")
@@ -42,14 +43,14 @@ socket.addEventListener("message", ({ data }) => {
   if (JSON.parse(data).type.endsWith(".completed")) socket.close();
 });
 """
-"""What a page would do with the snippet for browsers."""
+"""What a web page would do with the snippet for browsers."""
 
 
 @pytest.mark.parametrize("snippet", snippets(PAGE), ids=str)
 def test_a_snippet_prints_what_was_said(
     snippet: Snippet, base: str, sentence: bytes, talk: Talk, tmp_path: Path
 ) -> None:
-    """With its speaker, and it ends by itself."""
+    """The snippet prints the words with their speaker and ends by itself."""
     (tmp_path / "speech.pcm").write_bytes(sentence)
     (tmp_path / "node_modules").symlink_to(require_npm(NPM))
     code = snippet.code.replace(PROXY, base).replace(
@@ -66,14 +67,15 @@ def test_a_snippet_prints_what_was_said(
 
 
 def test_every_language_is_found() -> None:
-    """No snippet is overlooked."""
+    """The snippets of all languages are found."""
     languages = [snippet.language for snippet in snippets(PAGE)]
     assert languages == ["python", "javascript", "javascript"]
 
 
 def documented() -> re.Pattern[str]:
-    """The order of a turn's events: a pattern of types, each followed by a blank."""
-    _, _, text = (ROOT / PAGE).read_text().partition("Each turn has the following events")
+    """The documented order of a turn's events, as a pattern of types, each followed by a space."""
+    text = (ROOT / "docs" / "reference" / "realtime.md").read_text()
+    _, _, text = text.partition("Each turn has the following events")
     _, block, _ = re.split("^```.*\n", text, maxsplit=2, flags=re.M)
     return re.compile("".join(map(_line, block.splitlines())))
 
@@ -94,7 +96,8 @@ def recorded(base: str, recording: Path) -> list[dict[str, Any]]:
 
 
 def test_a_recorded_session_has_the_documented_order(recorded: list[dict[str, Any]]) -> None:
-    """Every event is of the types of OpenAI's Python client, and turns are as the page says."""
+    """Every event validates with the types of OpenAI's Python client, and turns have the documented
+    order."""
     for event in recorded:
         _TYPES.validate_python(event)
     types = [event["type"] for event in recorded]
@@ -107,7 +110,7 @@ def test_a_recorded_session_has_the_documented_order(recorded: list[dict[str, An
     assert len(turns) >= 4
     for turn in turns[:4]:
         assert documented().fullmatch(turn), turn
-    # The client commits what is left: no silence ends that turn.
+    # The client commits the last turn, which no silence ends.
     assert "speech_stopped" not in "".join(turns[4:])
     last = types.index("input_audio_buffer.cleared")
     assert "input_audio_buffer.committed" not in types[last:]
@@ -116,7 +119,7 @@ def test_a_recorded_session_has_the_documented_order(recorded: list[dict[str, An
 def test_events_have_the_types_of_the_npm_client(
     recorded: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """As the TypeScript compiler checks them."""
+    """The TypeScript compiler accepts the events with the client's types."""
     modules = require_npm(NPM)
     (tmp_path / "node_modules").symlink_to(modules)
     (tmp_path / "events.ts").write_text(_typed(recorded))
@@ -132,13 +135,13 @@ def test_events_have_the_types_of_the_npm_client(
         timeout=SECONDS,
         check=False,
     )
-    assert "wrong.ts" in done.stdout  # it does check
+    assert "wrong.ts" in done.stdout  # the compiler does check types
     assert [line for line in done.stdout.splitlines() if line.startswith("events.ts")] == []
 
 
 def _typed(events: list[dict[str, Any]]) -> str:
-    """TypeScript with `events`; without the fields of a session that OpenAI's server sends and its
-    types do not have."""
+    """TypeScript source with `events`, without session fields that OpenAI's server sends but its
+    types lack."""
     listed = [
         {**event, "session": {k: v for k, v in event["session"].items() if k not in _UNTYPED}}
         if "session" in event

@@ -1,4 +1,4 @@
-"""What `vibevoice-live` says where something is wrong; nothing is lost without a mark."""
+"""Error messages of `vibevoice-live`; nothing is lost without a mark."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ from tests.support.ways import certificate, tls
 
 @pytest.fixture(scope="module")
 def closed(model_folder: object) -> Iterator[str]:
-    """A proxy that wants a key, has no place for a session, and ends each after a second."""
+    """A proxy that requires a key, allows one session, and ends it after a second."""
     with light_proxy(api_keys="sk-only", realtime_max_session_seconds=1.0) as url:
         yield url
 
@@ -49,7 +49,7 @@ def closed(model_folder: object) -> Iterator[str]:
 def test_what_cannot_be_done_is_told(
     base: str, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
-    """In one line, with an exit code."""
+    """Errors are one line, with an exit code."""
     done = run(base, *arguments, stdin=SECOND)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
@@ -65,7 +65,7 @@ def test_what_cannot_be_done_is_told(
     ],
 )
 def test_an_unreadable_stdin(redirection: str, code: int, said: str) -> None:
-    """It ends the session at once; an empty device is no error."""
+    """It ends the session immediately; an empty device is not an error."""
     with scripted(()) as url:
         shell = ["sh", "-c", f'exec "$@" - {redirection}', "sh", *COMMAND]
         done = subprocess.run(
@@ -80,7 +80,7 @@ def test_keys_and_addresses(closed: str) -> None:
     assert "set VIBEVOICE_API_KEY" in run(closed, "-", stdin=SECOND).stderr
     wrong = run(closed, "-", stdin=SECOND, VIBEVOICE_API_KEY="sk-other")
     assert (wrong.returncode, wrong.stdout) == (1, "")
-    assert "is VIBEVOICE_API_KEY a key of this server?" in wrong.stderr
+    assert "is VIBEVOICE_API_KEY valid for this server?" in wrong.stderr
     elsewhere = run(f"{closed}/other", "-", stdin=SECOND, VIBEVOICE_API_KEY="sk-only")
     assert "is the base URL right? It usually ends in /v1" in elsewhere.stderr
     secure = run(closed.replace("http", "https"), "-", stdin=SECOND)
@@ -88,7 +88,7 @@ def test_keys_and_addresses(closed: str) -> None:
 
 
 def test_a_full_server(model_folder: object, tmp_path: Path) -> None:
-    """Its answer is told, and no empty file is left."""
+    """The server's message is shown, and no empty file is left."""
     with light_proxy(realtime_max_sessions=0) as url:
         done = run(url, "-", "-o", tmp_path / "a.srt", stdin=SECOND)
     assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
@@ -96,7 +96,7 @@ def test_a_full_server(model_folder: object, tmp_path: Path) -> None:
 
 
 def test_certificates(base: str, tmp_path: Path) -> None:
-    """One that is not known is refused, and taken with --ca-file."""
+    """An unknown certificate is rejected, and accepted with --ca-file."""
     own = certificate(tmp_path, "DNS:localhost", "IP:127.0.0.1")
     with tls(base, own) as url:
         refused = run(url, "-", stdin=SECOND)
@@ -105,7 +105,7 @@ def test_certificates(base: str, tmp_path: Path) -> None:
 
 
 def test_a_session_that_the_server_ends(closed: str, recording: Path, tmp_path: Path) -> None:
-    """What was sent of the open turn is marked, in the captions and in the file."""
+    """The audio of the open turn is marked as missing, in the captions and in the file."""
     output = tmp_path / "a.json"
     done = run(closed, recording, "-o", output, VIBEVOICE_API_KEY="sk-only")
     assert done.returncode == 1
@@ -146,7 +146,7 @@ INTERRUPTED = {"type": "error", "event_id": "e", "error": {"type": "server_error
     ],
 )
 def test_what_servers_tell(events: Any, code: int, captions: str, said: str) -> None:
-    """Turns without segments, lost turns, and messages that are no events."""
+    """Turns without segments, failed turns, and messages that are not events."""
     with scripted(events) as url:
         done = run(url, "-", "--patience", "5", stdin=SECOND)
     assert done.returncode == code
@@ -155,7 +155,7 @@ def test_what_servers_tell(events: Any, code: int, captions: str, said: str) -> 
 
 
 def test_a_server_that_vanishes(tmp_path: Path) -> None:
-    """In a turn: it is marked from its start to the last that was sent."""
+    """The open turn is marked as missing, from its start to the last audio sent."""
     output = tmp_path / "a.srt"
     with scripted(TURN, hangs_up=True) as url:
         done = run(url, "-", "-o", output, stdin=SECOND)
@@ -164,14 +164,14 @@ def test_a_server_that_vanishes(tmp_path: Path) -> None:
 
 
 def test_a_server_that_says_nothing() -> None:
-    """It is given up after the patience."""
+    """The client gives up after its timeout."""
     with scripted(TURN) as url:
         done = run(url, "-", "--patience", "0.5", stdin=SECOND)
     assert (done.returncode, "sent nothing for 0.5 s" in done.stderr) == (1, True)
 
 
 def test_a_second_interruption(tmp_path: Path) -> None:
-    """It does not wait for the last words, and marks that they are missing."""
+    """The client does not wait for the last words and marks them as missing."""
     output = tmp_path / "a.json"
     with scripted(TURN) as url:
         with subprocess.Popen(
@@ -192,6 +192,6 @@ def test_a_second_interruption(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_down() -> None:
-    """It is named."""
+    """The message names the server."""
     url = nobody()
     assert f"{url.replace('http', 'ws')}/v1/realtime cannot be reached" in run(url, "-").stderr

@@ -54,7 +54,7 @@ def test_axe_finds_nothing(
 
 
 def test_the_dialog_for_the_key(open_page: OpenPage, node_modules: Path) -> None:
-    """It has an accessible name and the focus, and Escape closes it."""
+    """The dialog has an accessible name and the focus, and Escape closes it."""
     page = open_page("#status", light="off", api_keys=("sk-page",), open_listings=False)
     expect(page.get_by_role("dialog", name="This server needs a key")).to_be_visible()
     expect(page.get_by_label("API key")).to_be_focused()

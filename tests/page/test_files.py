@@ -45,7 +45,7 @@ def closed(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
 def test_browsers_get_the_page_and_programs_json(
     accept: str, is_page: bool, http: httpx2.Client
 ) -> None:
-    """`/` depends on the Accept header, and Vary says so."""
+    """`/` depends on the Accept header, as Vary states."""
     answer = http.get("/", headers={"accept": accept})
     assert answer.status_code == 200
     assert "accept" in answer.headers["vary"]

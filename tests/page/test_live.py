@@ -61,7 +61,7 @@ def test_a_server_that_takes_no_live_audio(open_page: OpenPage) -> None:
     """The page shows the API's message."""
     page = open_page("#live", asr_api="off", light="off", tts_model_type="espeak")
     page.get_by_role("button", name="Start").click()
-    message = "This server does not transcribe (ASR_API=off)."
+    message = "Transcription is disabled on this server (ASR_API=off)."
     expect(page.get_by_role("alert").filter(has_text=message)).to_be_visible()
 
 

@@ -136,7 +136,7 @@ def test_formats_are_those_of_the_server(several: bool, tmp_path: Path) -> None:
         ours = json.loads(page[name][0])
         server = json.loads(render(transcript, name).body)
         if name != "verbose_json":
-            del server["usage"]  # the events of the stream tell it
+            del server["usage"]  # the stream's events contain it
         for segment in server.get("segments", ()) if name == "verbose_json" else ():
             for untold in ("seek", "tokens", "temperature", "compression_ratio", "no_speech_prob"):
                 segment.pop(untold, None)

@@ -117,7 +117,9 @@ def test_a_voice_is_cloned_with_consent(open_page: OpenPage, cloning_url: str) -
     with page.expect_request("**/v1/audio/speech") as sent:
         page.get_by_role("button", name="Speak", exact=True).click()
     assert sent_body(sent.value)["ref_audio"].startswith("data:audio/wav;base64,")
-    page.get_by_role("button", name="Stop", exact=True).click()  # tests/speech hears clones
+    page.get_by_role(
+        "button", name="Stop", exact=True
+    ).click()  # tests/speech checks the sound of clones
     page.get_by_label("Name of the voice").fill("Anna")
     page.get_by_label("Reference to the consent").fill("cons_1")
     page.get_by_role("button", name="Store on the server").click()

@@ -170,7 +170,7 @@ def test_the_microphone_is_recorded(open_page: OpenPage) -> None:
 
 
 def test_an_unplugged_microphone(open_page: OpenPage) -> None:
-    """The recording up to then is kept, although the browser has already stopped recording."""
+    """The recording made so far is kept, although the browser has already stopped recording."""
     page = open_page(light="off")
     page.evaluate(
         """() => {
@@ -292,7 +292,7 @@ def test_an_error_in_the_stream(open_page: OpenPage, page_engine: FakeEngine) ->
 
 
 def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: FakeEngine) -> None:
-    """Several files, also a video, are uploaded two at a time."""
+    """Several files, including a video, are uploaded two at a time."""
     page_engine.seconds = 0.3
     page = open_page(light="off")
     video = {

@@ -1,4 +1,4 @@
-"""The engine reads, normalizes, and splits a recording before it encodes it."""
+"""The engine reads, normalizes, and splits a recording before encoding it."""
 
 import base64
 import io

@@ -124,7 +124,7 @@ def test_ids_are_those_of_the_models_own_processor(tokenizer, hotwords: str | No
 
 
 def test_microsofts_plugin_writes_the_line_break_itself(tokenizer) -> None:
-    """Its expansion ends with a line break, so its chats are rendered without one."""
+    """The plugin's expansion ends with a line break, so its chats are rendered without one."""
     prompt = render(
         tokenizer, [{"role": "user", "content": [AUDIO, TEXT]}], newline_after_audio=False
     )

@@ -34,7 +34,7 @@ from vibevoice_vllm.encoder import (
 
 HOP = 3200
 PUBLISHED = VibeVoiceAcousticTokenizerEncoderConfig()
-"""Of the published acoustic encoder; the semantic one differs in its width, 128."""
+"""Config of the published acoustic encoder; the semantic one differs in its width, 128."""
 BLOCKS = sum(PUBLISHED.depths)
 CONVOLUTIONS = len(PUBLISHED.depths) + 1
 """Operations outside of the blocks."""
@@ -136,7 +136,7 @@ def test_windows_filled_up_in_a_batch_are_as_alone(encoder: Any) -> None:
 
 
 def test_arranged_weights_stay_so_when_a_checkpoint_is_loaded(encoder: Any) -> None:
-    """They are channels-last, with the same names and values."""
+    """Loaded weights are channels-last, with the same names and values."""
     weights = VibeVoiceAcousticTokenizerEncoderModel(encoder.config).state_dict()
     loaded: Any = arranged(VibeVoiceAcousticTokenizerEncoderModel(encoder.config))
     loaded.load_state_dict(weights)
@@ -147,7 +147,7 @@ def test_arranged_weights_stay_so_when_a_checkpoint_is_loaded(encoder: Any) -> N
 
 
 def test_another_activation_is_refused() -> None:
-    """The results would be wrong."""
+    """Without this check, the results would be wrong."""
     config = VibeVoiceAcousticTokenizerEncoderConfig(num_filters=1, hidden_act="relu")
     with pytest.raises(ValueError, match="Expected hidden_act gelu, got relu"):
         arranged(VibeVoiceAcousticTokenizerEncoderModel(config))
@@ -222,7 +222,7 @@ def test_a_batch_is_at_most_one_whole_window(lengths: Sequence[int]) -> None:
 
 
 def test_lengths_are_few() -> None:
-    """They include the lengths of whole windows."""
+    """The fixed lengths include those of whole windows."""
     lengths = [fixed_length(n, WINDOW, WINDOW + CONTEXT) for n in range(1, WINDOW + CONTEXT + 1)]
     assert lengths == sorted(lengths)
     assert len(set(lengths)) == 50
@@ -230,7 +230,7 @@ def test_lengths_are_few() -> None:
 
 
 def test_noise_depends_on_the_recording_alone() -> None:
-    """The same window draws the same noise; another window or recording draws other noise."""
+    """The noise of a window is always the same; another window or recording has different noise."""
     latents = torch.zeros(9, 4)
     seed = 7 << 20 | 3
     assert torch.equal(noise(latents, 0.6, seed), noise(latents, 0.6, seed))

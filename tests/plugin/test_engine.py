@@ -220,7 +220,7 @@ def test_bad_request_is_refused(
 def test_odd_recording_is_taken(
     engine_url: str, usual: tuple[list[int], list[int]], case: str
 ) -> None:
-    """It gets an answer, and the next answer is unchanged."""
+    """The recording gets an answer, and the next answer is unchanged."""
     answer = chat(engine_url, [audio_part(TAKEN[case])])
     assert answer.status_code == 200, answer.text
     assert transcribe(engine_url, gliding_tone(3.3)) == usual

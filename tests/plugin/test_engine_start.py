@@ -78,7 +78,7 @@ def test_pinned_for_json(engine: tuple, audio: bytes) -> None:
 
 
 def test_pinned_for_forms(engine: tuple, audio: bytes) -> None:
-    """They have no effect on a transcription either."""
+    """A caller's sampling parameters have no effect on a transcription either."""
     answers = set()
     for values in ({}, {**WARM, "temperature": 1.0}, {**WARM, "temperature": 0.8, "seed": 1}):
         answer = httpx2.post(

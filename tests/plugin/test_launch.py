@@ -147,7 +147,7 @@ def test_settings_become_options(values: dict, name: str, expected: str) -> None
 )
 @pytest.mark.parametrize("device", ["gpu", "cpu"])
 def test_whole_prompts(device: Device, values: dict[str, Any], tokens: str) -> None:
-    """Without chunked prefill, a step holds the longest prompt, or else vLLM does not start."""
+    """Without chunked prefill, a step must fit the longest prompt, or else vLLM does not start."""
     made = command(device, enable_chunked_prefill=False, **values)
     assert option(made, "--max-num-batched-tokens") == tokens
 
@@ -171,7 +171,7 @@ def test_choice_of_environment(values: dict, python: list[str]) -> None:
 
 
 def test_vllm_knows_every_argument() -> None:
-    """Its own parser reads the command as intended."""
+    """vLLM's own parser reads the command as intended."""
     from vllm.entrypoints.launchers.cli_args import make_arg_parser
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -202,13 +202,13 @@ def test_python_may_be_a_folder(tmp_path: Path) -> None:
 
 
 def test_default_chat_template_is_the_projects() -> None:
-    """The file is found in a checkout."""
+    """The template is found in a checkout."""
     template = option(command(), "--chat-template") or ""
     assert Path(template) == ROOT / "chat_templates" / "vibevoice_asr.jinja"
 
 
 def test_answers_are_bounded_and_greedy_by_default() -> None:
-    """This includes routes that the middleware does not know."""
+    """This includes routes that the middleware does not handle."""
     generation = json.loads(option(command(), "--override-generation-config") or "")
     assert generation == {
         "temperature": 0.0,
@@ -221,7 +221,8 @@ def test_answers_are_bounded_and_greedy_by_default() -> None:
 
 
 def test_microsofts_plugin_gets_the_plain_values() -> None:
-    """None of our classes, no line break (the plugin adds it itself), and the literal penalties."""
+    """It gets none of our classes, no line break (the plugin adds it itself), and the literal
+    penalties."""
     made = command(plugin="microsoft")
     assert not any("vibevoice_vllm" in argument for argument in made.argv)
     generation = json.loads(option(made, "--override-generation-config") or "")
@@ -238,7 +239,8 @@ def test_microsofts_plugin_gets_the_plain_values() -> None:
 
 
 def test_penalties_can_be_switched_off() -> None:
-    """No processor is loaded that could apply them, and the middleware knows it."""
+    """No processor is loaded that could apply them, and the middleware is configured
+    accordingly."""
     made = command(penalties="off")
     assert option(made, "--logits-processors") is None
     assert option(made, "--middleware") == "vibevoice_vllm.middleware.PinnedDecoding"
@@ -294,7 +296,7 @@ def test_first_runner_on_a_gpu_gets_its_own_processor() -> None:
 
 
 def test_dry_run_prints_a_command_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is quoted and includes the environment and everything after --."""
+    """The command is quoted and includes the environment and everything after --."""
     assert main(["--model-dir", "a b", "--device", "gpu", "--dry-run", "--", "--seed", "1"]) == 0
     words = shlex.split(capsys.readouterr().out)
     assert words[0] == "env"
@@ -341,7 +343,7 @@ def test_flag_over_environment_over_default(
 def test_bad_settings_are_named(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line per setting, and exit code 2."""
+    """The output has one line per setting; the exit code is 2."""
     assert main([*arguments, "--dry-run"]) == 2
     assert message in capsys.readouterr().err
 
@@ -439,7 +441,7 @@ def test_what_nvidia_smi_tells(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """If its output is unusable, there is no card and therefore no plan."""
+    """If nvidia-smi's output is unusable, there is no card and therefore no plan."""
     fake_nvidia_smi(tmp_path, monkeypatch, row)
     card = find_card("", {})
     if expected is None or card is None:
@@ -483,7 +485,7 @@ def test_plan_of_a_card_that_is_not_there(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_shared_card_gets_a_cache_of_a_fixed_size(capsys: pytest.CaptureFixture[str]) -> None:
-    """It does not depend on what the speech worker allocates or frees meanwhile."""
+    """The size does not depend on what the speech worker allocates or frees in the meantime."""
     arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run", "--gpu-memory", "80"]
     assert main([*arguments, "--gpu-memory-reserved", "8"]) == 0
     words = shlex.split(capsys.readouterr().out)
@@ -496,7 +498,7 @@ def test_a_shared_card_gets_a_cache_of_a_fixed_size(capsys: pytest.CaptureFixtur
 def test_a_share_of_an_unknown_card(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No part of it can be reserved."""
+    """No part of the memory can be reserved."""
     fake_nvidia_smi(tmp_path, monkeypatch)
     arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run"]
     assert main([*arguments, "--gpu-memory-reserved", "8"]) == 1
@@ -609,7 +611,7 @@ def run(argv: list[str], port: int, wait_seconds: int = 60) -> int:
 
 
 def test_reports_when_the_engine_is_ready(port: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """Its log is passed on. If it exits later, the message contains its exit code."""
+    """The engine's log is passed on. If it exits later, the message contains its exit code."""
     argv = engine(port, after="asked.wait(); time.sleep(2); print('out of memory'); sys.exit(7)")
     with pytest.raises(EngineError, match=r"(?s)ended with exit code 7\..*out of memory"):
         run(argv, port)
@@ -619,7 +621,7 @@ def test_reports_when_the_engine_is_ready(port: int, capfd: pytest.CaptureFixtur
 
 
 def test_dying_before_it_is_ready_is_told_with_the_reason(port: int) -> None:
-    """The message contains the last lines of its log."""
+    """The message contains the last lines of the engine's log."""
     argv = engine(port, before="raise ValueError('no such model')")
     with pytest.raises(EngineError, match=r"(?s)before it was ready with exit code 1\..*no such"):
         run(argv, port)
@@ -702,7 +704,7 @@ def supervised(
 
 
 def test_an_engine_that_does_not_stop_is_killed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise it would keep the port and the GPU."""
+    """Otherwise, the engine would keep the port and the GPU."""
     monkeypatch.setattr("vibevoice_vllm.supervise._STOP_SECONDS", 1)
     argv = engine(port, on_term="signal.SIG_IGN", after="os.kill(os.getppid(), signal.SIGTERM)")
     assert run(argv, port) == 0

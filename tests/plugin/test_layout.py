@@ -1,4 +1,4 @@
-"""The original layout and transformers' layout hold the same checkpoint."""
+"""The original layout and transformers' layout contain the same checkpoint."""
 
 import json
 from pathlib import Path
@@ -157,7 +157,7 @@ def test_published_config_is_read() -> None:
 
 
 def test_export_has_no_tokenizer(original: Path) -> None:
-    """As in the published checkpoint; `prepare` adds the tokenizer files."""
+    """This matches the published checkpoint; `prepare` adds the tokenizer files."""
     assert sorted(path.name for path in original.iterdir()) == [
         "config.json",
         "model-00001-of-00002.safetensors",
@@ -168,7 +168,7 @@ def test_export_has_no_tokenizer(original: Path) -> None:
 
 
 def test_speech_synthesis_config_is_refused(tmp_path: Path) -> None:
-    """A VibeVoice text-to-speech model is recognized by its config."""
+    """A VibeVoice text-to-speech model is detected by its config."""
     (tmp_path / "config.json").write_text('{"model_type": "vibevoice", "decoder_config": {}}')
     with pytest.raises(ValueError, match="Expected the config of VibeVoice-ASR"):
         OriginalConfig.from_pretrained(tmp_path)

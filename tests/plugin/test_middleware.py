@@ -117,7 +117,7 @@ async def form_of(body: bytes, boundary: str) -> dict[str, str | bytes]:
     ],
 )
 async def test_json_gets_the_pinned_keys(body: bytes, size: int) -> None:
-    """All the caller's keys except the pinned ones stay, however the body is split."""
+    """All of the caller's keys except the pinned ones are kept, however the body is split."""
     engine, _ = await post(chunks(body, size))
     assert engine.body is not None
     assert json.loads(engine.body) == {**json.loads(body), **PINS}
@@ -236,7 +236,7 @@ async def test_a_file_that_looks_like_the_end_is_not_the_end(epilogue: bytes, si
     ],
 )
 async def test_a_form_that_never_closes_is_invalid(body: bytes) -> None:
-    """Its fields are not accepted as the whole form."""
+    """An unclosed form is not accepted with the fields received so far."""
     pinned = FormBody(PINS, b"B")
     result = pinned.feed(body) + pinned.close()
     assert len(result) == len(body) + pinned.growth
@@ -358,7 +358,7 @@ def test_vllm_knows_every_pinned_name(request_class: type) -> None:
     "request_class", [BatchChatCompletionRequest, ResponsesRequest, AnthropicMessagesRequest]
 )
 def test_other_routes_have_no_sampling_parameter_that_is_not_pinned(request_class: type) -> None:
-    """They have fewer parameters than chat, and all of these are pinned."""
+    """The other routes have fewer parameters than chat, and all of them are pinned."""
     sampling = {n for n in request_class.model_fields if "penalty" in n or n.startswith("top_")}
     sampling -= {"top_logprobs", "length_penalty"}
     assert sampling <= PINS.keys()

@@ -80,7 +80,7 @@ def answers(request: pytest.FixtureRequest, tokenizer) -> list[list[int]]:
 
 @dataclass
 class Request:
-    """One request to a simulated server."""
+    """A request to a simulated server."""
 
     prompt: list[int]
     answer: list[int]
@@ -269,7 +269,8 @@ def words_of(slots: SlotWords, slot: int, token: int, position: int) -> dict[int
 
 
 def test_beyond_the_bound_the_oldest_word_gives_way() -> None:
-    """On the host and on the device, including a resumed slot, until the end of the segment."""
+    """The oldest word is replaced on the host and on the device, also in a resumed slot, until the
+    segment ends."""
     texts = ['{"Content":"', '"},', *(f" w{n}" for n in range(2 * MAX_WORDS))]
     vocabulary = Vocabulary.from_texts(texts)
     first, last = 2, len(texts)
@@ -295,7 +296,7 @@ def test_beyond_the_bound_the_oldest_word_gives_way() -> None:
 
 
 def test_a_loop_is_penalized_however_long_the_segment_is() -> None:
-    """Three repeated words, after more words than are remembered."""
+    """An answer that repeats three words after more words than are remembered."""
     texts = ['{"Content":"', *(f" w{n}" for n in range(2 * MAX_WORDS))]
     segment = Segment(Vocabulary.from_texts(texts))
     segment.read(range(MAX_WORDS + 50))
@@ -305,8 +306,9 @@ def test_a_loop_is_penalized_however_long_the_segment_is() -> None:
 
 @pytest.mark.parametrize("size", [152_064, 512_000])
 def test_a_step_moves_words_and_not_vocabularies(size: int, config: VllmConfig) -> None:
-    """On a device without data, where reading a value back would fail: at 256 rows, each tensor of
-    a step takes at most 524 kB, and a step moves at most 13 MB, whatever the vocabulary."""
+    """Measured on a device without data, where reading a value back would fail: at 256 rows, each
+    tensor of a step takes at most 524 kB, and a step moves at most 13 MB, whatever the
+    vocabulary."""
     rows = 256
     runner = SecondRunner(config, rows, size, device=torch.device("meta"))
     for slot in range(rows):

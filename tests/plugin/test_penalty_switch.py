@@ -62,8 +62,8 @@ def test_off_is_off_and_on_is_on(
 
 
 def test_callers_cannot_switch(engine_url: str, off_url: str, speech: NDArray[np.float32]) -> None:
-    """Not with vLLM's own parameters, nor with those of the processor; sampling is not possible
-    either."""
+    """Neither vLLM's own parameters nor those of the processor turn them on; sampling is not
+    possible either."""
     harder = {
         "vllm_xargs": HARD.as_xargs(),
         "frequency_penalty": 2.0,

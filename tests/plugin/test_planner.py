@@ -105,8 +105,8 @@ class _LiveBytes(TorchDispatchMode):
 @pytest.mark.parametrize("kind", ["acoustic", "semantic"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_peak_of_an_encoder(kind: str, dtype: torch.dtype, published: VibeVoiceAsrConfig) -> None:
-    """On the meta device, transformers' encoder takes what the plan says for a window with its
-    context: 1.30 GiB in float32, 0.65 in bfloat16."""
+    """On the meta device, transformers' encoder uses as much memory as planned for a window with
+    its context: 1.30 GiB in float32, 0.65 in bfloat16."""
     config = getattr(published, f"{kind}_tokenizer_encoder_config")
     samples = 30 * 24_000 + CONTEXT_SAMPLES
     with torch.device("meta"):
@@ -132,7 +132,7 @@ def test_context_of_a_window(published: VibeVoiceAsrConfig) -> None:
 
 @pytest.mark.parametrize("sequences", [1, 4, 5, 8, 32, 64, 100, 128, 256, 300])
 def test_captured_graphs(sequences: int) -> None:
-    """The same number as vLLM's own rule."""
+    """The number is the same as with vLLM's own rule."""
     chosen: Any = SimpleNamespace(
         cudagraph_mode=CUDAGraphMode.FULL_AND_PIECEWISE,
         max_cudagraph_capture_size=None,
@@ -164,15 +164,16 @@ def test_plan_adds_up(card: Any) -> None:
 
 
 def test_page_shows_the_plan() -> None:
-    """The table and the plan in docs/gpu.md are those that the code computes; `make settings`
+    """The table and the plan in docs/guides/gpu.md are what the code computes; `make settings`
     writes the table."""
-    page = (ROOT / "docs" / "gpu.md").read_text()
+    page = (ROOT / "docs" / "guides" / "gpu.md").read_text()
     assert table() in page
     assert f"[start_asr_server] {plan(24)}\n" in page
 
 
 def test_encoders_follow_the_card() -> None:
-    """bfloat16 below 32 GB, such as an RTX 5090's 31.84 GiB, unless set otherwise."""
+    """The default is bfloat16 below 32 GB, such as an RTX 5090's 31.84 GiB, unless set
+    otherwise."""
     assert [plan(gib).encoder_dtype for gib in (24, 30, 31.84, 48)] == [
         *["bfloat16"] * 2,
         *["float32"] * 2,
@@ -211,7 +212,7 @@ def test_quantization_and_cache_make_it_smaller() -> None:
 
 
 def test_gpus_that_share_a_model() -> None:
-    """Each holds its part of the language model, and complete encoders."""
+    """Each GPU has its part of the language model, and complete encoders."""
     one, two = plan(48), plan(48, tensor_parallel_size=2)
     halved = (SIZES.linears + SIZES.rest) * 2 // 2
     assert one.weights - two.weights == halved
@@ -221,7 +222,7 @@ def test_gpus_that_share_a_model() -> None:
 
 
 def test_prompts_that_are_not_read_in_parts() -> None:
-    """A step holds the longest request, or else vLLM does not start."""
+    """A step must fit the longest request, or else vLLM does not start."""
     for gib in (24, 80):
         made = plan(gib, enable_chunked_prefill=False)
         assert made.batched == made.context
@@ -279,7 +280,7 @@ def test_others_have_what_is_left_to_them_and_no_more() -> None:
     ],
 )
 def test_refusals_say_what_would_help(gib: float, values: dict[str, Any], message: str) -> None:
-    """In one sentence that names the flag, the file, or the card."""
+    """The message is one sentence that names the flag, the file, or the card."""
     with pytest.raises(DoesNotFit, match=message):
         plan(gib, **values)
 

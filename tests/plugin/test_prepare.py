@@ -100,7 +100,7 @@ def test_preparing_again_changes_nothing(
 
 
 def test_weights_are_linked_not_copied(tmp_path: Path) -> None:
-    """The served folder does not hold a second copy of the weights."""
+    """The served folder does not contain a second copy of the weights."""
     prepare(str(MODEL), tmp_path / "served")
     assert (tmp_path / "served" / "model.safetensors").samefile(MODEL / "model.safetensors")
 
@@ -363,7 +363,7 @@ def test_a_hub_id_is_downloaded_once(
 
 
 def test_another_model_is_not_downloaded(run, tmp_path: Path) -> None:
-    """Its config shows this before gigabytes are downloaded."""
+    """The model's config shows this before gigabytes are downloaded."""
     source = tmp_path / "tts"
     source.mkdir()
     (source / "config.json").write_text(

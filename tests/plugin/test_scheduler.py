@@ -182,7 +182,8 @@ def test_a_step_encodes_a_bounded_amount(scheduler: Scheduler, add: Callable[...
 def test_a_step_encodes_one_window_by_default(
     scheduler: Scheduler, add: Callable[..., Request]
 ) -> None:
-    """All others wait for it; long recordings take turns, and a short one comes soon."""
+    """All other requests wait for it; long recordings take turns, and a short one is encoded
+    soon."""
     hours = [add(f"hour{i}", 100) for i in range(3)]
     for _ in range(9):
         assert sum(map(len, step(scheduler).scheduled_encoder_inputs.values())) == 1

@@ -149,7 +149,8 @@ def test_special_and_broken_tokens_are_not_words(tokenizer, vocabulary: Vocabula
 def test_plain_penalty_breaks_a_long_transcript_and_ours_does_not(
     kind: str, tokenizer, config: VllmConfig
 ) -> None:
-    """In sixty segments, frequency_penalty 0.5 breaks the JSON; ours writes every character."""
+    """In sixty segments, frequency_penalty 0.5 breaks the JSON; with our penalty, every character
+    is written."""
     text = transcript(60)
     processor = SegmentPenalty(config, CPU, False)
     if kind == "bpe":

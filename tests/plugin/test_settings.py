@@ -34,7 +34,7 @@ def test_described_defaults_are_those_in_effect(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_setting_is_described() -> None:
-    """None is missing, and each has a sentence."""
+    """Every setting has a description."""
     names = [flag.removeprefix("--").replace("-", "_") for flag, *_ in describe_launch_settings()]
     assert names == list(LaunchSettings.model_fields)
     assert len(describe_plugin_settings()) == len(PluginSettings.model_fields)
@@ -91,7 +91,7 @@ def test_a_window_is_at_most_two_minutes() -> None:
 def test_help_has_every_setting(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its default, its variable, and its description."""
+    """Each setting has its default, its variable, and its description."""
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])

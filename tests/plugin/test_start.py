@@ -98,7 +98,7 @@ def gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
 def test_a_slow_start_is_waited_for(
     flags: list[str], seconds: int, gpu: FakeGpu, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Half an hour on a GPU, two minutes on a CPU. The plan is shown first."""
+    """The limit is half an hour on a GPU and two minutes on a CPU. The plan is shown first."""
     assert gpu.run(*flags, before="time.sleep(2)") == 0
     shown = capfd.readouterr().err
     assert f"1 of {seconds} s" in shown
@@ -110,8 +110,8 @@ def test_a_slow_start_is_waited_for(
 def test_a_start_that_dies_is_repeated_with_the_conservative_set(
     gpu: FakeGpu, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is reported prominently, with the reason from the process that failed, not from the one
-    that noticed. The retry has no larger steps, since memory may have been the cause."""
+    """The failure is reported prominently, with the reason from the process that failed, not from
+    the one that noticed. The retry has no larger steps, since memory may have been the cause."""
     assert gpu.run(before=DIES_FAST) == 0
     fast, slow = gpu.starts()
     assert "--enforce-eager" not in fast and "--attention-backend" not in fast
@@ -129,7 +129,7 @@ def test_a_start_that_dies_is_repeated_with_the_conservative_set(
 
 
 def test_a_repeated_start_reads_whole_prompts_too(gpu: FakeGpu) -> None:
-    """A step still holds the longest request."""
+    """A step still fits the longest request."""
     assert gpu.run("--no-enable-chunked-prefill", before=DIES_FAST) == 0
     for started in gpu.starts():
         flags = ("--max-model-len", "--max-num-batched-tokens")
@@ -157,7 +157,8 @@ def test_it_is_repeated_once_only(gpu: FakeGpu, capfd: pytest.CaptureFixture[str
     ],
 )
 def test_what_is_not_repeated(flags: list[str], before: str, ready: str, gpu: FakeGpu) -> None:
-    """A rejected setting, something missing, a CPU, an engine that had been ready, a stop."""
+    """There is no retry after a rejected setting, a missing dependency, or a stop, on a CPU, or if
+    the engine had been ready."""
     stopped = before == STOP
     pause = "; time.sleep(30)" if stopped else ""
     assert gpu.run(*flags, before=before + pause, ready=ready) == (0 if stopped else 1)

@@ -28,7 +28,8 @@ def transcribe(url: str, recordings: list) -> list[str]:
 def test_transcribes_held_out_speech(
     engine_url: str, kind: str, errors: float, near: float, speakers: float
 ) -> None:
-    """Words, times, and speakers of unknown voices are about as accurate as docs/tiny-asr.md says.
+    """Words, times, and speakers of unknown voices are about as accurate as measured
+    (docs/background/tiny-asr.md).
 
     The limits are looser than the measured values: eSpeak NG's noise has no seed, so the clips
     differ in every run.

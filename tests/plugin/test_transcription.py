@@ -62,7 +62,7 @@ def test_segments_of_odd_answers(answer: str, count: int) -> None:
 
 
 def test_prompt_is_the_models() -> None:
-    """It exactly matches the training prompt."""
+    """The prompt exactly matches the training prompt."""
     assert prompt(12.25) == (
         "<|im_start|>system\nYou are a helpful assistant that transcribes audio input into text "
         "output in JSON format.<|im_end|>\n<|im_start|>user\n<|AUDIO|>\nThis is a 12.25 seconds "

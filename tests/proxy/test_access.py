@@ -129,8 +129,8 @@ def test_without_keys_everything_is_open(http: httpx2.Client) -> None:
 
 
 def test_keys_are_read_from_a_file(tmp_path: Path) -> None:
-    """One key per line, in addition to those in the setting; comments and empty lines are
-    ignored."""
+    """The file has one key per line, in addition to those in the setting; comments and empty lines
+    are ignored."""
     file = tmp_path / "keys"
     file.write_text("# ours\none\n\n two # of Ann\n")
     settings = Settings(api_keys="zero", api_keys_file=str(file))  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ def test_keys_are_not_shown_with_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "No such file"), ("# nothing\n", "holds no key")]
+    ("content", "said"), [(None, "No such file"), ("# nothing\n", "contains no key")]
 )
 def test_a_file_without_keys_ends_the_start(content: str | None, said: str, tmp_path: Path) -> None:
     """A server that should require keys does not start without any."""
@@ -209,7 +209,7 @@ def test_every_answer_is_one_log_line_with_its_id(
 def test_probes_are_logged_when_they_fail_or_at_debug(
     path: str, start_proxy: StartProxy, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """They come every few seconds, and would drown what matters."""
+    """Probes arrive every few seconds and would hide important lines."""
     url = start_proxy(api_keys="s3cret")
     with caplog.at_level(logging.INFO, "vibevoice_proxy"):
         httpx2.get(url + path, headers=bearer("s3cret"))
@@ -244,7 +244,8 @@ def test_nothing_of_what_was_said_is_logged(
 def test_keys_and_events_of_websockets_are_not_logged(
     fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """Not even at DEBUG: a key in a header or a subprotocol, an event, and the response to it."""
+    """Even at DEBUG, the log contains no key from a header or a subprotocol, no event, and no
+    response to one."""
     log = tmp_path / "log"
     with (
         serve(fake_engine.app()) as engine,
@@ -276,7 +277,7 @@ def test_keys_and_events_of_websockets_are_not_logged(
 def test_an_answer_that_is_not_understood_is_not_logged(
     http: httpx2.Client, fake_engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may contain the transcript, so only its length is logged."""
+    """An unexpected response may contain the transcript, so only its length is logged."""
     fake_engine.junk_after = 3
     answer = http.post(TRANSCRIPTIONS, files={"file": ("a", SPEECH)})
     assert answer.status_code == 502

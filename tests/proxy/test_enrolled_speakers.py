@@ -1,4 +1,4 @@
-"""Enrolled speakers: stored by name with their consent, used when a request asks for them."""
+"""Enrolled speakers: stored by name with their consent, used if a request selects them."""
 
 import json
 import stat
@@ -21,7 +21,7 @@ SPEAKERS = "/v1/audio/speakers"
 
 
 def ann() -> list[Utterance]:
-    """What one of two people says, in parts of 3 to 7 s."""
+    """Utterances of one of two people, 3 to 7 s each."""
     return [one for one in prompts() if 3 < one.seconds < 7]
 
 
@@ -42,7 +42,8 @@ def enroll(url: str, samples: Samples, **fields: str) -> httpx2.Response:
 def test_an_enrolled_speaker_is_named_until_deleted(
     url: str, fake_engine: FakeEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Only in requests that ask for them. The file holds no recording, and nobody else reads it."""
+    """The speaker is only named in requests that select them. The file contains no recording, and
+    other users cannot read it."""
     caplog.set_level("DEBUG")
     added = enroll(url, np.concatenate([one.samples for one in ann()[10:13]]), name="Ann Secret")
     assert added.status_code == 200, added.text
@@ -84,7 +85,7 @@ def test_an_enrolled_speaker_is_named_until_deleted(
 
 
 def test_what_cannot_be_enrolled(url: str) -> None:
-    """Each with the field that is wrong; a full store says so."""
+    """The error names the field; a full store has its own message."""
     good = ann()[0].samples
     two = np.concatenate([good[: 5 * RATE], librivox()[0].samples[: 5 * RATE]])
     for samples, fields, param in (
@@ -110,7 +111,7 @@ def test_what_cannot_be_enrolled(url: str) -> None:
 
 
 def test_a_damaged_file_is_left_out(url: str, tmp_path: Path) -> None:
-    """The others are still there."""
+    """The other speakers are still listed."""
     assert enroll(url, ann()[0].samples, name="Ann").status_code == 200
     for number, text in enumerate(("", "{}", '{"model": "other"}')):
         (tmp_path / "speakers" / f"speaker_{number:032x}.json").write_text(text)
@@ -118,7 +119,7 @@ def test_a_damaged_file_is_left_out(url: str, tmp_path: Path) -> None:
 
 
 def test_enrolling_is_off_unless_allowed(http: httpx2.Client) -> None:
-    """403 that names the setting."""
+    """Returns 403 with the name of the setting."""
     for answer in (
         http.get(SPEAKERS),
         http.post(SPEAKERS, files={"audio_sample": b"x"}, data={"name": "Ann"}),
@@ -130,7 +131,7 @@ def test_enrolling_is_off_unless_allowed(http: httpx2.Client) -> None:
 
 
 def test_the_list_of_speakers_needs_a_key(start_proxy: StartProxy, tmp_path: Path) -> None:
-    """Unlike those of models and voices: it tells who is known."""
+    """Unlike the lists of models and voices, it contains personal data."""
     url = start_proxy(
         api_keys="a-key", speaker_enrollment=True, speaker_dir=str(tmp_path / "speakers")
     )
@@ -140,7 +141,7 @@ def test_the_list_of_speakers_needs_a_key(start_proxy: StartProxy, tmp_path: Pat
 
 
 def test_settings_that_do_not_fit_are_told() -> None:
-    """Before the server starts."""
+    """Inconsistent settings are reported before the server starts."""
     for wrong in ({"speaker_enrollment": True}, {"speaker_threshold": 1.5}):
         with pytest.raises(ValueError, match="VIBEVOICE_SPEAKER_DIR|speaker_threshold"):
             Settings(**wrong)  # type: ignore[arg-type]

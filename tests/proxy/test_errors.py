@@ -257,7 +257,7 @@ def test_faults_of_the_engine_are_told_apart(
 
 
 def test_an_engine_that_is_down_is_a_503(start_proxy: StartProxy) -> None:
-    """Nothing listens there: the client is told to retry."""
+    """Nothing listens at the engine's address: the client is told to retry."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         engine = f"http://127.0.0.1:{unused.getsockname()[1]}"

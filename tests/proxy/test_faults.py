@@ -85,7 +85,7 @@ def test_a_shutdown_finishes_what_is_in_flight(
 def test_a_shutdown_ends_after_its_grace_time(
     engine_server: str, fake_engine: FakeEngine, tmp_path: Path
 ) -> None:
-    """Unfinished requests are cut off, also in the engine; the client notices at once."""
+    """Unfinished requests are aborted, in the engine as well; the client notices immediately."""
     fake_engine.stall_after = 2
     settings = {"ASR_BASE_URL": engine_server, "VIBEVOICE_SHUTDOWN_GRACE": "1"}
     with proxy_process(tmp_path / "log", killed=True, **settings) as (process, url):

@@ -83,8 +83,8 @@ def test_subtitles_of_one_speaker_name_nobody(response_format: str) -> None:
 
 
 def test_verbose_json_has_every_key_of_a_segment() -> None:
-    """Has the fields of OpenAI's segment that the model provides, plus the speaker. If the model
-    does not report confidence, those fields are absent."""
+    """Segments have the fields of OpenAI's segment that the model provides, plus the speaker. If
+    the model does not report confidence, those fields are absent."""
     verbose = body(TWO_SPEAKERS, "verbose_json")
     assert {key: verbose[key] for key in ("task", "language", "duration", "usage")} == {
         "task": "transcribe",
@@ -151,7 +151,7 @@ def test_json_formats_satisfy_the_types_of_the_official_client(
 
 
 def test_confidence_is_what_the_model_tells() -> None:
-    """In verbose_json for each segment; in json for each token, if requested."""
+    """verbose_json has it for each segment; json has it for each token, if requested."""
     segment = Segment(
         0.0, 1.0, "A", "Hé there.", -0.25, 0.02, (Token("Hé", -0.5), Token(" there.", 0))
     )
@@ -170,7 +170,7 @@ def test_confidence_is_what_the_model_tells() -> None:
 
 
 def test_an_event_is_no_speech() -> None:
-    """The model marks it as an event itself."""
+    """The model itself marks events."""
     transcript = Transcript((Segment(0.0, 1.0, None, "[Music]"),), 1.0)
     assert body(transcript, "verbose_json")["segments"][0]["no_speech_prob"] == 1.0
 

@@ -97,7 +97,7 @@ TEXT_AS_FILE = [
 def test_a_text_field_as_a_file_is_text(
     first: bool, text: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Only the field name matters."""
+    """Only the name of the field matters."""
     parts = [text, part(FILE)]
     answer = send(http, form(*(parts if first else parts[::-1])))
     assert (answer.status_code, info(fake_engine)) == (200, "Zoë")
@@ -140,7 +140,8 @@ def test_clients_that_give_everything_as_files(
     ],
 )
 def test_the_recording_is_found(head: str, http: httpx2.Client) -> None:
-    """With any form of filename or none, and without a field name if there is no other file."""
+    """The filename may have any form or be missing; the field name may be missing if there is no
+    other file."""
     answer = send(http, form(part(named("model"), "whisper-1"), part(head)))
     assert (answer.status_code, answer.json()["text"]) == (200, WORDS)
 
@@ -176,7 +177,7 @@ def test_empty_files_are_ignored(first: bool, others: list[bytes], http: httpx2.
     ids=["the same field", "a large one", "a small one", "one without a name", "a voice"],
 )
 def test_several_files_are_a_400(parts: list[bytes], said: str, http: httpx2.Client) -> None:
-    """It would be ambiguous; the message names the fields."""
+    """Several files would be ambiguous; the message names the fields."""
     assert said in message(send(http, form(*parts)))
 
 
@@ -244,7 +245,8 @@ def test_text_in_place_of_a_recording_is_told(
 def test_text_in_any_charset(
     content_type: str, head: str, value: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """As declared by the part, or else by the form; a byte order mark is not part of the text."""
+    """The part declares the charset, or else the form does; a byte order mark is not part of the
+    text."""
     typed = f"\r\nContent-Type: text/plain{head}" if head else ""
     body = form(part(FILE), part(named("prompt", typed), value))
     answer = send(http, body, f"multipart/form-data{content_type}; boundary=b")
@@ -314,7 +316,7 @@ def test_broken_forms_are_told(body: bytes, said: str, http: httpx2.Client) -> N
 
 
 def test_a_form_may_be_framed_by_line_ends_and_an_epilogue(http: httpx2.Client) -> None:
-    """Neither is part of the form."""
+    """Text before and after the parts does not belong to the form."""
     assert send(http, b"\r\n" + form(part(FILE)) + b"epilogue").status_code == 200
 
 

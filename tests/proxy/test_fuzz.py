@@ -27,7 +27,7 @@ def test_no_hostile_input_is_the_proxys_fault(
 
 
 def test_damage_is_the_same_for_the_same_seed() -> None:
-    """A fault that was found can be reproduced."""
+    """The same seed reproduces a fault."""
     originals = {name: make() for name, make in CONTAINERS.items()}
     made = [damaged_audio(random.Random("1 7"), originals) for _ in range(2)]
     assert made[0] == made[1]

@@ -46,7 +46,7 @@ def request(version: str, body: bytes, *headers: str, path: str = TRANSCRIPTIONS
 
 
 def exchange(url: str, data: bytes, *, half_close: bool = False) -> bytes:
-    """Everything that comes back until the server closes the connection."""
+    """Everything received until the server closes the connection."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as client:
         client.sendall(data)
@@ -149,7 +149,7 @@ def test_a_client_that_is_gone_is_told_from_a_half_closed_one(
 
 
 def test_a_request_that_ends_early_is_not_answered(start_proxy: StartProxy) -> None:
-    """After half a body and the end of the connection, there is no response."""
+    """If the connection ends after half a body, there is no response."""
     assert exchange(start_proxy(), request("1.1", form())[:-100], half_close=True) == b""
 
 
@@ -224,7 +224,7 @@ def test_paths(path: str, expected: str) -> None:
     ["/v1/v1/audio/transcriptions", "//v1/audio/transcriptions", "/v1/audio/transcriptions/"],
 )
 def test_such_paths_are_served_at_once(path: str, http: httpx2.Client) -> None:
-    """Without a redirect, since clients do not follow one with a body."""
+    """Such paths are not redirected, since clients do not follow redirects with a body."""
     answer = http.post(path, files={"file": ("a", SPEECH)})
     assert (answer.status_code, answer.json()["text"]) == (200, TEXT)
 

@@ -1,4 +1,4 @@
-"""Who is who by their vectors, and how sure that is; which parts of a section tell a voice."""
+"""Matching of voices by their vectors, with confidences; selection of speech for a voice."""
 
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack
@@ -26,19 +26,19 @@ SAME = 0.5
 
 
 def voice(angle: float, seconds: float = 20.0) -> Voice:
-    """A voice that is as much like another one as the cosine of the angle between them, in
+    """A voice whose dot product with another one is the cosine of the angle between them, in
     degrees."""
     at = np.radians(angle)
     return Voice(np.array([np.cos(at), np.sin(at), 0], np.float32), seconds)
 
 
 def speakers(*found: tuple[int, float | None]) -> list[Speaker]:
-    """(section, angle) of each."""
+    """Speakers, given as (section, angle)."""
     return [Speaker(section, None if angle is None else voice(angle)) for section, angle in found]
 
 
 def test_equal_speakers_of_several_sections_are_one() -> None:
-    """In the order of appearance; who is not heard well stays alone."""
+    """People are in order of appearance; a speaker without a clear voice stays separate."""
     heard = speakers((1, 0), (1, 90), (2, 85), (2, 5), (3, None), (3, 10))
     found = identify(heard, [], SAME)
     assert found == [[0, 3, 5], [1, 2], [4]]
@@ -49,12 +49,13 @@ def test_equal_speakers_of_several_sections_are_one() -> None:
 
 
 def test_two_of_one_section_are_never_one() -> None:
-    """However alike they are: their recognizer says that they are two. The better one is joined."""
+    """They stay apart however similar they are, because their recognizer separated them. The better
+    match is joined."""
     assert identify(speakers((1, 0), (2, 20), (2, 4)), [], SAME) == [[0, 2], [1]]
 
 
 def test_the_doubtful_stay_apart_and_say_so() -> None:
-    """Below the threshold but near it: whom it may be is told, on both sides."""
+    """Just below the threshold, both people are reported as similar to each other."""
     heard = speakers((1, 0), (2, 63))  # a cosine of 0.45
     found = identify(heard, [], SAME)
     assert found == [[0], [1]]
@@ -65,7 +66,8 @@ def test_the_doubtful_stay_apart_and_say_so() -> None:
 
 
 def test_known_people_come_first_and_are_never_joined() -> None:
-    """Nor are two speakers of one section the same known person; one who is not there has none."""
+    """Two speakers of one section are never the same known person; an absent known person gets no
+    speaker."""
     people = [voice(0), voice(10), voice(180)]
     heard = speakers((1, 2), (1, 9), (2, 11), (2, 100))
     assert identify(heard, people, SAME) == [[0], [1, 2], [], [3]]
@@ -73,7 +75,7 @@ def test_known_people_come_first_and_are_never_joined() -> None:
 
 
 def test_who_may_be_an_absent_known_person_is_told() -> None:
-    """By the name's place."""
+    """The similar person is an index into the names."""
     heard = speakers((1, 64))
     found = identify(heard, [voice(0)], SAME)
     assert found == [[], [0]]
@@ -81,7 +83,8 @@ def test_who_may_be_an_absent_known_person_is_told() -> None:
 
 
 def test_a_short_reference_needs_less() -> None:
-    """Its dot products are lower; those of speakers of the recording need the whole threshold."""
+    """Its dot products are lower, so its threshold is; speakers of the recording need the full
+    threshold."""
     heard = speakers((1, 64))  # a cosine of 0.44
     assert identify(heard, [voice(0, seconds=2)], SAME) == [[0]]
     assert identify(heard, [voice(0, seconds=9)], SAME) == [[], [0]]
@@ -89,8 +92,8 @@ def test_a_short_reference_needs_less() -> None:
 
 
 def test_nobody_else_speaks_in_clean_spans() -> None:
-    """Overlaps, noises and what is too short are left out; the longest parts come first and are cut
-    into pieces; there is an end to it."""
+    """Overlaps, noises and short segments are left out; the longest parts come first and are cut
+    into pieces; the total is limited."""
     segments = [
         Segment(0, 10, "A", "a"),
         Segment(8, 12, "B", "b"),
@@ -110,7 +113,8 @@ def test_nobody_else_speaks_in_clean_spans() -> None:
 
 
 def test_the_main_voice_of_windows() -> None:
-    """Of a piece in which somebody else is heard for a moment, and of nothing that is clear."""
+    """The main voice of a piece in which someone else speaks briefly, and of windows without a
+    clear voice."""
     windows = [Window(at / 2, at / 2 + 1.5, voice(2 * at).vector) for at in range(10)]
     windows += [Window(20, 21.5, voice(120).vector), Window(30, 30.5, voice(120).vector)]
     main, other = voices_of(windows)
@@ -121,7 +125,7 @@ def test_the_main_voice_of_windows() -> None:
 
 
 def recording(files: ExitStack, folder: Path, seconds: float) -> Recording:
-    """A gliding tone of two sections."""
+    """A sliding tone in two sections."""
     samples = (tone(seconds, 24_000) * 10_000).astype(np.int16)
     numbers = iter(range(9))
 
@@ -138,7 +142,8 @@ def recording(files: ExitStack, folder: Path, seconds: float) -> Recording:
 
 
 def test_pieces_are_read_beside_each_other(tmp_path: Path) -> None:
-    """Of sections in memory and in files, wherever somebody else reads; times may be rounded."""
+    """Pieces can be read from sections in memory and in files while another reader uses them; times
+    may be rounded."""
     with ExitStack() as files:
         sections = recording(files, tmp_path, 60).sections
         assert len(sections) == 2
@@ -155,8 +160,8 @@ def test_pieces_are_read_beside_each_other(tmp_path: Path) -> None:
 
 
 async def test_a_segment_is_not_held_for_long(tmp_path: Path) -> None:
-    """A speaker who says too little is decided when the recording is 30 s further on, not at the
-    end of the section."""
+    """A speaker with too little speech is decided 30 s later in the recording, not at the end of
+    the section."""
     speakers_at = ((0, "A"), (31, "A"), (65, "A"), (66, "B"), (100, "A"), (110, "A"))
     segments = [Segment(at, at + 1, who, "x", section=1 + (at > 30)) for at, who in speakers_at]
     read: list[float] = []
@@ -186,7 +191,7 @@ def dead(pool: LightPool) -> LightPool:
     """A pool whose worker never starts."""
 
     async def start() -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     return LightPool(pool.workers, start_timeout=0.1, start=start)
 
@@ -195,7 +200,7 @@ def dead(pool: LightPool) -> LightPool:
 async def test_without_a_worker_nobody_is_joined_and_nothing_is_lost(
     link: type, tmp_path: Path
 ) -> None:
-    """Every speaker of every section is somebody else then, and that is told."""
+    """Every speaker of every section is then a separate person, without a confidence."""
 
     async def results() -> AsyncGenerator[Segment | Transcript]:
         segments = [Segment(at, at + 5, "A", f"{at}", section=1 + at // 30) for at in (0, 10, 45)]

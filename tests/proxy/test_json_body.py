@@ -53,7 +53,7 @@ def parse(text: bytes, step: int) -> tuple[bytes, list[tuple[str, str]]]:
 def test_any_base64_in_any_split_is_decoded(
     write: Callable[[str], str], step: int, size: int
 ) -> None:
-    """Short or long, in any spelling and in chunks of any size."""
+    """The data may be short or long, in any spelling and in chunks of any size."""
     data = np.random.default_rng(size).integers(0, 256, size, np.uint8).tobytes()
     text = '{"model": "a\\"b\\\\", "input_audio": {"data": "%s"}, "stream": true}'
     audio, fields = parse((text % write(base64_of(data))).encode(), step)
@@ -212,7 +212,7 @@ def test_a_charset_without_plain_ascii_is_told(charset: str) -> None:
 
 @pytest.mark.parametrize("size", [300, 100_000], ids=["short", "long"])
 def test_url_safe_base64_is_taken(size: int) -> None:
-    """Also with raw line breaks."""
+    """It may contain raw line breaks."""
     data = bytes([251, 255, 254]) * (size // 3)
     digits = base64.urlsafe_b64encode(data)
     assert b"-" in digits and b"_" in digits
@@ -269,7 +269,7 @@ def test_json_under_any_type(content_type: str, http: httpx2.Client) -> None:
 def test_the_prompt_of_a_json_body_reaches_the_engine(
     charset: str, prompt: bytes, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Decoded from its charset, without lone surrogates."""
+    """The prompt is decoded from its charset, without lone surrogates."""
     content = b'{"prompt": "%s", "input_audio": {"data": "%s"}}' % (
         prompt,
         base64_of(SPEECH).encode(),

@@ -68,7 +68,8 @@ def post(http: httpx2.Client, audio: bytes, **fields: Any) -> httpx2.Response:
 
 
 def test_every_format(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """Each has the same transcript: words, two speakers, times in order, real confidence."""
+    """Every format has the same transcript: words, two speakers, ordered times, and measured
+    confidence."""
     audio, texts = talk
     reference = words(" ".join(texts))
     answers = {
@@ -97,7 +98,7 @@ def test_every_format(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> No
 
 
 def test_a_known_speaker_has_her_name(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """Found by the voice, in the recognizer's own processes."""
+    """Names are found by voice, in the recognizer's own processes."""
     reference = next(prompt for prompt in prompts() if 7 < prompt.seconds < 10)
     data = base64.b64encode(wav(reference.samples, RATE)).decode()
     found = post(
@@ -205,7 +206,7 @@ def test_a_model_that_is_switched_off_is_not_found(
 def test_no_name_of_the_engine_goes_to_the_light_recognizer(
     start_proxy: StartProxy, talk: tuple[bytes, list[str]]
 ) -> None:
-    """Without an engine, these names do not exist."""
+    """Without an engine, its model names do not exist."""
     base = start_proxy(light="on", light_models=FOLDER, light_workers=1, asr_api="off")
     with httpx2.Client(base_url=base, timeout=60) as http:
         for name in ("vibevoice", "vibevoice-asr"):
@@ -213,7 +214,8 @@ def test_no_name_of_the_engine_goes_to_the_light_recognizer(
 
 
 def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> None:
-    """All of it is missing, so the transcript is empty and marked; this is not a server error."""
+    """The whole recording is missing, so the transcript is empty and marked; this is not a server
+    error."""
     italian = [prompt for prompt in prompts("it_IT_m_Carlo") if 2 < prompt.seconds < 5][:4]
     samples, _ = conversation([("reader", prompt) for prompt in italian], 2.0)
     answer = post(light, wav(samples, RATE), response_format="verbose_json")
@@ -236,7 +238,7 @@ def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, lis
     workers = [
         child
         for child in psutil.Process().children(recursive=True)
-        # That of the default proxy, which compares voices, has no folder.
+        # The worker of the default proxy, which only compares voices, has no folder.
         if "vibevoice_light.worker" in child.cmdline() and child.cmdline()[-1]
     ]
     # Proxies of other tests may be running.
@@ -304,8 +306,8 @@ def test_missing_files_are_told_with_the_command(
     monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
     monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
     assert choose_light(Settings()) is None
-    assert "python -m vibevoice_light.fetch" in caplog.text
-    with pytest.raises(ValueError, match="python -m vibevoice_light.fetch"):
+    assert "vibevoice-light-models" in caplog.text
+    with pytest.raises(ValueError, match="vibevoice-light-models"):
         Settings(light="on")
     with pytest.raises(ValueError, match="contains no Moonshine"):
         Settings(light="on", light_models=str(tmp_path))

@@ -58,7 +58,8 @@ def test_a_transcription_is_measured(stream: str, fresh: httpx2.Client) -> None:
 
 
 def test_faults_of_the_engine_are_counted(fresh: httpx2.Client, fake_engine: FakeEngine) -> None:
-    """Counted by code, and not as transcribed audio; a bad request is not an engine error."""
+    """Faults are counted by code, and not as transcribed audio; a bad request is not an engine
+    error."""
     with fresh as http:
         http.post(TRANSCRIPTIONS, files={"file": ("a", b"no recording")})
         fake_engine.status = 503
@@ -78,7 +79,7 @@ def test_faults_of_the_engine_are_counted(fresh: httpx2.Client, fake_engine: Fak
 def test_loops_are_counted(
     loops: int, outcome: str, fresh: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """Counted by outcome, once per recording regardless of the number of attempts."""
+    """Loops are counted by outcome, once per recording regardless of the number of attempts."""
     whole = '[{"Start":0,"End":1,"Speaker":0,"Content":"One."}'
     loop = whole + ',{"Start":1,"End":2,"Speaker":0,"Content":"' + "and so on, " * 2000
     fake_engine.text = whole + ',{"Start":1,"End":2,"Speaker":0,"Content":"Two."}]'

@@ -93,7 +93,7 @@ def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
     start_proxy: StartProxy,
     fake_engine: FakeEngine,
 ) -> None:
-    """Returns 200 in every format; headers and detailed JSON have the missing seconds and the
+    """Every format returns 200; headers and detailed JSON have the missing seconds and the
     reason."""
     fault(fake_engine)
     url = start_proxy(speaker_linking=False, max_section_seconds=4, upstream_read_timeout=3)
@@ -116,7 +116,7 @@ def test_the_other_sections_are_answered_and_the_missing_one_is_marked(
 
 
 def test_a_stream_goes_on_and_ends_with_the_mark(url: str, fake_engine: FakeEngine) -> None:
-    """Events of the other sections, and the missing part in the last one."""
+    """The stream has the events of the other sections, and the missing part in the last event."""
     error(fake_engine)
     answer = transcribe(url, response_format="diarized_json", stream="true")
     events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:5] == "data:"]
@@ -163,7 +163,7 @@ def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
 def test_when_nothing_comes_out_the_request_fails(
     change: dict[str, Any], status: int, code: str, url: str, fake_engine: FakeEngine
 ) -> None:
-    """It returns the status and code of the first error."""
+    """The response has the status and code of the first error."""
     vars(fake_engine).update(change)
     answer = transcribe(url)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
@@ -173,7 +173,8 @@ def test_when_nothing_comes_out_the_request_fails(
 def test_text_that_is_not_the_models_format_is_marked(
     limit: int, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """It is requested once more; if it is plain text again, it is returned with a mark."""
+    """The section is requested once more; if the answer is plain text again, it is returned with a
+    mark."""
     fake_engine.text_for = lambda text: (
         PLAIN if in_second(text) or "10.00 seconds" in text else None
     )
@@ -186,7 +187,7 @@ def test_text_that_is_not_the_models_format_is_marked(
 
 
 def test_missing_seconds_are_counted(url: str, fake_engine: FakeEngine) -> None:
-    """Counted by reason in the metrics."""
+    """The metrics count missing seconds by reason."""
     error(fake_engine)
     transcribe(url)
     with httpx2.Client(base_url=url) as http:

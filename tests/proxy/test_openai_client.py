@@ -37,7 +37,8 @@ def test_json_is_a_transcription(openai_client: openai.OpenAI) -> None:
 
 
 def test_verbose_json_has_segments_with_speakers(openai_client: openai.OpenAI) -> None:
-    """Has times, duration and, in addition to OpenAI's type, the speaker."""
+    """Segments have times and, in addition to OpenAI's type, the speaker; the response has the
+    duration."""
     answer = openai_client.audio.transcriptions.create(
         file=SPEECH, model="whisper-1", response_format="verbose_json", language="en"
     )

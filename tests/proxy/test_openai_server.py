@@ -116,8 +116,8 @@ def post(http: httpx2.Client, **fields: Any) -> httpx2.Response:
 
 
 def test_the_server_gets_what_the_client_said(server: WhisperLike, start: Start) -> None:
-    """It gets the configured model, the client's prompt and language, the audio in one format, and
-    the key."""
+    """The server gets the configured model, the client's prompt and language, the audio in one
+    format, and the key."""
     http = start(served_model_name="small", asr_api_key="geheim")
     answer = post(http, prompt="VibeVoice", language="de", model="whisper-1", temperature="0.4")
     assert answer.status_code == 200, answer.text
@@ -179,8 +179,8 @@ def test_speakers_that_the_server_names_are_kept(server: WhisperLike, start: Sta
 
 
 def test_the_language_is_what_the_server_found(start: Start) -> None:
-    """Unlike VibeVoice-ASR, it returns a language; usage is by time, since it does not count
-    tokens."""
+    """Unlike VibeVoice-ASR, the server returns a language; usage is by time, since it does not
+    count tokens."""
     http = start()
     verbose = post(http, response_format="verbose_json").json()
     assert (verbose["language"], verbose["duration"]) == ("german", 2.0)
@@ -191,8 +191,8 @@ def test_the_language_is_what_the_server_found(start: Start) -> None:
 
 
 def test_a_server_without_verbose_json_is_asked_for_json(server: WhisperLike, start: Start) -> None:
-    """Its text becomes one segment as long as the recording; the next request uses json right
-    away."""
+    """The server's text becomes one segment as long as the recording; the next request uses json
+    directly."""
     server.knows_verbose = False
     http = start()
     expected = "1\n00:00:00,000 --> 00:00:02,000\nGuten Tag. Hallo.\n"
@@ -202,7 +202,7 @@ def test_a_server_without_verbose_json_is_asked_for_json(server: WhisperLike, st
 
 
 def test_a_server_that_knows_verbose_json_is_asked_once(server: WhisperLike, start: Start) -> None:
-    """Once it has returned segments, a 4xx is attributed to the recording."""
+    """Once the server has returned segments, a 4xx is attributed to the recording."""
     http = start()
     assert post(http).status_code == 200
     server.status = 400
@@ -211,7 +211,7 @@ def test_a_server_that_knows_verbose_json_is_asked_once(server: WhisperLike, sta
 
 
 def test_the_official_client_streams_its_segments(start: Start) -> None:
-    """They arrive together at the end; the events are the same as usual."""
+    """Segments arrive together at the end; the events are the same as usual."""
     with openai.OpenAI(base_url=f"{start().base_url}/v1", api_key="none") as client:
         stream = client.audio.transcriptions.create(
             model="whisper-1", file=wav(tone(2.0)), response_format="diarized_json", stream=True
@@ -254,7 +254,7 @@ def test_sections_of_a_long_recording_are_joined(server: WhisperLike, start: Sta
 def test_faults_are_told_apart(
     server: WhisperLike, start: Start, fault: dict[str, Any], status: int, code: str
 ) -> None:
-    """The same statuses as with the engine, with our own messages."""
+    """Statuses are the same as with the engine, with our own messages."""
     vars(server).update(fault)
     answer = post(start(transcription_timeout=1 if "seconds" in fault else 60))
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)

@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_written_ends_the_start(
 
 
 def test_a_missing_spool_ends_the_start(tmp_path: Path) -> None:
-    """Usually a mount is missing."""
+    """The spool folder is not created: usually, a mount is missing."""
     said = refusal(tmp_path, VIBEVOICE_SPOOL_DIR="nowhere")
     assert "VIBEVOICE_SPOOL_DIR: nowhere" in said and "No such file" in said
 
@@ -162,7 +162,7 @@ def test_every_wrong_setting_is_told(tmp_path: Path) -> None:
         pytest.param("# ours\n\nschl\u00fcssel\n".encode(), "line 3", id="no ASCII"),
         pytest.param("schl\u00fcssel".encode("utf-16"), "line 1", id="UTF-16"),
         pytest.param(b"\x00\xff", "line 1", id="binary"),
-        pytest.param(b"# nothing\n \n", "holds no key", id="no key"),
+        pytest.param(b"# nothing\n \n", "contains no key", id="no key"),
     ],
 )
 def test_a_file_of_keys_is_read_at_the_start(content: bytes, said: str, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_an_address_in_use_is_told(tmp_path: Path) -> None:
     [("[::1]", "::1"), ("[::]", "::"), (" ", ""), (" localhost ", "localhost"), ("a_b.c", "a_b.c")],
 )
 def test_hosts_are_normalized(written: str, taken: str) -> None:
-    """Brackets belong to URLs."""
+    """Only URLs have brackets."""
     assert normalize_host(written) == taken
     assert Settings(api_host=written).api_host == taken  # type: ignore[call-arg]
 
@@ -228,7 +228,7 @@ def test_each_host_is_listened_on(host: str, v4: bool, v6: bool) -> None:
 
 
 def reaches(host: str, port: int) -> bool:
-    """Whether something listens there."""
+    """Whether something listens at the address."""
     try:
         socket.create_connection((host, port), timeout=5).close()
     except ConnectionRefusedError:
@@ -269,7 +269,7 @@ def test_urls_have_brackets() -> None:
     ids=str,
 )
 def test_errors_of_the_disk_are_told_apart(number: int, kind: type[StorageError]) -> None:
-    """All are a 503; the message for a full disk says so."""
+    """All disk errors are a 503; a full disk has its own message."""
     with pytest.raises(kind) as raised, storage_errors():
         raise OSError(number, "/secret/path")
     assert type(raised.value) is kind

@@ -1,4 +1,4 @@
-"""Pages of other origins, at a server with and without API keys."""
+"""Requests from pages of other origins, to a server with and without API keys."""
 
 from collections.abc import Iterator, Mapping
 
@@ -78,7 +78,7 @@ def url(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
 
 @pytest.mark.parametrize(("headers", "is_allowed"), CASES)
 def test_http(headers: dict[str, str], is_allowed: bool, url: str, fake_engine: FakeEngine) -> None:
-    """A foreign page's form is refused before anything is done."""
+    """A form from a foreign page is rejected before anything is processed."""
     answer = httpx2.post(
         url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=filled(headers, url)
     )
@@ -91,7 +91,7 @@ def test_http(headers: dict[str, str], is_allowed: bool, url: str, fake_engine: 
 
 @pytest.mark.parametrize(("headers", "is_allowed"), CASES)
 def test_websockets(headers: dict[str, str], is_allowed: bool, url: str) -> None:
-    """A foreign page's handshake is refused."""
+    """A handshake from a foreign page is rejected."""
     address = f"{url}/v1/realtime?intent=transcription"
     with httpx2.stream("GET", address, headers={**HANDSHAKE, **filled(headers, url)}) as answer:
         assert answer.status_code == (101 if is_allowed else 403)
@@ -101,7 +101,8 @@ def test_websockets(headers: dict[str, str], is_allowed: bool, url: str) -> None
 
 @pytest.mark.parametrize("method", ["DELETE", "PUT", "PATCH"])
 def test_other_unsafe_methods(method: str, http: httpx2.Client) -> None:
-    """They are refused likewise, without any origin listed."""
+    """Other methods that change something are rejected in the same way, without any listed
+    origin."""
     answer = http.request(method, "/v1/audio/voices/x", headers={"origin": EVIL})
     assert answer.status_code == 403
     check_refusal(answer.content)
@@ -109,7 +110,7 @@ def test_other_unsafe_methods(method: str, http: httpx2.Client) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 def test_safe_methods(method: str, http: httpx2.Client) -> None:
-    """Foreign pages may link to this server, but not under a name of their own."""
+    """Foreign pages may link to this server, but not under their own host name."""
     foreign = {"origin": EVIL, "sec-fetch-site": "cross-site"}
     assert http.request(method, "/health/live", headers=foreign).status_code in (200, 405)
     rebound = {"sec-fetch-site": "same-origin", "host": "evil.example"}
@@ -137,8 +138,8 @@ def test_safe_methods(method: str, http: httpx2.Client) -> None:
 def test_settings(
     settings: dict[str, str], headers: dict[str, str], status: int, start_proxy: StartProxy
 ) -> None:
-    """Keys make the check unnecessary, `*` turns it off, and only a server that listens on a
-    loopback address knows its names."""
+    """API keys make the check unnecessary, `*` disables it, and host names are only checked on a
+    loopback address."""
     answer = httpx2.post(
         start_proxy(**settings) + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=headers
     )

@@ -1,5 +1,5 @@
-"""Who is speaking: one label for each person across sections, and known speakers by name. The
-voices are real; the engine is told what is said."""
+"""Speaker labels: one per person across sections, and names of known speakers. The voices are real;
+a fake engine returns the reference transcript."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ SECTION = 20.0
 
 @cache
 def people() -> dict[str, Sequence[Utterance]]:
-    """What three real people say, in parts of 3 to 7 s."""
+    """Utterances of three real people, 3 to 7 s each."""
     allison, june = (
         [one for one in prompts(voice) if 3 < one.seconds < 7]
         for voice in ("en_US_f_Allison", "fr_CA_f_June")
@@ -43,7 +43,7 @@ def people() -> dict[str, Sequence[Utterance]]:
 
 @cache
 def talk() -> tuple[bytes, list[Spoken]]:
-    """A minute of the three: in each section of 20 s somebody else begins."""
+    """A minute with three people; each section of 20 s begins with a different one."""
     order = ("Ann", "Eve", "Ann", "Eve", "Ann", "Eve", "June", "Ann", "June", "Ann", "Eve", "June")
     counts = dict.fromkeys(people(), 0)
     turns: list[tuple[str, Utterance]] = []
@@ -55,13 +55,13 @@ def talk() -> tuple[bytes, list[Spoken]]:
 
 
 def reference(samples: Samples) -> str:
-    """A data URL."""
+    """A recording as a data URL."""
     return f"data:audio/wav;base64,{base64.b64encode(wav(samples, RATE)).decode()}"
 
 
 @cache
 def voice(name: str) -> str:
-    """A reference to somebody, of words that they do not say in the talk."""
+    """A reference for a person, with words that they do not say in the talk."""
     return reference(people()[name][-1].samples)
 
 
@@ -72,7 +72,7 @@ def post(url: str, audio: bytes, **fields: Any) -> httpx2.Response:
 
 
 def known(*names: str) -> dict[str, list[str]]:
-    """The fields that name these people."""
+    """Form fields for known speakers."""
     return {
         "known_speaker_names[]": list(names),
         "known_speaker_references[]": [voice(name) for name in names],
@@ -80,7 +80,7 @@ def known(*names: str) -> dict[str, list[str]]:
 
 
 def said(segments: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Each person who speaks and their label, in order."""
+    """The person and the label of each segment, in order."""
     return [(one["text"].split()[0], one["speaker"]) for one in segments]
 
 
@@ -91,7 +91,8 @@ LABELS = {"Ann": "A", "Eve": "B", "June": "C"}
 def test_one_label_through_all_sections(
     stream: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Whoever begins a section; a stream has the labels of the whole transcript."""
+    """Labels do not depend on who begins a section; streams have the same labels as complete
+    transcripts."""
     audio, spoken = talk()
     sections = sections_of(audio, SECTION)
     assert len(sections) > 2
@@ -118,7 +119,7 @@ def test_one_label_through_all_sections(
 def test_the_first_section_streams_before_the_second_is_there(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Its speakers need not be compared with anybody."""
+    """Its speakers need no comparison."""
     audio, spoken = talk()
     sections = sections_of(audio, SECTION)
     script(fake_engine, spoken, sections)
@@ -143,7 +144,7 @@ def test_the_first_section_streams_before_the_second_is_there(
 def test_known_speakers_have_their_names(
     stream: bool, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """With the official client, whose types hold; who is not known is A."""
+    """The official client validates the response; an unknown speaker is A."""
     audio, spoken = talk()
     script(fake_engine, spoken, sections_of(audio, SECTION))
     url = start_proxy(max_section_seconds=SECTION)
@@ -177,7 +178,7 @@ def test_known_speakers_have_their_names(
 def test_subtitles_and_verbose_json_have_names_too(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Of a recording in one section as well."""
+    """Names also appear for a recording in one section."""
     audio, spoken = talk()
     script(fake_engine, spoken, sections_of(audio, 3600))
     url = start_proxy()
@@ -198,7 +199,7 @@ def test_subtitles_and_verbose_json_have_names_too(
 def test_another_server_that_tells_speakers(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """In the engine's place; here it is a proxy like ours."""
+    """A transcription server replaces the engine; here it is another proxy."""
     audio, spoken = talk()
     script(fake_engine, spoken, sections_of(audio, SECTION))
     url = start_proxy(
@@ -212,8 +213,8 @@ def test_another_server_that_tells_speakers(
 def test_references_cut_from_earlier_chunks(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """As Speakr does it: labels of one chunk are the names with which the next one is sent, with
-    MP3 files cut from the chunk. A new voice gets the next free label."""
+    """Works as in Speakr: the labels of a chunk are the names sent with the next one, with
+    references cut from the chunk as MP3. A new voice gets the next free label."""
     sayings = {name: iter([*found] * 3) for name, found in people().items()}
     chunks = [
         conversation([(name, next(sayings[name])) for name in names], 0.4)
@@ -244,13 +245,13 @@ TEXT = base64.b64encode(b"no recording at all, but text" * 20).decode()
 
 
 def ann(seconds: float) -> Samples:
-    """So much of Ann."""
+    """`seconds` of Ann's speech."""
     whole = np.concatenate([one.samples for one in people()["Ann"][:4]])
     return whole[: round(seconds * RATE)]
 
 
 def two_people() -> Samples:
-    """Some seconds of one and then of the other."""
+    """A few seconds of one person, then of the other."""
     return np.concatenate([people()[name][0].samples[: 5 * RATE] for name in ("Ann", "Eve")])
 
 
@@ -258,8 +259,8 @@ NAMES, REFERENCES = "known_speaker_names", "known_speaker_references"
 WRONG: dict[str, tuple[Any, Any, str, str]] = {
     "no references": (["Ann"], [], REFERENCES, "1 known_speaker_names and 0"),
     "no names": ([], [voice], NAMES, "0 known_speaker_names and 1"),
-    "a reference too few": (["Ann", "Eve"], [voice], REFERENCES, "2 .* and 1"),
-    "a reference too many": (["Ann"], [voice, voice], REFERENCES, "1 .* and 2"),
+    "one reference too few": (["Ann", "Eve"], [voice], REFERENCES, "2 .* and 1"),
+    "one reference too many": (["Ann"], [voice, voice], REFERENCES, "1 .* and 2"),
     "five": (list("VWXYZ"), [voice] * 5, NAMES, "at most 4"),
     "an empty name": (["Ann", " "], [voice] * 2, NAMES, "name 2 .* is empty"),
     "an empty reference": (["Ann", "B"], [voice, ""], REFERENCES, "2 .* is empty"),
@@ -311,7 +312,7 @@ WRONG: dict[str, tuple[Any, Any, str, str]] = {
 def test_wrong_known_speakers_are_told(
     case: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """A 400 that says which of them is wrong and what was expected; no engine is asked."""
+    """The 400 names the wrong value and what was expected; the engine is not called."""
     names, references, param, message = WRONG[case]
     made = [one("Ann") if one is voice else one() if callable(one) else one for one in references]
     fields = {"known_speaker_names[]": names, "known_speaker_references[]": made}
@@ -325,7 +326,7 @@ def test_wrong_known_speakers_are_told(
 
 
 def test_references_are_no_files(http: httpx2.Client) -> None:
-    """A recording in its own part is told to be a data URL."""
+    """A recording sent as a file is rejected; the message asks for a data URL."""
     files = {
         "file": ("a", wav(tone(1), 24_000)),
         "known_speaker_references[]": ("ann.wav", wav(ann(4), RATE), "audio/wav"),
@@ -345,7 +346,7 @@ def test_where_voices_are_not_compared_names_are_refused(start_proxy: StartProxy
 
 
 def test_more_names_by_setting(start_proxy: StartProxy, fake_engine: FakeEngine) -> None:
-    """As many as the operator allows; a telephone's band is another channel."""
+    """The operator sets the limit. References also match speech through a telephone band."""
     audio, spoken = talk()
     script(fake_engine, spoken, sections_of(audio, 3600))
     url = start_proxy(max_known_speakers=6)

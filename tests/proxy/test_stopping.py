@@ -103,7 +103,7 @@ def test_what_is_in_flight_is_finished(tmp_path: Path, fake_engine: FakeEngine) 
 def test_who_is_cut_off_before_the_answer_gets_a_503(
     tmp_path: Path, fake_engine: FakeEngine
 ) -> None:
-    """It has the request id from the log; the engine stops working on the request."""
+    """The response has the request id from the log; the engine stops working on the request."""
     with stopping(tmp_path, fake_engine, grace=0) as (_, connection):
         answer = read(connection)
         wait_for(lambda: fake_engine.at_once == 0)
@@ -112,7 +112,7 @@ def test_who_is_cut_off_before_the_answer_gets_a_503(
 
 
 def test_who_is_cut_off_in_a_stream_gets_an_error(tmp_path: Path, fake_engine: FakeEngine) -> None:
-    """As after any other error during a stream."""
+    """The error event is the last one, as after any other error during a stream."""
     with stopping(tmp_path, fake_engine, grace=0, stream="true") as (_, connection):
         answer = read(connection)
     events = [line for line in answer.text.splitlines() if line.startswith("data: ")]

@@ -99,7 +99,7 @@ def test_a_failure_after_the_first_comment_is_an_event(
 
 
 def test_a_file_that_is_no_recording_has_its_status(start_proxy: StartProxy) -> None:
-    """If the stream has not begun, it is an ordinary error response."""
+    """If the stream has not begun, the error is an ordinary response."""
     with stream(start_proxy(), b"no recording") as answer:
         answer.read()
     assert answer.status_code == 400

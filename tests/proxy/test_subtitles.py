@@ -30,7 +30,7 @@ def lines(url: str, **fields: str) -> list[list[str]]:
 
 
 def test_subtitles_have_two_lines_of_42_by_default(start_proxy: StartProxy) -> None:
-    """As broadcasters do."""
+    """These are the usual limits in broadcasting."""
     cues = lines(start_proxy())
     assert len(cues) >= 3
     assert max(len(line) for cue in cues for line in cue) <= 42
@@ -53,13 +53,13 @@ def test_the_form_sets_the_limits(
 
 
 def test_settings_switch_the_limits_off(start_proxy: StartProxy) -> None:
-    """Each segment is then one cue on one line."""
+    """Without limits, each segment is one cue on one line."""
     url = start_proxy(max_line_width=0, max_line_count=0, max_cue_seconds=0)
     assert lines(url) == [[WORDS.strip()]]
 
 
 def test_a_json_body_may_have_them_too(start_proxy: StartProxy) -> None:
-    """The limits are numbers there."""
+    """In JSON bodies, the limits are numbers."""
     body = {
         "input_audio": {"data": base64.b64encode(RECORDING).decode(), "format": "wav"},
         "response_format": "vtt",

@@ -80,7 +80,7 @@ def test_every_container_and_codec_gives_the_same_tone(data: Any, target: Binary
 
 
 def test_m4a_has_its_index_at_the_end() -> None:
-    """This case above would not work with a pipe."""
+    """The m4a case of the previous test would not work with a pipe."""
     data = encoded("ipod", "aac")
     assert data.index(b"mdat") < data.index(b"moov")
 
@@ -134,7 +134,8 @@ def test_short_sections_are_wav(seconds: float, media_type: str, target: BinaryI
 
 
 def test_one_section_at_most_is_kept_in_memory(tmp_path: Path) -> None:
-    """Even if sections are short, since hours of audio would have many."""
+    """Further sections are in files even if they are short, since hours of audio would have
+    many."""
     files: list[BinaryIO] = []
 
     def new_file() -> BinaryIO:
@@ -218,7 +219,8 @@ SECRET_TONE = wav(tone(1.0))
     ],
 )
 def test_what_is_no_recording_is_refused(data: Any, code: str, target: BinaryIO) -> None:
-    """Each is rejected with its own code; none is passed on as an empty or corrupt recording."""
+    """Every invalid file is rejected with its own code; none is passed on as an empty or corrupt
+    recording."""
     with pytest.raises(InvalidAudio) as refused:
         read(data(), target)
     assert refused.value.code == code

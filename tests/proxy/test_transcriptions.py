@@ -70,7 +70,7 @@ def test_the_engine_is_asked_as_the_model_was_trained(
 
 
 def test_penalties_can_be_switched_off(start_proxy: StartProxy, fake_engine: FakeEngine) -> None:
-    """None are sent to the engine; the temperature stays."""
+    """No penalties are sent to the engine; the temperature stays pinned."""
     with httpx2.Client(base_url=start_proxy(penalties="off"), timeout=30) as http:
         assert post(http).status_code == 200
     (request,) = fake_engine.requests
@@ -295,7 +295,7 @@ def test_a_failure_on_the_way_ends_the_stream_with_an_error(
 def test_a_failure_before_the_first_segment_has_its_own_status(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """If the stream has not begun, it is an ordinary error response."""
+    """If the stream has not begun, the error is an ordinary response."""
     fake_engine.cut_after = 0
     assert post(http, stream="true").status_code == 502
 

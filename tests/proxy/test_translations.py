@@ -142,12 +142,13 @@ def test_the_official_client_gets_english_with_times_and_speakers(proxy: str) ->
 def test_a_translation_has_the_formats_of_a_transcription(
     response_format: str, start: str, http: httpx2.Client
 ) -> None:
-    """All formats of OpenAI's translations."""
+    """All formats of OpenAI's translations are supported."""
     assert post(http, response_format=response_format).text.startswith(start)
 
 
 def test_a_translation_has_no_diarized_json(http: httpx2.Client) -> None:
-    """OpenAI's does not have it either; the message lists the available formats."""
+    """OpenAI's translations do not support diarized_json either; the message lists the available
+    formats."""
     answer = post(http, response_format="diarized_json")
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "response_format")
 
@@ -216,7 +217,7 @@ def test_two_wrong_answers_are_a_502(
 def test_a_translating_model_that_is_silent_is_a_504(
     translator: tuple[FakeTranslator, str], start_proxy: StartProxy
 ) -> None:
-    """Its own timeout applies."""
+    """The translation model has its own timeout."""
     translator[0].silent = True
     url = start_proxy(translate_base_url=translator[1], translate_model="x", translate_timeout=0.2)
     answer = httpx2.post(url + TRANSLATIONS, files={"file": ("a", SPEECH)}, timeout=30)
@@ -224,7 +225,7 @@ def test_a_translating_model_that_is_silent_is_a_504(
 
 
 def test_a_translating_model_that_is_down_is_a_502(start_proxy: StartProxy) -> None:
-    """Nothing listens at its address."""
+    """Nothing listens at the address of the model."""
     url = start_proxy(translate_base_url="http://127.0.0.1:9/v1", translate_model="x")
     answer = httpx2.post(url + TRANSLATIONS, files={"file": ("a", SPEECH)}, timeout=30)
     assert answer.status_code == 502

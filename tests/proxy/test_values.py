@@ -37,7 +37,7 @@ SPELLED = [
 def test_lists_in_every_spelling(
     fields: dict[str, Any], said: str, http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """All of these are used by real clients."""
+    """Real clients use all of these spellings."""
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert (answer.status_code, info(fake_engine)) == (200, said)
 
@@ -62,7 +62,7 @@ def test_lists_in_every_spelling(
     ids=str,
 )
 def test_names_in_every_spelling(fields: dict[str, Any], http: httpx2.Client) -> None:
-    """Commas, JSON, Python's brackets, any case, quotes and space."""
+    """Lists may use commas, JSON or Python's brackets, with any case, quotes and spaces."""
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert (answer.status_code, answer.json()) == (200, answer.json() | {"text": WORDS})
 
@@ -92,7 +92,7 @@ def test_what_clients_write_for_nothing(
 
 @pytest.mark.parametrize("nothing", ["NaN", "nan", "-NaN"])
 def test_a_temperature_that_is_no_number_is_not_given(nothing: str, http: httpx2.Client) -> None:
-    """JavaScript writes it as NaN."""
+    """JavaScript writes an unset number as NaN."""
     fields = {"temperature": nothing}
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert answer.status_code == 200
@@ -103,7 +103,7 @@ def test_a_temperature_that_is_no_number_is_not_given(nothing: str, http: httpx2
 def test_a_language_that_is_asked_for_is_not_given(
     word: str, field: str, http: httpx2.Client
 ) -> None:
-    """It is not echoed as if it were a language."""
+    """A request for detection is not echoed as a language."""
     fields = {field: word, "response_format": "verbose_json"}
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert (answer.status_code, answer.json()["language"]) == (200, "unknown")
@@ -111,7 +111,7 @@ def test_a_language_that_is_asked_for_is_not_given(
 
 @pytest.mark.parametrize("value", ["auto,de", '["de", "en"]', " de "])
 def test_languages_are_a_list(value: str, http: httpx2.Client) -> None:
-    """The first one named is used."""
+    """The first specified language is used."""
     fields = {"languages": value, "response_format": "verbose_json"}
     answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert answer.json()["language"] == "de"

@@ -1,4 +1,4 @@
-"""WebSockets whose clients stop reading or are refused, over a real socket."""
+"""WebSockets whose clients stop reading or are rejected, over a real socket."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ HANDSHAKE = (
 
 
 class Impatient(WebSocketProtocol):
-    """Gives clients less time, and tells the application about itself."""
+    """Gives clients less time, and passes itself to the application."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -36,13 +36,13 @@ class Impatient(WebSocketProtocol):
 
 
 async def fill(client: WebSocket) -> None:
-    """Send until data has to wait for the client, but not so much that sending blocks."""
+    """Send until data is buffered for the client, but not so much that sending blocks."""
     while not client.state.protocol.transport.get_write_buffer_size():
         await client.send_text(BLOCK)
 
 
 async def give_up(client: WebSocket) -> None:
-    """Send until the client has taken nothing for a while."""
+    """Send until the client has read nothing for a while."""
     try:
         while True:
             await asyncio.wait_for(client.send_text(BLOCK), 0.2)
@@ -51,13 +51,13 @@ async def give_up(client: WebSocket) -> None:
 
 
 async def close(client: WebSocket) -> None:
-    """Close while data waits for the client."""
+    """Close while data is buffered for the client."""
     await fill(client)
     await client.close()
 
 
 async def listen(client: WebSocket) -> None:
-    """Wait for a message while data waits for the client."""
+    """Wait for a message while data is buffered for the client."""
     await fill(client)
     assert (await client.receive())["type"] == "websocket.disconnect"
 
@@ -66,7 +66,7 @@ async def listen(client: WebSocket) -> None:
 def test_a_client_that_stops_reading_is_dropped(
     play: Callable[[WebSocket], Awaitable[None]],
 ) -> None:
-    """Whether the session has given up on it, has closed, or hears nothing from it."""
+    """The client is dropped whether the session gives up, closes, or waits for a message."""
     is_over = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,7 +85,7 @@ def test_a_client_that_stops_reading_is_dropped(
 
 
 def test_a_refusal_is_not_an_error_of_the_application(caplog: pytest.LogCaptureFixture) -> None:
-    """So whoever has no key cannot fill the log with errors."""
+    """Clients without a key cannot fill the log with errors."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

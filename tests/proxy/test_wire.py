@@ -66,7 +66,7 @@ def test_open_webui_uploads_in_chunks(
 
 
 def test_litellm_asks_for_verbose_json_and_passes_fields_on(http: httpx2.Client) -> None:
-    """It builds its response from text, language, duration and segments with speakers."""
+    """LiteLLM builds its response from text, language, duration and segments with speakers."""
     body = b"".join(
         text_part(name, value)
         for name, value in [
@@ -85,7 +85,7 @@ def test_litellm_asks_for_verbose_json_and_passes_fields_on(http: httpx2.Client)
 
 @pytest.mark.parametrize("name", ["größe.wav", "../../etc/passwd", "C:\\x.wav", "", "x" * 200])
 def test_the_name_of_the_file_means_nothing(name: str, http: httpx2.Client) -> None:
-    """It may be raw UTF-8, a path, empty or long: it is ignored."""
+    """The file name may be raw UTF-8, a path, empty or long: it is ignored."""
     assert send(http, file_part("video/mp4", name) + b"--b--\r\n").status_code == 200
 
 
@@ -107,7 +107,7 @@ def test_a_bare_body_is_a_415(content_type: str, http: httpx2.Client) -> None:
 
 
 def test_word_times_are_never_invented(http: httpx2.Client) -> None:
-    """The model has none, so segments are returned as usual, without `words`."""
+    """The model has no word timestamps, so segments are returned as usual, without `words`."""
     granularities = text_part("timestamp_granularities[]", "word")
     body = text_part("response_format", "verbose_json") + granularities
     answer = send(http, body + file_part("audio/wav") + b"--b--\r\n").json()

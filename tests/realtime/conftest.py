@@ -1,4 +1,4 @@
-"""A proxy with the light recognizer, ready, and real voices."""
+"""A ready proxy with the light recognizer, and real voices."""
 
 import os
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ FOLDER = os.environ.get("VIBEVOICE_LIGHT_MODELS", "")
 
 @pytest.fixture(scope="session")
 def model_folder() -> Path:
-    """Moonshine's files, which set-up has fetched or the setting names."""
+    """The folder of Moonshine's files, downloaded at setup or given by the setting."""
     try:
         return find_moonshine(FOLDER)
     except ModelFilesMissing as error:
@@ -32,7 +32,7 @@ def model_folder() -> Path:
 
 @contextmanager
 def light_proxy(**settings: Any) -> Iterator[str]:
-    """The base URL of a proxy that recognizes with the light recognizer alone, ready."""
+    """The base URL of a ready proxy with only the light recognizer."""
     chosen = {"light": "on", "light_models": FOLDER, "light_workers": 1, "asr_api": "off"}
     app = create_app(Settings(**{"tts_model_type": "off", **chosen, **settings}))
     with serve(app, protocol=HttpProtocol) as url:
@@ -49,7 +49,7 @@ def base(model_folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def talk() -> tuple[bytes, list[Spoken]]:
-    """Four turns of two real women as `audio/pcm`, and what they say."""
+    """Four turns of two real women as `audio/pcm`, and their words."""
     long = [prompt for prompt in prompts() if 3 < prompt.seconds < 6]
     turns = [
         turn
@@ -62,7 +62,7 @@ def talk() -> tuple[bytes, list[Spoken]]:
 
 @pytest.fixture(scope="session")
 def speaking(model_folder: Path) -> Iterator[str]:
-    """A proxy that hears and speaks."""
+    """A proxy that transcribes and speaks."""
     with light_proxy(tts_model_type="espeak", tts_max_input_chars=2000) as url:
         wait_until_it_speaks(url, "espeak")
         yield url

@@ -1,4 +1,4 @@
-"""Who may hold a session: keys by header and subprotocol, client secrets."""
+"""Access to realtime sessions: keys in headers and subprotocols, and client secrets."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ KEY = "sk-only"
 
 @pytest.fixture(scope="module")
 def closed(model_folder: object) -> Iterator[str]:
-    """A proxy that wants a key."""
+    """A proxy that requires a key."""
     with light_proxy(api_keys=KEY, realtime_max_sessions=2) as url:
         yield url
 
@@ -32,7 +32,7 @@ def address(base: str, query: str = "?intent=transcription") -> str:
 
 
 async def status_of(url: str, *protocols: str) -> int:
-    """The HTTP status of a handshake; 101 for a session."""
+    """The HTTP status of a handshake; 101 if a session is opened."""
     offered = [Subprotocol(name) for name in protocols] or None
     try:
         async with connect(url, subprotocols=offered):
@@ -42,7 +42,8 @@ async def status_of(url: str, *protocols: str) -> int:
 
 
 async def test_keys(closed: str) -> None:
-    """By header, and by the subprotocol that browsers have; none and wrong ones are refused."""
+    """Keys are accepted in the header and in the subprotocol for browsers; missing and wrong keys
+    are rejected."""
     async with session(closed, KEY):
         pass
     url = address(closed)
@@ -56,7 +57,7 @@ async def test_keys(closed: str) -> None:
 
 
 async def test_client_secrets(closed: str) -> None:
-    """A secret opens a session with its configuration, whatever the query, and nothing else."""
+    """A secret only opens sessions, with its own configuration regardless of the query."""
     with openai.OpenAI(base_url=f"{closed}/v1", api_key=KEY) as client:
         audio = {"input": {"turn_detection": None, "transcription": {"language": "en"}}}
         secret = client.realtime.client_secrets.create(
@@ -82,7 +83,8 @@ async def test_client_secrets(closed: str) -> None:
 
 
 async def test_client_secrets_without_api_keys(base: str, closed: str) -> None:
-    """Another replica accepts them, with their configuration; a server with keys does not."""
+    """Another replica without keys accepts the secrets and their configuration; a server with keys
+    rejects them."""
     configuration = {"type": "transcription", "audio": {"input": {"turn_detection": None}}}
     secret = ClientSecrets([]).issue(configuration, int(time()) + 60)
     async with session(base, secret) as held:
@@ -91,8 +93,8 @@ async def test_client_secrets_without_api_keys(base: str, closed: str) -> None:
 
 
 def test_secrets_do_not_let_weak_keys_be_guessed() -> None:
-    """Their signature costs whoever guesses keys an scrypt each, and is the same in every process
-    that has the same keys."""
+    """Each guess of the keys costs one scrypt. The signature is the same in every process with the
+    same keys."""
     text, _, signature = ClientSecrets(["b", "a"]).issue({}, 0).removeprefix("ek_").partition(".")
     key = hashlib.scrypt(b"a\nb", salt=b"vibevoice client secret", n=2**14, r=8, p=5, dklen=32)
     expected = hmac.digest(key, text.encode(), "sha256")
@@ -101,14 +103,14 @@ def test_secrets_do_not_let_weak_keys_be_guessed() -> None:
 
 @pytest.mark.parametrize("value", ["ek_", "ek_.", "ek_x.y", "ek_é.é", "ek_" + "A" * 1000])
 def test_what_is_no_secret(value: str) -> None:
-    """It is refused without an exception."""
+    """Invalid secrets are rejected without an exception."""
     assert ClientSecrets([KEY]).read(value) is None
 
 
 @pytest.mark.parametrize("text", ["A", "é", "bnVsbA", "e30"])
 def test_what_anybody_can_sign(text: str) -> None:
-    """Without API keys the signing key is public, so a valid signature proves nothing: not
-    base64, `null`, and `{}` are refused without an exception."""
+    """Without API keys the signing key is public, so a valid signature proves nothing. Signed
+    payloads that are not base64, `null` or `{}` are rejected without an exception."""
     digest = hmac.digest(bytes(32), text.encode(), "sha256")
     signature = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
     assert ClientSecrets([]).read(f"ek_{text}.{signature}") is None
@@ -124,14 +126,14 @@ def test_what_anybody_can_sign(text: str) -> None:
     ],
 )
 def test_requests_for_secrets_are_checked(base: str, body: object, param: str) -> None:
-    """The answer names what is wrong."""
+    """The response says what is wrong."""
     answer = httpx2.post(f"{base}/v1/realtime/client_secrets", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 
 
 async def test_too_many_sessions(closed: str) -> None:
-    """One above the limit gets a 429, and a place is free again when a session is over."""
+    """A session above the limit gets a 429, and a slot is free again when a session ends."""
     async with session(closed, KEY), session(closed, KEY) as second:
         with pytest.raises(InvalidStatus) as refused:
             async with session(closed, KEY):
@@ -143,7 +145,8 @@ async def test_too_many_sessions(closed: str) -> None:
 
 
 async def test_the_query(base: str) -> None:
-    """A voice call needs a voice, and a language that nobody knows is refused later."""
+    """Without a speech model, a voice call gets a 404; unsupported values in later events are
+    errors."""
     assert await status_of(address(base, "?model=gpt-realtime")) == 404
     assert await status_of(address(base, "?intent=dictation")) == 400
     async with session(base) as client:

@@ -1,5 +1,5 @@
-"""Voice calls that go wrong: what is not supported, what cannot be spoken, random events, clients
-that leave."""
+"""Faults in voice calls: unsupported events, unspeakable answers, random events, and
+disconnects."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ from tests.support.realtime import Event
 
 
 async def test_an_answer_that_cannot_be_spoken(speaking: str, talk: Talk) -> None:
-    """It fails, and the call goes on."""
+    """The response fails, and the call continues."""
     async with call(speaking) as client:
         await client.offer_tool()
         await client.answer(await ask(client, talk, 0), "word " * 1000)
@@ -118,14 +118,14 @@ async def test_an_answer_that_cannot_be_spoken(speaking: str, talk: Talk) -> Non
 async def test_what_is_not_supported(
     speaking: str, event: Event, code: str, param: str | None
 ) -> None:
-    """It gets an error that names it, with the id of the client's event."""
+    """The error names the unsupported part and has the id of the client's event."""
     async with call(speaking) as client:
         error = await client.refused(**event, event_id="mine")
         assert (error["code"], error["param"], error["event_id"]) == (code, param, "mine")
 
 
 async def test_a_session_without_a_tool(speaking: str, talk: Talk) -> None:
-    """It is told what would answer, and hears on."""
+    """The error says which tool could answer, and the session continues to transcribe."""
     async with call(speaking) as client:
         for number in (0, 1):
             await client.append(turn_of(talk, number))
@@ -135,7 +135,7 @@ async def test_a_session_without_a_tool(speaking: str, talk: Talk) -> None:
 
 
 async def test_random_events(speaking: str) -> None:
-    """None ends a call or leaves one behind."""
+    """Random events neither end a call nor leave one open."""
 
     async def play(seed: int) -> None:
         source = random.Random(seed)
@@ -152,7 +152,7 @@ async def test_random_events(speaking: str) -> None:
 
 
 def random_event(source: random.Random) -> Event:
-    """An event that may make sense where it comes, or not at all."""
+    """A random event, which may or may not be valid at this point."""
     item_id = source.choice(["a", "b", "c"])
     text = {"type": "input_text", "text": source.choice(["", "Hello.", "word " * 200])}
     message = {"id": item_id, "type": "message", "role": "user", "content": [text]}
@@ -187,7 +187,7 @@ async def test_metrics(speaking: str, talk: Talk) -> None:
 
 
 async def test_a_client_that_leaves_in_the_middle_of_an_answer(speaking: str, talk: Talk) -> None:
-    """Nothing of its session is left."""
+    """Nothing remains of its session."""
     async with call(speaking) as client:
         await client.offer_tool()
         await client.answer(await ask(client, talk, 0), LONG)

@@ -1,4 +1,5 @@
-"""Voice calls with the real client over a real socket: real voices ask, the test plays the tool."""
+"""Voice calls with the real client over a real socket: real voices ask, and the test acts as the
+tool."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,12 +18,12 @@ COMPLETED = f"{TRANSCRIPTION}.completed"
 
 
 def types_of(events: list[Event]) -> list[str]:
-    """Their types, each once where it comes several times in a row."""
+    """The types of events, with consecutive repetitions removed."""
     return [name for name, _ in groupby(event["type"] for event in events)]
 
 
 async def test_a_conversation(speaking: str, talk: Talk) -> None:
-    """What the user says goes to the tool, and what the tool answers is spoken."""
+    """The user's words go to the tool, and the tool's output is spoken."""
     async with call(speaking, model="tts-1") as client:
         await client.offer_tool()
         context = {"type": "message", "role": "system", "id": "chat_context_1"}
@@ -72,7 +73,7 @@ async def test_a_conversation(speaking: str, talk: Talk) -> None:
 
 
 async def test_turns_are_answered_by_themselves(speaking: str, talk: Talk) -> None:
-    """Where the session says so; a second one is a new question."""
+    """Turns are answered automatically if the session says so; a second turn is a new question."""
     async with call(speaking) as client:
         await client.offer_tool(create_response=True)
         for number in (0, 1):
@@ -83,7 +84,7 @@ async def test_turns_are_answered_by_themselves(speaking: str, talk: Talk) -> No
 
 
 async def test_barge_in(speaking: str, talk: Talk) -> None:
-    """Speech of the user ends the answer, and is answered itself."""
+    """The user's speech interrupts the answer and is answered in turn."""
     async with call(speaking) as client:
         await client.offer_tool(create_response=True, interrupt_response=True)
         await client.append(turn_of(talk, 0))
@@ -105,7 +106,7 @@ async def test_barge_in(speaking: str, talk: Talk) -> None:
 
 
 async def test_the_client_interrupts(speaking: str, talk: Talk) -> None:
-    """It cancels, and tells what was heard of the answer."""
+    """The client cancels the response and reports how much of the answer was heard."""
     async with call(speaking) as client:
         await client.offer_tool()
         await client.answer(await ask(client, talk, 0), LONG)
@@ -136,7 +137,7 @@ async def test_the_client_interrupts(speaking: str, talk: Talk) -> None:
 
 
 async def test_push_to_talk(speaking: str, talk: Talk) -> None:
-    """A response that is asked for right after the commit waits for the words."""
+    """A response requested right after the commit waits for the transcript."""
     async with call(speaking) as client:
         await client.configure(tools=[TOOL], audio={"input": {"turn_detection": None}})
         await client.append(turn_of(talk, 1))
@@ -148,7 +149,7 @@ async def test_push_to_talk(speaking: str, talk: Talk) -> None:
 
 
 async def test_written_questions(speaking: str) -> None:
-    """A text of the user is a question too, and the tool is the one that the session names."""
+    """A text message is also a question, and the tool is the one that the session selects."""
     other = {**TOOL, "name": "ask"}
     message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
     async with call(speaking) as client:
@@ -161,8 +162,8 @@ async def test_written_questions(speaking: str) -> None:
 
 
 async def test_reading_aloud(speaking: str) -> None:
-    """A response that brings a text speaks it where no tool may be called, in the voice and the
-    format of the session, and leaves the conversation alone."""
+    """A response with its own text and without a tool speaks that text in the session's voice and
+    format, and does not change the conversation."""
     message = {
         "type": "message",
         "role": "user",
@@ -185,8 +186,8 @@ async def test_reading_aloud(speaking: str) -> None:
 
 
 async def test_the_documented_client(speaking: str, talk: Talk) -> None:
-    """The example of the page holds a call."""
-    page = (ROOT / "docs" / "realtime.md").read_text().split("## Voice calls")[1]
+    """The example in the docs completes a call."""
+    page = (ROOT / "docs" / "guides" / "voice-calls.md").read_text()
     code: dict[str, Any] = {}
     exec(page.split("```python\n")[1].split("```")[0], code)
     asked: list[str] = []
@@ -202,7 +203,7 @@ async def test_the_documented_client(speaking: str, talk: Talk) -> None:
     held = asyncio.create_task(
         code["hold_call"](f"{speaking}/v1", microphone(), played.put_nowait, chat)
     )
-    assert await played.get() is None  # the user begins to speak
+    assert await played.get() is None  # the user starts to speak
     assert await played.get()
     assert errors(words(talk[1][0].text), words(asked[0])) <= 3
     held.cancel()
@@ -210,7 +211,8 @@ async def test_the_documented_client(speaking: str, talk: Talk) -> None:
 
 
 async def test_client_secrets(speaking: str) -> None:
-    """A secret opens a call with its configuration; one that no header can carry is refused."""
+    """A secret opens a call with its configuration; one that is too long for a header is
+    rejected."""
     async with openai.AsyncOpenAI(base_url=f"{speaking}/v1", api_key="none") as client:
         create = client.realtime.client_secrets.create
         wanted: Any = {"type": "realtime", "tools": [TOOL], "instructions": "Be kind. " * 300}

@@ -1,4 +1,4 @@
-"""The items of a call and what answers them, without a session."""
+"""The items of a call and their answers, without a session."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def tool(name: str, /, **properties: Any) -> Tool:
 
 
 def odd(required: Any) -> Tool:
-    """A tool whose schema is not sound."""
+    """A tool with an unusual schema."""
     schema = {"required": required, "properties": {"text": TEXT}}
     return Tool(type="function", name="odd", parameters=schema)
 
@@ -77,7 +77,7 @@ def output(call_id: str, text: str) -> conversation.Item:
     ],
 )
 def test_the_tool_that_answers(tools: list[Tool], choice: Any, name: str | None) -> None:
-    """One that can be asked anything: a single required text."""
+    """Only a tool with a single required text argument can answer."""
     found = answering_tool(tools, choice)
     assert (found.name if found else None) == name
 
@@ -94,12 +94,13 @@ def test_the_tool_that_answers(tools: list[Tool], choice: Any, name: str | None)
     ],
 )
 def test_what_is_spoken_of_an_output(answered: str, text: str) -> None:
-    """The field `answer`, or the whole."""
+    """The field `answer` is spoken, or the whole output."""
     assert spoken_text(answered) == text
 
 
 def test_the_items_that_a_response_answers() -> None:
-    """The last one, or the one that the metadata names; what was said before belongs to it."""
+    """A response answers the last item, or the one that the metadata names, together with earlier
+    unanswered ones."""
     items = [said("1", "Are you"), output("a", "One."), said("2", "there?"), output("b", "Two.")]
     assert answer_items(items_to_answer(items, None), ASK) == Speech("Two.")
     assert answer_items(items_to_answer(items, {"call_id": "a"}), ASK) == Speech("One.")
@@ -114,7 +115,8 @@ def test_the_items_that_a_response_answers() -> None:
 
 
 def test_the_order_of_items() -> None:
-    """At the end, at the beginning or behind another one; the last one is chained to the next."""
+    """Items are added at the end, at the start or after another item; the next turn follows the
+    last item."""
     held = Conversation(Items(Outbox()))
     for item_id, after in (("1", None), ("2", None), ("0", "root"), ("1b", "1"), ("3", "2")):
         held.add(said(item_id, "x"), after)
@@ -127,7 +129,7 @@ def test_the_order_of_items() -> None:
 
 
 def test_a_conversation_is_bounded() -> None:
-    """The oldest items are forgotten."""
+    """The oldest items are dropped."""
     held = Conversation(Items(Outbox()))
     for number in range(conversation.MAX_ITEMS + 10):
         held.add(said(str(number), "x"))
@@ -139,7 +141,7 @@ def test_a_conversation_is_bounded() -> None:
 
 
 async def test_finishing_includes_the_response_that_follows() -> None:
-    """`finish` returns after the response that `on_idle` starts, too."""
+    """`finish` also waits for the response that `on_idle` starts."""
     outbox, begun = Outbox(), 0
     asked = order(CallConfig(tools=[CHAT]), ResponseConfig())
     talk = Conversation(Items(outbox))
@@ -152,7 +154,7 @@ async def test_finishing_includes_the_response_that_follows() -> None:
             await responses.start(asked)
 
     metrics = RealtimeMetrics(CollectorRegistry())
-    voice = cast(Any, None)  # a call of a tool is not spoken
+    voice = cast(Any, None)  # a tool call is not spoken
     responses = Responses(voice, talk, outbox, metrics, begin)
     running = asyncio.create_task(responses.run())
     await begin()

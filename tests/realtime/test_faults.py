@@ -1,4 +1,5 @@
-"""Garbage, random events, lost workers, clients that leave: the session or the server goes on."""
+"""Invalid data, random events, lost workers and disconnects: the session, or at least the server,
+continues."""
 
 import asyncio
 import json
@@ -59,7 +60,7 @@ def wait_until_none_is_open(base: str) -> None:
 async def test_what_cannot_be_followed(
     base: str, message: str | bytes, code: str, param: str | None
 ) -> None:
-    """It gets an error that names the reason, and the session goes on."""
+    """Invalid events get an error with the reason, and the session continues."""
     async with session(base) as client:
         await client.connection.send_raw(message)
         error = (await client.receive())["error"]
@@ -69,14 +70,14 @@ async def test_what_cannot_be_followed(
 
 
 async def test_errors_name_the_event(base: str) -> None:
-    """By the id that the client gave it."""
+    """Errors contain the id that the client assigned to the event."""
     async with session(base) as client:
         await client.connection.send_raw('{"type": "response.cancel", "event_id": "mine"}')
         assert (await client.receive())["error"]["event_id"] == "mine"
 
 
 async def test_random_events(base: str) -> None:
-    """None ends a session or leaves one behind."""
+    """Random events neither end a session nor leave one open."""
 
     async def play(seed: int) -> None:
         source = random.Random(seed)
@@ -103,14 +104,14 @@ def newest_worker() -> psutil.Process:
 
 
 async def test_a_lost_worker_costs_the_turn(model_folder: object, talk: Talk) -> None:
-    """The turn that it was at fails, and the session goes on with the next worker."""
+    """The worker's current turn fails, and the session continues with the next worker."""
     data, turns = talk
     cut = round(turns[1].start * RATE) * 2 + 2 * RATE
     with light_proxy() as base:
         async with session(base) as client:
             await client.append(data[:cut])
             await client.until("input_audio_buffer.speech_started", count=2)
-            newest_worker().kill()  # of this test's own proxy
+            newest_worker().kill()  # the worker of this test's own proxy
             failed = (await client.until(f"{TRANSCRIPTION}.failed"))[-1]
             assert failed["error"]["code"] == "upstream_unavailable"
             await client.append(data[cut:])
@@ -119,7 +120,7 @@ async def test_a_lost_worker_costs_the_turn(model_folder: object, talk: Talk) ->
 
 
 async def test_a_client_that_hangs_up(base: str, talk: Talk) -> None:
-    """In the middle of a message; nothing of its session is left."""
+    """The client disconnects in the middle of a message; nothing remains of its session."""
     async with session(base) as client:
         await client.append(talk[0][: 4 * RATE])
         await client.until("input_audio_buffer.speech_started")
@@ -130,7 +131,7 @@ async def test_a_client_that_hangs_up(base: str, talk: Talk) -> None:
 async def test_a_client_that_hangs_up_while_the_engine_is_stuck(
     start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
-    """Its session ends, although what it sent last cannot be handled."""
+    """Its session ends, although its last event cannot be handled."""
     fake_engine.stall_after = 0
     base = start_proxy()
     async with session(base) as client:
@@ -145,7 +146,7 @@ async def test_a_client_that_hangs_up_while_the_engine_is_stuck(
 
 
 async def test_long_messages(base: str) -> None:
-    """Audio alone may be long, and errors do not repeat what is."""
+    """Only audio events may be long, and errors do not repeat long values."""
     keys = ",".join(f'"k{number}":1' for number in range(40_000))
     async with session(base) as client:
         for rest in (keys, f'"audio":"AAAA",{keys}', '"event_id":"' + "x" * 300_000 + '"'):
@@ -163,7 +164,8 @@ async def test_long_messages(base: str) -> None:
 
 
 async def test_limits(model_folder: object, talk: Talk) -> None:
-    """Each ends the session with its reason, or refuses the audio. An open turn is finished."""
+    """Each limit ends the session with its reason, or rejects the audio. The open turn is
+    completed."""
     limits = {
         "realtime_idle_timeout": 2.0,
         "realtime_max_session_seconds": 6.0,

@@ -1,4 +1,4 @@
-"""What a session passes on to its recognizer, and what it refuses before that."""
+"""Audio that a session passes on to its recognizer, and audio that it rejects."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ RATE = 24_000
 
 
 class Stream:
-    """Takes everything and hears nothing."""
+    """A stream that accepts all audio and recognizes nothing."""
 
     def __init__(self) -> None:
         self.fed: list[int] = []
@@ -70,7 +70,7 @@ class Recognition:
 
 
 class Session:
-    """The parts of a session around its `Hearing`."""
+    """A `Hearing` with the other parts of a session."""
 
     def __init__(self) -> None:
         self.recognition = Recognition()
@@ -86,12 +86,12 @@ class Session:
     async def configure(
         self, *, model: str = "", commits: bool = False, media_type: str = "audio/pcm"
     ) -> None:
-        """`commits`: the client ends its turns."""
+        """`commits`: whether the client ends its turns."""
         options = LiveOptions(model=model, detection=None if commits else Detection())
         await self.hearing.configure(options, media_type, with_logprobs=False, event_id=None)
 
     async def append(self, seconds: float) -> None:
-        """Silence as `audio/pcm`."""
+        """Append silence as `audio/pcm`."""
         audio = base64.b64encode(bytes(2 * round(seconds * RATE))).decode()
         await self.hearing.append(AudioAppend(type="input_audio_buffer.append", audio=audio))
 
@@ -129,7 +129,7 @@ async def test_a_large_event_is_heard_in_parts(session: Session) -> None:
 
 
 async def test_what_the_buffer_cannot_hold_is_not_decoded(session: Session) -> None:
-    """It is refused by its length: this is not even base64."""
+    """It is rejected because of its length, before its base64 is checked."""
     await session.configure(commits=True, media_type="audio/pcmu")
     event = AudioAppend(type="input_audio_buffer.append", audio="é" * (601 * 8000 // 3 * 4))
     with pytest.raises(InvalidEvent) as refused:
@@ -138,7 +138,8 @@ async def test_what_the_buffer_cannot_hold_is_not_decoded(session: Session) -> N
 
 
 async def test_audio_before_the_client_commits_waits_for_no_commit(session: Session) -> None:
-    """However much was heard with turn detection, the buffer is empty when that is switched off."""
+    """When turn detection is switched off, the buffer is empty, however much audio was received
+    before."""
     await session.configure()
     for _ in range(61):
         await session.append(10.0)
@@ -154,7 +155,7 @@ async def test_audio_before_the_client_commits_waits_for_no_commit(session: Sess
 
 
 async def test_a_clear_before_the_first_audio(session: Session) -> None:
-    """It is answered, and the model can still be chosen."""
+    """The event is answered, and the model can still change."""
     await session.configure()
     await session.hearing.clear(AudioClear(type="input_audio_buffer.clear"))
     assert json.loads(await session.outbox.get())["type"] == "input_audio_buffer.cleared"
@@ -164,7 +165,8 @@ async def test_a_clear_before_the_first_audio(session: Session) -> None:
 
 
 async def test_the_default_model_may_be_named_later(session: Session) -> None:
-    """It is the same one; any other is refused after the first audio."""
+    """Naming the default model changes nothing; any other model is rejected after the first
+    audio."""
     await session.configure()
     await session.append(1.0)
     await session.configure(model="light")

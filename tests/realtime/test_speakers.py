@@ -1,4 +1,4 @@
-"""One person has one label through a session that is recognized turn by turn."""
+"""One label per person throughout a session that is recognized turn by turn."""
 
 import json
 
@@ -17,7 +17,8 @@ Talk = tuple[bytes, list[Spoken]]
 
 
 def voice(angle: float, seconds: float) -> Voice:
-    """Voices whose likeness is the cosine of the angle between them, in degrees."""
+    """A voice whose dot product with another one is the cosine of the angle between them, in
+    degrees."""
     radians = np.deg2rad(angle)
     return Voice(np.array([np.cos(radians), np.sin(radians)], np.float32), seconds)
 
@@ -25,20 +26,25 @@ def voice(angle: float, seconds: float) -> Voice:
 @pytest.mark.parametrize(
     ("angles", "seconds", "known", "chosen"),
     [
-        ([30, 100], [5, 5], 60.0, [(0, True), (1, True)]),  # like the one known person, and not
-        ([30, 20], [5, 6], 60.0, [(1, True), (0, True)]),  # the one with more speech chooses
-        ([65], [5], 60.0, [(1, True)]),  # enough speech to be somebody new
+        ([30, 100], [5, 5], 60.0, [(0, True), (1, True)]),  # one like the known person, one unlike
+        (
+            [30, 20],
+            [5, 6],
+            60.0,
+            [(1, True), (0, True)],
+        ),  # the voice with more speech is assigned first
+        ([65], [5], 60.0, [(1, True)]),  # enough speech for a new person
         ([65], [1.5], 60.0, [(0, False)]),  # too little for that
-        ([65], [5], 1.5, [(0, False)]),  # too little is known
+        ([65], [5], 1.5, [(0, False)]),  # too little speech of the known person
         ([75], [1.5], 60.0, [(1, True)]),  # little, but unlike
-        ([30], [0.7], 60.0, [(0, False)]),  # hardly anything, but alike
-        ([90], [0.7], 60.0, [(None, False)]),  # hardly anything
+        ([30], [0.7], 60.0, [(0, False)]),  # hardly any speech, but similar
+        ([90], [0.7], 60.0, [(None, False)]),  # hardly any speech
     ],
 )
 def test_who_a_voice_is(
     angles: list[float], seconds: list[float], known: float, chosen: list[tuple[int | None, bool]]
 ) -> None:
-    """The person whom it is most like, or somebody new."""
+    """A voice is assigned to the most similar person, or to a new one."""
     voices = list(map(voice, angles, seconds))
     assert assign(voices, [voice(0, known)], 0.5) == chosen
     is_clear = seconds[0] >= 1
@@ -47,7 +53,7 @@ def test_who_a_voice_is(
 
 
 async def speakers_of(base: str, engine: FakeEngine, talk: Talk) -> list[str]:
-    """The label of each turn's only segment, where the engine calls everybody the first speaker."""
+    """The label of each turn's only segment; the engine labels every speaker as the first one."""
     data, turns = talk
     segment = {"Start": 0.4, "End": 3.0, "Speaker": 0, "Content": "Something."}
     engine.text = json.dumps([segment])
@@ -60,13 +66,13 @@ async def speakers_of(base: str, engine: FakeEngine, talk: Talk) -> list[str]:
 async def test_one_person_one_label(
     start_proxy: StartProxy, fake_engine: FakeEngine, talk: Talk
 ) -> None:
-    """Two real women take turns; their voices tell them apart."""
+    """Two real women take turns and are distinguished by their voices."""
     assert await speakers_of(start_proxy(), fake_engine, talk) == ["A", "B", "A", "B"]
 
 
 async def test_labels_of_turns_alone(
     start_proxy: StartProxy, fake_engine: FakeEngine, talk: Talk
 ) -> None:
-    """Without comparison of voices they say whose turn they belong to."""
+    """Without comparing voices, labels contain the number of the turn."""
     base = start_proxy(speaker_linking=False)
     assert await speakers_of(base, fake_engine, talk) == ["A1", "A2", "A3", "A4"]

@@ -1,4 +1,4 @@
-"""A session whose proxy is told to stop."""
+"""Sessions of a proxy that is shutting down."""
 
 import signal
 from pathlib import Path
@@ -15,7 +15,8 @@ Talk = tuple[bytes, list[Spoken]]
 
 
 async def test_the_open_turn_is_finished(model_folder: Path, talk: Talk, tmp_path: Path) -> None:
-    """Its words come before the connection closes, whoever was to end it."""
+    """The words of the open turn arrive before the connection closes, with and without turn
+    detection."""
     data, turns = talk
 
     def check(completed: Event) -> None:
@@ -35,7 +36,7 @@ async def test_the_open_turn_is_finished(model_folder: Path, talk: Talk, tmp_pat
             for client in (detecting, committing):
                 await client.append(data[: round(turns[0].end * RATE) * 2])
                 await client.connection.send_raw("{}")
-                await client.until("error")  # everything before it has come
+                await client.until("error")  # all earlier events have arrived
             process.send_signal(signal.SIGTERM)
             for client in (detecting, committing):
                 check((await client.until(f"{TRANSCRIPTION}.completed"))[-1])

@@ -1,4 +1,4 @@
-"""Transcription sessions held with the real client over a real socket, with real voices."""
+"""Transcription sessions with the real client over a real socket, with real voices."""
 
 import asyncio
 from itertools import zip_longest
@@ -32,8 +32,8 @@ def item_of(event: Event) -> str:
 
 
 async def test_a_conversation(base: str, talk: Talk) -> None:
-    """Each turn is an item with its events in OpenAI's order, its words, its times and its speaker,
-    who keeps the label."""
+    """Each turn is an item with its events in OpenAI's order, its words, times and speaker; labels
+    are consistent."""
     data, turns = talk
     async with session(base) as client:
         await client.append(data)
@@ -61,12 +61,14 @@ async def test_a_conversation(base: str, talk: Talk) -> None:
 
 
 async def test_words_come_while_somebody_speaks(base: str, talk: Talk) -> None:
-    """The first ones before the turn is over, and together they are the transcript."""
+    """The first words arrive before the turn ends, and together they make up the transcript."""
     data, turns = talk
     async with session(base) as client:
         for block in base64_blocks(data[: round((turns[0].end + 1) * RATE) * 2]):
             await client.connection.input_audio_buffer.append(audio=block)
-            await asyncio.sleep(0.25)  # half of real time: the recognizer has time between blocks
+            await asyncio.sleep(
+                0.25
+            )  # at half of real time, so the recognizer has time between blocks
         events = await client.until(COMPLETED)
     types = [event["type"] for event in events]
     assert types.index(f"{TRANSCRIPTION}.delta") < types.index(ORDER[1])
@@ -76,7 +78,7 @@ async def test_words_come_while_somebody_speaks(base: str, talk: Talk) -> None:
 
 
 async def test_a_client_that_commits(base: str, talk: Talk) -> None:
-    """Without turn detection a turn is what lies between two commits, and cleared audio is none."""
+    """Without turn detection, a turn is the audio between two commits, without cleared audio."""
     data, turns = talk
     cut = round((turns[0].end + 0.3) * RATE) * 2
     async with session(base) as client:
@@ -100,7 +102,7 @@ async def test_a_client_that_commits(base: str, talk: Talk) -> None:
 
 @pytest.mark.parametrize("law", ["u", "a"])
 async def test_telephone_audio(base: str, talk: Talk, law: str) -> None:
-    """G.711 as FFmpeg writes it."""
+    """G.711 audio encoded by FFmpeg is transcribed."""
     data, turns = talk
     samples = np.frombuffer(data, "<i2")[: round((turns[0].end + 1) * RATE)]
     encoder = CodecContext.create({"u": "pcm_mulaw", "a": "pcm_alaw"}[law], "w")
@@ -116,7 +118,7 @@ async def test_telephone_audio(base: str, talk: Talk, law: str) -> None:
 
 
 async def test_log_probabilities(base: str, talk: Talk) -> None:
-    """They come where the session includes them."""
+    """They are sent if the session includes them."""
     data, turns = talk
     async with session(base) as client:
         include = ["item.input_audio_transcription.logprobs"]
@@ -130,9 +132,11 @@ async def test_log_probabilities(base: str, talk: Talk) -> None:
     assert all(token["logprob"] <= 0 for token in tokens)
 
 
-@pytest.mark.filterwarnings("ignore:connect\\(\\) must be used:DeprecationWarning")  # openai's call
+@pytest.mark.filterwarnings(
+    "ignore:connect\\(\\) must be used:DeprecationWarning"
+)  # called by the openai package
 def test_the_synchronous_client(base: str, talk: Talk) -> None:
-    """It holds a session too."""
+    """The synchronous client can run a session as well."""
     data, turns = talk
     with openai.OpenAI(base_url=f"{base}/v1", api_key="none") as client:
         with client.realtime.connect(extra_query={"intent": "transcription"}) as connection:
@@ -149,7 +153,8 @@ def test_the_synchronous_client(base: str, talk: Talk) -> None:
 async def test_turn_by_turn_with_the_engine(
     start_proxy: StartProxy, fake_engine: FakeEngine, talk: Talk
 ) -> None:
-    """A recognizer of whole recordings gets each turn; one that it fails at costs that turn."""
+    """A recognizer for whole recordings gets each turn separately; a failure only affects that
+    turn."""
     data, turns = talk
     async with session(start_proxy()) as client:
         await client.append(data[: round((turns[0].end + 1) * RATE) * 2])
@@ -160,7 +165,7 @@ async def test_turn_by_turn_with_the_engine(
     segments = [event for event in events if event["type"] == f"{TRANSCRIPTION}.segment"]
     assert [(event["text"], event["speaker"]) for event in segments] == [
         ("Good morning.", "A"),
-        ("Hello.", "unknown"),  # 0.75 s do not tell who it is
+        ("Hello.", "unknown"),  # 0.75 s are too short to identify a speaker
     ]
     assert segments[0]["start"] == pytest.approx(turns[0].start - 0.3, abs=0.3)
     assert events[-1]["transcript"] == "Good morning. Hello."

@@ -14,7 +14,7 @@ ROWS, HEADS, SHARED, SIZE, POSITIONS = 3, 14, 2, 8, 40
 @torch.inference_mode()
 @pytest.mark.parametrize("new", [1, 5])
 def test_grouped_attention_is_attention(new: int) -> None:
-    """Holds for rows of different lengths: masked positions have no weight."""
+    """This holds for rows of different lengths: masked positions have no weight."""
     config = Qwen2Config(
         hidden_size=HEADS * SIZE, num_attention_heads=HEADS, num_key_value_heads=SHARED
     )

@@ -75,7 +75,7 @@ def test_bodies_are_taken(content: bytes, content_type: str, http: httpx2.Client
 
 
 def test_half_a_character_changes_nothing_else(http: httpx2.Client) -> None:
-    """The rest is spoken as if it were not there."""
+    """Half of a surrogate pair is ignored, and the rest is spoken."""
     lengths = [
         len(speak(http, body(text).encode()).content) for text in (r"One\ud83d two", "One two")
     ]

@@ -25,7 +25,7 @@ RATE = 24_000
 
 
 ANNA = recording(3.2)
-"""Long enough to be cloned, too short to be stable; the tiny model cannot take much more."""
+"""Long enough to clone, too short for a stable clone; the tiny model does not support much more."""
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ def test_a_models_own_voice_is_not_taken(models_http: httpx2.Client, voice_dir: 
 
 
 def test_storing_needs_a_folder() -> None:
-    """This is reported at startup."""
+    """A missing folder is reported at startup."""
     with pytest.raises(ValueError, match="VIBEVOICE_VOICE_DIR"):
         Settings(voice_uploads=True)
 

@@ -32,7 +32,7 @@ def failing(error: Exception) -> Callable[[], None]:
 
 
 def test_device_and_type_are_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, when the model is loaded."""
+    """The device is logged once, when the model is loaded."""
     with caplog.at_level(logging.INFO, "vibevoice_tts.engines.device"):
         Realtime.load(tiny("realtime", REALTIME))
     assert caplog.messages == ["vibevoice-realtime-0.5b runs on cpu in float32"]
@@ -102,7 +102,7 @@ def test_drivers_are_known_for_the_images_cuda() -> None:
 
 
 def test_speech_image_wants_a_gpu() -> None:
-    """It never uses the CPU unless configured."""
+    """The image never uses the CPU unless configured to."""
     dockerfile = (ROOT / "docker/proxy.Dockerfile").read_text()
     assert "VIBEVOICE_TTS_DEVICE=cuda\n" in dockerfile.partition("FROM base AS speech")[2]
 

@@ -72,7 +72,7 @@ def test_weights_are_those_of_diffusers(steps: int) -> None:
 @torch.inference_mode()
 @pytest.mark.parametrize("steps", STEPS)
 def test_latents_are_those_of_transformers(head: VibeVoiceDiffusionHead, steps: int) -> None:
-    """Tests head, guidance and solver together."""
+    """Head, guidance and solver together give the same result."""
     positive, negative = torch.randn(2, 3, HIDDEN)
     noise = torch.randn(3, LATENT)
     made = Denoiser(head)(positive, negative, noise, cfg_scales=[1.5] * 3, steps=[steps] * 3)
@@ -83,7 +83,7 @@ def test_latents_are_those_of_transformers(head: VibeVoiceDiffusionHead, steps: 
 
 @torch.inference_mode()
 def test_every_row_has_its_own_steps_and_guidance(head: VibeVoiceDiffusionHead) -> None:
-    """Same results in a batch as alone, also when the same combination is repeated."""
+    """Results in a batch are the same as alone, including for a repeated combination."""
     positive, negative = torch.randn(2, 4, HIDDEN)
     noise = torch.randn(4, LATENT)
     scales, steps = [1.0, 1.3, 3.0, 1.5], [5, 10, 5, 2]

@@ -84,7 +84,7 @@ def test_step_is_one_sentence(espeak: Espeak) -> None:
 
 
 def test_request_that_left_makes_nothing(espeak: Espeak) -> None:
-    """After it has left, there are no events; leaving again has no effect."""
+    """After a request has left, there are no events; leaving again has no effect."""
     handle = espeak.join(said("One. Two. Three."))
     assert len(espeak.step()) == 1
     espeak.leave(handle)

@@ -57,7 +57,7 @@ def test_length_is_right(response_format: str, seconds: float) -> None:
 @pytest.mark.parametrize("response_format", ENCODINGS)
 @pytest.mark.parametrize("speed", [0.25, 0.5, 1.5, 2.0, 4.0])
 def test_speed_changes_length_and_keeps_pitch(response_format: str, speed: float) -> None:
-    """Holds at OpenAI's limits too."""
+    """This holds at OpenAI's limits as well."""
     samples, rate = decode(encode(tone(4), response_format, speed), response_format)
     assert len(samples) / rate == pytest.approx(4 / speed, abs=0.06, rel=0.006)
     assert pitch(samples, rate) == pytest.approx(HERTZ, rel=0.02)
@@ -109,7 +109,7 @@ def test_the_length_is_in_the_header(response_format: str, seconds: float) -> No
 
 @pytest.mark.parametrize("response_format", ["wav", "flac"])
 def test_a_slow_answer_does_not_wait_for_its_length(response_format: str) -> None:
-    """It is sent after a moment, with a header that marks the length as unknown."""
+    """The response is sent after a moment, with a header that marks the length as unknown."""
     now = 0.0
     held = Held(response_format, clock=lambda: now)
     assert held.feed(b"head") == b""
@@ -120,12 +120,12 @@ def test_a_slow_answer_does_not_wait_for_its_length(response_format: str) -> Non
 
 @pytest.mark.parametrize("response_format", ["mp3", "opus", "aac", "pcm"])
 def test_other_formats_are_not_held_back(response_format: str) -> None:
-    """They have no length in the header."""
+    """The other formats have no length in the header."""
     assert Held(response_format).feed(b"data") == b"data"
 
 
 def test_a_large_answer_is_not_held_in_memory() -> None:
-    """It is sent early, regardless of the time."""
+    """A large response is sent early, regardless of the time."""
     held = Held("flac", clock=lambda: 0.0)
     assert held.feed(bytes(MAX_HELD_BYTES)) == b""
     assert len(held.feed(b"x")) == MAX_HELD_BYTES + 1

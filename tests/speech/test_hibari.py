@@ -125,7 +125,7 @@ def test_a_long_sentence_is_spoken_in_parts(hibari: Hibari) -> None:
 
 
 def test_request_that_left_makes_nothing(hibari: Hibari) -> None:
-    """After it has left, there are no events; leaving again has no effect."""
+    """After a request has left, there are no events; leaving again has no effect."""
     handle = hibari.join(said("One. Two. Three."))
     assert len(hibari.step()) == 1
     hibari.leave(handle)
@@ -141,7 +141,7 @@ def test_names_find_the_voice(hibari: Hibari, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["emma", "fenrir", "../../etc/passwd", "espeak-en-us-man", "\0"])
 def test_other_names_are_refused(hibari: Hibari, name: str) -> None:
-    """Also those of the package's voices that would have to be downloaded."""
+    """This includes voices of the package that would have to be downloaded."""
     with pytest.raises(UnknownVoice, match=VOICE):
         hibari.join(said("Hello.", name))
 
@@ -155,14 +155,14 @@ def test_cloning_is_refused(hibari: Hibari) -> None:
 
 @pytest.mark.parametrize("text", ["你好。", "ﷺ"])
 def test_a_text_without_a_sound_is_refused(hibari: Hibari, text: str) -> None:
-    """It is rejected instead of being spoken as silence; the message says which model can read
-    it."""
+    """The text is rejected instead of being spoken as silence; the message says which model can
+    read it."""
     with pytest.raises(NotEnglish, match="the model espeak can"):
         hibari.join(said(text))
 
 
 def test_it_needs_nothing_from_outside() -> None:
-    """It loads and speaks, even unknown words, without a socket, a process or a pickle."""
+    """The model loads and speaks, even unknown words, without a socket, a process or a pickle."""
     done = subprocess.run(
         [sys.executable, "-c", CLOSED], capture_output=True, text=True, check=False
     )
@@ -191,12 +191,12 @@ def test_it_needs_nothing_from_outside() -> None:
     ],
 )
 def test_numbers_are_read_as_people_do(hibari: Hibari, written: str, spoken: str) -> None:
-    """Numbers that the package alone reads wrong sound like the spelled-out words."""
+    """Numbers that the package alone would misread sound like the spelled-out words."""
     assert sounds(hibari, written) == sounds(hibari, spoken)
 
 
 def test_periods_within_a_sentence_make_no_pause(hibari: Hibari) -> None:
-    """Holds for abbreviations and list numbers; each sentence ends with a pause."""
+    """This holds for abbreviations and list numbers; each sentence ends with a pause."""
     handles = [
         hibari.join(said(text))
         for text in ("Pears, etc. are fruit.", "1. Buy milk.", "We left at 9 a.m.")
@@ -222,7 +222,7 @@ def test_periods_within_a_sentence_make_no_pause(hibari: Hibari) -> None:
     ],
 )
 def test_no_text_breaks_it_or_takes_long(hibari: Hibari, text: str) -> None:
-    """Holds for a passage of hostile text, on which the package alone fails or takes hours."""
+    """This holds for a passage of hostile text, on which the package alone fails or takes hours."""
 
     def read() -> None:
         handle = hibari.join(said(text))
@@ -235,7 +235,7 @@ def test_no_text_breaks_it_or_takes_long(hibari: Hibari, text: str) -> None:
 def test_a_text_that_the_package_breaks_on_costs_that_request_alone(
     hibari: Hibari, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with a number of more than 36 digits without our preprocessing."""
+    """An example is a number of more than 36 digits without our preprocessing."""
     monkeypatch.setattr("vibevoice_tts.engines.hibari.readable", lambda sentence: sentence)
     with pytest.raises(SpeechError, match="cannot read this text"):
         hibari.join(said("9" * 40))

@@ -28,7 +28,7 @@ FRAMES = 4
 
 @pytest.mark.parametrize("positions", [1, 2])
 def test_upsampling_continues_as_the_original(positions: int) -> None:
-    """Frame by frame, starting from silence."""
+    """The results are equal frame by frame, starting from silence."""
     original = VibeVoiceAcousticTokenizerCausalConvTranspose1d(IN, OUT, 2 * STRIDE, "up", STRIDE)
     ours, slots = Upsampling(original), ConvolutionSlots(ROWS, torch.device("cpu"))
     slots.select(range(ROWS))
@@ -42,7 +42,7 @@ def test_upsampling_continues_as_the_original(positions: int) -> None:
 
 @pytest.mark.parametrize("positions", [1, 2])
 def test_downsampling_continues_as_the_original(positions: int) -> None:
-    """Frame by frame, starting from silence."""
+    """The results are equal frame by frame, starting from silence."""
     original = VibeVoiceAcousticTokenizerCausalConv1d(IN, OUT, 2 * STRIDE, "down", STRIDE)
     ours, slots = Downsampling(original), ConvolutionSlots(ROWS, torch.device("cpu"))
     slots.select(range(ROWS))
@@ -64,7 +64,7 @@ def test_other_kernels_are_refused() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1,), (2,), (3,), (4,), (2, 1), (1, 3), (2, 3)])
 def test_narrow_linear_is_linear(shape: tuple[int, ...], bias: bool) -> None:
-    """For few and many rows, in any arrangement."""
+    """The results are equal for few and many rows, in any arrangement."""
     linear = nn.Linear(IN, OUT, bias=bias)
     inputs = torch.randn(*shape, IN)
     with torch.inference_mode():

@@ -52,7 +52,7 @@ def no_request_stays(model: Longform) -> Iterator[None]:
 
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_audio_is_that_of_microsofts_code(model: Longform, case: int) -> None:
-    """The same weights, voices, script and seed give the same frames, through every begin and end
+    """The same weights, voices, script and seed give the same frames, including every start and end
     of speech that the model chooses; the reference run was cut after 60 tokens."""
     asked, theirs = CASES[case]
     spoken = speak(model, request_of(asked))

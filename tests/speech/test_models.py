@@ -94,7 +94,7 @@ def test_a_model_speaks_through_its_worker(
 def test_the_official_client_gets_every_format(
     models_client: openai.OpenAI, model: str, response_format: Any
 ) -> None:
-    """Each is as long as the plain samples, within 60 ms."""
+    """Every format is as long as the plain samples, within 60 ms."""
     plain, other = (
         models_client.audio.speech.create(
             model=model,
@@ -268,8 +268,8 @@ def test_packages_speak_where_there_are_no_weights(folder: Path | None) -> None:
 
 @pytest.mark.parametrize("package", ["hibari", "onnxruntime"])
 def test_espeak_is_the_last_resort(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
-    """It is used alone if the natural voice is not installed; requesting that one by name is then
-    an error."""
+    """Only espeak is used if the natural voice is not installed; requesting that one by name is
+    then an error."""
     monkeypatch.setattr("vibevoice_tts.models.find_spec", lambda name: name != package or None)
     assert [card.name for card in choose_models("auto", None)] == ["espeak"]
     with pytest.raises(WeightsMissing, match="packages hibari and onnxruntime"):
@@ -305,7 +305,7 @@ def test_openai_names_mean_a_served_model(served: list[str], fast: str, hd: str)
 
 
 def test_flash_attention_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not silently replaced by something else; the message lists the alternatives."""
+    """flash_attention_2 is not silently replaced; the message lists the alternatives."""
     monkeypatch.setenv("ATTN_IMPLEMENTATION", "flash_attention_2")
     with pytest.raises(ValueError, match="'sdpa' or 'eager'"):
         Settings()

@@ -88,7 +88,7 @@ def test_slots_out_of_order_cost_no_wait(kind: str) -> None:
 
 
 def test_the_counter_sees_every_kind_of_wait() -> None:
-    """Each of them blocks the host until the GPU has finished all its work."""
+    """Each kind of wait blocks the host until the GPU has finished all its work."""
     device = torch.device("meta")
     values = torch.empty(4, 2, device=device)
     with counted() as operations, torch.inference_mode():

@@ -39,7 +39,8 @@ def speak(http: httpx2.Client, **body: Any) -> httpx2.Response:
     "model", ["tts-1", "tts-1-hd", "gpt-4o-mini-tts", "whatever", "", "hibari"]
 )
 def test_english_is_spoken_by_the_natural_voice(http: httpx2.Client, model: str) -> None:
-    """For every model name except espeak's own; OpenAI's voices all map to its only voice."""
+    """hibari is used for every model name except espeak's own; OpenAI's voices all map to its only
+    voice."""
     plain = speak(http, model=model)
     assert plain.headers["x-vibevoice-model"] == "hibari"
     assert plain.content == speak(http, model=model, voice="onyx").content
@@ -90,7 +91,8 @@ def test_a_model_asked_for_by_name_is_never_changed(
 
 
 def test_a_voice_of_neither_is_refused_with_those_of_both(http: httpx2.Client) -> None:
-    """So are an ambiguous name, and the natural voice for a text that it cannot read."""
+    """Ambiguous names, and the natural voice for a text that it cannot read, are rejected as
+    well."""
     for voice, message in (
         ("nobody", "is unknown. Voices: hibari-heart, espeak-de-man,"),
         ("de", "matches several voices (espeak-de-man, espeak-de-woman). Voices: hibari-heart,"),
@@ -101,7 +103,7 @@ def test_a_voice_of_neither_is_refused_with_those_of_both(http: httpx2.Client) -
 
 
 def test_listings_tell_what_is_what(http: httpx2.Client) -> None:
-    """They list the names, their models, and the voices of each model."""
+    """The listings contain the names, their models, and the voices of each model."""
     models = {one["id"]: one["root"] for one in http.get("/v1/audio/models").json()["models"]}
     assert models.pop("espeak") == "espeak"
     assert models.keys() > {"hibari", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"}

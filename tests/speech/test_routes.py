@@ -141,7 +141,7 @@ def test_speed_changes_the_length(http: httpx2.Client, speed: float) -> None:
 
 
 def test_events_carry_the_audio_and_the_usage(http: httpx2.Client) -> None:
-    """stream_format=sse: deltas in base64, then the usage by words and speech frames."""
+    """stream_format=sse sends deltas in base64, then the usage by words and speech frames."""
     answer = speak(http, response_format="pcm", stream_format="sse")
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     *deltas, done = events_of(answer.text)
@@ -160,7 +160,8 @@ def test_events_carry_the_audio_and_the_usage(http: httpx2.Client) -> None:
     ["...", "—", ":)", "♥", "😀 ...", "?", "---", "```\nx = 1\n```", "•"],
 )
 def test_a_text_without_words_is_a_short_silence(text: str, http: httpx2.Client) -> None:
-    """It is not an error: clients that read text aloud in parts send such parts, and would stop."""
+    """This is not an error: clients that read text aloud in parts send such parts, and an error
+    would stop them."""
     audio = np.frombuffer(speak(http, input=text, response_format="pcm").content, "<i2")
     assert len(audio) == 4800
     assert not audio.any()
@@ -177,7 +178,7 @@ def test_a_silence_has_every_format_and_events(http: httpx2.Client) -> None:
 
 
 def test_a_silence_needs_no_worker(start_proxy: StartProxy) -> None:
-    """It also works while a dead worker is being replaced."""
+    """Silence also works while a dead worker is being replaced."""
     others = {process.pid for process in workers()}
     base = start_proxy(tts_model_type="espeak")
     wait_until_it_speaks(base, "espeak")
@@ -224,14 +225,14 @@ def test_bad_values_are_named(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'"x"', b"null"])
 def test_body_that_is_no_object_is_refused(http: httpx2.Client, content: bytes) -> None:
-    """It returns 400, not 500."""
+    """A body that is not an object returns 400, not 500."""
     answer = http.post("/v1/audio/speech", content=content)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
 
 
 def test_large_body_is_refused(http: httpx2.Client) -> None:
-    """It returns 413 above the limit."""
+    """A body above the limit returns 413."""
     answer = http.post("/v1/audio/speech", content=b" " * (16 * 1024 * 1024 + 1))
     assert answer.status_code == 413
 

@@ -74,7 +74,7 @@ def test_a_title_before_a_script_is_read_first() -> None:
     ],
 )
 def test_other_colons_are_text(line: str) -> None:
-    """Their text is kept completely."""
+    """Text with other colons is kept completely."""
     (turn,) = read_script(line, "anna", None, VOICES)
     assert turn.text == line
 

@@ -163,7 +163,7 @@ async def test_rejected_request_is_the_clients_fault(config: ModelConfig) -> Non
 
 
 async def test_worker_that_cannot_start_is_tried_again() -> None:
-    """In the meantime, requests are rejected with the reason."""
+    """Until the worker has started, requests are rejected with the reason."""
     config = ModelConfig("realtime", folder="/nonexistent", voices="/nonexistent")
     async with open_worker(config, start_timeout=60, hang_timeout=60) as worker:
         pids = set()
@@ -178,7 +178,8 @@ async def test_worker_that_cannot_start_is_tried_again() -> None:
 async def test_worker_that_cannot_be_started_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also if the system cannot create processes, for example when it is out of memory."""
+    """The worker is retried even if the system cannot create processes, for example when out of
+    memory."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     async with open_worker(ESPEAK, start_timeout=60, hang_timeout=60) as worker:
         async with asyncio.timeout(60):
@@ -240,7 +241,7 @@ def test_event_survives_the_pipe(event: Event) -> None:
 
 @pytest.mark.parametrize("error", [SpeechRejected("too long"), SpeechError("bad luck")])
 def test_failure_survives_the_pipe(error: SpeechError) -> None:
-    """It is raised with its message, and as SpeechRejected only if the client caused it."""
+    """A failure is raised with its message, and as SpeechRejected only if the client caused it."""
     sent = failure_message(7, error)
     with pytest.raises(SpeechError, match=f"^{error}$") as raised:
         event_of(Message.decode(*parts(sent)))

@@ -1,4 +1,4 @@
-"""Voice calls as the tests hold them: the test plays the tool that answers."""
+"""Voice calls for tests, in which the test acts as the tool."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ TOOL = {
     },
 }
 DETECTION = {"type": "server_vad", "create_response": False, "interrupt_response": False}
-"""As Open WebUI sends it: its page asks for responses and ends them itself."""
+"""The turn detection that Open WebUI sends: its page requests and cancels responses itself."""
 FORMAT = {"type": "audio/pcm", "rate": 24_000}
 SILENCE = bytes(2 * 24_000)
 """A second of `audio/pcm`."""
@@ -32,14 +32,14 @@ Talk = tuple[bytes, list[Spoken]]
 
 
 class Call(Client):
-    """A voice call held with the real client; every event is checked against its types."""
+    """A voice call with the real client; every event is validated with its types."""
 
     async def send(self, type: str, **fields: Any) -> None:
         """Send an event."""
         await self.connection.send_raw(json.dumps({"type": type, **fields}))
 
     async def configure(self, **session: Any) -> Event:
-        """Change the session; the answer."""
+        """Change the session; return the response."""
         await self.send("session.update", session={"type": "realtime", **session})
         return (await self.until("session.updated", "error"))[-1]
 
@@ -60,12 +60,12 @@ class Call(Client):
         assert updated["type"] == "session.updated", updated
 
     async def respond(self, **response: Any) -> list[Event]:
-        """Ask for a response; the events until it is over."""
+        """Request a response; return the events until it ends."""
         await self.send("response.create", response=response)
         return await self.until("response.done", "error")
 
     async def answer(self, call: Event, text: str) -> None:
-        """Give the answer of the tool to the response that called it, as Open WebUI does."""
+        """Send the tool's output for the response that called it, as Open WebUI does."""
         [item] = call["response"]["output"]
         output = json.dumps({"status": "completed", "answer": text})
         answered = {"type": "function_call_output", "call_id": item["call_id"], "output": output}
@@ -73,14 +73,14 @@ class Call(Client):
         await self.until("conversation.item.done")
 
     async def refused(self, type: str, **fields: Any) -> Event:
-        """Send an event that gets an error; the error."""
+        """Send an event that causes an error; return the error."""
         await self.send(type, **fields)
         return (await self.until("error"))[-1]["error"]
 
 
 @asynccontextmanager
 async def call(base: str, key: str = "none", **query: str) -> AsyncIterator[Call]:
-    """A voice call at the proxy `base`, after its `session.created`."""
+    """Open a voice call at the proxy `base`, up to `session.created`."""
     async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key=key, max_retries=0) as client:
         async with client.realtime.connect(extra_query=query) as connection:
             held = Call(connection)
@@ -89,7 +89,7 @@ async def call(base: str, key: str = "none", **query: str) -> AsyncIterator[Call
 
 
 def question(done: Event) -> str:
-    """What a response asked the tool."""
+    """The argument of a response's tool call."""
     [item] = done["response"]["output"]
     assert item["type"] == "function_call", item
     assert item["status"] == "completed"
@@ -110,7 +110,7 @@ def turn_of(talk: Talk, number: int) -> bytes:
 
 
 async def ask(client: Call, talk: Talk, number: int) -> Event:
-    """Say a turn and ask for a response as Open WebUI does: the call of the tool."""
+    """Send a turn and request a response, as Open WebUI does; return the tool call."""
     await client.append(turn_of(talk, number))
     item_id = (await client.until(f"{TRANSCRIPTION}.completed"))[-1]["item_id"]
     return (await client.respond(metadata={"input_item_id": item_id}))[-1]

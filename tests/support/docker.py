@@ -1,7 +1,7 @@
-"""A Docker daemon for the tests of containers, and images that stand in for those of a registry.
+"""A Docker daemon for the container tests, and substitutes for images of a registry.
 
-What is made once is kept in `VIBEVOICE_CONTAINER_CACHE` (~/.cache/vibevoice-containers): the base
-image's files, and the data of a daemon that the tests start.
+`VIBEVOICE_CONTAINER_CACHE` (~/.cache/vibevoice-containers) stores the base image's files and the
+data of a daemon started by the tests.
 """
 
 import os
@@ -19,19 +19,19 @@ from scripts.stack import ROOT
 
 BIN = Path(sys.executable).parent
 BASE = "python:3.11-slim-bookworm"
-"""The base of the proxy's image."""
+"""The proxy's base image."""
 VLLM = "vibevoice-tests/vllm-cpu:0.32.0"
-"""vLLM for CPUs, in the place of vllm/vllm-openai."""
+"""vLLM for CPUs, used instead of vllm/vllm-openai."""
 VERSION = "test"
-"""The tag of the project's images that the tests build."""
+"""The tag of the project's images built by the tests."""
 CACHE = Path(
     os.environ.get("VIBEVOICE_CONTAINER_CACHE") or Path.home() / ".cache" / "vibevoice-containers"
 )
 PACKAGES = "ca-certificates,libnuma1,netbase,tzdata,python3,python3-pip"
-"""Of Debian; libnuma1 is for vLLM on CPUs."""
+"""Debian packages in the base image; vLLM on CPUs needs libnuma1."""
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 UNUSED = ("torchaudio", "torchvision", "torchcodec", "triton")
-"""What vLLM's CPU build requires and does not use; the first three do not load beside this torch
+"""Requirements that vLLM's CPU build does not use; the first three cannot be loaded with this torch
 (scripts/setup.sh)."""
 START_SECONDS = 30
 PULL_SECONDS = 120
@@ -43,12 +43,12 @@ class NoDocker(Exception):
 
 
 class Docker:
-    """The command line, with Compose."""
+    """The docker command line, with Compose."""
 
     def __init__(self, config: Path) -> None:
         """`config`: an empty folder for the client's settings."""
         self.is_ours = False
-        """Whether the tests started the daemon, so that nobody else uses its images."""
+        """Whether the tests started the daemon, so nothing else uses its images."""
         plugins = config / "cli-plugins"
         plugins.mkdir()
         (plugins / "docker-compose").symlink_to(BIN / "docker-compose")
@@ -64,7 +64,7 @@ class Docker:
     def run(
         self, *arguments: object, environ: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        """`docker` with these arguments; its output is text."""
+        """Run `docker` with these arguments; the output is text."""
         return subprocess.run(
             ["docker", *map(str, arguments)],
             **{"capture_output": True, "text": True, "check": False, "cwd": ROOT, **options},
@@ -72,7 +72,7 @@ class Docker:
         )
 
     def ask(self, *arguments: object, environ: Mapping[str, str] | None = None) -> str:
-        """What `docker` prints; fails where it fails."""
+        """Run `docker` and return its output; fails if docker fails."""
         done = self.run(*arguments, environ=environ)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
@@ -95,7 +95,7 @@ class Docker:
 
 @contextmanager
 def docker_daemon(config: Path) -> Iterator[Docker]:
-    """The daemon that answers, or one of its own until the block ends. Raises NoDocker."""
+    """The running daemon, or a new one until the block ends. Raises NoDocker."""
     docker = Docker(config)
     if not shutil.which("docker"):
         raise NoDocker("docker is not installed")
@@ -124,16 +124,17 @@ def _wait_until_it_answers(docker: Docker, daemon: subprocess.Popen[bytes], log:
     while docker.run("info").returncode:
         if daemon.poll() is not None or time.monotonic() > end:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
-            raise NoDocker(f"dockerd does not start: {' '.join(last)}")
+            raise NoDocker(f"dockerd did not start: {' '.join(last)}")
         time.sleep(0.1)
 
 
 def require_base(docker: Docker) -> None:
-    """Provide the proxy's base: the published image if it can be pulled, else Debian's Python in
-    the same layout. Builds install packages, so a container must reach PyPI. Raises NoDocker."""
+    """Provide the proxy's base: the published image if it can be pulled, otherwise Debian's Python
+    in the same layout. Builds install packages, so containers must be able to reach PyPI. Raises
+    NoDocker."""
     try:
         if not docker.has_image(BASE) and not _pull_base(docker):
-            if not docker.is_ours:  # its other users would get the stand-in as well
+            if not docker.is_ours:  # other users of the daemon would also get the substitute
                 raise NoDocker(f"{BASE} cannot be pulled")
             with tempfile.TemporaryDirectory() as folder:
                 root = _unpack_base(Path(folder))
@@ -148,7 +149,7 @@ def require_base(docker: Docker) -> None:
 
 
 def _pull_base(docker: Docker) -> bool:
-    """Whether the published image is there now."""
+    """Whether the published image is present now."""
     try:
         return docker.run("pull", "--quiet", BASE, timeout=PULL_SECONDS).returncode == 0
     except subprocess.TimeoutExpired:
@@ -167,7 +168,7 @@ def require_vllm(docker: Docker) -> None:
 
 def _make_vllm(docker: Docker) -> None:
     uv = [str(BIN / "uv"), "pip"]
-    # Beside .venv's own cache as a rule, from which uv links the files.
+    # Usually on the same file system as .venv's cache, from which uv links the files.
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         root = _unpack_base(Path(folder))
         frozen = subprocess.run(
@@ -193,7 +194,7 @@ def _make_vllm(docker: Docker) -> None:
 
 
 def _unpack_base(folder: Path) -> Path:
-    """A root file system with Debian's Python, where the published image has its own."""
+    """A root file system with Debian's Python at the path of the published image's Python."""
     CACHE.mkdir(parents=True, exist_ok=True)
     tar = CACHE / "bookworm.tar"
     if not tar.exists():
@@ -213,7 +214,7 @@ def _unpack_base(folder: Path) -> Path:
     for name, target in (("python", "python3"), ("python3", "python3"), ("pip", "pip3")):
         (root / "usr/local/bin" / name).symlink_to(f"/usr/bin/{target}")
     if AUTHORITIES.exists():
-        # PyPI may be reached through a proxy with an authority of its own.
+        # PyPI may be reached through a proxy with its own certificate authority.
         (root / AUTHORITIES.relative_to("/")).write_bytes(AUTHORITIES.read_bytes())
     return root
 
@@ -229,5 +230,5 @@ def _import(docker: Docker, root: Path, name: str, changes: list[str]) -> None:
     with subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE) as tar:
         done = docker.run("import", *options, "-", name, stdin=tar.stdout)
     assert done.returncode == 0, done.stderr
-    # 1: a file changed meanwhile, which is what tar calls one that got another hard link.
+    # 1: a file changed in the meantime; tar also reports this for new hard links.
     assert tar.returncode in (0, 1)

@@ -1,4 +1,4 @@
-"""The live client as a process, and a server that plays a session as it is told."""
+"""The live client as a process, and a server that plays a scripted session."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 
 def environment(url: str, **variables: str) -> dict[str, str]:
-    """For a client of the server at `url`; without a proxy of the machine that the tests run on."""
+    """Environment for a client of the server at `url`, without any proxy of the test machine."""
     inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     return {**inherited, "VIBEVOICE_BASE_URL": f"{url}/v1", **variables}
 
@@ -42,24 +42,24 @@ def run(
 
 
 def item(type: str, **fields: Any) -> dict[str, Any]:
-    """An event of the one turn that `Script` plays."""
+    """An event of the only turn that `Script` plays."""
     return {"type": type, "event_id": "e", "item_id": "item_1", "content_index": 0, **fields}
 
 
 SECOND = bytes(48_000)
-"""Of audio."""
+"""Bytes per second of audio."""
 TURN = (
     item("input_audio_buffer.speech_started", audio_start_ms=200),
     item("input_audio_buffer.speech_stopped", audio_end_ms=900),
     item("input_audio_buffer.committed"),
 )
-"""How a turn begins."""
+"""The events at the start of a turn."""
 
 
 @contextmanager
 def scripted(events: Sequence[dict[str, Any] | str], *, hangs_up: bool = False) -> Iterator[str]:
-    """A server that says `audio.received` after a second of audio, sends `events` at the `clear`
-    that ends it, and answers that; or hangs up in place of the answer. Yields its base URL."""
+    """A server that sends `audio.received` after a second of audio, and `events` and a response
+    after the final `clear`; or it disconnects instead of responding. Yields its base URL."""
 
     def hold(connection: ServerConnection) -> None:
         connection.send(_json({"type": "session.created", "event_id": "e", "session": {}}))

@@ -1,4 +1,4 @@
-"""The real Open WebUI with the settings from docs/open-webui.md."""
+"""The real Open WebUI with the settings from docs/guides/open-webui.md."""
 
 import io
 import json
@@ -43,9 +43,9 @@ _WITHOUT = {
 
 
 def documented_settings(proxy_url: str, key: str, number: int = 0) -> dict[str, str]:
-    """A block of settings in docs/open-webui.md, for a proxy at `proxy_url`: 0 is the first one, 1
-    that of calls."""
-    page = (ROOT / "docs" / "open-webui.md").read_text()
+    """A block of settings in docs/guides/open-webui.md, for a proxy at `proxy_url`: 0 is the first
+    one, 1 that of calls."""
+    page = (ROOT / "docs" / "guides" / "open-webui.md").read_text()
     block = page.split("```\n")[1 + 2 * number]
     block = block.replace("http://127.0.0.1:8899", proxy_url).replace("YOUR_KEY", key)
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", block, re.M))
@@ -84,7 +84,7 @@ def echo_model() -> ASGIApp:
 
 
 def chat_model(reply: Callable[[str], str]) -> ASGIApp:
-    """A chat model behind OpenAI's API, called `echo`, that answers a message with its `reply`."""
+    """A chat model named `echo` with OpenAI's API, which answers a message with `reply`."""
 
     async def chat(request: Request) -> Response:
         body = await request.json()
@@ -113,8 +113,8 @@ async def _chunks(answer: str) -> AsyncIterator[str]:
 
 @contextmanager
 def chromium(recording: Path) -> Iterator[Browser]:
-    """Chromium whose microphone hears `recording`, once each time it is opened; skips the test
-    where there is none."""
+    """Chromium whose microphone plays `recording` once each time it is opened; skips the test if
+    Chromium is missing."""
     executable = shutil.which("chromium")
     if not executable:
         pytest.skip("chromium is not installed")
@@ -137,7 +137,7 @@ def signed_up(url: str) -> str:
 
 
 def signed_in(browser: Browser, url: str) -> BrowserContext:
-    """A context of `browser` whose user has signed in at `url` and read what is new."""
+    """A context of `browser` whose user has signed in at `url` and dismissed the release notes."""
     context = browser.new_context(
         base_url=url,
         viewport={"width": 1100, "height": 720},

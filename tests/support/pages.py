@@ -35,4 +35,4 @@ def tab_to(page: Page, name: str | re.Pattern[str], press: str = "Tab") -> None:
         focused = "document.activeElement.ariaLabel || document.activeElement.textContent"
         if wanted.search(page.evaluate(focused)):
             return
-    raise AssertionError(f"{press} does not come to {name}")
+    raise AssertionError(f"{press} does not reach {name}")

@@ -96,7 +96,7 @@ def running(
             wait_until_ready(health, process, seconds=seconds)
         except PartEnded as error:
             tail = log.read_text(errors="replace")[-4000:]
-            raise RuntimeError(f"{name} did not get ready, {error}:\n{tail}") from error
+            raise RuntimeError(f"{name} was not ready, {error}:\n{tail}") from error
         yield process
     finally:
         if killed:

@@ -1,6 +1,6 @@
 """The proxy on a real socket, with a fake engine behind it.
 
-A test module gets these fixtures with `pytest_plugins = ("tests.support.proxy_fixtures",)`, without
+A test module uses these fixtures with `pytest_plugins = ("tests.support.proxy_fixtures",)`, without
 importing this module: pytest rewrites a plugin's asserts only if it has not been imported before.
 """
 

@@ -1,4 +1,4 @@
-"""Realtime sessions as the tests hold them: audio, events, and their types."""
+"""Realtime sessions for tests: audio, events, and their types."""
 
 import base64
 import json
@@ -31,12 +31,12 @@ def pcm(samples: NDArray[np.float32]) -> bytes:
 
 
 def base64_blocks(data: bytes, size: int = 24_000) -> Sequence[str]:
-    """`data` as events carry it, half a second of `audio/pcm` in each."""
+    """`data` in events of half a second of `audio/pcm` each."""
     return [base64.b64encode(data[at : at + size]).decode() for at in range(0, len(data), size)]
 
 
 def random_message(source: random.Random) -> str:
-    """An event that may make sense where it comes, or not at all."""
+    """A random event, which may or may not be valid at this point."""
     audio = "AAAA" * source.choice([0, 1, 1000, 8000])
     detection = source.choice([None, {"type": "server_vad"}, {"type": "semantic_vad"}])
     heard: dict[str, Any] = {"turn_detection": detection}
@@ -56,12 +56,12 @@ def random_message(source: random.Random) -> str:
 
 
 class Client:
-    """A session held with the real client; every event is checked against its types."""
+    """A session with the real client; every event is validated with its types."""
 
     def __init__(self, connection: AsyncRealtimeConnection) -> None:
         self.connection = connection
         self.events: list[Event] = []
-        """All that came."""
+        """All received events."""
 
     async def receive(self) -> Event:
         """The next event."""
@@ -72,14 +72,14 @@ class Client:
         return event
 
     async def until(self, *types: str, count: int = 1) -> list[Event]:
-        """The events until `count` of `types` have come."""
+        """Receive events until `count` of `types` have arrived."""
         found: list[Event] = []
         while sum(event["type"] in types for event in found) < count:
             found.append(await self.receive())
         return found
 
     async def update(self, **audio_input: Any) -> Event:
-        """Change `audio.input` of the session; the answer."""
+        """Change `audio.input` of the session; return the response."""
         session: Any = {"type": "transcription", "audio": {"input": audio_input}}
         await self.connection.session.update(session=session)
         return (await self.until("session.updated", "error"))[-1]
@@ -92,7 +92,7 @@ class Client:
 
 @asynccontextmanager
 async def session(base: str, key: str = "none", **query: str) -> AsyncIterator[Client]:
-    """A transcription session at the proxy `base`, after its `session.created`."""
+    """Open a transcription session at the proxy `base`, up to `session.created`."""
     async with openai.AsyncOpenAI(base_url=f"{base}/v1", api_key=key, max_retries=0) as client:
         async with client.realtime.connect(extra_query={**INTENT, **query}) as connection:
             held = Client(connection)

@@ -1,4 +1,5 @@
-"""A fake engine that transcribes a recording of real voices by its truth, section by section."""
+"""A fake engine that returns the reference transcript of a recording of real voices, section by
+section."""
 
 import io
 import json
@@ -19,7 +20,7 @@ from vibevoice_proxy.transcription.transcode import transcode
 
 
 def upload(samples: Samples) -> bytes:
-    """A recording at 16 kHz as the file that is uploaded, at 24 kHz: its sections are exact."""
+    """Convert a recording at 16 kHz to the uploaded file at 24 kHz, so its sections are exact."""
     return wav(soxr.resample(samples, RATE, SAMPLE_RATE), SAMPLE_RATE)
 
 
@@ -37,8 +38,8 @@ def sections_of(data: bytes, seconds: float) -> tuple[Section, ...]:
 
 
 def script(engine: FakeEngine, spoken: Sequence[Spoken], sections: Sequence[Section]) -> None:
-    """Makes `engine` answer with the truth. Speakers are numbered anew in each section, as the
-    model does; sections are told apart by their lengths."""
+    """Make `engine` return the reference transcript. Speaker numbers restart in each section, as
+    with the model; sections are identified by their lengths."""
     texts = {f"{part.duration:.2f} seconds": _text(part, spoken) for part in sections}
     assert len(texts) == len(sections)
     engine.text_for = lambda text: next((one for key, one in texts.items() if key in text), None)

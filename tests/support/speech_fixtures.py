@@ -28,13 +28,13 @@ def voice_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def models_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its `MODEL_DIR`."""
+    """The `MODEL_DIR` of that proxy."""
     return make_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
 def models_url(models_folder: Path, voice_dir: Path) -> Iterator[str]:
-    """Its base URL, without /v1."""
+    """The base URL of the proxy, without /v1."""
     settings = Settings(
         asr_base_url=NOWHERE,
         model_dir=str(models_folder),
@@ -52,14 +52,14 @@ def models_url(models_folder: Path, voice_dir: Path) -> Iterator[str]:
 
 @pytest.fixture
 def models_http(models_url: str) -> Iterator[httpx2.Client]:
-    """A plain HTTP client for it."""
+    """A plain HTTP client for that proxy."""
     with httpx2.Client(base_url=models_url, timeout=120) as client:
         yield client
 
 
 @pytest.fixture
 def models_client(models_url: str) -> Iterator[openai.OpenAI]:
-    """The official client for it."""
+    """The official client for that proxy."""
     with openai.OpenAI(
         base_url=f"{models_url}/v1", api_key="none", max_retries=0, timeout=120
     ) as client:

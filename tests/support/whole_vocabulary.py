@@ -111,7 +111,7 @@ class WholeVocabularyV2(LogitsProcessorV2):
 
     State and word counts of each request slot live on the device and are advanced there by the
     token fed to the model in each step, without waiting for it. Only when a request is resumed
-    after preemption are its tokens read back, once. Speculative decoding (several rows a request)
+    after preemption are its tokens read back, once. Speculative decoding (several rows per request)
     is not supported.
     """
 

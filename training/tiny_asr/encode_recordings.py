@@ -38,7 +38,7 @@ def hiss(rng: np.random.Generator) -> Recording:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, default=Path("runs/tiny-asr"))
-    parser.add_argument("--after", default="joint", help="phase whose encoders are used")
+    parser.add_argument("--after", default="joint", help="phase that provides the encoders")
     parser.add_argument("--count", type=int, default=1000, help="recordings")
     parser.add_argument("--seconds", type=float, nargs=2, default=(40, 240))
     parser.add_argument("--most-words", type=int, default=MOST_WORDS, help="per segment")

@@ -155,10 +155,12 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8006/v1/")
     parser.add_argument("--served-model-name", default="vibevoice")
     parser.add_argument("--clips", type=int, default=50, help="recordings of each kind")
-    parser.add_argument("--clean", action="store_true", help="no noise, echo, or lost bands")
+    parser.add_argument("--clean", action="store_true", help="without noise, echo, or lost bands")
     parser.add_argument("--kinds", type=int, nargs="*", default=range(len(KINDS)))
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--reference", type=Path, help="checkpoint to run with transformers, too")
+    parser.add_argument(
+        "--reference", type=Path, help="checkpoint to run with transformers as well"
+    )
     parser.add_argument("--dtype", default="float32", help="dtype of the reference")
     args = parser.parse_args()
     with (

@@ -59,7 +59,8 @@ def pointer_loss(model, hidden: torch.Tensor, rows: list[Example]) -> torch.Tens
 
 
 def forward(model, heads: TextHeads, rows: list[Example], noise: float):
-    """Text loss and label losses of a batch. With a causal mask, right padding needs no other."""
+    """Text loss and label losses of a batch. With the causal mask, right padding needs no other
+    mask."""
     length = max(len(e.tokens) for e in rows)
     tokens = torch.stack([F.pad(e.tokens, (0, length - len(e.tokens))) for e in rows])
     targets = torch.full_like(tokens, -100)

@@ -58,7 +58,8 @@ def shifted(segment: Segment, by: float, speaker: int) -> Segment:
 def joined(
     encoded: EncodedRecording, chosen: list[Part], rng: np.random.Generator
 ) -> tuple[Recording, EncodedRecording]:
-    """Parts of `encoded` as a recording of their own. Of its samples, only the number is right."""
+    """Parts of `encoded` as a recording of their own. Its samples are placeholders of the right
+    length."""
     order: list[int] = []
     segments: list[Segment] = []
     position = 0

@@ -36,7 +36,7 @@ PHONES = "z i@ r oU w V n t u: T i: f o@ aI v s I k E @ eI 0".split()
 """eSpeak NG's names of the phonemes of the ten words, in all accents."""
 _SAME_PHONE = {"O@": "o@", "t[": "t"}
 PHONE_DELAY = 0.04
-"""Seconds of a phoneme that the causal encoder hears before it is labeled."""
+"""Seconds of a phoneme that the causal encoder receives before the phoneme is labeled."""
 
 
 def normalize(samples: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""The page: what a browser shows at `/`."""
+"""The web page at `/`."""

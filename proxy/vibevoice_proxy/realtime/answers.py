@@ -1,5 +1,5 @@
-"""What a response says. There is no language model here: what the user said goes to a tool of the
-client, and what the tool answers is spoken."""
+"""Determines what a response says. The proxy has no language model: it passes the user's words to a
+tool of the client and speaks the tool's output."""
 
 import json
 import re
@@ -12,18 +12,18 @@ from vibevoice_proxy.realtime.call_events import ResponseConfig
 from vibevoice_proxy.realtime.conversation import Item, new_item
 
 _SAY = re.compile(r"(?:say|repeat|read)\b[^:\n]{0,120}:\s*(?P<text>\S.*)", re.I | re.S)
-"""Instructions that hold the words themselves, such as `Say this briefly: One moment.`"""
+"""Instructions that contain the text to speak, such as `Say this briefly: One moment.`"""
 _NO_TOOL = (
     "This server has no language model: it answers by calling a function tool with one required "
-    f"string argument, such as {CHAT_TOOL}, and speaks the function_call_output. The session "
-    "offers no such tool. To have a text spoken, send response.create with it in `input` and "
-    "tool_choice none."
+    f"string argument, such as {CHAT_TOOL}, and speaks the function_call_output. "
+    "The session has no such tool. To speak a given text, send response.create "
+    "with the text in `input` and tool_choice none."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """Ask a tool of the client."""
+    """Call a tool of the client."""
 
     name: str
     arguments: str
@@ -32,7 +32,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Say this."""
+    """Speak a text."""
 
     text: str
 
@@ -41,8 +41,8 @@ Answer = ToolCall | Speech
 
 
 def answer_input(given: ResponseConfig, tool: Tool | None) -> Answer:
-    """The answer to what a response brings itself: its text goes to the tool, or is spoken where
-    there is none. Raises InvalidRequest."""
+    """The answer to a response that has its own input: call the tool with its text, or speak the
+    text if there is no tool. Raises InvalidRequest."""
     items = [new_item(item) for item in given.input or ()]
     text = "\n".join(item.text for item in items if item.needs_answer and not item.is_output)
     outputs = [item for item in items if item.is_output]
@@ -55,15 +55,16 @@ def answer_input(given: ResponseConfig, tool: Tool | None) -> Answer:
     if found := _SAY.fullmatch((given.instructions or "").strip()):
         return Speech(found["text"])
     raise InvalidRequest(
-        "There is nothing to say: expected a user message with text in `input`, or instructions "
-        "of the form 'Say this: TEXT'. This server has no language model that follows others.",
+        "There is nothing to say: expected a user message with text in `input`, or "
+        "instructions of the form 'Say this: TEXT'. This server has no language "
+        "model to follow other instructions.",
         param="response.input",
         code="nothing_to_answer",
     )
 
 
 def answer_items(items: Sequence[Item], tool: Tool | None) -> Answer:
-    """The answer to items that `items_to_answer` has found. Raises InvalidRequest."""
+    """The answer to the items found by `items_to_answer`. Raises InvalidRequest."""
     if items[-1].is_output:
         return Speech(spoken_text(items[-1].text))
     if tool is None:
@@ -73,15 +74,15 @@ def answer_items(items: Sequence[Item], tool: Tool | None) -> Answer:
 
 def items_to_answer(items: Sequence[Item], metadata: Mapping[str, str] | None) -> Sequence[Item]:
     """The items of a conversation that a response answers: the one that its metadata names as
-    `input_item_id` or `call_id`, as Open WebUI does, else the last that has no answer; and before
-    it those of the same kind that have none. Raises InvalidRequest."""
+    `input_item_id` or `call_id` (as Open WebUI does), or the last unanswered item; plus all earlier
+    unanswered items of the same kind. Raises InvalidRequest."""
     named = metadata or {}
     last = next((item for item in reversed(items) if _is_named(item, named)), None)
     last = last or next((item for item in reversed(items) if item.needs_answer), None)
     if last is None:
         raise InvalidRequest(
-            "There is nothing to answer: nobody said anything since the last response, and no "
-            "function_call_output came.",
+            "There is nothing to answer: no speech, message or "
+            "function_call_output was received since the last response.",
             code="nothing_to_answer",
         )
     before = items[: items.index(last)]
@@ -96,8 +97,8 @@ def _is_named(item: Item, metadata: Mapping[str, str]) -> bool:
 
 
 def spoken_text(output: str) -> str:
-    """What is said of a tool's output: its field `answer` where it is a JSON object with one, the
-    text of a JSON string, else the whole."""
+    """The part of a tool's output to speak: the field `answer` of a JSON object, the text of a JSON
+    string, or otherwise the whole output."""
     try:
         value = json.loads(output)
     except (ValueError, RecursionError):

@@ -16,16 +16,16 @@ from vibevoice_proxy.realtime.transcription_config import (
 from vibevoice_proxy.voice import VoiceOptions
 
 CHAT_TOOL = "generate_chat_completion"
-"""The tool of Open WebUI that answers; of several that could, the one of this name is called."""
+"""Open WebUI's tool for answers; preferred if several tools could answer."""
 MAX_TEXT = 64 * 1024
-"""Characters of instructions."""
+"""Maximum characters of instructions."""
 MAX_TOOLS = 128
 MAX_TOOLS_CHARS = 128 * 1024
-"""Of all tools as JSON."""
+"""Maximum characters of all tools as JSON."""
 MAX_OBJECT_CHARS = 16 * 1024
-"""Of a JSON object whose fields are the client's, and of a description."""
+"""Maximum characters of a free-form JSON object, and of a description."""
 MAX_NAME = 200
-"""Characters of a name."""
+"""Maximum characters of a name."""
 
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
@@ -34,24 +34,24 @@ def _check_object(value: dict[str, Any]) -> dict[str, Any]:
     try:
         length = len(json.dumps(value, allow_nan=False))
     except ValueError:
-        raise ValueError("it has a number that is not finite") from None
+        raise ValueError("it contains a number that is not finite") from None
     if length > MAX_OBJECT_CHARS:
         raise ValueError(f"it has {length} characters; expected at most {MAX_OBJECT_CHARS}")
     return value
 
 
 Object = Annotated[dict[str, Any], AfterValidator(_check_object)]
-"""A JSON object whose fields are the client's."""
+"""A free-form JSON object."""
 
 
 class VoiceId(Part):
-    """OpenAI's other form of a voice."""
+    """OpenAI's alternative form of a voice, an object with an id."""
 
     id: Name
 
 
 class AudioOutput(Part):
-    """How a call sounds."""
+    """`audio.output` of a call."""
 
     format: AudioFormat = Pcm(type="audio/pcm")
     voice: Name | VoiceId = ""
@@ -59,7 +59,7 @@ class AudioOutput(Part):
 
     @property
     def voice_name(self) -> str:
-        """The voice in either form."""
+        """The name of the voice, in either form."""
         return self.voice if isinstance(self.voice, str) else self.voice.id
 
 
@@ -80,8 +80,8 @@ class Tool(Part):
 
     @property
     def argument(self) -> str | None:
-        """The name of its only required argument, where that is free text: such a tool can be
-        asked anything."""
+        """The name of the tool's only required argument if it is a free-text string, so that the
+        tool can answer any question; otherwise None."""
         schema: dict[str, Any] = self.parameters or {}
         required, properties = schema.get("required"), schema.get("properties")
         if not isinstance(properties, dict) or not isinstance(required, list):
@@ -94,7 +94,7 @@ class Tool(Part):
 
 
 class ToolChoice(Part):
-    """One tool by name."""
+    """Selects one tool by name."""
 
     type: Literal["function"]
     name: Name
@@ -105,7 +105,7 @@ Choice = Literal["none", "auto", "required"] | ToolChoice
 
 def _check_tools(value: list[Tool]) -> list[Tool]:
     if sum(len(tool.model_dump_json()) for tool in value) > MAX_TOOLS_CHARS:
-        raise ValueError(f"expected at most {MAX_TOOLS_CHARS} characters of JSON in all tools")
+        raise ValueError(f"expected at most {MAX_TOOLS_CHARS} characters of JSON for all tools")
     return value
 
 
@@ -113,7 +113,7 @@ Tools = Annotated[list[Tool], Field(max_length=MAX_TOOLS), AfterValidator(_check
 
 
 class CallConfig(Part):
-    """A whole configuration."""
+    """The complete configuration of a call."""
 
     type: Literal["realtime"] = "realtime"
     model: Name | None = None
@@ -135,36 +135,34 @@ class CallConfig(Part):
 
     @property
     def with_logprobs(self) -> bool:
-        """Whether the client asked for log probabilities of tokens."""
+        """Whether the client requested token log probabilities."""
         return bool(self.include)
 
     @property
     def creates_response(self) -> bool:
-        """Whether the end of a turn is answered without being asked to."""
+        """Whether the end of a turn starts a response automatically."""
         detection = self.audio.input.turn_detection
         return detection is not None and detection.create_response is not False
 
     @property
     def interrupts_response(self) -> bool:
-        """Whether speech of the user ends an answer."""
+        """Whether speech of the user interrupts a response."""
         detection = self.audio.input.turn_detection
         return detection is not None and detection.interrupt_response is not False
 
     @property
     def voice_options(self) -> VoiceOptions:
-        """For the voice."""
+        """The model, voice and speed as options for `Voice`."""
         output = self.audio.output
         return VoiceOptions(self.model or "", output.voice_name, output.speed)
 
     def updated(self, changes: Mapping[str, Any], event_id: str | None) -> "CallConfig":
-        """The configuration with the fields of `changes` in place of its own; a part is taken
-        field by field. Raises InvalidEvent."""
+        """This configuration with `changes` merged in field by field. Raises InvalidEvent."""
         return with_changes(self, changes, event_id)
 
 
 def answering_tool(tools: list[Tool], choice: Choice) -> Tool | None:
-    """The tool that answers what the user says; None where there is none or it may not be
-    called."""
+    """The tool that answers the user; None if there is none or `choice` forbids it."""
     if choice == "none":
         return None
     able = [tool for tool in tools if tool.argument]
@@ -176,8 +174,8 @@ def answering_tool(tools: list[Tool], choice: Choice) -> Tool | None:
 
 
 def describe_call(config: CallConfig, session_id: str, until: int) -> dict[str, Any]:
-    """The session as clients see it; `until`: Unix seconds."""
+    """The session object sent to clients; `until`: Unix time in seconds."""
     described = config.model_dump(exclude_none=True)
-    described["audio"]["input"].setdefault("turn_detection", None)  # null turns it off
+    described["audio"]["input"].setdefault("turn_detection", None)  # null means off
     described["audio"]["output"]["voice"] = config.audio.output.voice_name
     return {"id": session_id, "object": "realtime.session", "expires_at": until, **described}

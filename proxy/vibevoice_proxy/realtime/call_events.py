@@ -1,4 +1,4 @@
-"""The events that clients of voice calls send (openai 3.57, `types/realtime`), checked."""
+"""Client events of voice calls (openai 3.57, `types/realtime`), validated."""
 
 from typing import Annotated, Literal
 
@@ -17,13 +17,13 @@ from vibevoice_proxy.realtime.client_events import (
 from vibevoice_proxy.realtime.transcription_config import AudioFormat
 
 MAX_ITEM_CHARS = 1024 * 1024
-"""Of the text of an item."""
+"""Maximum characters in the text of an item."""
 MAX_PARTS = 64
-"""Of an item's content."""
+"""Maximum content parts of an item."""
 MAX_INPUT = 64
-"""Items that a response brings."""
+"""Maximum input items of a response."""
 MAX_METADATA = 16
-"""Pairs (OpenAI's own limit, as are their lengths)."""
+"""Maximum key-value pairs. This and their lengths are OpenAI's limits."""
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 Text = Annotated[str, Field(max_length=MAX_ITEM_CHARS)]
@@ -34,7 +34,7 @@ class _Part(BaseModel):
 
 
 class TextContent(_Part):
-    """Text of an item; audio comes in the input buffer alone."""
+    """Text of an item. Audio is only accepted in the input buffer."""
 
     type: Literal["input_text", "output_text", "text"]
     text: Text
@@ -47,7 +47,7 @@ class _Item(_Part):
 
 
 class Message(_Item):
-    """Something said in writing."""
+    """A text message."""
 
     type: Literal["message"]
     role: Literal["system", "user", "assistant"]
@@ -55,7 +55,7 @@ class Message(_Item):
 
 
 class FunctionCall(_Item):
-    """A call of a tool."""
+    """A tool call."""
 
     type: Literal["function_call"]
     call_id: Id | None = None
@@ -64,7 +64,7 @@ class FunctionCall(_Item):
 
 
 class FunctionCallOutput(_Item):
-    """What a tool answered."""
+    """The output of a tool call."""
 
     type: Literal["function_call_output"]
     call_id: Id
@@ -75,7 +75,7 @@ NewItem = Annotated[Message | FunctionCall | FunctionCallOutput, Field(discrimin
 
 
 class ItemCreate(Event):
-    """Adds an item to the conversation, at its end unless told."""
+    """Adds an item to the conversation, by default at the end."""
 
     type: Literal["conversation.item.create"]
     item: NewItem
@@ -90,14 +90,14 @@ class ItemDelete(Event):
 
 
 class ItemRetrieve(Event):
-    """Asks for an item."""
+    """Requests an item."""
 
     type: Literal["conversation.item.retrieve"]
     item_id: Id
 
 
 class ItemTruncate(Event):
-    """Tells how much of an answer was heard."""
+    """Reports how much of an answer the user heard."""
 
     type: Literal["conversation.item.truncate"]
     item_id: Id
@@ -106,7 +106,7 @@ class ItemTruncate(Event):
 
 
 class ResponseOutput(_Part):
-    """How one response sounds."""
+    """`audio.output` of one response."""
 
     format: AudioFormat | None = None
     voice: Name | None = None
@@ -119,8 +119,8 @@ class ResponseAudio(_Part):
 
 
 class ResponseConfig(_Part):
-    """How one response differs from the session. Fields without a use here are taken without
-    effect, as in `CallConfig`."""
+    """Overrides of the session for one response. Unsupported fields are accepted but ignored, as in
+    `CallConfig`."""
 
     audio: ResponseAudio = ResponseAudio()
     conversation: Literal["auto", "none"] = "auto"
@@ -146,14 +146,14 @@ class ResponseConfig(_Part):
 
 
 class ResponseCreate(Event):
-    """Asks for a response."""
+    """Requests a response."""
 
     type: Literal["response.create"]
     response: ResponseConfig = ResponseConfig()
 
 
 class ResponseCancel(Event):
-    """Ends the response that goes on."""
+    """Cancels the response in progress."""
 
     type: Literal["response.cancel"]
     response_id: Annotated[str, Field(max_length=MAX_NAME)] | None = None

@@ -1,5 +1,5 @@
-"""A session of type `realtime`: a voice call. The user is heard, a tool of the client answers, and
-the answer is spoken."""
+"""A session of type `realtime`: a voice call. It transcribes the user, passes the text to a tool of
+the client, and speaks the tool's output."""
 
 import asyncio
 
@@ -36,7 +36,7 @@ from vibevoice_proxy.realtime.responses import Responses
 from vibevoice_proxy.voice import Voice
 
 _FIELDS = {"voice": "audio.output.voice", "speed": "audio.output.speed", "model": "model"}
-"""Where the fields of speech stand in a session."""
+"""Paths of the speech fields in the session object."""
 
 
 class CallSession:
@@ -55,7 +55,7 @@ class CallSession:
         expires_at: int,
         max_prompt_chars: int,
     ) -> None:
-        """`items`: those that `hearing` tells of; `expires_at`: Unix seconds."""
+        """`items`: the items that `hearing` creates. `expires_at`: Unix time in seconds."""
         self._id = session_id
         self._config = config
         self._hearing = hearing
@@ -68,17 +68,17 @@ class CallSession:
             voice, self._conversation, outbox, metrics, self._answer_if_asked
         )
         self._open_turns: set[int] = set()
-        """Turns in which the user still speaks."""
+        """Turns in which the user is still speaking."""
         self._is_asked = False
-        """Whether a turn ended that is to be answered without being asked to."""
+        """Whether a turn has ended that needs an automatic response."""
 
     async def begin(self) -> None:
-        """As `Session.begin`. Raises InvalidEvent for its configuration."""
+        """See `Session.begin`. Raises InvalidEvent if the configuration is invalid."""
         await self._configure(self._config, None)
         await self._tell("session.created")
 
     async def handle(self, message: str) -> None:
-        """As `Session.handle`."""
+        """See `Session.handle`."""
         event = await CALL_EVENTS.receive(message)
         try:
             await self._follow(event)
@@ -90,12 +90,12 @@ class CallSession:
             ) from error
 
     async def finish(self) -> None:
-        """As `Session.finish`: what is being said is heard and spoken to its end."""
+        """See `Session.finish`. Completes the open turn and the response in progress."""
         await self._hearing.finish()
         await self._responses.finish()
 
     async def run(self) -> None:
-        """As `Session.run`."""
+        """See `Session.run`."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._responses.run())
@@ -155,7 +155,7 @@ class CallSession:
         await self._answer_if_asked()
 
     async def _answer_if_asked(self) -> None:
-        """Begin the response that the end of a turn asks for, once nobody speaks."""
+        """Start the automatic response to a turn once nobody is speaking."""
         if not self._is_asked or self._open_turns or self._responses.active_id:
             return
         self._is_asked = False
@@ -168,7 +168,7 @@ class CallSession:
         active = self._responses.active_id
         if active is None or event.response_id not in (None, active):
             raise InvalidEvent(
-                "There is no such response that goes on.",
+                "There is no such response in progress.",
                 param="response_id",
                 code="response_cancel_not_active",
                 event_id=event.event_id,
@@ -187,8 +187,8 @@ class CallSession:
             )
         if event.audio_end_ms > length:
             raise InvalidEvent(
-                f"The audio of {item.id} is {length} ms long; expected an audio_end_ms of at most "
-                "that.",
+                f"The audio of {item.id} is {length} ms long; expected audio_end_ms "
+                "to be at most that.",
                 param="audio_end_ms",
                 event_id=event.event_id,
             )
@@ -204,8 +204,9 @@ class CallSession:
         kind = event.session.get("type")
         if kind != "realtime":
             raise InvalidEvent(
-                f"This is a voice call; expected a session of the type 'realtime', not "
-                f"{str(kind)[:80]!r}. Transcription sessions have ?intent=transcription.",
+                "This is a voice call; expected a session of type 'realtime', not "
+                f"{str(kind)[:80]!r}. To transcribe only, connect with "
+                "?intent=transcription.",
                 param="session.type",
                 event_id=event.event_id,
             )

@@ -1,4 +1,4 @@
-"""The events that clients send (openai 3.57, `types/realtime`), checked."""
+"""Client events (openai 3.57, `types/realtime`), validated."""
 
 import re
 from collections.abc import Mapping, Set
@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from vibevoice_proxy.errors import InvalidRequest
 
 MAX_ID = 512
-"""Characters of an event's id."""
+"""Maximum characters of an event's id."""
 
 
 class Event(BaseModel):
-    """What all events have."""
+    """Base class of all events."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -22,42 +22,42 @@ class Event(BaseModel):
 
 
 class SessionUpdate(Event):
-    """Changes the fields of the session that it has."""
+    """Changes the given fields of the session."""
 
     type: Literal["session.update"]
     session: dict[str, Any]
 
 
 class AudioAppend(Event):
-    """More audio."""
+    """Sends audio."""
 
     type: Literal["input_audio_buffer.append"]
     audio: str
 
 
 class AudioCommit(Event):
-    """The end of a turn."""
+    """Ends a turn."""
 
     type: Literal["input_audio_buffer.commit"]
 
 
 class AudioClear(Event):
-    """Drops the audio that is in no turn yet."""
+    """Discards uncommitted audio."""
 
     type: Literal["input_audio_buffer.clear"]
 
 
 ClientEvent = SessionUpdate | AudioAppend | AudioCommit | AudioClear
 LONG_MESSAGE = 64 * 1024
-"""Characters above which a message is read in a thread."""
+"""Messages with more characters are parsed in a thread."""
 MAX_CONTROL = 256 * 1024
-"""Characters of a message that does not carry audio."""
+"""Maximum characters of a message without audio."""
 _MEMBER = rf'"(?:type|event_id)"\s*+:\s*+"[^"\\]{{0,{MAX_ID}}}+"'
 _AUDIO = re.compile(
     rf'\s*+\{{\s*+(?:{_MEMBER}\s*+,\s*+)*+"audio"\s*+:\s*+"[^"\\]*+(?:\\/[^"\\]*+)*+"\s*+'
     rf"(?:,\s*+{_MEMBER}\s*+)*+\}}\s*+"
 )
-"""An `input_audio_buffer.append`; looked at once, without going back."""
+"""Matches an `input_audio_buffer.append` event without backtracking."""
 UNSUPPORTED = frozenset(
     {
         *("conversation.item.create", "conversation.item.delete", "conversation.item.retrieve"),
@@ -66,17 +66,17 @@ UNSUPPORTED = frozenset(
         "transcription_session.update",
     }
 )
-"""Events of the API that a transcription session does not have."""
+"""Events of the API that transcription sessions do not support."""
 _TAG = re.compile(
     r"server_vad|semantic_vad|audio/.*|function|message|function_call|function_call_output"
     r"|literal\[.*|ToolChoice|VoiceId|function-after\[.*"
 )
-"""What pydantic adds to the place of a field that has several types."""
+"""Matches what pydantic adds to the location of a field with several types."""
 _BETA = "transcription_session.update"
 
 
 class InvalidEvent(InvalidRequest):
-    """An event that cannot be followed."""
+    """An invalid or unsupported event."""
 
     def __init__(
         self,
@@ -86,18 +86,19 @@ class InvalidEvent(InvalidRequest):
         code: str | None = None,
         event_id: str | None = None,
     ) -> None:
-        """`event_id` is that of the event, where it has one."""
+        """`event_id`: id of the event, if it has one."""
         super().__init__(message, param=param, code=code)
         self.event_id = event_id
 
 
 def _check_length(text: str, most: int) -> None:
-    """Raises InvalidEvent for a message of more than `most` characters that is anything but audio:
-    building it, and what is wrong with it, could take seconds."""
+    """Raises InvalidEvent for a message without audio that has more than `most` characters: parsing
+    and validating it could take seconds."""
     if len(text) > most and not _AUDIO.fullmatch(text):
         raise InvalidEvent(
-            f"The message has {len(text)} characters; expected at most {most}, except for "
-            "input_audio_buffer.append with `type`, `audio` and `event_id` alone.",
+            f"The message has {len(text)} characters; expected at most {most}, "
+            "except for input_audio_buffer.append with only `type`, `audio` and "
+            "`event_id`.",
             code="message_too_long",
         )
 
@@ -106,13 +107,13 @@ AnyEvent = TypeVar("AnyEvent")
 
 
 class EventReader(Generic[AnyEvent]):
-    """Reads the events that sessions of one type take."""
+    """Reads the events that one type of session supports."""
 
     def __init__(
         self, adapter: TypeAdapter[AnyEvent], kind: str, refused: Set[str], max_characters: int
     ) -> None:
-        """`refused`: event types of the API that a `kind` does not support. `max_characters`: limit
-        for messages without audio."""
+        """`kind`: type of the session, for messages. `refused`: event types of the API that it does
+        not support. `max_characters`: limit for messages without audio."""
         self._adapter = adapter
         self._kind = kind
         self._refused = refused
@@ -121,13 +122,13 @@ class EventReader(Generic[AnyEvent]):
         self._types = tuple(mapping)
 
     async def receive(self, text: str) -> AnyEvent:
-        """As `read`, which takes a thread for a long message. Raises InvalidEvent."""
+        """Like `read`, but parses long messages in a thread. Raises InvalidEvent."""
         if len(text) > LONG_MESSAGE:
             return await to_thread.run_sync(self.read, text)
         return self.read(text)
 
     def read(self, text: str) -> AnyEvent:
-        """The event in a message. Raises InvalidEvent."""
+        """Parse the event in a message. Raises InvalidEvent."""
         _check_length(text, self._max_characters)
         try:
             return self._adapter.validate_json(text)
@@ -173,7 +174,7 @@ class EventReader(Generic[AnyEvent]):
 def invalid_field(
     location: tuple[int | str, ...], kind: str, message: str, *, event_id: str | None
 ) -> InvalidEvent:
-    """The error of a field as pydantic tells it."""
+    """The error for a field that pydantic rejected."""
     param = ".".join(str(part) for part in location if not _TAG.fullmatch(str(part)))
     if kind == "extra_forbidden":
         text, code = f"Unknown parameter: {param!r}.", "unknown_parameter"
@@ -192,7 +193,7 @@ class _Head(BaseModel):
 
 
 def _head(text: str) -> _Head | None:
-    """What can be read of a message that is no valid event."""
+    """The readable head of a message that is not a valid event."""
     for kept in ({"type", "event_id"}, {"type"}, {"event_id"}):
         try:
             values = TypeAdapter(dict[str, Any]).validate_json(text)

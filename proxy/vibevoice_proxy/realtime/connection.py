@@ -1,4 +1,4 @@
-"""One WebSocket and its session, from the first event to the last."""
+"""Serves one WebSocket connection and its session."""
 
 import asyncio
 import logging
@@ -18,26 +18,26 @@ from vibevoice_proxy.realtime.sessions import Session
 GOING_AWAY, INTERNAL_ERROR, RESTART = 1001, 1011, 1012
 """Close codes (RFC 6455, 7.4.1, and IANA's registry)."""
 LAST_SECONDS = 2.0
-"""For the last events of a session that ends."""
+"""Time to send the last events of a session that is ending."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How long a session may do what."""
+    """Timeouts of a session."""
 
     session_seconds: float
     idle_seconds: float
-    """Without an event of the client, or with one that cannot be handled."""
+    """Maximum time without an event from the client, and to handle one event."""
     send_seconds: float
-    """Until the client takes an event."""
+    """Maximum time until the client reads an event."""
     finish_seconds: float
-    """For what was begun, when the session ends by itself or the process is told to stop."""
+    """Time to finish pending work when the session times out or the process is stopping."""
 
 
 class SessionEnded(ProxyError):
-    """The session ends by itself."""
+    """The server is ending the session."""
 
     status = 408
     type = "invalid_request_error"
@@ -45,17 +45,17 @@ class SessionEnded(ProxyError):
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why a session is over."""
+    """Why a session ended."""
 
     name: str
-    """For the metrics."""
+    """Label for the metrics."""
     code: int
-    """Of the WebSocket; 0 where there is nobody to be told."""
+    """WebSocket close code; 0 if the client is gone."""
     error: ProxyError | None = None
 
 
 class Connection:
-    """Reads, works and writes at the same time until one of them is over."""
+    """Reads, works and writes concurrently until one of them ends."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Connection:
         bounds: Bounds,
         stopping: asyncio.Event,
     ) -> None:
-        """`socket` is accepted; `stopping` is set when the process is told to stop."""
+        """`socket`: an accepted connection. `stopping`: set when the process shuts down."""
         self._socket = socket
         self._session = session
         self._outbox = outbox
@@ -73,7 +73,7 @@ class Connection:
         self._stopping = stopping
 
     async def run(self) -> str:
-        """Serve the session to its end: why it is over."""
+        """Serve the session and return why it ended."""
         end = await _first(self._serve(), self._write(), self._work())
         await self._close(end)
         return end.name
@@ -90,7 +90,7 @@ class Connection:
 
     async def _read(self) -> End:
         await self._session.begin()
-        # The next message is awaited while one is handled: it may say that the client is gone.
+        # Receive the next message while one is handled, to notice a disconnect.
         receiving = asyncio.ensure_future(self._socket.receive())
         handling: asyncio.Future[None] | None = None
         idle = self._bounds.idle_seconds
@@ -98,7 +98,9 @@ class Connection:
             while True:
                 await asyncio.wait([receiving], timeout=idle)
                 if not receiving.done():
-                    return _over("idle", f"Nothing came for {idle:g} seconds.", "session_idle")
+                    return _over(
+                        "idle", f"Nothing was received for {idle:g} seconds.", "session_idle"
+                    )
                 message = receiving.result()
                 if message["type"] == "websocket.disconnect":
                     return End("client", 0)
@@ -107,7 +109,7 @@ class Connection:
                 if not await self._wait_for(handling, receiving):
                     return End("client", 0)
                 if not handling.done():
-                    message = f"The recognizer took no audio for {idle:g} seconds."
+                    message = f"The recognizer accepted no audio for {idle:g} seconds."
                     error = SessionEnded(message, code="recognizer_behind")
                     return End("error", INTERNAL_ERROR, error)
                 handling.result()
@@ -120,7 +122,8 @@ class Connection:
     async def _wait_for(
         self, handling: asyncio.Future[None], receiving: asyncio.Future[Message]
     ) -> bool:
-        """Wait until a message is handled, or for too long; False as soon as the client is gone."""
+        """Wait until a message is handled or the idle timeout expires; False if the client is
+        gone."""
         end = monotonic() + self._bounds.idle_seconds
         waiting: set[asyncio.Future[Any]] = {handling, receiving}
         while not handling.done() and (left := end - monotonic()) > 0:
@@ -150,7 +153,7 @@ class Connection:
                 async with asyncio.timeout(self._bounds.send_seconds):
                     await self._send(text)
             except TimeoutError:
-                logger.warning("the client took nothing for %g s", self._bounds.send_seconds)
+                logger.warning("the client read nothing for %g s", self._bounds.send_seconds)
                 return End("slow", 0)
             except WebSocketDisconnect:
                 return End("client", 0)
@@ -158,7 +161,7 @@ class Connection:
     async def _send(self, text: str) -> None:
         try:
             await self._socket.send_text(text)
-        except RuntimeError as error:  # uvicorn's, where the client has closed meanwhile
+        except RuntimeError as error:  # raised by uvicorn if the client has disconnected
             raise WebSocketDisconnect from error
 
     async def _work(self) -> End:
@@ -168,11 +171,13 @@ class Connection:
     async def _expire(self) -> End:
         await asyncio.sleep(self._bounds.session_seconds)
         minutes = f"{self._bounds.session_seconds / 60:g} minutes"
-        return _over("expired", f"The session lasted {minutes}, the longest.", "session_expired")
+        return _over(
+            "expired", f"The session reached its maximum length of {minutes}.", "session_expired"
+        )
 
     async def _stop(self) -> End:
         await self._stopping.wait()
-        error = SessionEnded("The server is stopping. Connect again.", code="server_stopping")
+        error = SessionEnded("The server is stopping. Reconnect.", code="server_stopping")
         return End("stopping", RESTART, error)
 
     async def _close(self, end: End) -> None:
@@ -187,16 +192,16 @@ class Connection:
                     await self._send(await self._outbox.get())
                 await self._socket.close(end.code)
         except (TimeoutError, WebSocketDisconnect, RuntimeError):  # as in `_send`
-            logger.info("the client did not take the end of its session")
+            logger.info("the client did not receive the end of its session")
 
 
 def _over(name: str, message: str, code: str) -> End:
-    return End(name, GOING_AWAY, SessionEnded(f"{message} The session ends.", code=code))
+    return End(name, GOING_AWAY, SessionEnded(f"{message} The session is closed.", code=code))
 
 
 async def _first(*parts: Coroutine[Any, Any, End]) -> End:
-    """The result of the part that is over first; the others are cancelled. A part that fails with a
-    ProxyError tells the client, one that fails with anything else is a bug."""
+    """Return the result of the first part that ends and cancel the others. A ProxyError is reported
+    to the client; any other exception is a bug."""
     tasks = [asyncio.create_task(part) for part in parts]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -210,5 +215,5 @@ async def _first(*parts: Coroutine[Any, Any, End]) -> End:
         return End("error", INTERNAL_ERROR, error)
     except Exception:
         logger.exception("a session failed")
-        error = ProxyError("Internal error. The server's log has the details.", code="internal")
+        error = ProxyError("Internal error. See the server's log for details.", code="internal")
         return End("error", INTERNAL_ERROR, error)

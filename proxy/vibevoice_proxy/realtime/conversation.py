@@ -1,4 +1,4 @@
-"""What was said in a call so far, as far as it is needed to answer."""
+"""The history of a call, as far as responses need it."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -13,60 +13,60 @@ from vibevoice_proxy.realtime.outbox import new_id
 
 MAX_ITEMS = 512
 MAX_CHARS = 4 * 1024 * 1024
-"""Of all items together; beyond either, the oldest ones are forgotten."""
+"""Maximum total characters of all items. Beyond either limit, the oldest items are dropped."""
 
 
 @dataclass(slots=True)
 class Item:
-    """One item."""
+    """An item of the conversation."""
 
     body: dict[str, Any]
-    """As clients see it."""
+    """The item as sent to clients."""
     text: str = ""
-    """What it says; empty while the transcript of a turn is awaited."""
+    """Its text; empty until the transcript of a turn is complete."""
     is_awaited: bool = False
-    """Whether it is a turn whose transcript has not come."""
+    """Whether it is a turn whose transcript is pending."""
     needs_answer: bool = False
-    """Whether it is the user's, or a tool's, and was not answered yet."""
+    """Whether it is an unanswered message or tool output."""
     previous_id: str | None = None
-    """Of the item before it when it was added."""
+    """Id of the preceding item when this one was added."""
     is_truncated: bool = False
-    """Whether the client heard only a part of it."""
+    """Whether the client played only a part of it."""
     audio_seconds: float = 0.0
-    """Of the speech in it."""
+    """Length of its speech."""
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The id of the item."""
         return self.body["id"]
 
     @property
     def is_output(self) -> bool:
-        """Whether a tool said it."""
+        """Whether it is the output of a tool."""
         return self.body["type"] == "function_call_output"
 
 
 @dataclass(slots=True)
 class Conversation:
-    """The items of one session, the oldest first, chained with those that are heard."""
+    """The items of one session, oldest first, including the user's turns."""
 
     heard: Items
-    """Tells of the turns of the user, and knows the last item."""
+    """Reports the user's turns and tracks the id of the last item."""
     id: str = field(default_factory=lambda: new_id("conv"))
     _items: dict[str, Item] = field(default_factory=dict[str, Item])
     _commits: int = 0
-    """Turns that the client has ended and that are not items yet."""
+    """Number of turns that the client has committed but that are not yet items."""
     _is_settled: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._note()
 
     def add(self, item: Item, after: str | None = None) -> None:
-        """Add an item, at the end or after the item `after` (`root`: at the beginning). Raises
+        """Add an item at the end, or after the item `after` (`root`: at the start). Raises
         InvalidRequest."""
         if item.id in self._items:
             raise InvalidRequest(
-                f"There is an item {item.id!r} already.", param="item.id", code="item_exists"
+                f"An item {item.id!r} already exists.", param="item.id", code="item_exists"
             )
         ids = list(self._items)
         if after is None or after == self.heard.last_id:
@@ -85,7 +85,7 @@ class Conversation:
         self._note()
 
     def get(self, item_id: str, param: str = "item_id") -> Item:
-        """The item of this id. Raises InvalidRequest."""
+        """The item with this id. Raises InvalidRequest if there is none."""
         if item_id not in self._items:
             raise InvalidRequest(
                 f"There is no item {item_id[:80]!r} in the conversation.",
@@ -95,7 +95,7 @@ class Conversation:
         return self._items[item_id]
 
     def delete(self, item_id: str) -> None:
-        """Forget an item. Raises InvalidRequest."""
+        """Delete an item. Raises InvalidRequest if it does not exist."""
         del self._items[self.get(item_id).id]
         if self.heard.last_id == item_id:
             self.heard.last_id = next(reversed(self._items), None)
@@ -103,7 +103,8 @@ class Conversation:
 
     @contextmanager
     def expecting_turn(self) -> Iterator[None]:
-        """The client ends a turn in the block: unless that fails, it will be committed."""
+        """Expect a turn that the client commits in the block; undone if the block raises
+        InvalidRequest."""
         self._expect(1)
         try:
             yield
@@ -112,14 +113,14 @@ class Conversation:
             raise
 
     def commit(self, item_id: str, *, is_detected: bool) -> None:
-        """The audio of a turn is whole."""
+        """Add a turn whose audio is complete."""
         content = [{"type": "input_audio"}]
         body = {**_body(item_id), "type": "message", "role": "user", "content": content}
         self._items[item_id] = Item(body, is_awaited=True)
         self._expect(0 if is_detected else -1)
 
     def hear(self, item_id: str, text: str) -> None:
-        """The transcript of a turn; empty where there is none."""
+        """Set the transcript of a turn; empty if there is none."""
         if item := self._items.get(item_id):
             item.is_awaited = False
             item.text = text
@@ -128,22 +129,22 @@ class Conversation:
         self._note()
 
     async def settle(self) -> None:
-        """Wait for the transcripts of all turns that are over."""
+        """Wait for the transcripts of all ended turns."""
         await self._is_settled.wait()
 
     @property
     def is_settled(self) -> bool:
-        """Whether all turns that are over have their transcripts."""
+        """Whether all ended turns have transcripts."""
         return self._is_settled.is_set()
 
     @property
     def items(self) -> Sequence[Item]:
-        """All items, the oldest first."""
+        """All items, oldest first."""
         return list(self._items.values())
 
     @property
     def has_question(self) -> bool:
-        """Whether the user has said something that has no answer."""
+        """Whether a message of the user is unanswered."""
         return any(item.needs_answer and not item.is_output for item in self._items.values())
 
     def _expect(self, turns: int) -> None:
@@ -164,7 +165,7 @@ class Conversation:
 
 
 def new_item(given: NewItem) -> Item:
-    """An item of the client."""
+    """An item sent by the client."""
     item_id = given.id or new_id("item")
     body = {**_body(item_id), **given.model_dump(exclude_none=True, exclude={"id", "status"})}
     if isinstance(given, FunctionCallOutput):
@@ -176,13 +177,13 @@ def new_item(given: NewItem) -> Item:
 
 
 def spoken_item() -> Item:
-    """An answer that is about to be spoken."""
+    """A new item for an answer to speak."""
     body = {**_body(new_id("item")), "type": "message", "role": "assistant", "content": []}
     return Item({**body, "status": "in_progress"})
 
 
 def call_item(name: str) -> Item:
-    """A call of a tool that is about to be made."""
+    """A new item for a tool call."""
     call = {"type": "function_call", "call_id": new_id("call"), "name": name, "arguments": ""}
     return Item({**_body(new_id("item")), **call, "status": "in_progress"})
 

@@ -1,4 +1,4 @@
-"""How a session hears: its client's audio in, turns as items of the conversation out."""
+"""The input side of a session: turns the client's audio into items of the conversation."""
 
 import asyncio
 from collections import deque
@@ -24,20 +24,20 @@ from vibevoice_proxy.realtime.items import Items
 from vibevoice_proxy.realtime.metrics import RealtimeMetrics
 
 MIN_COMMIT_SECONDS = 0.1
-"""Less is not a turn (OpenAI's own limit)."""
+"""Minimum length of a committed turn (OpenAI's limit)."""
 
 ARRIVAL_SECONDS = 0.1
-"""Audio whose time of arrival is kept as one."""
+"""Resolution of the recorded arrival times."""
 MAX_ARRIVALS = 10_000
-"""More than a turn has."""
+"""More arrival times than any turn needs."""
 
 OnEvent = Callable[[LiveEvent, str], Awaitable[None]]
-"""Called with every event of a turn and the id of its item, after the client was told."""
+"""Called with every event of a turn and the id of its item, after the event was sent."""
 
 
 class Hearing:
-    """The input side of one session. `append`, `commit`, `clear`, `configure` and `finish` are
-    called by one task, and `run` by another."""
+    """The input side of one session. Call `append`, `commit`, `clear`, `configure` and `finish`
+    from one task, and `run` from another."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Hearing:
         session_id: str,
         max_buffer_seconds: float,
     ) -> None:
-        """`max_buffer_seconds`: the most audio that waits for a commit of the client."""
+        """`max_buffer_seconds`: maximum uncommitted audio if the client commits its turns."""
         self._recognition = recognition
         self._items = items
         self._metrics = metrics
@@ -58,34 +58,34 @@ class Hearing:
         self._media_type = "audio/pcm"
         self._options = LiveOptions()
         self._model = ""
-        """The own name of the model."""
+        """Name of the selected model."""
         self._has_begun = asyncio.Event()
-        """Set by the first audio: until then the model can be chosen."""
+        """Set by the first audio; the model can change until then."""
         self._stream: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
         self.last_speech_at = 0.0
-        """When the last speech of the last turn that ended had arrived (monotonic)."""
+        """Arrival time of the last speech in the latest ended turn (monotonic)."""
         self._fed = self._taken = 0.0
-        """Seconds of audio received, and of those the ones in turns or cleared."""
+        """Seconds of audio received, and seconds that belong to turns or were cleared."""
         self._is_speaking = False
-        """Whether a turn is open that the audio itself began."""
+        """Whether a turn started by voice activity is open."""
         self._arrivals: deque[tuple[float, float]] = deque(maxlen=MAX_ARRIVALS)
-        """(seconds received, when) of audio whose turn has not ended."""
+        """(seconds received, arrival time) of audio whose turn has not ended."""
 
     async def configure(
         self, options: LiveOptions, media_type: str, *, with_logprobs: bool, event_id: str | None
     ) -> None:
-        """Hear so from now on. Raises InvalidEvent, ModelNotFound or InvalidRequest, and changes
-        nothing then."""
+        """Change the configuration. Raises InvalidEvent, ModelNotFound or InvalidRequest without
+        changing anything."""
         model = self._recognition.check(options)
         if self._has_begun.is_set() and model != self._model:
             raise InvalidEvent(
-                "The transcription model cannot change once audio was received.",
+                "The transcription model cannot change after audio was received.",
                 param="session.audio.input.transcription.model",
                 code="model_cannot_change",
                 event_id=event_id,
             )
         if self._options.detection and options.detection is None:
-            self._taken = self._fed  # no audio waited for a commit until now
+            self._taken = self._fed  # there was no uncommitted audio until now
         self._options = options
         self._model = model
         self._media_type = media_type
@@ -94,12 +94,12 @@ class Hearing:
             await (await self._stream).update(options)
 
     async def append(self, event: AudioAppend) -> None:
-        """Hear more audio; waits while the recognizer is far behind. Raises InvalidEvent."""
+        """Process audio; wait while the recognizer is too far behind. Raises InvalidEvent."""
         waiting = self._fed - self._taken + duration(event.audio, self._media_type)
         if self._options.detection is None and waiting > self._max_buffer_seconds:
             raise InvalidEvent(
-                f"The input audio buffer holds at most {self._max_buffer_seconds:g} seconds; "
-                "commit or clear it.",
+                f"The input audio buffer is limited to {self._max_buffer_seconds:g} "
+                "seconds; commit or clear it.",
                 param="audio",
                 code="input_audio_buffer_full",
                 event_id=event.event_id,
@@ -111,11 +111,12 @@ class Hearing:
             await self._feed(samples)
 
     async def commit(self, event: AudioCommit) -> None:
-        """End the turn now. Raises InvalidEvent when there is no audio for one."""
+        """End the turn now. Raises InvalidEvent if there is not enough audio."""
         waiting = self._fed - self._taken
         if waiting < MIN_COMMIT_SECONDS:
             raise InvalidEvent(
-                f"The input audio buffer is too small to commit: it holds {1000 * waiting:.0f} ms, "
+                "The input audio buffer is too small to commit: it contains "
+                f"{1000 * waiting:.0f} ms, "
                 f"expected at least {1000 * MIN_COMMIT_SECONDS:.0f} ms.",
                 code="input_audio_buffer_commit_empty",
                 event_id=event.event_id,
@@ -124,7 +125,7 @@ class Hearing:
         await (await self._open()).commit()
 
     async def clear(self, _: AudioClear) -> None:
-        """Forget the audio that is in no turn yet."""
+        """Discard uncommitted audio."""
         if not self._has_begun.is_set():
             await self._items.tell(live.Cleared())
             return
@@ -132,7 +133,7 @@ class Hearing:
         await (await self._open()).clear()
 
     async def finish(self) -> None:
-        """End the open turn, and wait until the client was told of all turns."""
+        """End the open turn and wait until the events of all turns were sent."""
         if not self._has_begun.is_set():
             return
         stream = await self._stream
@@ -146,7 +147,7 @@ class Hearing:
             await stream.catch_up()
 
     async def run(self, on_event: OnEvent | None = None) -> None:
-        """Tell the client what is heard, until cancelled."""
+        """Send the events of all turns until cancelled."""
         await self._has_begun.wait()
         async with self._recognition.open(self._options, self._session_id) as stream:
             self._stream.set_result(stream)
@@ -163,7 +164,7 @@ class Hearing:
 
     async def _feed(self, samples: NDArray[np.int16]) -> None:
         if not len(samples):
-            return  # kept by the resampler for now
+            return  # still in the resampler
         seconds = len(samples) / SAMPLE_RATE
         self._fed += seconds
         self._metrics.received(seconds)
@@ -190,7 +191,7 @@ class Hearing:
                 pass
 
     def _arrival(self, seconds: float) -> float:
-        """When so much audio had arrived; what came before is forgotten."""
+        """The arrival time of this second of audio. Discards earlier arrival times."""
         while len(self._arrivals) > 1 and self._arrivals[0][0] < seconds:
             self._arrivals.popleft()
         return self._arrivals[0][1]

@@ -1,4 +1,4 @@
-"""The audio of clients → samples at 24 kHz."""
+"""Decodes the audio of client events to samples at 24 kHz."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_proxy.realtime.client_events import InvalidEvent
 
 MAX_BYTES = 15 * 1024 * 1024
-"""Of audio in one event (openai, `InputAudioBufferAppendEvent`)."""
+"""Maximum audio in one event (openai, `InputAudioBufferAppendEvent`)."""
 TELEPHONE_RATE = 8_000
 BYTES_PER_SECOND = {
     "audio/pcm": 2 * SAMPLE_RATE,
@@ -21,21 +21,21 @@ BYTES_PER_SECOND = {
     "audio/pcma": TELEPHONE_RATE,
 }
 PART_SECONDS = 5
-"""Audio decoded at a time: an event can have half an hour of telephone audio, whose samples take 20
-times the memory while they are resampled."""
+"""Maximum audio decoded at once. An event can contain half an hour of telephone audio, which takes
+20 times the memory while it is resampled."""
 
 Samples = NDArray[np.int16]
 
 
 class InputAudio:
-    """Decodes the audio of one session, whose format may change on the way."""
+    """Decodes the audio of one session; its format may change between events."""
 
     def __init__(self) -> None:
         self._resampler: AudioResampler | None = None
 
     def decode(self, audio: str, media_type: str, event_id: str | None = None) -> Iterator[Samples]:
-        """The samples of an event in parts of at most PART_SECONDS, shape (samples,). Raises
-        InvalidEvent when it is called; the parts are decoded as they are read."""
+        """Return the samples of an event in parts of at most PART_SECONDS, shape (samples,). Checks
+        the event immediately and raises InvalidEvent; decodes the parts as they are read."""
 
         def refuse(message: str) -> InvalidEvent:
             return InvalidEvent(message, param="audio", code="invalid_audio", event_id=event_id)
@@ -72,24 +72,24 @@ class InputAudio:
 
 
 def duration(audio: str, media_type: str) -> float:
-    """Seconds of an event's audio, by the length of its base64."""
+    """Seconds of audio in an event, computed from the length of its base64."""
     return _size(audio) / BYTES_PER_SECOND[media_type]
 
 
 def _size(audio: str) -> int:
-    """Bytes that `audio` has when it is valid base64."""
+    """Number of bytes that `audio` decodes to if it is valid base64."""
     return len(audio) // 4 * 3 - audio[-2:].count("=")
 
 
 def _mu_law(code: int) -> int:
-    """ITU-T G.711, table 2a, in 16 bits."""
+    """μ-law decoding table: ITU-T G.711, table 2a, as 16-bit samples."""
     code = ~code & 0xFF
     magnitude = (((code & 0x0F) << 3) + 0x84) << ((code & 0x70) >> 4)
     return 0x84 - magnitude if code & 0x80 else magnitude - 0x84
 
 
 def _a_law(code: int) -> int:
-    """ITU-T G.711, table 1a, in 16 bits."""
+    """A-law decoding table: ITU-T G.711, table 1a, as 16-bit samples."""
     code ^= 0x55
     exponent = (code & 0x70) >> 4
     magnitude = ((code & 0x0F) << 4) + 8

@@ -1,4 +1,4 @@
-"""How a session listens, applied: the same for sessions of both types."""
+"""Applies the input configuration of a session; shared by both types of session."""
 
 from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.realtime.client_events import InvalidEvent
@@ -14,13 +14,13 @@ async def configure_input(
     max_prompt_chars: int,
     event_id: str | None,
 ) -> None:
-    """Hear so from now on. Raises InvalidEvent that names the field of the session, and changes
-    nothing then."""
+    """Change the input configuration. Raises InvalidEvent, which names the session's field, without
+    changing anything."""
     found = heard.transcription
     length = sum(map(len, found.info_texts)) if found else 0
     if length > max_prompt_chars:
         raise InvalidEvent(
-            f"prompt and keywords have {length} characters together; expected at most "
+            f"prompt and keywords have {length} characters in total; expected at most "
             f"{max_prompt_chars}.",
             param="session.audio.input.transcription.prompt",
             event_id=event_id,

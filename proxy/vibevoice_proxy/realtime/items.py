@@ -1,4 +1,4 @@
-"""The turns of a session as items of its conversation, told in OpenAI's events and their order."""
+"""Reports the turns of a session as conversation items, with OpenAI's events in OpenAI's order."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,7 @@ BUFFER = "input_audio_buffer"
 
 @dataclass(slots=True)
 class _Item:
-    """A turn of the user that has not ended."""
+    """A turn of the user whose events are not all sent."""
 
     id: str = field(default_factory=lambda: new_id("item"))
     tokens: list[LiveToken] = field(default_factory=list[LiveToken])
@@ -22,18 +22,18 @@ class _Item:
 
 
 class Items:
-    """Tells a client what is heard."""
+    """Sends the events of turns to the client."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.with_logprobs = False
-        """Whether the client asked for log probabilities."""
+        """Whether the client requested log probabilities."""
         self.last_id: str | None = None
-        """Of the item that the conversation ends with."""
+        """Id of the last item of the conversation."""
         self._outbox = outbox
         self._items: dict[int, _Item] = {}
 
     async def tell(self, event: LiveEvent) -> str:
-        """Tell what happened; the id of the item, empty for an event of no turn."""
+        """Send `event`; return the id of its item, or an empty string if it belongs to no turn."""
         put = self._outbox.put
         match event:
             case live.Cleared():
@@ -98,7 +98,8 @@ class Items:
         unclear = [part for part in turn.missing if part.reason == "unclear"]
         if unclear and not turn.text:
             error = UpstreamError(
-                "Somebody speaks, but the words are not clear enough to be written.", code="unclear"
+                "Speech was detected, but the words are not clear enough to transcribe.",
+                code="unclear",
             )
             await self._put(f"{TRANSCRIPTION}.failed", item, error=describe(error))
             return

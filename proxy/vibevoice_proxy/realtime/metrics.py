@@ -1,4 +1,4 @@
-"""What the process counts of its realtime sessions, for Prometheus."""
+"""Prometheus metrics for realtime sessions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,38 +17,39 @@ class RealtimeMetrics:
         )
         self._sessions = Counter(
             "vibevoice_realtime_sessions",
-            "Realtime sessions that ended, by what ended them.",
+            "Ended realtime sessions, by reason.",
             ("end",),
             registry=registry,
         )
         self._turns = Counter(
             "vibevoice_realtime_turns",
-            "Turns of realtime sessions, by what became of them.",
+            "Turns of realtime sessions, by result.",
             ("outcome",),
             registry=registry,
         )
         self._delay_seconds = Histogram(
             "vibevoice_realtime_delay_seconds",
-            "Seconds from the arrival of the last speech of a turn to its whole transcript; the "
-            "silence that ends it is one part.",
+            "Seconds from the arrival of the last speech of a turn to its complete "
+            "transcript, including the silence that ends the turn.",
             buckets=SECONDS,
             registry=registry,
         )
         self._audio_seconds = Counter(
             "vibevoice_realtime_audio_seconds",
-            "Seconds of audio that realtime sessions received.",
+            "Seconds of audio received by realtime sessions.",
             registry=registry,
         )
         self._responses = Counter(
             "vibevoice_realtime_responses",
-            "Responses of voice calls, by what became of them.",
+            "Responses of voice calls, by result.",
             ("outcome",),
             registry=registry,
         )
         self._answer_seconds = Histogram(
             "vibevoice_realtime_answer_seconds",
-            "Seconds from the arrival of the last speech of a turn to the first audio of its "
-            "answer; the client's own model is one part.",
+            "Seconds from the arrival of the last speech of a turn to the first "
+            "audio of its answer, including the time of the client's language "
+            "model.",
             buckets=SECONDS,
             registry=registry,
         )
@@ -68,11 +69,11 @@ class RealtimeMetrics:
         self._sessions.labels(end).inc()
 
     def received(self, seconds: float) -> None:
-        """Count audio."""
+        """Count seconds of received audio."""
         self._audio_seconds.inc(seconds)
 
     def completed(self, delay: float) -> None:
-        """Count a turn whose transcript came after `delay` seconds."""
+        """Count a turn that was transcribed after `delay` seconds."""
         self._turns.labels("completed").inc()
         self._delay_seconds.observe(delay)
 
@@ -85,5 +86,5 @@ class RealtimeMetrics:
         self._responses.labels(outcome).inc()
 
     def answered(self, delay: float) -> None:
-        """Count the first audio of an answer, `delay` seconds after the speech it answers."""
+        """Record the `delay` in seconds from the speech to the first audio of its answer."""
         self._answer_seconds.observe(delay)

@@ -1,4 +1,4 @@
-"""The events on their way to a client."""
+"""Queues the events to be sent to a client."""
 
 import asyncio
 import json
@@ -9,15 +9,15 @@ from uuid import uuid4
 from vibevoice_proxy.errors import ProxyError
 
 ROOM = 256
-"""Events that wait for a slow reader; whoever has more to tell waits."""
+"""Maximum number of queued events; beyond it, `put` waits."""
 ROOM_CHARACTERS = 4 * 1024 * 1024
-"""The same for their length."""
+"""Maximum total length of queued events."""
 MAX_PARAM, MAX_MESSAGE = 200, 500
-"""Characters of errors, which repeat what the client sent."""
+"""Maximum characters of an error's fields, which can quote the client's input."""
 
 
 class Outbox:
-    """Gives events their ids and keeps their order."""
+    """Assigns ids to events and preserves their order."""
 
     def __init__(self) -> None:
         self._waiting: deque[str] = deque()
@@ -25,7 +25,7 @@ class Outbox:
         self._changed = asyncio.Condition()
 
     async def put(self, type: str, **fields: Any) -> None:
-        """Add an event."""
+        """Queue an event; wait for space if the queue is full."""
         event = {"type": type, "event_id": new_id("event"), **fields}
         text = json.dumps(event, ensure_ascii=False, allow_nan=False)
         async with self._changed:
@@ -35,18 +35,18 @@ class Outbox:
             self._changed.notify_all()
 
     async def put_error(self, error: ProxyError, event_id: str | None = None) -> None:
-        """Add an `error`; `event_id` is that of the client's event that is wrong."""
+        """Queue an `error` event; `event_id`: id of the client's event that caused it."""
         await self.put("error", error={**describe(error), "event_id": event_id})
 
     async def get(self) -> str:
-        """The next event as JSON."""
+        """Wait for the next event and return it as JSON."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._waiting)
             self._changed.notify_all()
             return self._pop()
 
     def take(self) -> str | None:
-        """The next one if there is one."""
+        """Return the next event without waiting; None if the queue is empty."""
         return self._pop() if self._waiting else None
 
     def _pop(self) -> str:
@@ -59,7 +59,7 @@ class Outbox:
 
 
 def describe(error: ProxyError) -> dict[str, str | None]:
-    """`error` as OpenAI writes it in events."""
+    """`error` in the form of OpenAI's events."""
     return {
         "type": error.type,
         "code": error.code,
@@ -69,5 +69,5 @@ def describe(error: ProxyError) -> dict[str, str | None]:
 
 
 def new_id(kind: str) -> str:
-    """An id such as `item_2f6b…`."""
+    """Create an id such as `item_2f6b…`."""
     return f"{kind}_{uuid4().hex[:24]}"

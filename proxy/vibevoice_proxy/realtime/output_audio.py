@@ -1,4 +1,4 @@
-"""Speech on its way out → the audio of events."""
+"""Encodes speech as the audio of events."""
 
 import base64
 from typing import Any
@@ -20,7 +20,7 @@ class OutputAudio:
     def __init__(self, media_type: str) -> None:
         """`media_type`: `audio/pcm`, `audio/pcmu` or `audio/pcma`."""
         self.seconds = 0.0
-        """Encoded so far."""
+        """Seconds encoded so far."""
         self._encoder: Any = None
         if media_type in _CODECS:
             self._resampler = AudioResampler(format="s16", layout="mono", rate=TELEPHONE_RATE)
@@ -29,8 +29,8 @@ class OutputAudio:
             self._encoder.layout, self._encoder.format = "mono", "s16"
 
     def encode(self, pcm: bytes) -> str:
-        """Base64 of `pcm` (16-bit little-endian samples, mono, 24 kHz); may be empty where the
-        resampler waits for more."""
+        """Base64 of `pcm` (16-bit little-endian samples, mono, 24 kHz); may be empty while the
+        resampler buffers samples."""
         self.seconds += len(pcm) / 2 / SAMPLE_RATE
         return base64.b64encode(self._encoded(pcm) if self._encoder else pcm).decode()
 

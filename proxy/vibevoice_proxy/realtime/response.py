@@ -1,4 +1,4 @@
-"""One response of a call, told in OpenAI's events and their order."""
+"""Sends the events of one response in OpenAI's order."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -16,11 +16,12 @@ CancelReason = Literal["turn_detected", "client_cancelled"]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a response is to be: what the client asks for, in the session as it is."""
+    """The parameters of a response: the client's request combined with the session's
+    configuration."""
 
     given: ResponseConfig
     tool: Tool | None
-    """What answers the user."""
+    """The tool that answers the user."""
     voice: VoiceOptions
     format: AudioFormat
 
@@ -31,12 +32,12 @@ class Order:
 
     @property
     def brings_input(self) -> bool:
-        """Whether it answers what it brings itself, and not the conversation."""
+        """Whether it has its own input instead of the conversation."""
         return self.given.input is not None
 
 
 def order(config: CallConfig, given: ResponseConfig) -> Order:
-    """The order of a client, or of the end of a turn."""
+    """Combine the session's configuration with a response request."""
     tools = config.tools if given.tools is None else given.tools
     choice = config.tool_choice if given.tool_choice is None else given.tool_choice
     voice, output = config.voice_options, given.audio.output
@@ -48,22 +49,22 @@ def order(config: CallConfig, given: ResponseConfig) -> Order:
 
 @dataclass(slots=True)
 class Response:
-    """A response that was begun."""
+    """A response in progress."""
 
     order: Order
     conversation: Conversation
     outbox: Outbox
     id: str = field(default_factory=lambda: new_id("resp"))
     cancelled: CancelReason | None = None
-    """Why it is to end early."""
+    """Why it was cancelled; None if it was not."""
     _output: list[Item] = field(default_factory=list[Item])
 
     async def begin(self) -> None:
-        """Tell that there is one."""
+        """Send `response.created`."""
         await self.outbox.put("response.created", response=self._described("in_progress"))
 
     async def end(self, error: ProxyError | None = None) -> str:
-        """Tell what became of it; the status."""
+        """Send `response.done`; return the status."""
         status, details = "completed", None
         if self.cancelled:
             status, details = "cancelled", {"type": "cancelled", "reason": self.cancelled}
@@ -74,7 +75,7 @@ class Response:
         return status
 
     async def open(self, item: Item) -> None:
-        """Tell of an item that begins."""
+        """Send the events for the start of an item."""
         self._output.append(item)
         await self._put("output_item.added", item=item.body)
         if self.order.is_in_conversation:
@@ -82,14 +83,14 @@ class Response:
             await tell_item(self.outbox, "added", item)
 
     async def close(self, item: Item, *, is_whole: bool) -> None:
-        """Tell that an item is over."""
+        """Send the events for the end of an item."""
         item.body["status"] = "completed" if is_whole else "incomplete"
         if self.order.is_in_conversation:
             await tell_item(self.outbox, "done", item)
         await self._put("output_item.done", item=item.body)
 
     async def call(self, item: Item, arguments: str) -> None:
-        """Tell a whole call of a tool."""
+        """Send the events of a tool call."""
         await self.open(item)
         where = {"item_id": item.id, "call_id": item.body["call_id"]}
         item.text = item.body["arguments"] = arguments
@@ -100,22 +101,22 @@ class Response:
         await self.close(item, is_whole=True)
 
     async def open_speech(self, item: Item) -> None:
-        """Tell of speech that begins."""
+        """Send the events for the start of speech."""
         await self.open(item)
         await self._put_part(item, "content_part.added", part={"type": "audio", "transcript": ""})
 
     async def say(self, item: Item, words: str) -> None:
-        """Tell the words that come next."""
+        """Send the next words of the speech."""
         delta = f" {words}" if item.text else words
         item.text += delta
         await self._put_part(item, "output_audio_transcript.delta", delta=delta)
 
     async def sound(self, item: Item, audio: str) -> None:
-        """Tell audio in base64."""
+        """Send base64 audio."""
         await self._put_part(item, "output_audio.delta", delta=audio)
 
     async def close_speech(self, item: Item, *, is_whole: bool) -> None:
-        """Tell that speech is over."""
+        """Send the events for the end of speech."""
         said = item.text
         kept = {} if item.is_truncated else {"transcript": said}
         item.body["content"] = [{"type": "output_audio", **kept}]
@@ -154,5 +155,5 @@ class Response:
 
 
 async def tell_item(outbox: Outbox, what: str, item: Item) -> None:
-    """Tell that an item of the conversation is `added` or `done`."""
+    """Send the event that an item of the conversation is `added` or `done`."""
     await outbox.put(f"conversation.item.{what}", item=item.body, previous_item_id=item.previous_id)

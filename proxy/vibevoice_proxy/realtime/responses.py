@@ -1,4 +1,4 @@
-"""The responses of a call, one at a time: what the client's tool answers is spoken."""
+"""The output side of a call: runs one response at a time and speaks the tool's output."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -23,13 +23,13 @@ from vibevoice_proxy.realtime.response import CancelReason, Order, Response
 from vibevoice_proxy.voice import Voice
 
 LEAD_SECONDS = 5.0
-"""How far the audio of an answer may be ahead of what can have been played: what is made beyond
-would be in vain where somebody interrupts, and the client would have to throw it away."""
+"""How far synthesis may run ahead of playback. On an interruption, the client discards all unplayed
+audio."""
 
 
 class Responses:
-    """The output side of one session. `start` and `cancel` may be called by any task, `run` is one
-    of its own."""
+    """The output side of one session. Any task may call `start` and `cancel`; `run` needs its own
+    task."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Responses:
     ) -> None:
         """`on_idle` is called after each response and may start the next one."""
         self.asked_at: float | None = None
-        """When the last speech that has no answer yet arrived (monotonic)."""
+        """Arrival time of the last unanswered speech (monotonic)."""
         self._voice = voice
         self._conversation = conversation
         self._outbox = outbox
@@ -52,19 +52,20 @@ class Responses:
         self._is_idle.set()
         self._begun: asyncio.Queue[Response] = asyncio.Queue(1)
         self._step: asyncio.Task[Any] | None = None
-        """What a cancellation ends at once."""
+        """The task that a cancellation stops."""
 
     @property
     def active_id(self) -> str | None:
-        """The id of the response that goes on."""
+        """The id of the response in progress, if any."""
         return self._active.id if self._active else None
 
     async def start(self, order: Order) -> None:
-        """Begin a response. Raises InvalidRequest while another one goes on, or where it is known
-        at once that there is nothing to say."""
+        """Start a response. Raises InvalidRequest if another one is in progress, or if it is
+        already clear that there is nothing to say."""
         if self._active:
             raise InvalidRequest(
-                f"The response {self._active.id} goes on; wait for its response.done or cancel it.",
+                f"The response {self._active.id} is in progress; wait for its "
+                "response.done or cancel it.",
                 code="conversation_already_has_active_response",
             )
         if order.brings_input or self._conversation.is_settled:
@@ -75,29 +76,29 @@ class Responses:
         await self._begun.put(response)
 
     def cancel(self, reason: CancelReason) -> None:
-        """End the response that goes on."""
+        """Cancel the response in progress."""
         if self._active and not self._active.cancelled:
             self._active.cancelled = reason
             if self._step:
                 self._step.cancel()
 
     async def finish(self) -> None:
-        """Wait for the response that goes on and those that `on_idle` starts."""
+        """Wait for the response in progress and any that `on_idle` starts."""
         await self._is_idle.wait()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run responses until cancelled."""
         while True:
             response = await self._begun.get()
             error = await self._respond(response)
             self._metrics.responded(await response.end(error))
             self._active = None
             await self._on_idle()
-            if not self.active_id:  # else the next one has begun
+            if not self.active_id:  # otherwise the next one has started
                 self._is_idle.set()
 
     async def _respond(self, response: Response) -> ProxyError | None:
-        """Why it failed, if it did."""
+        """Run a response; return the error if it fails."""
         try:
             answer = await self._until_cancelled(response, self._answer(response.order))
             if isinstance(answer, ToolCall):
@@ -114,8 +115,7 @@ class Responses:
         return self._find(order, is_final=True)
 
     def _find(self, order: Order, *, is_final: bool = False) -> Answer:
-        """What to answer; `is_final`: what it answers has its answer then. Raises
-        InvalidRequest."""
+        """Find what to answer; `is_final`: mark the items as answered. Raises InvalidRequest."""
         if order.brings_input:
             return answer_input(order.given, order.tool)
         items = items_to_answer(self._conversation.items, order.given.metadata)
@@ -161,7 +161,7 @@ class Responses:
             self.asked_at = None
 
     async def _until_cancelled(self, response: Response, work: Coroutine[Any, Any, Any]) -> Any:
-        """The result of `work`; None where the response is cancelled before."""
+        """The result of `work`; None if the response is cancelled first."""
         if response.cancelled:
             work.close()
             return None

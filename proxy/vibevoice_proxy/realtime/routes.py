@@ -17,7 +17,7 @@ from vibevoice_proxy.upload import receive_body
 PROTOCOL = "realtime"
 """The WebSocket subprotocol of OpenAI's API."""
 MAX_SECRET_BYTES = 64 * 1024
-"""Of a request for a client secret."""
+"""Maximum body size of a request for a client secret."""
 
 router = APIRouter()
 
@@ -49,7 +49,7 @@ class SecretRequest(BaseModel):
     },
 )
 async def create_client_secret(request: Request) -> JSONResponse:
-    """A short-lived key for a browser, and the session that it opens."""
+    """Create a short-lived key for a browser, and return the session that it opens."""
     service = realtime_of(request)
     body = await receive_body(request, MAX_SECRET_BYTES, timeout=service.settings.upload_timeout)
     try:
@@ -63,7 +63,7 @@ async def create_client_secret(request: Request) -> JSONResponse:
 
 @router.websocket("/v1/realtime")
 async def hold_session(socket: WebSocket) -> None:
-    """A realtime session."""
+    """Serve a realtime session."""
     service = realtime_of(socket)
     session_id = new_id("sess")
     token = REQUEST_ID.set(session_id)
@@ -74,7 +74,7 @@ async def hold_session(socket: WebSocket) -> None:
                 offered: list[str] = socket.scope["subprotocols"]
                 await socket.accept(PROTOCOL if PROTOCOL in offered else None)
                 await service.serve(socket, config, session_id)
-        except ProxyError as error:  # before it was accepted
+        except ProxyError as error:  # before the connection is accepted
             body = error_body(str(error), type=error.type, param=error.param, code=error.code)
             answer = JSONResponse(body, error.status, dict(error.headers))
             await socket.send_denial_response(answer)
@@ -83,7 +83,7 @@ async def hold_session(socket: WebSocket) -> None:
 
 
 def _wanted(socket: WebSocket) -> Mapping[str, Any]:
-    """The session that the client secret carries, or the query asks for."""
+    """The session configuration from the client secret or the query."""
     if secret := socket.scope["state"].get("client_secret"):
         return secret
     query = socket.query_params
@@ -93,8 +93,8 @@ def _wanted(socket: WebSocket) -> Mapping[str, Any]:
         return {"type": "transcription", "audio": {"input": heard}}
     if intent:
         raise InvalidRequest(
-            f"The intent {intent[:80]!r} is unknown; expected 'transcription', or none for a "
-            "voice call.",
+            f"The intent {intent[:80]!r} is unknown; expected 'transcription', or "
+            "no intent for a voice call.",
             param="intent",
             code="unsupported",
         )

@@ -1,4 +1,4 @@
-"""What all realtime sessions share."""
+"""The state shared by all realtime sessions."""
 
 import asyncio
 import logging
@@ -28,8 +28,8 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.voice import Voice
 
 MAX_SECRET_CHARS = 8000
-"""Of a client secret, which is sent in a header of the handshake: the library websockets reads
-lines of 8 KiB."""
+"""Maximum length of a client secret. Clients send it in a header of the handshake, and the library
+websockets reads lines of up to 8 KiB."""
 
 SessionConfig = TranscriptionConfig | CallConfig
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class RealtimeService:
-    """Made once for each process."""
+    """Creates and serves realtime sessions; one instance per process."""
 
     def __init__(
         self,
@@ -56,7 +56,8 @@ class RealtimeService:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """A place for a session, for as long as the block lasts. Raises TooManyRequests."""
+        """Count a session as open until the block ends. Raises TooManyRequests if all slots are in
+        use."""
         if self._open >= self.settings.realtime_max_sessions:
             raise TooManyRequests
         self._open += 1
@@ -67,8 +68,8 @@ class RealtimeService:
             self._open -= 1
 
     async def configure(self, session: Mapping[str, Any] | None) -> SessionConfig:
-        """The configuration that a new session begins with; `session` has what differs from the
-        default. Raises InvalidRequest or ModelNotFound."""
+        """The initial configuration of a session: the default with the fields of `session`. Raises
+        InvalidRequest or ModelNotFound."""
         changes = session or {"type": "transcription"}
         match changes.get("type"):
             case "transcription":
@@ -78,7 +79,7 @@ class RealtimeService:
                 await self._voice.check(config.voice_options)
             case other:
                 raise InvalidRequest(
-                    f"There is no session of the type {str(other)[:80]!r}; expected "
+                    f"The session type {str(other)[:80]!r} is unknown; expected "
                     "'transcription' or 'realtime'.",
                     param="session.type",
                 )
@@ -86,8 +87,8 @@ class RealtimeService:
         return config
 
     def issue_secret(self, config: SessionConfig, seconds: int) -> dict[str, Any]:
-        """A client secret, as OpenAI answers with it. Raises InvalidRequest where it would be
-        longer than a header may be."""
+        """OpenAI's response for a new client secret. Raises InvalidRequest if the secret would not
+        fit into a header."""
         expires_at = int(time()) + seconds
         changes = {"type": config.type, **config.model_dump(exclude_defaults=True)}
         value = self._secrets.issue(changes, expires_at)
@@ -110,7 +111,7 @@ class RealtimeService:
         }
 
     async def serve(self, socket: WebSocket, config: SessionConfig, session_id: str) -> None:
-        """The session of an accepted connection, to its end."""
+        """Serve the session of an accepted connection until it ends."""
         settings = self.settings
         outbox = Outbox()
         bounds = Bounds(
@@ -123,10 +124,10 @@ class RealtimeService:
         session = self._session(config, session_id, outbox)
         end = await Connection(socket, session, outbox, bounds, stopping).run()
         self._metrics.ended(end)
-        logger.info("the session is over (%s)", end)
+        logger.info("the session ended (%s)", end)
 
     def _session(self, config: SessionConfig, session_id: str, outbox: Outbox) -> Session:
-        """The session of the type that `config` is of."""
+        """Create a session of the type given by `config`."""
         settings = self.settings
         items = Items(outbox)
         hearing = Hearing(
@@ -162,5 +163,5 @@ class RealtimeService:
 
 
 def realtime_of(connection: HTTPConnection) -> RealtimeService:
-    """The realtime service of the process that serves `connection`."""
+    """The realtime service of the process that handles `connection`."""
     return cast(RealtimeService, connection.state.realtime)

@@ -1,25 +1,25 @@
-"""What a connection asks of its session, whatever its type."""
+"""The interface between a connection and its session, for sessions of both types."""
 
 from typing import Protocol
 
 
 class Session(Protocol):
-    """The conversation of one connection. What it has to tell goes into its outbox."""
+    """The session of one connection. It puts its events into an outbox."""
 
     async def begin(self) -> None:
-        """Tell the client that the session is there."""
+        """Send `session.created`."""
         ...
 
     async def handle(self, message: str) -> None:
-        """Follow an event of the client. Messages come one after the other; while one is handled,
-        nothing else is read. Raises InvalidEvent, or another ProxyError, for an event that cannot
-        be followed: the session goes on."""
+        """Handle one event of the client. The connection handles no other message until this
+        returns. Raises InvalidEvent or another ProxyError if the event fails; the session
+        continues."""
         ...
 
     async def finish(self) -> None:
-        """Do what was begun: the session ends. No event is handled after it."""
+        """Finish pending work before the session ends. No event is handled afterwards."""
         ...
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Run the session until cancelled."""
         ...

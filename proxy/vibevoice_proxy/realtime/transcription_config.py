@@ -12,9 +12,9 @@ from vibevoice_proxy.live import LiveOptions
 from vibevoice_proxy.realtime.client_events import invalid_field
 
 EAGERNESS_SECONDS = {"high": 0.5, "auto": 1.0, "medium": 1.0, "low": 2.0}
-"""Silence that ends a turn in place of a model that reads the words."""
+"""Seconds of silence that end a turn; they replace OpenAI's semantic model."""
 DELAY_SECONDS = {"minimal": 0.3, "low": 0.5, "medium": 1.0, "high": 2.0, "xhigh": 4.0}
-"""New speech after which words are looked for."""
+"""Seconds of new speech after which the open turn is decoded again."""
 MAX_SILENCE_MS = 30_000
 MAX_PREFIX_MS = 10_000
 MAX_WORDS = 1000
@@ -55,14 +55,14 @@ AudioFormat = Annotated[Pcm | Pcmu | Pcma, Field(discriminator="type")]
 
 
 class NoiseReduction(Part):
-    """Accepted without effect: the recognizers hear the audio as it is."""
+    """Accepted but ignored: the recognizers need no noise reduction."""
 
     type: Literal["near_field", "far_field"] | None = None
     strength: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
 
 
 class Transcription(Part):
-    """What recognizes, and what it is told."""
+    """The transcription model and its parameters."""
 
     model: str | None = None
     language: Language | None = None
@@ -73,12 +73,12 @@ class Transcription(Part):
 
     @property
     def info_texts(self) -> list[str]:
-        """What the model is told beside the audio."""
+        """Context for the model besides the audio."""
         return [text for text in (self.prompt, *(self.keywords or ())) if text]
 
 
 class ServerVad(Part):
-    """Turns end with silence. The last three fields concern answers, which there are none of."""
+    """Turns end with silence. The last three fields concern responses."""
 
     type: Literal["server_vad"]
     threshold: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
@@ -87,18 +87,18 @@ class ServerVad(Part):
     create_response: bool | None = None
     interrupt_response: bool | None = None
     idle_timeout_ms: int | None = Field(default=None, ge=0)
-    """Accepted without effect: nothing is said into the silence of a user."""
+    """Accepted but ignored: silence of the user never starts a response."""
 
     @property
     def detection(self) -> Detection:
-        """For the recognizer."""
+        """The equivalent parameters of the recognizer."""
         threshold = min(max(self.threshold, 0.02), 0.99)
-        silence = max(self.silence_duration_ms, 100)  # words have shorter ones
+        silence = max(self.silence_duration_ms, 100)  # shorter silences occur within words
         return Detection(threshold, self.prefix_padding_ms / 1000, silence / 1000)
 
 
 class SemanticVad(Part):
-    """Taken as a silence whose length depends on the eagerness: no model reads the words."""
+    """Treated as a silence whose length depends on the eagerness: no semantic model is used."""
 
     type: Literal["semantic_vad"]
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
@@ -107,7 +107,7 @@ class SemanticVad(Part):
 
     @property
     def detection(self) -> Detection:
-        """For the recognizer."""
+        """The equivalent parameters of the recognizer."""
         return Detection(silence_seconds=EAGERNESS_SECONDS[self.eagerness])
 
 
@@ -115,7 +115,7 @@ TurnDetection = Annotated[ServerVad | SemanticVad, Field(discriminator="type")]
 
 
 class AudioInput(Part):
-    """How a session listens."""
+    """`audio.input` of a session."""
 
     format: AudioFormat = Pcm(type="audio/pcm")
     noise_reduction: NoiseReduction | None = None
@@ -124,7 +124,7 @@ class AudioInput(Part):
 
     @property
     def live_options(self) -> LiveOptions:
-        """The same for the recognizer."""
+        """The equivalent options of the recognizer."""
         found = self.transcription or Transcription()
         return LiveOptions(
             model=found.model or "",
@@ -142,7 +142,7 @@ class Audio(Part):
 
 
 class TranscriptionConfig(Part):
-    """A whole configuration."""
+    """The complete configuration of a session."""
 
     type: Literal["transcription"] = "transcription"
     audio: Audio = Audio()
@@ -150,24 +150,23 @@ class TranscriptionConfig(Part):
 
     @property
     def with_logprobs(self) -> bool:
-        """Whether the client asked for log probabilities of tokens."""
+        """Whether the client requested token log probabilities."""
         return bool(self.include)
 
     def described(self) -> dict[str, Any]:
-        """The fields that are set. Of the others OpenAI's types (openai 7.57 for Node) have only a
-        null `turn_detection`, which turns it off."""
+        """The fields that are set. Unset fields are omitted because OpenAI's types (openai 7.57 for
+        Node) allow null only for `turn_detection`, where it means off."""
         fields = self.model_dump(exclude_none=True)
         fields["audio"]["input"].setdefault("turn_detection", None)
         return fields
 
     def updated(self, changes: Mapping[str, Any], event_id: str | None) -> "TranscriptionConfig":
-        """The configuration with the fields of `changes` in place of its own; a part is taken
-        field by field. Raises InvalidEvent."""
+        """This configuration with `changes` merged in field by field. Raises InvalidEvent."""
         return with_changes(self, changes, event_id)
 
 
 def with_changes(config: Config, changes: Mapping[str, Any], event_id: str | None) -> Config:
-    """`config` with the fields of `changes` in place of its own. Raises InvalidEvent."""
+    """`config` with `changes` merged in field by field. Raises InvalidEvent."""
     try:
         return type(config).model_validate(_merged(config.model_dump(), changes))
     except ValidationError as error:
@@ -188,5 +187,5 @@ def _merged(before: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _is_same_kind(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether `new` has the type of `old`, or names none."""
+    """Whether `new` has the same type as `old`, or no type."""
     return new.get("type", old.get("type")) == old.get("type")

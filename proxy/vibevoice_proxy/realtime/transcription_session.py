@@ -1,4 +1,4 @@
-"""A session of type `transcription`: audio in, transcripts of its turns out."""
+"""A session of type `transcription`: transcribes the turns of its audio."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ class TranscriptionSession:
         expires_at: int,
         max_prompt_chars: int,
     ) -> None:
-        """`expires_at`: Unix seconds."""
+        """`expires_at`: Unix time in seconds."""
         self._id = session_id
         self._config = config
         self._hearing = hearing
@@ -38,12 +38,12 @@ class TranscriptionSession:
         self._max_prompt_chars = max_prompt_chars
 
     async def begin(self) -> None:
-        """As `Session.begin`. Raises InvalidEvent for its configuration."""
+        """See `Session.begin`. Raises InvalidEvent if the configuration is invalid."""
         await self._configure(self._config, None)
         await self._outbox.put("session.created", session=self._described())
 
     async def handle(self, message: str) -> None:
-        """As `Session.handle`."""
+        """See `Session.handle`."""
         match event := await TRANSCRIPTION_EVENTS.receive(message):
             case SessionUpdate():
                 await self._update(event)
@@ -55,18 +55,18 @@ class TranscriptionSession:
                 await self._hearing.clear(event)
 
     async def finish(self) -> None:
-        """As `Session.finish`."""
+        """See `Session.finish`."""
         await self._hearing.finish()
 
     async def run(self) -> None:
-        """As `Session.run`."""
+        """See `Session.run`."""
         await self._hearing.run()
 
     async def _update(self, event: SessionUpdate) -> None:
         kind = event.session.get("type")
         if kind != "transcription":
             raise InvalidEvent(
-                "This is a transcription session; expected a session of the type 'transcription', "
+                "This is a transcription session; expected a session of type 'transcription', "
                 f"not {str(kind)[:80]!r}.",
                 param="session.type",
                 event_id=event.event_id,
@@ -90,7 +90,7 @@ class TranscriptionSession:
 
 
 def describe_session(config: TranscriptionConfig, session_id: str, until: int) -> dict[str, Any]:
-    """The session as clients see it."""
+    """The session object sent to clients."""
     return {
         "id": session_id,
         "object": "realtime.transcription_session",

@@ -38,7 +38,7 @@ class Encoding:
     bit_rate: int | None = None
     muxer_options: tuple[tuple[str, str], ...] = ()
     codec_options: tuple[tuple[str, str], ...] = ()
-    """Used to search less at the same bit rate, which halves the encoding time."""
+    """A faster encoder search at the same bit rate, which halves the encoding time."""
 
 
 ENCODINGS: Mapping[str, Encoding] = MappingProxyType(

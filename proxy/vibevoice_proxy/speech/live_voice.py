@@ -1,4 +1,4 @@
-"""Live speech with the models that this server speaks with."""
+"""Live speech with the speech models of this server."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -16,18 +16,18 @@ from vibevoice_proxy.voice import VoiceOptions
 from vibevoice_tts import Passage, Plan, Script, Synthesizer
 
 PASSAGE_CHARS = 200
-"""Longest passage: some sentences, about 12 s. While a passage is played the next one is made, and
-no more than that is made in vain where somebody interrupts."""
+"""Maximum length of a passage: a few sentences, about 12 s. The next passage is synthesized while
+one is played, so an interruption wastes at most one passage."""
 
 
 class LiveVoice:
-    """The `Voice` of a process."""
+    """Implements `Voice` with the speech service of the process."""
 
     def __init__(self, service: SpeechService) -> None:
         self._service = service
 
     async def check(self, options: VoiceOptions) -> None:
-        """As `Voice.check`."""
+        """See `Voice.check`."""
         if not SLOWEST <= options.speed <= FASTEST:
             raise InvalidRequest(
                 f"Invalid value for speed: expected {SLOWEST} to {FASTEST}.", param="speed"
@@ -37,7 +37,7 @@ class LiveVoice:
                 await self._plan("", options)
 
     async def speak(self, text: str, options: VoiceOptions) -> AsyncGenerator[str | bytes]:
-        """As `Voice.speak`."""
+        """See `Voice.speak`."""
         most = self._service.settings.tts_max_input_chars
         if len(text) > most:
             raise InvalidRequest(
@@ -67,7 +67,7 @@ class LiveVoice:
                 yield chunk
 
     async def _plan(self, text: str, options: VoiceOptions) -> tuple[Synthesizer, Script, Plan]:
-        """Who says `text`, and how. Raises SpeechError or ModelNotFound."""
+        """Choose the model and voice for `text`. Raises SpeechError or ModelNotFound."""
         service = self._service
         wanted = SpeechOptions(input=text, model=options.model, voice=options.voice)
         samples = await service.samples.collect(wanted, service.find(options.model))

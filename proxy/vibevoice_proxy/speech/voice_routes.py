@@ -1,6 +1,8 @@
-"""/v1/audio/voices and /v1/audio/models: what can speak; voices to clone are stored and deleted.
+"""/v1/audio/voices and /v1/audio/models: list voices and models; store and delete voices for
+cloning.
 
-Listings come in both shapes in use; stored voices are openai 3.52's `VoiceCreateParams`, `Voice`.
+Listings support both response formats in use; stored voices follow openai 3.52's
+`VoiceCreateParams` and `Voice`.
 """
 
 from typing import Any
@@ -27,12 +29,12 @@ BODY = {
                         "audio_sample": {
                             "type": "string",
                             "format": "binary",
-                            "description": "6 to 30 s of one speaker; `file` means the same.",
+                            "description": "6 to 30 s of one speaker; `file` is an alias.",
                         },
                         "consent": {
                             "type": "string",
                             "maxLength": MAX_CONSENT,
-                            "description": "What refers to the speaker's consent; kept with it.",
+                            "description": "Reference to the speaker's consent; stored.",
                         },
                         "type": {"type": "string", "enum": ["audio_sample"]},
                     },
@@ -48,8 +50,8 @@ router = APIRouter()
 @router.get("/v1/audio/voices")
 @router.get("/audio/voices", include_in_schema=False)
 async def list_voices(request: Request, model: str = "") -> dict[str, Any]:
-    """The voices of the models that `model` may mean, or of all models; each once, with the models
-    that have it. Stored voices come last."""
+    """List the voices of the models that `model` selects, or of all models. Each voice occurs once,
+    with the models that have it. Stored voices come last."""
     service = speech_of(request)
     chosen = service.candidates(model) if model else service.models
     models: dict[str, list[str]] = {}
@@ -70,7 +72,7 @@ async def list_voices(request: Request, model: str = "") -> dict[str, Any]:
 @router.get("/v1/audio/models")
 @router.get("/audio/models", include_in_schema=False)
 async def list_speech_models(request: Request) -> dict[str, Any]:
-    """The models that speak, and their other names, each with the model that it means."""
+    """List the speech models, and their aliases with the model that each one selects."""
     service = speech_of(request)
     listed = [
         {"id": name, "name": name, "object": "model", "root": service.find(name).name}
@@ -82,7 +84,7 @@ async def list_speech_models(request: Request) -> dict[str, Any]:
 @router.post("/v1/audio/voices", openapi_extra=BODY)
 @router.post("/audio/voices", include_in_schema=False)
 async def create_voice(request: Request) -> dict[str, Any]:
-    """Store the recording of a voice, so that speech can be made with it."""
+    """Store a recording of a voice for cloning."""
     service = speech_of(request)
     store = _store(service)
     service.check_cloning()
@@ -98,11 +100,12 @@ async def create_voice(request: Request) -> dict[str, Any]:
         if not name:
             raise InvalidRequest("The field name is missing.", param="name")
         if service.has_voice(name):
-            raise InvalidRequest(f"There is a voice {name!r} already.", param="name")
+            raise InvalidRequest(f"A voice with the name {name!r} already exists.", param="name")
         consent = text_field(form, "consent", MAX_CONSENT)
         if form.get("type", "audio_sample") != "audio_sample":
             raise InvalidRequest(
-                "Voices are made of recordings alone; expected type audio_sample.", param="type"
+                "Voices can only be created from recordings; expected type audio_sample.",
+                param="type",
             )
         upload = uploaded_file(form, "audio_sample", "file")
         samples = await service.samples.decode(upload.file, "audio_sample")
@@ -114,7 +117,7 @@ async def create_voice(request: Request) -> dict[str, Any]:
 @router.delete("/v1/audio/voices/{voice_id}")
 @router.delete("/audio/voices/{voice_id}", include_in_schema=False)
 async def delete_voice(voice_id: str, request: Request) -> dict[str, Any]:
-    """Remove a stored voice."""
+    """Delete a stored voice."""
     store = _store(speech_of(request))
     if not await to_thread.run_sync(store.remove, voice_id):
         raise VoiceNotFound("There is no stored voice with this id.", param="voice_id")
@@ -122,7 +125,7 @@ async def delete_voice(voice_id: str, request: Request) -> dict[str, Any]:
 
 
 def _describe(voice: StoredVoice) -> dict[str, Any]:
-    """A stored voice as OpenAI's API has it, and the seconds of speech in it."""
+    """A stored voice in the form of OpenAI's API, plus the seconds of speech in its recording."""
     return {
         "id": voice.id,
         "created_at": voice.created,
@@ -140,8 +143,8 @@ def _listing(key: str, items: list[dict[str, Any]]) -> dict[str, Any]:
 def _store(service: SpeechService) -> VoiceStore:
     if service.samples.store is None:
         raise Forbidden(
-            "Storing voices is switched off on this server (VIBEVOICE_VOICE_UPLOADS). A recording "
-            "can be sent with a request for speech instead, as ref_audio.",
+            "Storing voices is disabled on this server (VIBEVOICE_VOICE_UPLOADS). "
+            "Send the recording with each speech request instead, as ref_audio.",
             code="voice_uploads_off",
         )
     return service.samples.store

@@ -1,4 +1,4 @@
-"""Recordings of voices to clone, as they come with a request or from the store."""
+"""Decodes recordings of voices to clone, from requests or from the store."""
 
 import base64
 import io
@@ -28,22 +28,21 @@ from vibevoice_tts import (
 )
 
 MAX_BYTES = 10 * 1024 * 1024
-"""Largest file of a sample, as in OpenAI's API."""
+"""Maximum file size of a sample, as in OpenAI's API."""
 
 
 class VoiceSamples:
-    """Finds and decodes the recordings that requests name or bring."""
+    """Finds and decodes the recordings that requests contain or refer to."""
 
     def __init__(self, decoder: AudioDecoder, store: VoiceStore | None) -> None:
-        """`store`: voices that clients have stored; None where they may not."""
+        """`store`: voices that clients have stored; None if storing is disabled."""
         self.store = store
         self._decoder = decoder
 
     async def collect(self, options: SpeechOptions, synthesizer: Synthesizer) -> dict[str, Samples]:
-        """The recordings that a request needs, by the names of voices that mean them.
-
-        Raises CannotClone when there are any and the model cannot, InvalidRequest when a sample is
-        not a recording of enough speech.
+        """The recordings that a request needs, by voice name. Raises CannotClone if there are any
+        and the model cannot clone, InvalidRequest if a sample is not a recording with enough
+        speech.
         """
         samples: dict[str, Samples] = {}
         if options.ref_audio:
@@ -53,19 +52,18 @@ class VoiceSamples:
             names = {*(options.speakers or {}).values(), *([] if samples else [options.voice_name])}
             for name in names - {"", REF_AUDIO}:
                 if synthesizer.has_voice(name):
-                    continue  # stored while the model was loading: its own voices win
+                    continue  # stored while the model was loading; its own voices win
                 if stored := await to_thread.run_sync(self.store.find, name):
                     synthesizer.check_cloning()
-                    # a voice that was deleted just now is not known any more
+                    # a voice that was just deleted is unknown
                     with suppress(FileNotFoundError):
                         samples[name] = await to_thread.run_sync(stored.read)
         return samples
 
     async def decode(self, source: BinaryIO, param: str) -> Samples:
-        """The speech in `source`, mono float32 at 24 kHz, without silence around it and not longer
-        than is useful.
-
-        Raises InvalidAudio with `param` when it is not a recording, or one of too little speech.
+        """The speech in `source`, mono float32 at 24 kHz, trimmed to the useful length and without
+        leading or trailing silence. Raises InvalidAudio with `param` if it is not a recording or
+        contains too little speech.
         """
         try:
             return await self._decoder.run(source, MAX_FILE_SECONDS, _checked)
@@ -76,8 +74,8 @@ class VoiceSamples:
     async def _decode_ref_audio(self, text: str) -> Samples:
         if re.match(r"[a-z]+://", text, re.IGNORECASE):
             raise InvalidRequest(
-                f"{REF_AUDIO} is a URL, and none is fetched; expected the recording in base64, or "
-                "a data URL.",
+                f"{REF_AUDIO} is a URL, and URLs are not fetched; expected a "
+                "recording in base64, or a data URL.",
                 param=REF_AUDIO,
             )
         digits = DATA_URL.sub("", text, count=1)
@@ -92,11 +90,11 @@ class VoiceSamples:
 
 
 def warning_of(samples: Samples) -> str:
-    """What a client should know of a sample; empty if it is good."""
+    """A warning about a sample for the client; empty if the sample is good."""
     seconds = len(samples) / SAMPLE_RATE
     if seconds >= GOOD_SECONDS:
         return ""
-    return f"A voice cloned from {seconds:.1f} s of speech is unstable; 6 to 30 s are better."
+    return f"Cloning from {seconds:.1f} s of speech is unreliable; use 6 to 30 s."
 
 
 def _checked(blocks: Iterator[NDArray[np.int16]]) -> Samples:

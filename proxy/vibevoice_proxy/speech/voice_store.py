@@ -1,7 +1,8 @@
-"""Voices that clients have stored: a FLAC file each, in a folder of the operator's choice.
+"""Voices stored by clients: one FLAC file each, in a folder that the operator chooses.
 
-A file is named after the voice's random id, and its name, time and consent are tags in it. So one
-file is written at once or not at all, and what a client calls a voice never becomes part of a path.
+The file name is the voice's random id; the voice's name, creation time and consent are tags in the
+file. So a voice is written completely or not at all, and names from clients never become part of a
+path.
 """
 
 import io
@@ -21,9 +22,9 @@ from vibevoice_proxy.whole_files import write_whole
 from vibevoice_tts import Samples
 
 MAX_NAME = 100
-"""Characters of a voice's name."""
+"""Maximum characters in a voice's name."""
 MAX_CONSENT = 200
-"""Characters of what refers to the speaker's consent."""
+"""Maximum characters in the consent reference."""
 
 _FILE = re.compile(r"voice_[0-9a-f]{32}")
 
@@ -43,31 +44,32 @@ class StoredVoice:
     path: Path
 
     def read(self) -> Samples:
-        """The recording, mono float32 at 24 kHz; raises OSError when it was removed meanwhile."""
+        """Read the recording, mono float32 at 24 kHz; raises OSError if it was deleted in the
+        meantime."""
         data = self.path.read_bytes()
         samples, _ = soundfile.read(io.BytesIO(data), dtype="float32")
         return samples
 
 
 class VoiceStore:
-    """The voices in `folder`, at most `max_voices`; several processes may share it. Each call
-    looks into the folder: call it in a thread."""
+    """Up to `max_voices` voices in `folder`, which several processes may share. Every call reads
+    the folder, so call it in a thread."""
 
     def __init__(self, folder: Path, max_voices: int) -> None:
-        """Raises OSError when the folder cannot be made."""
+        """Raises OSError if the folder cannot be created."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._max_voices = max_voices
         self._lock = threading.Lock()
 
     def voices(self) -> list[StoredVoice]:
-        """All voices, the oldest first."""
+        """All voices, oldest first."""
         paths = [path for path in self._folder.glob("*.flac") if _FILE.fullmatch(path.stem)]
         found = [voice for path in paths if (voice := _read_tags(path)) is not None]
         return sorted(found, key=lambda voice: (voice.created, voice.id))
 
     def find(self, name: str) -> StoredVoice | None:
-        """The voice with this id, or else with this name in any case."""
+        """The voice with this id, or with this name (case-insensitive)."""
         voices = self.voices()
         wanted = name.strip().casefold()
         by_id = (voice for voice in voices if voice.id == name)
@@ -75,18 +77,17 @@ class VoiceStore:
         return next(by_id, None) or next(by_name, None)
 
     def add(self, name: str, samples: Samples, consent: str) -> StoredVoice:
-        """Store a recording, mono float32 at 24 kHz.
-
-        Raises InvalidRequest when the name is taken or the store full, StorageFull when the disk
-        is.
+        """Store a recording, mono float32 at 24 kHz. Raises InvalidRequest if the name is taken or
+        the store is full, StorageFull if the disk is full.
         """
         with self._lock:
             if self.find(name):
-                raise InvalidRequest(f"There is a voice {name!r} already.", param="name")
+                raise InvalidRequest(
+                    f"A voice with the name {name!r} already exists.", param="name"
+                )
             if len(self.voices()) >= self._max_voices:
                 raise InvalidRequest(
-                    f"{self._max_voices} voices are stored, which is the most there may be; "
-                    "delete one first.",
+                    f"The maximum of {self._max_voices} voices are stored; delete one first.",
                     code="voice_limit_reached",
                 )
             created = int(time())
@@ -96,7 +97,7 @@ class VoiceStore:
         return StoredVoice(path.stem, name, created, consent, len(samples) / SAMPLE_RATE, path)
 
     def remove(self, voice_id: str) -> bool:
-        """Whether there was a voice with this id to remove."""
+        """Delete a voice; return whether there was one with this id."""
         with self._lock:
             for voice in self.voices():
                 if voice.id == voice_id:
@@ -125,8 +126,8 @@ def _read_tags(path: Path) -> StoredVoice | None:
                 return StoredVoice(path.stem, file.title, created, file.comment, seconds, path)
     except soundfile.LibsndfileError as error:
         if not path.exists():
-            return None  # removed since the folder was listed
-        logger.warning("%s is no stored voice: %s", path.name, error)
+            return None  # removed after the folder was listed
+        logger.warning("%s is not a stored voice: %s", path.name, error)
         return None
-    logger.warning("%s is no stored voice", path.name)
+    logger.warning("%s is not a stored voice", path.name)
     return None

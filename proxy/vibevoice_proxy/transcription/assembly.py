@@ -96,7 +96,9 @@ async def assemble(
         raise failures[0]
     lost = [part for end in ends for part in end.missing if part.reason != "unclear"]
     if not segments and lost:
-        raise UpstreamError("The model gave no transcript of the recording.", code="no_transcript")
+        raise UpstreamError(
+            "The model returned no transcript of the recording.", code="no_transcript"
+        )
     logger.info(
         "%s transcribed %d segments in %.2f s", request_id, len(segments), monotonic() - started
     )
@@ -148,7 +150,7 @@ async def _recognize_all(
                     yield _placed(result, section.start, number)
                 else:
                     yield replace(result, missing=_moved(result.missing, section.start))
-            await task  # raises the error that ended it, if any
+            await task  # raises the task's error, if any
     finally:
         for scope in scopes:
             scope.cancel()

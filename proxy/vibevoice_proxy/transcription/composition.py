@@ -62,7 +62,7 @@ async def _open_light(
     settings: Settings, registry: CollectorRegistry
 ) -> AsyncIterator[tuple[LightPool, bool] | None]:
     """The light recognizer's processes if the settings enable it, running until the block ends,
-    with their metrics in `registry`; and whether they only know English."""
+    with their metrics in `registry`; and whether their model only supports English."""
     folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
     if folder is None:
         yield None
@@ -76,8 +76,8 @@ async def _open_light(
 async def _open_voices(
     settings: Settings, light: LightPool | None
 ) -> AsyncIterator[LightPool | None]:
-    """The pool that compares voices if the settings enable it: the light recognizer's processes, or
-    a separate process that starts when it is first needed."""
+    """The pool that compares voices, if the settings enable it: the light recognizer's processes,
+    or a separate process that starts on first use."""
     if light or not settings.speaker_linking:
         yield light if settings.speaker_linking else None
         return

@@ -105,7 +105,8 @@ def truncation(transcript: Transcript) -> dict[str, Any]:
 
 
 def truncation_headers(transcript: Transcript) -> dict[str, str]:
-    """The same as headers, with at most MAX_HEADER_PARTS parts; empty for a complete transcript."""
+    """The same information as headers, with at most MAX_HEADER_PARTS parts; empty for a complete
+    transcript."""
     if not transcript.missing:
         return {}
     parts = [

@@ -1,4 +1,4 @@
-"""Match the speakers of several sections to people, with a confidence."""
+"""Matches the speakers of several sections to people and computes a confidence."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from vibevoice_light import cluster
 from vibevoice_proxy.transcription.voices import Voice, mix
 
 SLOPE = 20.0
-"""How steeply the probability rises: a dot product 0.15 above or below EVEN gives 0.95 or 0.05
-(measured in docs/speakers.md)."""
+"""Slope of the probability: a dot product 0.15 above or below EVEN gives 0.95 or 0.05
+(measured in docs/results/speakers.md)."""
 EVEN = 0.50
 """The dot product at which one person and two people are equally likely."""
 SHORT_SECONDS = 5.0
@@ -21,7 +21,7 @@ SHORT_ALLOWANCE = 0.10
 """How much lower. Against a longer sample of the same person, 2 s of speech have a dot product of
 0.71 and 3.5 s have 0.81; against other people, it does not depend on the length."""
 DOUBTFUL = 0.1
-"""Report another person as similar at this probability or above."""
+"""Minimum probability at which another person is reported as similar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def _judge(
         own = min(own, probability(float(voice.vector @ others / np.linalg.norm(others))))
     similar, doubt = None, 0.0
     for other, voice in enumerate(means):
-        # The recognizer heard two different people in the same section.
+        # The recognizer found two different people in the same section.
         is_apart = sections[number] & sections[other] or (is_given[number] and is_given[other])
         if other == number or voice is None or is_apart:
             continue

@@ -40,7 +40,7 @@ class LightRecognizer:
         """Raises InvalidRequest for a language that the model does not support."""
         if self._language and language and not _is_english(language):
             raise InvalidRequest(
-                f"The light recognizer knows English alone, not {language!r}. Use the model "
+                f"The light recognizer only supports English, not {language!r}. Use the model "
                 "vibevoice for other languages.",
                 param="language",
                 code="unsupported_language",
@@ -49,7 +49,7 @@ class LightRecognizer:
     async def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """As `Recognizer.recognize`. `info` is ignored: the model has no input for it."""
+        """See `Recognizer.recognize`. `info` is ignored: the model has no input for it."""
         deadline = monotonic() + self._timeout
 
         def check() -> None:

@@ -20,19 +20,19 @@ class LightMetrics(Collector):
         in_flight = sum(worker.in_flight for worker in workers)
         waiting = sum(max(0, worker.wanted - worker.in_flight) for worker in workers)
         for name, text, value in (
-            ("workers", "Processes of the light recognizer.", len(workers)),
-            ("workers_ready", "Processes that are ready.", sum(w.is_ready for w in workers)),
+            ("workers", "Worker processes of the light recognizer.", len(workers)),
+            ("workers_ready", "Worker processes that are ready.", sum(w.is_ready for w in workers)),
             (
                 "workers_busy",
-                "Processes with a request.",
+                "Worker processes with a request.",
                 sum(w.in_flight > 0 for w in workers),
             ),
             ("in_flight", "Requests being served.", in_flight),
-            ("waiting", "Requests that wait for a process.", waiting),
+            ("waiting", "Requests waiting for a worker process.", waiting),
         ):
             yield GaugeMetricFamily(f"vibevoice_light_{name}", text, value)
         yield CounterMetricFamily(
             "vibevoice_light_worker_restarts",
-            "How often a process was lost and restarted.",
+            "How often a worker process died and was restarted.",
             self._pool.restarts,
         )

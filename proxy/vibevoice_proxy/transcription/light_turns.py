@@ -1,4 +1,4 @@
-"""What a worker of the light recognizer hears in a live conversation → the turns of clients."""
+"""Converts the events of a light-recognizer worker to the turns that clients see."""
 
 from dataclasses import dataclass, field
 
@@ -11,36 +11,36 @@ from vibevoice_proxy.live import LiveSegment, LiveToken, MissingPart, TurnCommit
 
 @dataclass(slots=True)
 class _Turn:
-    """A turn that has begun and not ended."""
+    """A turn in progress."""
 
     start: float = 0.0
-    """Seconds of the whole conversation."""
+    """Start in seconds of the whole conversation."""
     end: float | None = None
-    """The same; None before it is committed."""
+    """End in seconds of the whole conversation; None until it is committed."""
     segments: list[LiveSegment] = field(default_factory=list[LiveSegment])
     missing: list[MissingPart] = field(default_factory=list[MissingPart])
     has_words: bool = False
 
 
 class LightTurns:
-    """The turns that one worker hears; another one goes on after it is lost."""
+    """The turns recognized by one worker. If the worker dies, another one continues."""
 
     def __init__(self, offset: float = 0.0, first: int = 0, speakers: int = 0) -> None:
-        """The worker begins `offset` seconds after the beginning, after so many turns, and gives
-        its speakers the numbers from `speakers` on."""
+        """`offset`: start of this worker's audio in the conversation, in seconds. `first`: number
+        of turns before this worker. `speakers`: number of its first speaker."""
         self.speakers = speakers
-        """How many are known. Whoever speaks after a loss has a new label: their voices are
-        forgotten."""
+        """Number of labels used. After a worker dies, all speakers get new labels because their
+        voices are lost."""
         self._offset = offset
         self._first = self._last = first
         self._turns: dict[int, _Turn] = {}
 
     def following(self, offset: float) -> "LightTurns":
-        """Those of the next worker."""
+        """The turns of the next worker."""
         return LightTurns(offset, self._last, self.speakers)
 
     def translate(self, event: LiveEvent) -> list[live.LiveEvent]:
-        """`event` as the realtime side knows it."""
+        """Convert `event` to the realtime wing's event."""
         number = self._first + event.utterance
         self._last = max(self._last, number)
         turn = self._turns.setdefault(number, _Turn())
@@ -66,12 +66,12 @@ class LightTurns:
                 return [live.TurnEnded(number, text, seconds, until, missing=turn.missing)]
 
     def clear(self) -> None:
-        """Forget the open turn."""
+        """Discard the open turn."""
         self._turns.clear()
 
     def fail(self, error: ProxyError, seconds: float, commands: list[str]) -> list[live.LiveEvent]:
-        """The end of every turn that the worker was at, with all `commands` (`commit`, `clear`)
-        that it did not follow, when so many seconds were fed."""
+        """The events that end all turns of a worker that failed, including those for `commands`
+        (`commit`, `clear`) that it did not run. `seconds`: audio sent so far."""
         events: list[live.LiveEvent] = []
         for number, turn in self._turns.items():
             if turn.end is None:

@@ -1,4 +1,4 @@
-"""Label the speakers of all sections so that each person has one label in the whole recording.
+"""Labels the speakers of all sections: each person gets one label for the whole recording.
 
 For a whole transcript, all sections are compared at the end. In a stream, a label that was sent
 never changes: speakers of the first section keep their labels, and speakers of later sections are
@@ -21,14 +21,15 @@ from vibevoice_proxy.transcription.voice_finder import VoiceFinder
 from vibevoice_proxy.transcription.voices import KnownSpeaker, Voice, mix
 
 SURE = 0.95
-"""Decide immediately at this probability that a speaker matches an earlier one, or matches none."""
+"""Decide immediately if a speaker matches an earlier one, or none, with at least this
+probability."""
 DECIDE_SECONDS = 10.0
-"""Decide after this much speech of a speaker in any case."""
+"""Decide after this much speech of a speaker, whatever the probability."""
 HOLD_SECONDS = 30.0
-"""Hold a segment back for at most this much of the recording."""
+"""Hold a segment back for at most this many seconds of the recording."""
 
 Key = tuple[int, str]
-"""The number of a section and the recognizer's label of a speaker in it."""
+"""A section's number and the recognizer's label of a speaker in it."""
 
 
 def numbered(segment: Segment) -> Segment:
@@ -146,7 +147,7 @@ class _Stream:
         return passed
 
     async def _consider(self, key: Key, *, is_last: bool = False) -> None:
-        """Decide who the speaker `key` is, if it is certain enough or `is_last`."""
+        """Decide who the speaker `key` is, if the match is certain enough or `is_last`."""
         number, name = key
         if not any(self._voices):  # no voices to compare with yet
             self._decide({key: Speaker(number, None)})

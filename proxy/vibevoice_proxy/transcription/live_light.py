@@ -1,4 +1,4 @@
-"""A live conversation with the light recognizer, in a worker of its pool."""
+"""Runs a live conversation with the light recognizer, in a worker of its pool."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -29,13 +29,13 @@ from vibevoice_proxy.live import (
 from vibevoice_proxy.transcription.light_turns import LightTurns
 
 MAX_UNHEARD_SECONDS = 20.0
-"""Of audio on the way to the worker: with more, the client waits."""
+"""Maximum audio in flight to the worker; beyond it, the client waits."""
 MAX_COMMANDS = 1000
-"""Blocks of audio and other commands on the way to the worker: with more, the client waits."""
+"""Maximum audio blocks and commands in flight to the worker; beyond it, the client waits."""
 BLOCK_SECONDS = 1.0
-"""Longest part of the audio that the worker gets in one go: its conversations take turns."""
+"""Maximum audio sent to the worker at once, so its conversations can alternate."""
 READY_SECONDS = 0.1
-"""Between two looks at whether a worker is ready again."""
+"""Polling interval while waiting for a worker."""
 
 
 class LightStream:
@@ -47,17 +47,17 @@ class LightStream:
         self._resampler = AudioResampler(format="flt", layout="mono", rate=LIGHT_RATE)
         self._conversation: Conversation | None = None
         self._changed = asyncio.Condition()
-        """Notified when audio was heard, and when there is a conversation."""
+        """Notified when audio was processed and when a conversation was opened."""
         self._unheard: list[int] = []
-        """Samples of each block on the way."""
+        """Number of samples in each block in flight."""
         self._fed = 0
-        """Samples given to workers."""
+        """Number of samples sent to workers."""
         self._commands: list[str] = []
-        """`commit` and `clear` on the way."""
+        """`commit` and `clear` commands in flight."""
         self._turns = LightTurns()
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
-        """As `LiveStream.feed`."""
+        """See `LiveStream.feed`."""
         block = round(BLOCK_SECONDS * LIGHT_RATE)
         resampled = await to_thread.run_sync(self._resample, samples)
         for at in range(0, len(resampled), block):
@@ -68,32 +68,32 @@ class LightStream:
             conversation.feed(part)
 
     async def commit(self) -> None:
-        """As `LiveStream.commit`."""
+        """See `LiveStream.commit`."""
         conversation = await self._ready()
         self._commands.append("commit")
         conversation.commit()
 
     async def clear(self) -> None:
-        """As `LiveStream.clear`."""
+        """See `LiveStream.clear`."""
         conversation = await self._ready()
         self._commands.append("clear")
         conversation.clear()
 
     async def update(self, options: LiveOptions) -> None:
-        """As `LiveStream.update`."""
+        """See `LiveStream.update`."""
         before, self._options = self._options, options
         wanted = options.detection, options.interval
         if self._conversation and wanted != (before.detection, before.interval):
             self._conversation.update(*wanted)
 
     async def catch_up(self) -> None:
-        """As `LiveStream.catch_up`."""
+        """See `LiveStream.catch_up`."""
         async with self._changed:
-            # a worker is done with a command when all its events have come
+            # a command is complete once all its events were received
             await self._changed.wait_for(lambda: not self._unheard and not self._commands)
 
     async def events(self) -> AsyncGenerator[LiveEvent]:
-        """As `LiveStream.events`."""
+        """See `LiveStream.events`."""
         while True:
             turns = self._turns = self._turns.following(self._fed / LIGHT_RATE)
             options = self._options
@@ -132,7 +132,7 @@ class LightStream:
                 self._changed.notify_all()
 
     def _lose(self, error: ProxyError) -> list[LiveEvent]:
-        """What the client is told of a worker that was lost."""
+        """The events that report a lost worker to the client."""
         self._conversation = None
         self._unheard.clear()
         commands, self._commands = self._commands, []
@@ -146,7 +146,7 @@ class LightStream:
             self._changed.notify_all()
 
     async def _ready(self) -> Conversation:
-        """The conversation once it can take more."""
+        """Wait until the conversation accepts more commands, and return it."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._conversation and self._has_room())
         assert self._conversation is not None

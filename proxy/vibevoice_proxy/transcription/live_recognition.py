@@ -1,4 +1,4 @@
-"""Live conversations with every model that this server transcribes with."""
+"""Live conversations with any recognizer of this server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,22 +16,22 @@ from vibevoice_proxy.transcription.service import TranscriptionService
 
 
 class LiveTranscription:
-    """The `LiveRecognition` of a process: the light recognizer's words come while people speak,
-    those of everything else turn by turn."""
+    """Implements `LiveRecognition`. The light recognizer returns words while people speak; all
+    others return whole turns."""
 
     def __init__(self, service: TranscriptionService) -> None:
         self._service = service
         self._lock = asyncio.Lock()
         self._voice_activity: Any = None
-        """The model that finds turns in this process; opened when one is to be found."""
+        """The voice activity model in this process; loaded on first use."""
 
     def check(self, options: LiveOptions) -> str:
-        """As `LiveRecognition.check`."""
+        """See `LiveRecognition.check`."""
         return self._service.check(options).name
 
     @asynccontextmanager
     async def open(self, options: LiveOptions, session_id: str) -> AsyncIterator[LiveStream]:
-        """As `LiveRecognition.open`."""
+        """See `LiveRecognition.open`."""
         recognizer = self._service.check(options).recognizer
         if isinstance(recognizer, LightRecognizer):
             yield LightStream(recognizer.pool, options)

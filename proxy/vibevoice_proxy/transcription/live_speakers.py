@@ -1,4 +1,4 @@
-"""One label for each person through a live conversation that is recognized turn by turn."""
+"""Labels speakers consistently in a live conversation that is recognized turn by turn."""
 
 import asyncio
 from collections.abc import Sequence
@@ -25,28 +25,28 @@ from vibevoice_proxy.transcription.voices import (
 )
 
 NEW_SECONDS = 2.5
-"""Speech with which a voice that is unlike all others is a new person, as in
+"""Seconds of speech after which a voice unlike all others is a new person, as in
 `vibevoice_light.speakers`."""
 DOUBT = 0.15
-"""How far below the threshold a voice with less speech is still the same person. Two voices with a
-lower likeness are two people with a probability of 0.95 (`identities.SLOPE`)."""
+"""Tolerance below the threshold for voices with less speech. Two voices with a lower similarity
+belong to two people with a probability of 0.95 (`identities.SLOPE`)."""
 LISTEN_SECONDS = 10.0
-"""The longest that a turn waits for its voices."""
+"""Maximum time that a turn waits for its voices."""
 
 
 class LiveSpeakers:
-    """The people of one conversation. Keeps one mean voice for each, and no audio."""
+    """The people in one conversation. Stores one mean voice per person, and no audio."""
 
     def __init__(self, finder: VoiceFinder, threshold: float) -> None:
-        """`threshold`: the least dot product of two voices that are one person's."""
+        """`threshold`: minimum dot product of two voices of the same person."""
         self._finder = finder
         self._threshold = threshold
         self._people: list[Voice] = []
 
     async def label(self, samples: NDArray[np.int16], segments: Sequence[Segment]) -> list[str]:
-        """The label of each of `segments`, which are all of a turn. Their times are seconds of the
-        turn's `samples`, shape (samples,) at 24 kHz. UNKNOWN for noises, and for speakers of
-        whom too little is heard."""
+        """Label each of `segments`, which are all segments of a turn. Their times are seconds from
+        the start of the turn's `samples`, shape (samples,) at 24 kHz. UNKNOWN for noises, and for
+        speakers with too little speech."""
         names: dict[tuple[int, str | None], str] = {}
         for section in sorted({segment.section for segment in segments}):
             voices = await self._listen(
@@ -66,7 +66,7 @@ class LiveSpeakers:
     async def _listen(
         self, samples: NDArray[np.int16], segments: Sequence[Segment]
     ) -> dict[str, Voice]:
-        """The speakers of a section in order of appearance, as far as their voices are known."""
+        """The speakers of a section whose voices could be computed, in order of appearance."""
         found: dict[str, Voice] = {}
         try:
             async with asyncio.timeout(LISTEN_SECONDS):
@@ -92,21 +92,22 @@ class LiveSpeakers:
 
 
 class Choice(NamedTuple):
-    """Who a voice is."""
+    """The person assigned to a voice."""
 
     person: int | None
-    """The index of the person; None where that is not certain."""
+    """The index of the person; None if uncertain."""
     is_sure: bool
-    """Whether the voice tells more about how the person sounds."""
+    """Whether the voice may update the person's mean voice."""
 
 
 def assign(voices: Sequence[Voice], people: Sequence[Voice], threshold: float) -> list[Choice]:
-    """Find out which of `people` each of `voices` is; the voices are of different people. New
-    people get the next indices, in the order of `voices`. The voice with the most speech chooses
-    first.
+    """Assign each of `voices` to one of `people` or to a new person; all voices belong to different
+    people. New people get the next indices, in the order of `voices`. Voices with more speech are
+    assigned first.
 
-    With less than NEW_SECONDS of speech, of the voice or of the person, a likeness up to DOUBT
-    below the threshold is still the same person. Less than CLEAR_SECONDS never makes a new person.
+    If the voice or the person has less than NEW_SECONDS of speech, a similarity of up to DOUBT
+    below the threshold still matches. A voice with less than CLEAR_SECONDS never becomes a new
+    person.
     """
     chosen: dict[int, Choice] = {}
     taken: set[int] = set()
@@ -130,7 +131,7 @@ def assign(voices: Sequence[Voice], people: Sequence[Voice], threshold: float) -
 
 
 def _rough(windows: Sequence[Window]) -> Voice:
-    """The voice in windows that are all too short to be clear."""
+    """Combine windows that are all too short for a clear voice."""
     return mix([Voice(window.vector, window.end - window.start) for window in windows])
 
 

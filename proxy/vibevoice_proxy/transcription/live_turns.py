@@ -1,4 +1,4 @@
-"""A live conversation with a recognizer that takes whole recordings: turn by turn."""
+"""Runs a live conversation turn by turn, with a recognizer for whole recordings."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -33,14 +33,14 @@ from vibevoice_proxy.transcription.live_speakers import LiveSpeakers
 from vibevoice_proxy.transcription.transcript import Segment, Transcript, speech_delta
 
 MAX_WAITING = 4
-"""Turns that wait for the recognizer: with more, the client waits."""
+"""Maximum turns waiting for the recognizer; beyond it, the client waits."""
 
 MAX_UNREAD = 64
-"""Events that wait for a slow client: with more, everything waits."""
+"""Maximum unread events of a slow client; beyond it, recognition waits."""
 
 Transcribe = Callable[[NDArray[np.int16], LiveOptions, str], AsyncGenerator[Segment | Transcript]]
-"""The segments and then the transcript of a turn: samples at 24 kHz, shape (samples,), how, and the
-id of the request. Raises ProxyError."""
+"""Yields the segments of a turn, then its transcript. Arguments: samples at 24 kHz, shape
+(samples,); options; request id. Raises ProxyError."""
 
 
 class TurnStream:
@@ -54,7 +54,7 @@ class TurnStream:
         session_id: str,
         speakers: LiveSpeakers | None,
     ) -> None:
-        """`speakers` is None where voices are not compared: labels carry the turn's number then."""
+        """`speakers`: None if voices are not compared; labels then contain the turn's number."""
         self._speakers = speakers
         self._transcribe = transcribe
         self._voice_activity = voice_activity
@@ -68,10 +68,10 @@ class TurnStream:
         self._whole: asyncio.Queue[tuple[TurnCommitted, NDArray[np.int16], LiveOptions]] = (
             asyncio.Queue(MAX_WAITING)
         )
-        """Turns with the options that they were spoken under."""
+        """Complete turns with the options that applied to them."""
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
-        """As `LiveStream.feed`."""
+        """See `LiveStream.feed`."""
         self._audio.add(samples)
         for probability in (await to_thread.run_sync(self._hear, samples)).tolist():
             step = self._utterances.step(probability)
@@ -83,7 +83,7 @@ class TurnStream:
         self._audio.forget(self._utterances.needed)
 
     async def commit(self) -> None:
-        """As `LiveStream.commit`."""
+        """See `LiveStream.commit`."""
         if self._utterances.start is None or self._options.detection is None:
             self._turn += 1
         step = self._utterances.commit()
@@ -91,12 +91,12 @@ class TurnStream:
         await self._end(*step.ended, is_detected=False)
 
     async def clear(self) -> None:
-        """As `LiveStream.clear`."""
+        """See `LiveStream.clear`."""
         self._utterances.clear()
         await self._events.put(Cleared())
 
     async def update(self, options: LiveOptions) -> None:
-        """As `LiveStream.update`."""
+        """See `LiveStream.update`."""
         before, self._options = self._options, options
         if before.detection and not options.detection and self._utterances.start is not None:
             self._options = before
@@ -107,12 +107,12 @@ class TurnStream:
         self._utterances.detect(options.detection)
 
     async def catch_up(self) -> None:
-        """As `LiveStream.catch_up`."""
+        """See `LiveStream.catch_up`."""
         await self._whole.join()
         await self._events.join()
 
     async def events(self) -> AsyncGenerator[LiveEvent]:
-        """As `LiveStream.events`."""
+        """See `LiveStream.events`."""
         async with asyncio.TaskGroup() as tasks:
             work = tasks.create_task(self._work())
             try:
@@ -174,7 +174,7 @@ class TurnStream:
     async def _label(
         self, turn: TurnCommitted, samples: NDArray[np.int16], segments: Sequence[Segment]
     ) -> list[LiveSegment]:
-        """The segments of a turn as the whole conversation knows them."""
+        """Convert the segments of a turn to times and labels of the whole conversation."""
         if self._speakers:
             names = await self._speakers.label(samples, segments)
         else:
@@ -199,7 +199,7 @@ class TurnStream:
 
 
 class _Audio:
-    """The audio that may still belong to a turn, at 24 kHz."""
+    """Buffers the audio that may still belong to a turn, at 24 kHz."""
 
     def __init__(self) -> None:
         self._blocks: list[NDArray[np.int16]] = []
@@ -209,7 +209,8 @@ class _Audio:
         self._blocks.append(samples)
 
     def take(self, start: float, end: float) -> NDArray[np.int16]:
-        """From `start` to `end`, in seconds from the beginning; forgets everything before `end`."""
+        """Return the audio from `start` to `end`, in seconds of the conversation; drop everything
+        before `end`."""
         whole = np.concatenate([*self._blocks, np.zeros(0, np.int16)])
         first, last = (max(0, round(at * SAMPLE_RATE) - self._first) for at in (start, end))
         rest = whole[last:].copy()
@@ -218,7 +219,7 @@ class _Audio:
         return whole[first:last].copy()
 
     def forget(self, before: float) -> None:
-        """Whole blocks before so many seconds."""
+        """Drop whole blocks that end before this time, in seconds."""
         sample = round(before * SAMPLE_RATE)
         while self._blocks and self._first + len(self._blocks[0]) <= sample:
             self._first += len(self._blocks.pop(0))

@@ -26,13 +26,13 @@ class TranscriptionMetrics:
         )
         self._real_time_factor = Histogram(
             "vibevoice_real_time_factor",
-            "Seconds of transcribing for a second of audio.",
+            "Seconds of processing per second of audio.",
             buckets=RATIOS,
             registry=registry,
         )
         self._decode_seconds = Histogram(
             "vibevoice_decode_seconds",
-            "Seconds in which an upload was decoded.",
+            "Seconds spent decoding an upload.",
             buckets=SECONDS,
             registry=registry,
         )
@@ -44,19 +44,19 @@ class TranscriptionMetrics:
         )
         self._upstream_errors = Counter(
             "vibevoice_upstream_errors",
-            "Failures of the engine or of the translating model, by error code.",
+            "Failures of the engine or the translation model, by error code.",
             ("upstream", "code"),
             registry=registry,
         )
         self._missing_seconds = Counter(
             "vibevoice_missing_seconds",
-            "Seconds of audio without a transcript in answers that were sent, by reason.",
+            "Seconds of audio missing from transcripts that were sent, by reason.",
             ("reason",),
             registry=registry,
         )
         self._missing_parts = Counter(
             "vibevoice_missing_parts",
-            "Parts of recordings without a transcript in answers that were sent, by reason.",
+            "Parts of recordings missing from transcripts that were sent, by reason.",
             ("reason",),
             registry=registry,
         )
@@ -65,7 +65,7 @@ class TranscriptionMetrics:
             self._missing_parts.labels(reason)
         self._loops = Counter(
             "vibevoice_loops",
-            "Answers in which the model repeated itself without end, by what became of them.",
+            "Transcriptions in which the model looped, by result.",
             ("outcome",),
             registry=registry,
         )

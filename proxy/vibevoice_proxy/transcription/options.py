@@ -51,7 +51,7 @@ _IS_GIVEN: dict[str, Callable[[str], bool]] = {
     ),
 }
 _WRITTEN_PLAIN = "hotwords"
-"""vLLM's field, which has no brackets there."""
+"""vLLM's field, which it names without brackets."""
 Language = Annotated[str, Field(max_length=64)]
 
 
@@ -78,7 +78,10 @@ def body_schema(options: type["RecordingOptions"]) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "data": {"type": "string", "format": "byte", "description": "Base64 of the file."},
-            "format": {"type": "string", "description": "Not used: the bytes decide."},
+            "format": {
+                "type": "string",
+                "description": "Ignored: the format is detected from the content.",
+            },
         },
         "required": ["data"],
     }
@@ -130,7 +133,7 @@ class RecordingOptions(BaseModel):
             name = field_name(key)
             if name.startswith("known_speaker_") and not isinstance(value, str):
                 raise InvalidRequest(
-                    f"{name} is a file; expected text: a name, or a data URL.", param=name
+                    f"{name} is a file; expected text (a name or a data URL).", param=name
                 )
             for text in _texts(name, value) if isinstance(value, str) else ():
                 if name in _LISTS:
@@ -194,7 +197,7 @@ class RecordingOptions(BaseModel):
         length = sum(map(len, self._info_texts()))
         if length > max_chars:
             raise InvalidRequest(
-                f"prompt, hotwords and keywords have {length} characters together; expected at "
+                f"prompt, hotwords and keywords have {length} characters in total; expected at "
                 f"most {max_chars}.",
                 param="prompt",
             )

@@ -1,4 +1,4 @@
-"""POST /v1/audio/transcriptions and /v1/audio/translations: a recording in, a transcript out."""
+"""POST /v1/audio/transcriptions and /v1/audio/translations."""
 
 from contextlib import AsyncExitStack
 from functools import partial
@@ -28,7 +28,7 @@ router = APIRouter()
 )
 @router.post("/audio/transcriptions", include_in_schema=False)
 async def create_transcription(request: Request) -> Response:
-    """Transcribe a recording with speakers and times."""
+    """Transcribe a recording, with speaker labels and timestamps."""
     service = transcription_of(request)
     async with AsyncExitStack() as cleanup:
         form = await cleanup.enter_async_context(service.receive(request))
@@ -55,7 +55,7 @@ async def create_transcription(request: Request) -> Response:
 )
 @router.post("/audio/translations", include_in_schema=False)
 async def create_translation(request: Request) -> Response:
-    """Transcribe a recording and translate what was said into English."""
+    """Transcribe a recording and translate the transcript into English."""
     service = transcription_of(request)
     service.check_translation()
     async with service.receive(request) as form:
@@ -70,7 +70,7 @@ def _respond(
     options: TranscriptionOptions | TranslationOptions,
     service: TranscriptionService,
 ) -> Response:
-    """The whole `transcript` as an answer."""
+    """The complete `transcript` as a response."""
     limits = options.subtitle_limits(service.settings)
     rendering = render(
         transcript, options.response_format, limits, with_logprobs=options.with_logprobs

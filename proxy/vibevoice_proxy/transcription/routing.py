@@ -1,4 +1,4 @@
-"""Which recognizer a model name means. Nothing ever goes from one to another by itself."""
+"""Maps model names to recognizers. Requests never fall back to another recognizer."""
 
 import logging
 from collections.abc import Sequence
@@ -11,29 +11,30 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import Recognizer
 
 LIGHT = "light"
-"""The name of the light recognizer's model, and of its part in /health."""
+"""Name of the light recognizer's model and of its component in /health."""
 ENGINE_PREFIX = "vibevoice"
-"""Aliases that begin so mean the engine, whatever else there is."""
+"""Aliases with this prefix always select the engine."""
 REAL_BYTES = 1024**3
-"""Weights of at least so much are a real VibeVoice-ASR (17 GB; the embedded one has 12 MB)."""
+"""Weights of at least this size are a real VibeVoice-ASR (17 GB); the embedded checkpoint has 12
+MB."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A model and what recognizes with it."""
+    """A model and its recognizer."""
 
     name: str
-    """The model's own name."""
+    """The canonical name of the model."""
     aliases: tuple[str, ...]
     part: str
-    """Its name in /health and in the metrics."""
+    """The recognizer's name in /health and in the metrics."""
     recognizer: Recognizer
 
 
 class Routing:
-    """The routes of a process."""
+    """The routes of this process."""
 
     def __init__(self, routes: Sequence[Route], settings: Settings) -> None:
         """The first of `routes` is the default."""
@@ -52,10 +53,12 @@ class Routing:
         return list(dict.fromkeys([*(route.name for route in self.routes), *self._names]))
 
     def find(self, model: str) -> Route:
-        """The route of a model name; the default where it is empty, or unknown and names are not
-        strict. Raises ModelNotFound for a model that is switched off, and for an unknown one."""
+        """The route for a model name; the default if the name is empty, or if it is unknown and
+        names are not strict. Raises ModelNotFound for disabled and unknown models."""
         if not self.routes:
-            raise ModelNotFound("This server does not transcribe (ASR_API=off).", param="model")
+            raise ModelNotFound(
+                "Transcription is disabled on this server (ASR_API=off).", param="model"
+            )
         if route := self._names.get(model or self.routes[0].name):
             return route
         if self._is_strict or model in self._own_names:
@@ -69,8 +72,9 @@ class Routing:
 def build_routing(
     settings: Settings, engine: Recognizer | None, light: Recognizer | None
 ) -> Routing:
-    """The routes to the recognizers that there are. With the light one, OpenAI's names are its
-    own and it is the default; the engine keeps its name and the aliases that begin with it."""
+    """Create the routes to the available recognizers. If the light recognizer is on, it is the
+    default and has OpenAI's names; the engine keeps its own name and the aliases with that
+    prefix."""
     routes: list[Route] = []
     aliases = settings.model_aliases
     of_engine = tuple(name for name in aliases if name.startswith(ENGINE_PREFIX))
@@ -84,11 +88,11 @@ def build_routing(
 
 
 def choose_light(settings: Settings) -> Path | None:
-    """The folder of the light recognizer's model; None where it is off.
+    """The folder of the light recognizer's model; None if it is off.
 
-    `auto` means on where the engine has no real VibeVoice-ASR, as far as the settings tell: those
-    of MODEL_DIR, or no engine named. Where the model's files are missing it is off then, with a
-    warning. Raises ModelFilesMissing when it is on and they are missing.
+    `auto` turns it on unless the settings name a real VibeVoice-ASR or another server, or disable
+    the engine. If the model's files are missing, `auto` logs a warning and leaves it off. Raises
+    ModelFilesMissing if it is `on` and files are missing.
     """
     match settings.light:
         case "off":
@@ -101,19 +105,19 @@ def choose_light(settings: Settings) -> Path | None:
             try:
                 return find_moonshine(settings.light_models)
             except ModelFilesMissing as error:
-                logger.warning("%s Without it everything goes to the engine.", error)
+                logger.warning("%s Without it, all requests go to the engine.", error)
                 return None
 
 
 def _is_engine_real(settings: Settings) -> bool:
-    """Whether the settings speak of an engine with a real checkpoint, or of none at all."""
+    """Whether the settings name a real checkpoint or another server, or disable the engine."""
     if settings.asr_api != "chat":
         return True
     if not settings.model_dir:
         return bool(settings.asr_base_url)
     folder = Path(settings.model_dir)
     if not folder.is_dir():
-        return True  # a name on the hub
+        return True  # the name of a model on the hub
     for checkpoint in (folder, folder / "VibeVoice-ASR"):
         if weights := list(checkpoint.glob("*.safetensors")):
             return sum(file.stat().st_size for file in weights) >= REAL_BYTES

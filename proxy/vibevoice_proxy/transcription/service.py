@@ -99,8 +99,8 @@ class TranscriptionService:
         """Raises InvalidRequest if no translation model is configured."""
         if self._translator is None:
             raise InvalidRequest(
-                "This server transcribes but does not translate: no translating model is "
-                "configured. Use /v1/audio/transcriptions.",
+                "This server cannot translate: no translation model is configured. "
+                "Use /v1/audio/transcriptions.",
                 code="unsupported",
             )
 
@@ -151,8 +151,8 @@ class TranscriptionService:
     async def transcribe_turn(
         self, samples: NDArray[np.int16], options: LiveOptions, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """The same for a turn of a live conversation: `samples` at 24 kHz, shape (samples,). The
-        turn counts as a request in flight."""
+        """Like `transcribe`, for a turn of a live conversation: `samples` at 24 kHz, shape
+        (samples,). The turn counts as a request in flight."""
         route = self._routing.find(options.model)
         async with self._admission.place():
             with ExitStack() as files:
@@ -165,7 +165,7 @@ class TranscriptionService:
                         yield result
 
     def live_speakers(self) -> LiveSpeakers | None:
-        """What labels the speakers of a new live conversation; None where voices are not
+        """Create the labeler for the speakers of a new live conversation; None if voices are not
         compared."""
         if self._voices is None:
             return None
@@ -239,7 +239,7 @@ class TranscriptionService:
         self, upload: UploadFile, options: RecordingOptions, request_id: str
     ) -> Transcript:
         """The transcript of `upload` in English."""
-        assert self._translator, "`check_translation` has refused the request"
+        assert self._translator, "`check_translation` has rejected the request"
         transcript = await final(self.transcribe(upload, options, request_id))
         try:
             return await self._translator.translate(transcript)
@@ -259,7 +259,7 @@ class TranscriptionService:
             except AudioTooLong as error:
                 raise InvalidAudio(
                     f"The recording is longer than {seconds / 60:g} minutes, "
-                    "the most that one request can hold. Send it in shorter parts.",
+                    "the maximum for one request. Send it in shorter parts.",
                     code=error.code,
                 ) from error
 
@@ -295,5 +295,5 @@ async def final(results: AsyncGenerator[Segment | Transcript]) -> Transcript:
 
 
 def transcription_of(request: Request) -> TranscriptionService:
-    """The transcription service of the process that serves `request`."""
+    """The transcription service of the process that handles `request`."""
     return cast(TranscriptionService, request.state.transcription)

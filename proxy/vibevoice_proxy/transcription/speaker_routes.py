@@ -117,8 +117,9 @@ def _store(service: TranscriptionService) -> tuple[SpeakerStore, VoiceReader]:
     known = service.known_speakers
     if known.store is None or known.reader is None:
         raise Forbidden(
-            "Speaker enrollment is off on this server (VIBEVOICE_SPEAKER_ENROLLMENT). "
-            "References can be sent with a request instead, as known_speaker_references.",
+            "Speaker enrollment is disabled on this server "
+            "(VIBEVOICE_SPEAKER_ENROLLMENT). Send references with the request "
+            "instead, as known_speaker_references.",
             code="speaker_enrollment_off",
         )
     return known.store, known.reader

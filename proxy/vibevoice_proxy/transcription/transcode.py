@@ -43,8 +43,8 @@ def transcode(
     `max_section_seconds`. `new_file` returns an empty, seekable, unbuffered file for each section.
 
     `encoding` is flac, wav, opus or auto; auto means wav in memory for the first section if it is
-    short, else flac. Raises InvalidAudio if there is too little audio to transcribe, StorageError
-    if a file cannot be written, and whatever `blocks` raises.
+    short, otherwise flac. Raises InvalidAudio if there is too little audio to transcribe,
+    StorageError if a file cannot be written, and whatever `blocks` raises.
     """
     numbered_blocks = cut(_joined(blocks), int(max_section_seconds * SAMPLE_RATE))
     sections: list[Section] = []

@@ -1,4 +1,4 @@
-"""Segments, and everything known about a transcribed recording."""
+"""Data types for segments and transcripts."""
 
 import re
 import unicodedata
@@ -87,7 +87,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """Everything known about a recording once it is transcribed."""
+    """The result of transcribing a recording."""
 
     segments: tuple[Segment, ...]
     duration: float
@@ -134,7 +134,7 @@ def speech_delta(before: str, segment: Segment) -> str:
 
 def _unspaced(left: str, right: str) -> bool:
     """Chinese and Japanese have no spaces between words. Korean does, although its characters are
-    wide, too."""
+    also wide."""
     return all(
         unicodedata.east_asian_width(char) in "WF" and not "\uac00" <= char <= "\ud7a3"
         for char in (left, right)

@@ -27,13 +27,13 @@ from vibevoice_proxy.transcription.upstream import (
 
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6)
 """Temperatures of the first attempt and of those that continue after a loop: Whisper's steps
-(openai/whisper, `transcribe.py`), as far as the output is still a transcript."""
+(openai/whisper, `transcribe.py`), limited to those at which the output is still a transcript."""
 MIN_TOKENS = 64
 """With fewer tokens left for the response, continuing is not worthwhile."""
 END_SECONDS = 1.0
 """A loop this close to the end of the recording has cut nothing off, so there is nothing to
 continue."""
-NO_TRANSCRIPT = "The model gave no transcript of the recording."
+NO_TRANSCRIPT = "The model returned no transcript of the recording."
 CHECK_CHARS = 128
 """An unfinished segment is checked for a loop each time it has grown by this much."""
 
@@ -60,7 +60,7 @@ class VibeVoiceRecognizer:
     async def recognize(
         self, section: Section, info: str, language: str | None, request_id: str
     ) -> AsyncGenerator[Segment | Transcript]:
-        """As `Recognizer.recognize`. `language` is ignored: the model has no language input."""
+        """See `Recognizer.recognize`. `language` is ignored: the model has no language input."""
         usage: list[Usage] = []
         tokens = max_answer_tokens(section.duration)
         answer = _Answer(section)
@@ -82,7 +82,7 @@ class VibeVoiceRecognizer:
                 if not reason:
                     raise
                 answer = plain or answer
-                # Keep what is already there: it may be most of an hour.
+                # Keep the segments so far: they may cover most of an hour.
                 logger.warning("%s: no continuation after a %s: %s", attempt_id, reason, error)
                 break
             if answer.usage:
@@ -90,7 +90,7 @@ class VibeVoiceRecognizer:
             reason = answer.trouble
             if answer.is_plain_text and not plain and not reason:
                 reason, plain = "format", answer
-                logger.warning("%s: the answer is not the model's format", attempt_id)
+                logger.warning("%s: the output is not in the model's format", attempt_id)
                 answer = _Answer(section)
                 continue
             looped = looped or reason == "loop"

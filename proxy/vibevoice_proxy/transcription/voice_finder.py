@@ -1,4 +1,4 @@
-"""Find the voices of a recording's speakers with the worker processes of a pool."""
+"""Finds the voices of a recording's speakers with a pool of worker processes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 class VoiceFinder:
     """Embeds the speakers of one section after another. Results are kept until the section is
-    finished, because a stream asks for a speaker again when there are more segments."""
+    finished, because a stream requests a speaker again when there are more segments."""
 
     def __init__(self, pool: LightPool, metrics: TranscriptionMetrics) -> None:
         self._pool = pool
@@ -71,14 +71,14 @@ class VoiceFinder:
             except WorkerLost:  # use another worker, or the restarted one
                 windows = await self._pool.embed(samples)
         except (WorkerLost, LightFailed) as error:
-            logger.warning("a voice could not be compared: %s", error)
+            logger.warning("could not compare a voice: %s", error)
             self._count()
             return []
         return [Window(start + one.start, start + one.end, one.vector) for one in windows]
 
     def give_up(self) -> None:
-        """Log and count voices that took too long."""
-        logger.warning("the voices of a turn took too long to be compared")
+        """Log and count a timeout while comparing voices."""
+        logger.warning("comparing the voices of a turn took too long")
         self._count()
 
     def _count(self) -> None:

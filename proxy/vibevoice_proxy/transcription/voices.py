@@ -1,4 +1,4 @@
-"""Voices of speakers: selects the speech to use, and combines its windows into a voice."""
+"""Selects a speaker's speech and combines its windows into a voice."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ class DeviceUnavailable(ModelUnusable):
 
 
 def choose_device(config: ModelConfig) -> tuple[torch.device, torch.dtype]:
-    """Choose and log the device and dtype for a model: those in `config`, else the best device
+    """Choose and log the device and dtype for a model: those in `config`, or else the best device
     available, with bfloat16 on a GPU that supports it and float32 elsewhere.
 
     Raises:

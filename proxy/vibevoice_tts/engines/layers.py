@@ -2,7 +2,7 @@
 frame-by-frame speech: few rows, one position each, and weights far larger than their inputs.
 
 They have the same parameters under the same names. For the speedup of each, see
-docs/speech-performance.md.
+docs/results/speech.md.
 """
 
 from typing import cast

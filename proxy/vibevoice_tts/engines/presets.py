@@ -44,7 +44,7 @@ class Preset:
     language_model: torch.Tensor
     tts_language_model: torch.Tensor
     negative: torch.Tensor
-    """Of the upper decoder without text; one position."""
+    """Keys and values of the upper decoder without text; one position."""
     negative_condition: torch.Tensor
     """The last hidden state for `negative`, [hidden]."""
 

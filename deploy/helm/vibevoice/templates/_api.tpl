@@ -59,7 +59,7 @@ spec:
             timeoutSeconds: 5
             failureThreshold: 360
           {{- end }}
-          # Not /health: while a model is down, the proxy's own 503 with Retry-After is the better answer.
+          # Not /health: while a model is down, clients should get the proxy's own 503 with Retry-After.
           readinessProbe:
             httpGet: {path: /health/live, port: http}
             timeoutSeconds: 5

@@ -65,8 +65,8 @@ export class Api {
   }
 
   /**
-   * Asks for a key if the server needs one, before a request whose response cannot tell. Other errors are ignored:
-   * a reverse proxy may hide the metrics.
+   * Asks for a key if the server needs one, before a request whose response would not show that.
+   * Other errors are ignored: a reverse proxy may hide the metrics.
    * @param {AbortSignal} [signal]
    */
   async ensureKey(signal) {
@@ -86,7 +86,7 @@ export class Api {
    * @returns {Promise<void>}
    */
   async upload(path, form, options) {
-    // A refused upload may lose its connection before the browser reads the response.
+    // A rejected upload may lose its connection before the browser reads the response.
     await this.ensureKey(options.signal);
     await this.#send(path, form, options);
   }

@@ -1,4 +1,4 @@
-/** Voice cloning from a recording, with the speaker's consent (docs/speech.md, Before you clone a voice). */
+/** Voice cloning from a recording, with the speaker's consent (docs/guides/voice-cloning.md, Before you clone a voice). */
 
 import { button, el, field, icon } from "./dom.js";
 import { dataUrl } from "./options.js";

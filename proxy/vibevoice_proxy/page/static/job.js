@@ -87,7 +87,7 @@ export class Job {
     this.transcript = new Transcript();
   }
 
-  /** Cancels the job, also on the server. */
+  /** Cancels the job, including its request to the server. */
   cancel() {
     this.#canceling.abort();
     if (this.state === "waiting") this.state = "canceled";

@@ -79,7 +79,7 @@ export class LiveView {
       return;
     }
     if (!this.element.isConnected) {
-      // the user went to another view meanwhile
+      // the user has switched to another view
       this.#closed();
       this.#start.disabled = false;
       return;

@@ -55,7 +55,7 @@ function router(api) {
     current?.hide();
     alert.hidden = true;
     const created = made.get(name) ?? (await make(api));
-    if (chosenView() !== name) return; // the user chose another view meanwhile
+    if (chosenView() !== name) return; // the user has switched to another view
     const view = made.get(name) ?? created;
     made.set(name, view);
     current = view;

@@ -36,7 +36,8 @@ export class Microphone {
 }
 
 /**
- * A source at 24 kHz, or at the browser's own rate: Firefox connects a microphone only to a context of its rate.
+ * A source at 24 kHz, or at the microphone's own rate: Firefox only connects a microphone to a
+ * context with the same rate.
  * @param {MediaStream} stream
  */
 function connect(stream) {

@@ -2,7 +2,7 @@
 
 import { RATE } from "./microphone.js";
 
-/** Most bytes that may wait to be sent: ten seconds of audio in base64. */
+/** Maximum bytes waiting to be sent: ten seconds of audio in base64. */
 const MAX_WAITING = 10 * RATE * 2 * (4 / 3);
 /** Milliseconds without an event after which the page no longer waits for the last transcription. */
 const PATIENCE = 60_000;
@@ -20,7 +20,7 @@ const SESSION = {
 /** @typedef {{ text: string, told: number, start: number, end: number }} Item `told`: characters of `text` in segments */
 /**
  * @typedef {object} Listener
- * @property {() => void} onReady the server listens
+ * @property {() => void} onReady the server is ready
  * @property {(segment: Segment) => void} onSegment a final segment
  * @property {(part: Missing) => void} onMissing a part without a transcript
  * @property {(text: string) => void} onPending words after the last segment; they may still change
@@ -42,7 +42,7 @@ export async function clientSecret(api) {
 export class RealtimeSession {
   /** @type {Map<string, Item>} by item id */
   #items = new Map();
-  /** Message of an error that nothing has followed yet: if the connection closes now, it is the reason. */
+  /** Message of the latest error if no event followed it: if the connection closes now, this is the reason. */
   #error = "";
   /** Seconds of audio sent. */
   #sent = 0;
@@ -154,7 +154,7 @@ export class RealtimeSession {
     for (const [id, item] of this.#items) this.#keepPending(id, item);
     const lost = this.#isReady
       ? "The connection to the server was lost."
-      : "The server refused the connection. Live captions may be turned off.";
+      : "The server refused the connection. Live captions may be disabled.";
     const message = this.#error || (this.#isReady && this.#isEnding ? "" : reason || lost);
     if (message) this.listener.onError(message);
     this.listener.onClose();
@@ -188,7 +188,7 @@ export class RealtimeSession {
   }
 
   /**
-   * Makes a segment of the words that are in none, so that they are not lost.
+   * Makes a segment of words that belong to no segment, so they are not lost.
    * @param {string} id
    * @param {Item} item
    */

@@ -21,7 +21,7 @@ export class Recorder {
     this.#recorder.start(1000);
   }
 
-  /** Stops recording, closes the microphone and returns the file. The browser may have stopped: the microphone was unplugged. */
+  /** Stops recording, closes the microphone and returns the file. The browser may already have stopped: the microphone was unplugged. */
   async stop() {
     const recorder = this.#recorder;
     if (!recorder) throw new Error("Nothing is being recorded.");

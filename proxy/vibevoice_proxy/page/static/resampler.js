@@ -2,12 +2,12 @@
 
 /** Zero crossings of the filter on each side. More make its edge steeper. */
 const CROSSINGS = 16;
-/** Where the filter halves the amplitude, as a share of the lower rate's Nyquist frequency. */
+/** Cutoff of the filter (-6 dB), as a share of the lower rate's Nyquist frequency. */
 const EDGE = 0.92;
 
-/** Filters with a sinc in a Hann window, which removes what the lower rate cannot hold. */
+/** Filters with a sinc in a Hann window, which removes frequencies that the lower rate cannot represent. */
 export class Resampler {
-  /** Samples that the next output needs. */
+  /** Input samples needed for the next output. */
   #kept = new Float32Array();
   #phase = 0;
 

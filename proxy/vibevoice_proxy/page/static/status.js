@@ -60,7 +60,7 @@ export class StatusView {
     this.#version.textContent = `${about.name} ${about.version}`;
     await this.#refresh();
     window.clearInterval(this.#timer);
-    if (!this.#isShown) return; // the user went to another view meanwhile
+    if (!this.#isShown) return; // the user has switched to another view
     this.#timer = window.setInterval(() => void this.#refresh(), EVERY);
   }
 

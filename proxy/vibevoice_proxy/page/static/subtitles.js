@@ -1,6 +1,7 @@
 /**
- * Writes segments as subtitles, with the server's rules (core/vibevoice_core/subtitles.py; a test compares both): cut
- * at the ends of sentences, else at commas, else between words, with time in proportion to the length of the text.
+ * Writes segments as subtitles, with the server's rules (core/vibevoice_core/subtitles.py; a test
+ * compares both): cut at the ends of sentences, otherwise at commas or between words, with time in
+ * proportion to the length of the text.
  */
 
 /** @typedef {{ start: number, end: number, speaker: string | null, text: string }} Cue times in seconds */

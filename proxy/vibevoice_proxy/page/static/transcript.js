@@ -76,7 +76,7 @@ export class Transcript {
   }
 
   /**
-   * Assigns all segments of `from` to `into`, also those that arrive later.
+   * Assigns all segments of `from` to `into`, including those that arrive later.
    * @param {string} from
    * @param {string} into
    */

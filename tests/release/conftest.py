@@ -1,0 +1,21 @@
+"""The files of a release, built once."""
+
+from pathlib import Path
+
+import pytest
+from tests.support.environments import uv
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    uv("build", "--quiet", "--out-dir", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wheel(dist: Path) -> Path:
+    """The wheel."""
+    [file] = dist.glob("*.whl")
+    return file

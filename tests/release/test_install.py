@@ -1,0 +1,148 @@
+"""The wheel in empty environments: the proxy, the batch client, the live client, and the engine.
+
+Tests marked `release` run by `make release`: every version of Python that this machine has, and
+the engine.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+import soundfile
+from scripts.demo import mistakes
+from scripts.stack import ROOT, free_port
+from tests.support.engine import TINY
+from tests.support.environments import UV, bare, environment, output
+from tests.support.processes import running
+
+from vibevoice_light.models import MOONSHINE_FOLDER
+
+SAMPLE = ROOT / "samples" / "conversation.flac"
+SECONDS = 8.7
+"""The sample's first two turns."""
+TRUTH = json.loads(SAMPLE.with_suffix(".json").read_text())["segments"][:2]
+VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+ANY_INDEX = ("--index-strategy", "unsafe-best-match")
+UNUSED = ("torchaudio", "torchvision", "torchcodec")
+CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(version, marks=[] if version == CURRENT else pytest.mark.release)
+        for version in VERSIONS
+    ],
+)
+def python(request: pytest.FixtureRequest) -> str:
+    """An interpreter of each version that is installed here."""
+    version: str = request.param
+    command = [UV, "python", "find", "--no-python-downloads", "--no-project", version]
+    found = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    if found.returncode:
+        pytest.skip(f"no Python {version} on this machine")
+    return found.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people, one sentence each."""
+    samples, rate = soundfile.read(SAMPLE)
+    file = tmp_path_factory.mktemp("recording") / "talk.flac"
+    soundfile.write(file, samples[: round(SECONDS * rate)], rate)
+    return file
+
+
+@pytest.fixture(scope="module")
+def proxy_url(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A proxy with the light recognizer and without an engine."""
+    folder = tmp_path_factory.mktemp("proxy")
+    commands = environment(folder / "venv", wheel, "proxy", python)
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    environ = bare(
+        API_PORT=str(port),
+        ASR_API="off",
+        VIBEVOICE_LIGHT="on",
+        VIBEVOICE_LIGHT_MODELS=str(MOONSHINE_FOLDER),
+    )
+    argv, log = [commands / "vibevoice-proxy"], folder / "log"
+    with running("the proxy", argv, f"{url}/health", log, 120, environ=environ, cwd=folder):
+        yield url
+
+
+def test_the_proxy_transcribes_and_speaks(proxy_url: str, recording: Path) -> None:
+    """With nothing else installed, and it serves its page."""
+    with recording.open("rb") as audio:
+        answer = httpx2.post(
+            f"{proxy_url}/v1/audio/transcriptions",
+            files={"file": audio},
+            data={"model": "whisper-1", "response_format": "diarized_json"},
+            timeout=120,
+        )
+    assert mistakes(TRUTH, answer.raise_for_status().json()["segments"]) == []
+
+    body = {"model": "tts-1", "input": "Hello from the wheel.", "voice": "alloy"}
+    speech = httpx2.post(f"{proxy_url}/v1/audio/speech", json=body, timeout=120)
+    assert (speech.status_code, speech.headers["x-vibevoice-model"]) == (200, "hibari")
+    assert len(speech.content) > 5000
+    page = httpx2.get(proxy_url, headers={"accept": "text/html"})
+    assert "<!doctype html>" in page.text.lower()
+
+
+def test_the_batch_client_transcribes(
+    proxy_url: str, recording: Path, python: str, wheel: Path, tmp_path: Path
+) -> None:
+    """Into subtitles and JSON."""
+    command = environment(tmp_path / "venv", wheel, "batch", python) / "vibevoice-transcribe"
+    formats = ("--format", "json,srt")
+    ran = output(command, recording, *formats, cwd=tmp_path, VIBEVOICE_BASE_URL=proxy_url)
+    assert ran.returncode == 0, ran.stderr
+    written = json.loads((tmp_path / "transcripts" / "talk.flac.json").read_text())
+    assert mistakes(TRUTH, written["segments"]) == []
+    assert (tmp_path / "transcripts" / "talk.flac.srt").read_text().startswith("1\n")
+
+
+def test_the_live_client_shows_captions(
+    proxy_url: str, recording: Path, python: str, wheel: Path, tmp_path: Path
+) -> None:
+    """Of a file, faster than real time."""
+    command = environment(tmp_path / "venv", wheel, "live", python) / "vibevoice-live"
+    ran = output(command, recording, "--fast", cwd=tmp_path, VIBEVOICE_BASE_URL=proxy_url)
+    assert ran.returncode == 0, ran.stderr
+    assert "B: He was not an ill-disposed young man." in ran.stdout
+
+
+@pytest.mark.release
+def test_the_engine_transcribes(wheel: Path, tmp_path: Path) -> None:
+    """vLLM finds the plugin and the chat template of the wheel."""
+    venv = tmp_path / "venv"
+    links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
+    torch = ["--find-links", links] if links else ["--index", TORCH_INDEX, *ANY_INDEX]
+    excluded = tmp_path / "excluded.txt"
+    # As in scripts/setup.sh: PyPI has their CUDA builds only, and nothing here uses them.
+    excluded.write_text("".join(f'{name}; python_version < "3"\n' for name in UNUSED))
+    commands = environment(venv, wheel, "cpu", sys.executable, "--override", excluded, *torch)
+    check = output(commands / "vibevoice-prepare", "--check", TINY, cwd=tmp_path)
+    assert check.stdout == f"{TINY} is ready to be served\n"
+
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    argv = [commands / "vibevoice-engine", "--model-dir", TINY, "--port", str(port)]
+    flags = ["--max-num-seqs", "8", "--cpu-kvcache-gib", "1"]
+    log = tmp_path / "log"
+    with running("the engine", [*argv, *flags], f"{url}/health", log, 600, environ=bare()):
+        with (ROOT / "samples" / "two-speakers.wav").open("rb") as audio:
+            answer = httpx2.post(
+                f"{url}/v1/audio/transcriptions",
+                files={"file": audio},
+                data={"model": "vibevoice", "response_format": "diarized_json"},
+                timeout=120,
+            )
+    truth = json.loads((ROOT / "samples" / "two-speakers.json").read_text())["segments"]
+    found = [segment["text"] for segment in answer.raise_for_status().json()["segments"]]
+    assert found == [segment["text"] for segment in truth]
