@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.engine import TINY, start_engine
-
-_FOLDER = Path(__file__).parent
+from tests.support.scheduling import OneEngine
 
 _IMPORTS_OF_VLLM = "ignore:`torch.jit.script_method` is deprecated:DeprecationWarning"
 """Importing vLLM's scheduler makes torch warn about torch itself."""
@@ -29,14 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", _DIFFUSERS)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest --dist loadgroup`: the tests of a file run in one process, and those of all files
-    that need an engine in the same one, because an engine takes 4 GB."""
-    with_engine = {item.path for item in items if item.get_closest_marker("engine")}
-    for item in items:
-        group = "engine" if item.path in with_engine else str(item.path.relative_to(_FOLDER))
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)  # there is no pytest-xdist where it is switched off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneEngine | None:
+    """For `--dist loadfile`."""
+    return OneEngine(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
