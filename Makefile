@@ -1,7 +1,8 @@
 # Every target sets up .venv on first use; nothing else has to be done by hand.
 python := .venv/bin/python
+EXTRAS ?= proxy batch live cpu
 
-.PHONY: help demo serve test test-containers test-open-webui lint docs settings bench bench-gpu setup clean
+.PHONY: help demo serve test test-containers test-open-webui lint docs settings bench bench-gpu dist sbom release setup clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -41,8 +42,21 @@ bench: .venv/ready  ## measure ratios side by side; more in bench/
 	$(python) -m bench.proxy_overhead
 	$(python) -m bench.speech --layers 6 --frames 2 --streams 1 2
 
-bench-gpu: .venv/ready  ## measure everything that needs a GPU and write docs/guides/gpu.md (ARGS="--minutes 15" sets a time limit)
+bench-gpu: .venv/ready  ## measure everything that needs a GPU and write docs/results/gpu.md (ARGS="--minutes 15" sets a time limit)
 	$(python) -m bench.gpu $(ARGS)
+
+dist: .venv/ready  ## the wheel and the sdist of a release in dist/, checked by twine
+	rm -rf dist
+	.venv/bin/uv build --quiet --out-dir dist
+	.venv/bin/uv tool run --quiet twine==7.0.0 check --strict dist/*.whl dist/*.tar.gz
+	@ls -l dist
+
+sbom: dist  ## a software bill of materials for each extra in dist/ (EXTRAS="proxy,tts gpu": 3 to 6 GB of downloads)
+	.venv/bin/uv run --quiet --isolated --no-project --python $(python) --with cyclonedx-bom==7.5.0 \
+		python -m scripts.sbom dist $(EXTRAS)
+
+release: dist sbom  ## all of the above, and the wheel in empty environments: every Python found on PATH, and the engine
+	.venv/bin/pytest -m "release or not release" tests/release
 
 setup: .venv/ready  ## create .venv with everything that the other targets need
 

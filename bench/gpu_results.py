@@ -12,8 +12,8 @@ FILE = ROOT / "bench" / "gpu.json"
 PAGE = ROOT / "docs" / "results" / "gpu.md"
 TITLE = "## Measured"
 NOTHING = (
-    "Nothing yet: this project had no GPU available. Run `make bench-gpu` on a machine with one to "
-    "fill in this section."
+    "There are no results yet, because no GPU was available. Run `make bench-gpu` on a machine "
+    "with a GPU to write them here."
 )
 _SECTION = re.compile(rf"^{TITLE}\n.*?(?=^## |\Z)", re.M | re.S)
 

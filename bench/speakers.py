@@ -72,7 +72,7 @@ def sections_of(samples: Samples, seconds: float) -> Recording:
 
 async def recognized(recognizer: Recognizer, recording: Recording) -> list[Segment | Transcript]:
     """The recognizer's results for all sections."""
-    results = assemble(recognizer, recording, "", None, "bench", concurrency=4)
+    results = assemble(recognizer, recording, "", (), "bench", concurrency=4, is_streamed=False)
     return [result async for result in results]
 
 

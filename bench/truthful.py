@@ -24,7 +24,7 @@ class Truthful:
         """`spoken`: the reference of the whole recording."""
         self._spoken = spoken
 
-    def check_language(self, language: str | None) -> None:
+    def check(self, languages: Sequence[str]) -> None:
         """Accept any language."""
 
     async def check_health(self) -> None:

@@ -29,8 +29,8 @@ PINNED = {
 to suppress loops at the end of recordings of about three minutes. An engine with this project's
 plugin ignores these values and pins its own, with penalties that apply only to the words."""
 NEUTRAL = {**PINNED, "repetition_penalty": 1.0, "frequency_penalty": 0.0}
-"""Decoding of a recording longer than `PENALTIES_SECONDS`, and of all recordings if the operator
-has turned the penalties off."""
+"""Decoding settings for a recording longer than `PENALTIES_SECONDS`, and for all recordings if the
+operator has turned the penalties off."""
 SWITCH = "VIBEVOICE_PENALTIES"
 """The operator's setting: on or off."""
 PENALTIES_SECONDS = 300

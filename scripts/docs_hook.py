@@ -1,7 +1,9 @@
-"""What the docs site needs beyond MkDocs: pages from the repository's root, and links to its files.
+"""Extends MkDocs for the docs site: adds pages from the repository's root, and rewrites links to
+its files.
 
-The pages are written for the forge, where a relative link may lead anywhere in the repository. On
-the site, links between pages stay as they are, and links to other files lead to the repository.
+Pages are written for the repository host, where a relative link may lead anywhere in the
+repository. On the site, links between pages are unchanged, and links to other files lead to the
+repository.
 """
 
 import os
@@ -20,9 +22,13 @@ FROM_ROOT = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
 }
-"""Files in the root that are pages of the site, too."""
+"""Files in the root that are also pages of the site."""
+ROOT_PAGES = {page: name for name, page in FROM_ROOT.items()}
 
-_LINK = re.compile(r"(?P<label>\[[^\]\n]*\])\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)")
+_NESTED = re.compile(r"^  (?=- )", re.M)
+_LINK = re.compile(
+    r"(?P<label>\[(?:[^\]\n]|\n(?!\n))*\])\((?P<path>[^)\s:#]+)(?P<anchor>#[^)\s]*)?\)"
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,8 +39,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, **_: Any) -> str:
-    """The text of a page with its links as the site needs them."""
-    return rewrite(markdown, page.file.src_uri, config.extra["repository"])
+    """The text of a page, with links and nested lists adapted for the site."""
+    uri = page.file.src_uri
+    text = indent_lists(markdown) if uri in ROOT_PAGES else markdown
+    return rewrite(text, uri, config.extra["repository"])
+
+
+def indent_lists(markdown: str) -> str:
+    """Indent nested lists by four spaces, as Python-Markdown requires. Forges expect two."""
+    return _NESTED.sub("    ", markdown)
 
 
 def rewrite(markdown: str, uri: str, repository: str) -> str:
@@ -46,7 +59,7 @@ def rewrite(markdown: str, uri: str, repository: str) -> str:
     Raises:
         FileNotFoundError: A link leads to a file that does not exist.
     """
-    source = {page: name for name, page in FROM_ROOT.items()}.get(uri, f"docs/{uri}")
+    source = ROOT_PAGES.get(uri, f"docs/{uri}")
 
     def replaced(link: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), link["path"]))

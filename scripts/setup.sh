@@ -33,9 +33,9 @@ if [ "$engine" = cpu ]; then
     excluded=$(mktemp)
     trap 'rm -f "$excluded"' EXIT
     printf '%s; python_version < "3"\n' torchaudio torchvision torchcodec >"$excluded"
-    uv --override "$excluded" torch==2.13.0 -e '.[cpu,proxy,tts,batch,live,dev]'
+    uv --override "$excluded" torch==2.13.0 -e '.[cpu,proxy,tts,batch,live]' --group dev
 else
-    uv -e '.[gpu,proxy,tts,batch,live,dev]'
+    uv -e '.[gpu,proxy,tts,batch,live]' --group dev
 fi
 # Moonshine tiny-en for the light recognizer: 44 MB from a wheel on PyPI.
 .venv/bin/python -m vibevoice_light.fetch

@@ -28,7 +28,8 @@ def reference() -> str:
         [
             "# Settings",
             "",
-            "`make settings` generates this page from the settings' docstrings; do not edit it.",
+            "All settings of the proxy, the engine, and the engine's plugin. `make settings`",
+            "generates this page from the docstrings of the settings; do not edit it.",
             "",
             "## Proxy",
             "",

@@ -84,7 +84,7 @@ def parser(command: str) -> argparse.ArgumentParser:
             type=_penalties,
             default=switch,
             metavar="on|off",
-            help=f"penalties for repeated words ({switch}); see docs/reference/settings.md",
+            help=f"penalties for repeated words ({switch})",
         )
     elif command == "read-batch":
         add(

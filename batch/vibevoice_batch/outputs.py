@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vibevoice_core.speakers import UNKNOWN
+from vibevoice_core.speakers import UNKNOWN, on_one_line
 from vibevoice_core.subtitles import Cue, Limits, srt, vtt
 
 Transcript = dict[str, Any]
@@ -107,7 +107,7 @@ def _cues(transcript: Transcript) -> list[Cue]:
 
 
 def _named(speaker: str) -> str | None:
-    return None if speaker == UNKNOWN else speaker
+    return None if speaker == UNKNOWN else on_one_line(speaker) or None
 
 
 FORMATS: dict[str, Callable[[str, Transcript], str]] = {

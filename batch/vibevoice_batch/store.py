@@ -14,7 +14,7 @@ NOT_WRITTEN = "transcribed, but its file cannot be written"
 
 
 class Store:
-    """The journal and the output files. A file that no line of the journal claims, such as notes on
+    """The journal and the output files. A file not listed in the journal, such as notes on
     a recording, is foreign and never replaced."""
 
     def __init__(self, journal: Journal, output: Path, formats: Iterable[str]) -> None:

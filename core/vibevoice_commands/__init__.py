@@ -32,6 +32,14 @@ def prepare() -> int:
         return main()
 
 
+def run_batch() -> int:
+    """`vibevoice-run-batch`: vLLM's run-batch with VibeVoice-ASR."""
+    with needs_extra("vibevoice-run-batch", "engine"):
+        from vibevoice_vllm.run_batch import main
+
+        return main()
+
+
 def light_models() -> int:
     """`vibevoice-light-models`: downloads the light recognizer's model."""
     with needs_extra("vibevoice-light-models", "proxy"):

@@ -207,7 +207,7 @@ class _Placer(Generic[Sample]):
 
 
 def _bounds(container: InputContainer) -> tuple[float, float | None]:
-    """The times in seconds at which playback begins and, if the file contains it, ends."""
+    """The times in seconds at which playback begins and, if the file specifies it, ends."""
     starts = [
         float(stream.start_time * stream.time_base)
         for stream in (*container.streams.audio, *container.streams.video)

@@ -25,6 +25,12 @@ def add_version_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", action="version", version=version_line)
 
 
+def missing_package(error: ModuleNotFoundError) -> str:
+    """The missing third-party package; empty for a module of this distribution."""
+    package = (error.name or "").partition(".")[0]
+    return "" if package.startswith("vibevoice_") else package
+
+
 @contextmanager
 def needs_extra(command: str, extra: str) -> Generator[None]:
     """If the block imports a package that is not installed, exit with a message that names it and
@@ -37,7 +43,6 @@ def needs_extra(command: str, extra: str) -> Generator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if not package or package.startswith("vibevoice_"):
-            raise
-        sys.exit(f"{command} needs the Python package {package}: {pip_install(extra)}")
+        if package := missing_package(error):
+            sys.exit(f"{command} needs the Python package {package}: {pip_install(extra)}")
+        raise

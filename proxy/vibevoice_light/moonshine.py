@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibevoice_light.audio import SAMPLE_RATE, silence
+from vibevoice_light.models import is_tiny_english
 from vibevoice_light.sessions import Array, Session, open_session
 from vibevoice_light.tokenizer import Tokenizer
 
@@ -21,8 +22,11 @@ MIN_SECONDS = 0.1
 PAD_SECONDS = 0.3
 """Silence added before and after. Lowers the word error rate for prompts below 1.5 s from 31.0 % to
 28.9 %."""
-TOKENS_PER_SECOND = 6.5
-"""Token limit per second, above the rate of human speech (Moonshine's own limit for English)."""
+ENGLISH_TOKENS_PER_SECOND = 6.5
+"""Token limit per second of English, above the rate of human speech (Moonshine's own limit)."""
+TOKENS_PER_SECOND = 13.0
+"""The same for models of other languages, whose words may take more tokens (Moonshine's own limit
+for all but English and Spanish)."""
 REPEATED = 4
 """Sequences of up to this many tokens cannot occur three times in a row: greedy decoding can
 loop."""
@@ -55,7 +59,11 @@ class Words:
 class Moonshine:
     """Recognizes words with a Moonshine model of any size."""
 
-    def __init__(self, encoder: Session, decoder: Session, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self, encoder: Session, decoder: Session, tokenizer: Tokenizer, tokens_per_second: float
+    ) -> None:
+        """`tokens_per_second`: limit of the decoder, in case it loops."""
+        self._tokens_per_second = tokens_per_second
         self._encoder = encoder
         self._decoder = decoder
         self._tokenizer = tokenizer
@@ -73,7 +81,7 @@ class Moonshine:
             open_session(_either(folder, name), threads)
             for name in ("encoder_model", "decoder_model_merged")
         )
-        return cls(encoder, decoder, Tokenizer.load(folder))
+        return cls(encoder, decoder, Tokenizer.load(folder), tokens_per_second(folder))
 
     def recognize(self, samples: NDArray[np.float32]) -> Words:
         """The words in `samples`, shape (samples,): mono, 16 kHz, full scale 1.0, at most
@@ -87,7 +95,7 @@ class Moonshine:
         if self._encoder_takes_mask:
             inputs["attention_mask"] = mask
         [hidden] = self._encoder.run(None, inputs)
-        limit = math.ceil(audio.shape[1] / SAMPLE_RATE * TOKENS_PER_SECOND)
+        limit = math.ceil(audio.shape[1] / SAMPLE_RATE * self._tokens_per_second)
         return self._decode(hidden, mask, limit)
 
     def _decode(self, hidden: Array, mask: Array, limit: int) -> Words:
@@ -119,6 +127,11 @@ class Moonshine:
         texts = map(self._tokenizer.text_of, written[1:])
         tokens = map(Token, texts, log_probabilities)
         return Words(text, tuple(tokens), written[-1] != _END)
+
+
+def tokens_per_second(folder: Path) -> float:
+    """The token limit of the model in `folder`. Only the default model is known to be English."""
+    return ENGLISH_TOKENS_PER_SECOND if is_tiny_english(folder) else TOKENS_PER_SECOND
 
 
 def _either(folder: Path, name: str) -> Path:

@@ -38,6 +38,14 @@ class Segment:
     unsure."""
 
     @property
+    def missing_reason(self) -> str | None:
+        """Why the turn's transcript is incomplete: `unclear` (it has no transcript), or `loop` (the
+        end of it is missing); None if it is complete."""
+        if self.is_unclear:
+            return "unclear"
+        return "loop" if self.is_cut else None
+
+    @property
     def mean_log_probability(self) -> float:
         """Mean log probability of its tokens; 0 is certain."""
         return sum(token.log_probability for token in self.tokens) / max(1, len(self.tokens))

@@ -31,7 +31,7 @@ class Session(Protocol):
 
 
 def open_session(file: Path, threads: int = 1) -> Session:
-    """Open the model in `file`, `.onnx` or `.ort`, on the CPU with `threads` threads."""
+    """Open the model in `file` (`.onnx` or `.ort`) on the CPU with `threads` threads."""
     disable_onnxruntime_telemetry()
     import onnxruntime
 

@@ -32,7 +32,7 @@ def read_api_keys(settings: Settings) -> list[str]:
     """The keys of the setting and of the file, which has one key per line; `#` starts a comment.
 
     Raises ValueError if the file cannot be read, contains no key, or contains a key that not every
-    client can send: a server that should be closed must not start open.
+    client can send: a server meant to be protected must not start open.
     """
     keys = [key.get_secret_value() for key in settings.api_keys]
     if settings.api_keys_file:

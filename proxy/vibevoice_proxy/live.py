@@ -26,8 +26,8 @@ class LiveOptions:
 
     model: str = ""
     """Empty means the default model."""
-    spoken_language: str | None = None
-    """The language that the client specified."""
+    possible_languages: Sequence[str] = ()
+    """The languages that the client expects; empty for any."""
     info: str = ""
     """Context for the model besides the audio."""
     detection: Detection | None = None
@@ -35,6 +35,11 @@ class LiveOptions:
     interval: float = 0.5
     """Seconds of new speech after which a recognizer decodes the open turn again, if it supports
     that."""
+
+    @property
+    def is_streamed(self) -> bool:
+        """Segments are sent as they are recognized."""
+        return True
 
 
 class TokenUsage(NamedTuple):

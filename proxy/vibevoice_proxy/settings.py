@@ -6,17 +6,22 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AliasChoices,
     Field,
-    HttpUrl,
     SecretStr,
-    TypeAdapter,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from vibevoice_core.penalties import Switch
-from vibevoice_light import find_moonshine
-from vibevoice_proxy.setting_checks import ClientKeys, Host, SentKey, split
+from vibevoice_proxy.setting_checks import (
+    BaseUrl,
+    ClientKeys,
+    Host,
+    SentKey,
+    check_light,
+    names_real_engine,
+    split,
+)
 from vibevoice_tts import Attention, Dtype, ModelCard, choose_models
 
 MIB = 1024 * 1024
@@ -45,7 +50,7 @@ class Settings(BaseSettings):
     """Port to listen on."""
     asr_port: int = Field(default=8006, validation_alias=_named("ASR_PORT"), ge=1, le=65535)
     """Port of a speech-recognition engine on this machine."""
-    asr_base_url: str = Field(default="", validation_alias=_named("ASR_BASE_URL"))
+    asr_base_url: BaseUrl = Field(default="", validation_alias=_named("ASR_BASE_URL"))
     """Base URL of the engine, with or without `/v1`. Empty means this machine at `ASR_PORT`."""
     asr_api: Literal["chat", "transcriptions", "off"] = Field(
         default="chat", validation_alias=_named("ASR_API")
@@ -59,7 +64,8 @@ class Settings(BaseSettings):
     it on unless `MODEL_DIR`, `ASR_BASE_URL`, and `ASR_API` indicate that the engine has a real
     VibeVoice-ASR."""
     light_models: str = ""
-    """Folder of the light recognizer's Moonshine model. Empty means the one from setup."""
+    """Folder of the light recognizer's Moonshine model. Empty means the model that setup or
+    `vibevoice-light-models` downloaded."""
     light_workers: int = Field(default=0, ge=0)
     """Processes of the light recognizer, each on one core. 0 means one per core, up to 8."""
     served_model_name: str = Field(default="vibevoice", min_length=1)
@@ -133,16 +139,18 @@ class Settings(BaseSettings):
     upstream_connect_timeout: float = Field(default=5.0, gt=0)
     """Maximum time in seconds to connect to the engine; then the request gets 503."""
     upstream_read_timeout: float = Field(default=600.0, gt=0)
-    """Maximum time in seconds without data from the engine, as while it queues a request or encodes
-    audio; then the request gets 504."""
+    """Maximum time in seconds without data from the engine, which sends nothing while it queues a
+    request or encodes audio; then the request gets 504."""
     penalties: Switch = "on"
-    """Penalties on repeated words, on or off. They keep the model out of loops; their cost on real
-    speech is unmeasured (docs/background/decoding.md). off keeps temperature 0 and loop
-    detection. This project's engine uses its own setting of the same name."""
+    """Penalties on repeated words, on or off. They keep the model out of loops; their effect
+    on the accuracy of real speech has not been measured (docs/background/decoding.md). off does not
+    affect temperature 0 and loop detection. This project's engine uses its own setting of the same
+    name."""
     transcription_timeout: float = Field(default=3600.0, gt=0)
     """Maximum time in seconds for one response of the engine; then the request gets 504."""
     ping_interval: float = Field(default=15.0, gt=0)
-    """Seconds without an event until a stream sends a comment, which also starts the response."""
+    """Seconds without an event after which a stream sends a comment. The first comment also starts
+    the response."""
     health_timeout: float = Field(default=2.0, gt=0)
     """Timeout in seconds for health checks of the engine."""
     api_keys: ClientKeys = ()
@@ -153,7 +161,7 @@ class Settings(BaseSettings):
     """Allow access without a key to the lists of models and voices, `/`, and the API docs."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins allowed to call the API from a browser (CORS), comma-separated; `*` allows any."""
-    translate_base_url: str = ""
+    translate_base_url: BaseUrl = ""
     """Base URL, with `/v1`, of the chat model that translates transcripts. Empty means none."""
     translate_api_key: SentKey = SecretStr("")
     """API key for the translation model."""
@@ -210,7 +218,8 @@ class Settings(BaseSettings):
     realtime_max_buffer_seconds: float = Field(default=600.0, gt=0)
     """Maximum audio in seconds that a realtime session buffers if the client commits its turns."""
     realtime_max_message_bytes: int = Field(default=21 * MIB, ge=1024)
-    """Maximum WebSocket message size. 21 MiB fits the 15 MiB of audio that OpenAI allows in one."""
+    """Maximum size of a WebSocket message in bytes. 21 MiB is enough for 15 MiB of audio in base64,
+    OpenAI's limit."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Minimum log level."""
     log_format: Literal["text", "json"] = "text"
@@ -223,17 +232,8 @@ class Settings(BaseSettings):
 
     @field_validator("asr_base_url")
     @classmethod
-    def _check_url(cls, value: str) -> str:
-        if value:
-            TypeAdapter(HttpUrl).validate_python(value)
-        return value.rstrip("/").removesuffix("/v1")
-
-    @field_validator("translate_base_url")
-    @classmethod
-    def _check_translate_url(cls, value: str) -> str:
-        if value:
-            TypeAdapter(HttpUrl).validate_python(value)
-        return value.rstrip("/")
+    def _without_version(cls, value: str) -> str:
+        return value.removesuffix("/v1")
 
     @model_validator(mode="after")
     def _check_translation(self) -> Self:
@@ -258,14 +258,21 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_light(self) -> Self:
-        if self.light == "on":
-            find_moonshine(self.light_models)
+        if self.uses_light:
+            check_light(self.light, self.light_models, self.served_model_name)
         return self
 
     @model_validator(mode="after")
     def _check_speech_models(self) -> Self:
         choose_models(self.tts_model_type, self.models_folder)
         return self
+
+    @property
+    def uses_light(self) -> bool:
+        """Whether OpenAI's model names select the light recognizer."""
+        if self.light == "auto":
+            return not names_real_engine(self.asr_api, self.asr_base_url, self.model_dir)
+        return self.light == "on"
 
     @property
     def models_folder(self) -> Path | None:

@@ -33,12 +33,15 @@ def check_folders(settings: Settings) -> None:
         _check("VIBEVOICE_TTS_VOICE_CACHE", Path(settings.tts_voice_cache), make=True)
     if settings.voice_uploads:
         _check("VIBEVOICE_VOICE_DIR", Path(settings.voice_dir), make=True)
+    if settings.speaker_enrollment:
+        _check("VIBEVOICE_SPEAKER_DIR", Path(settings.speaker_dir), make=True)
 
 
 def _check(name: str, folder: Path, *, make: bool = False) -> None:
     try:
         if make:
-            folder.mkdir(parents=True, exist_ok=True)
+            # Voices are personal data.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

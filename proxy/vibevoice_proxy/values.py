@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from vibevoice_proxy.charsets import whole_characters
@@ -32,6 +33,11 @@ def is_number_given(text: str) -> bool:
 def is_language_given(text: str) -> bool:
     """Whether a language is named, rather than automatic detection requested."""
     return is_given(text) and text.strip().casefold() not in _AUTOMATIC
+
+
+def only_language(possible: Sequence[str]) -> str | None:
+    """The language of a recording, if only one is `possible`."""
+    return possible[0] if len(set(possible)) == 1 else None
 
 
 def field_name(key: str) -> str:

@@ -176,5 +176,5 @@ class SpeechModel(Protocol):
         ...
 
     def leave(self, handle: int) -> None:
-        """Stop a request at once and free its resources; no effect if it has already left."""
+        """Stop a request at once and free its resources; no effect if it has already finished."""
         ...

@@ -131,7 +131,7 @@ class Synthesizer:
 
         Raises:
             SpeechRejected: a voice is unknown, the model cannot clone, or a passage is mostly in
-                letters that the model cannot read.
+                a script that the model cannot read.
             WorkerUnavailable: the model has not been loaded yet, so its voices are unknown.
         """
         info = self.info

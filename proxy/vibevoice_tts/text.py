@@ -96,19 +96,22 @@ def split_text(text: str, limit: int) -> list[str]:
 
 
 def short_enough(parts: Iterable[str], limit: int) -> Iterator[str]:
-    """Cut `parts` above `limit` by `weight` at a comma, otherwise between words or anywhere."""
-    for part in parts:
-        while weight(part[: limit + 1]) > limit:
-            end = _fitting(part, limit)
-            cuts = [match.end() for match in re.finditer(r"[,:、，：]\s*|\s[–—-]\s", part[:end])]
-            cuts = [cut for cut in cuts if cut > end // 3] or [
-                match.end() for match in re.finditer(r"\s+", part[:end])
-            ]
-            cut = cuts[-1] if cuts else end
-            yield part[:cut].strip()
-            part = part[cut:].strip()
-        if part:
-            yield part
+    """Cut `parts` above `limit` by `weight` at a comma, otherwise between words or anywhere.
+    Pieces without a word, such as the final mark of a long word, are left out."""
+    return (piece for part in parts for piece in _pieces(part, limit) if WORD.search(piece))
+
+
+def _pieces(part: str, limit: int) -> Iterator[str]:
+    while weight(part[: limit + 1]) > limit:
+        end = _fitting(part, limit)
+        cuts = [match.end() for match in re.finditer(r"[,:、，：]\s*|\s[–—-]\s", part[:end])]
+        cuts = [cut for cut in cuts if cut > end // 3] or [
+            match.end() for match in re.finditer(r"\s+", part[:end])
+        ]
+        cut = cuts[-1] if cuts else end
+        yield part[:cut].strip()
+        part = part[cut:].strip()
+    yield part
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:

@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import BinaryIO
 
+from vibevoice_core.distribution import missing_package, pip_install
 from vibevoice_core.messages import Message, write_message
 from vibevoice_core.worker_pipe import open_pipe, read_commands
 from vibevoice_tts.models import ModelConfig, ModelUnusable, WeightsMissing
@@ -59,6 +60,7 @@ def load_model(config: ModelConfig) -> SpeechModel:
 
     Raises:
         WeightsMissing: its folder no longer exists.
+        ModelUnusable: a package that it needs is not installed.
         vibevoice_tts.engines.loading.CheckpointError: the folder does not contain the model.
         vibevoice_tts.engines.device.DeviceUnavailable: the configured device cannot be used.
     """
@@ -66,7 +68,13 @@ def load_model(config: ModelConfig) -> SpeechModel:
     if card.folder and not Path(config.folder).is_dir():
         raise WeightsMissing(f"The folder {Path(config.folder).name} does not exist.")
     module, _, name = card.engine.partition(":")
-    model_class: type[SpeechModel] = getattr(import_module(module), name)
+    try:
+        model_class: type[SpeechModel] = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if package := missing_package(error):
+            needed = f"{card.name} needs the Python package {package}: {pip_install('tts')}"
+            raise ModelUnusable(needed) from error
+        raise
     return model_class.load(config)
 
 

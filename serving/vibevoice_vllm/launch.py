@@ -7,7 +7,7 @@ prints the resulting command. Arguments after `--` are passed to vLLM unchanged.
 import argparse
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -243,7 +243,11 @@ def _missing_packages(settings: LaunchSettings) -> str:
     return f"missing Python packages {missing}: {pip_install('engine')}" if missing else ""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(
+    arguments: list[str] | None = None,
+    run: Callable[[Start, LaunchSettings, PluginSettings, Machine, list[str]], int] = _run,
+) -> int:
+    """Start the engine, or `run` something else that uses its command."""
     try:
         settings, dry_run, extra = _parse(sys.argv[1:] if arguments is None else arguments)
         plugin = PluginSettings()
@@ -269,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
         if dry_run:
             print(start.command)
             return 0
-        return _run(start, settings, plugin, machine, extra)
+        return run(start, settings, plugin, machine, extra)
     except (CheckpointError, DoesNotFit, EngineError, GpuError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -73,8 +73,8 @@ class LaunchSettings(BaseSettings):
     """Maximum tokens per step. Empty means 8192 on a GPU, or fewer if they do not fit, and 2048 on
     a CPU; without chunked prefill it means `max_model_len`."""
     penalties: Switch = "on"
-    """Penalties for repeated words, on or off, whatever a request says. They keep the model out of
-    loops; their effect on the accuracy of real speech has not been measured
+    """Penalties for repeated words, on or off; requests cannot change them. They keep the model out
+    of loops; their effect on the accuracy of real speech has not been measured
     (docs/background/decoding.md). If off, temperature 0 and the proxy's loop detection still
     apply. The proxy, LiteLLM, and the batch client read the same variable."""
     max_new_tokens: int = Field(default=32768, ge=1)
@@ -95,8 +95,8 @@ class LaunchSettings(BaseSettings):
     needs it."""
     conservative: bool = False
     """Use the slower defaults with which this model is commonly run on a GPU: no compilation, no
-    CUDA graphs, TRITON_ATTN, 32768 tokens per step if they fit, and 64 requests. Settings made by
-    hand still apply. Microsoft's plugin always uses these defaults."""
+    CUDA graphs, TRITON_ATTN, 32768 tokens per step if they fit, and 64 requests. Settings that
+    you set explicitly still apply. Microsoft's plugin always uses these defaults."""
     attention_backend: str = ""
     """vLLM's attention backend on a GPU; empty means vLLM's choice."""
     enforce_eager: bool | None = None
@@ -205,10 +205,11 @@ class PluginSettings(BaseSettings):
     warmer_limit: float = Field(default=0.6, ge=0.0, le=1.0)
     """Maximum temperature that the header `x-vibevoice-temperature` can set; 0 means that the
     header is ignored. The proxy raises the temperature up to 0.6 to get the model out of a loop;
-    nothing else sends the header."""
+    other clients do not send this header."""
 
     penalties: Switch = "on"
-    """What the middleware pins; set by the start script from its own setting of this name."""
+    """Penalties that the middleware sets for all requests: on or off. The start script sets this
+    variable from its own setting of the same name."""
 
     def window_tokens(self, hop: int) -> int:
         """Number of audio tokens in a window, with `hop` samples per token at `SAMPLE_RATE`."""

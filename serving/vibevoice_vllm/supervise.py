@@ -223,4 +223,4 @@ def _signals_forwarded(engine: _Engine) -> Iterator[None]:
 
 def report(text: str) -> None:
     """Print a line to the script's log."""
-    print(f"[start_asr_server] {text}", file=sys.stderr, flush=True)
+    print(f"[vibevoice-engine] {text}", file=sys.stderr, flush=True)

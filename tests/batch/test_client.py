@@ -176,7 +176,9 @@ def test_a_wrong_key_ends_the_run(
         pytest.param([], "no input", id="nothing"),
         pytest.param(["/no/such/folder"], "neither a file, a folder, nor a glob", id="missing"),
         pytest.param(["*.wav"], "no file matches", id="glob"),
-        pytest.param([".", "--format", "docx"], "expected some of json,srt,vtt,txt", id="format"),
+        pytest.param(
+            [".", "--format", "docx"], "expected one or more of json,srt,vtt,txt", id="format"
+        ),
         pytest.param([".", "--base-url", "localhost"], "expected a URL like", id="url"),
         pytest.param([".", "--base-url", "http://a:x"], "the base URL is invalid", id="port"),
         pytest.param(

@@ -198,7 +198,7 @@ def test_microsofts_plugin_runs_a_batch_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ([], "scripts/run_batch.sh requests.jsonl results.jsonl"),
+        ([], "the following arguments are required: requests, results"),
         (["", "out"], "a file name is empty"),
         (["requests", ""], "a file name is empty"),
         (["nowhere", "out"], "nowhere is not a readable file"),

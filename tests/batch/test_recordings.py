@@ -99,7 +99,7 @@ def test_a_manifest_tells_of_files_given_otherwise(tree: Path) -> None:
         ("a.wav", {"prompt": "Bonn"}),
         ("deep/b.MP3", {}),
     ]
-    with pytest.raises(InputError, match="in the manifests twice"):
+    with pytest.raises(InputError, match="listed twice in the manifests"):
         find([], manifest(line, line.replace("Bonn", "Bern")))
 
 

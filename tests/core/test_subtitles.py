@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -106,6 +107,16 @@ def test_vtt_escapes_what_is_markup_there() -> None:
     text = vtt([Cue(0, 3, None, "a < b && c --> d " * 6)], Limits())
     assert "&lt;" in text and text.count("-->") == len(cues(text))
     assert "&am\np" not in text
+
+
+@pytest.mark.parametrize("write", [srt, vtt])
+def test_a_name_is_not_markup(write: Callable[[list[Cue], Limits], str]) -> None:
+    """Names come from clients and other servers: they add neither tags nor cues."""
+    name = "A>B&<i>\n\n00:00:01.000 --> 00:00:09.000\nInjected"
+    text = write([Cue(0, 1, name, "Yes."), Cue(1, 2, "C", "No.")], Limits(line_width=0))
+    assert len(cues(text)) == 2
+    if write is vtt:
+        assert "<v A&gt;B&amp;&lt;i&gt; 00:00:01.000 --&gt; 00:00:09.000 Injected>Yes." in text
 
 
 def test_a_text_of_many_pages_takes_no_time() -> None:

@@ -71,6 +71,23 @@ def test_scripts_are_sound(script: str) -> None:
     assert found.returncode == 0, found.stdout
 
 
+def test_only_the_job_that_publishes_may_sign_in_to_pypi() -> None:
+    """It builds nothing, and uploads what the tests passed with, for every supported Python."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "package.yml").read_text())
+    build, publish = (workflow["jobs"][name] for name in ("build", "publish"))
+    assert publish["permissions"] == {"id-token": "write"} and publish["environment"] == "pypi"
+    assert publish["needs"] == "build" and not any("run" in step for step in publish["steps"])
+    assert "permissions" not in build
+    [versions] = [
+        step["with"]["python-version"]
+        for step in build["steps"]
+        if "setup-python" in step.get("uses", "")
+    ]
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    supported = {c.rpartition(" ")[2] for c in classifiers if ":: Python :: 3." in c}
+    assert set(versions.split()) == supported
+
+
 def test_every_image_is_built() -> None:
     """The workflow builds every image of the compose files, from existing Dockerfiles and stages,
     for both architectures, with labels, SBOM and provenance, and with refreshed base images."""

@@ -10,7 +10,7 @@ ELSEWHERE = {
     "docs/guides/open-webui.md#2": "tests/deploy/test_open_webui_call.py starts Open WebUI with it",
     "docs/reference/realtime.md#1": "tests/live/test_documented.py compares it with a session",
 }
-"""Run or compared by another test."""
+"""Blocks that another test runs or compares."""
 
 NOT_RUN = {
     "docs/guides/voice-cloning.md#1": "needs the weights of the 1.5B model",
@@ -18,10 +18,10 @@ NOT_RUN = {
     "docs/guides/voice-cloning.md#3": "needs the weights of the 1.5B model",
     "docs/guides/speakers.md#4": "needs the id of an enrolled speaker",
 }
-"""Ask a server, and are checked like commands that do not: syntax, programs, options, routes."""
+"""Blocks that need a server, and are only checked: syntax, programs, options, routes."""
 
 ILLUSTRATIONS = {
     "docs/background/how-it-works.md#1": "a picture",
     "docs/guides/batch.md#2": "a line of progress, with figures of another day",
 }
-"""Text that nothing prints again."""
+"""Output that no test reproduces."""

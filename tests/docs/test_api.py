@@ -61,7 +61,7 @@ def test_every_field_is_told() -> None:
 
 
 def test_every_field_of_speech_is_told() -> None:
-    """The table of fields has exactly those of the JSON body."""
+    """The table of fields has exactly the fields of the JSON body."""
     told = {name for cells in rows(API, "## Speech") for name in re.findall(r"`(\w+)`", cells[0])}
     assert told == set(SpeechOptions.model_fields)
 
@@ -69,7 +69,9 @@ def test_every_field_of_speech_is_told() -> None:
 def test_every_metric_is_told(start_proxy: StartProxy) -> None:
     """The table of metrics has all our metrics."""
     told = {
-        name for cells in rows(METRICS, "# Metrics") for name in re.findall(r"`([^`]+)`", cells[0])
+        name
+        for cells in rows(METRICS, "# Prometheus metrics")
+        for name in re.findall(r"`([^`]+)`", cells[0])
     }
     url = start_proxy(light="on", light_workers=1)
     families = text_string_to_metric_families(httpx2.get(f"{url}/metrics").text)

@@ -1,7 +1,7 @@
 """Every code block of the documentation is run, or checked here without running it.
 
-Commands are checked for syntax, programs, options, files, settings, and routes. What other tests
-cover, and what nothing can run here, is listed in tests/docs/covered.py.
+Commands are checked for syntax, programs, options, files, settings, and routes.
+tests/docs/covered.py lists the blocks that other tests cover or that cannot run here.
 """
 
 import ast
@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import textwrap
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -31,27 +32,29 @@ from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_se
 BLOCKS = [block for page in pages() for block in blocks(page)]
 LANGUAGES = {"bash", "python", "javascript", "json", "yaml", "ini", "text"}
 COMMANDS = {
+    "vibevoice-engine": "vibevoice_vllm",
+    "vibevoice-light-models": "vibevoice_light",
     "vibevoice-live": "vibevoice_live",
     "vibevoice-prepare": "vibevoice_vllm",
     "vibevoice-proxy": "vibevoice_proxy",
     "vibevoice-transcribe": "vibevoice_batch",
 }
-"""Console scripts of this project, and the package of each."""
+"""Console scripts of this project, with their packages."""
 SYSTEM = {
     *("arecord", "base64", "cd", "curl", "docker", "git", "head", "helm", "kubectl", "openssl"),
-    *("pip", "pre-commit", "printf"),
+    *("pip", "pre-commit", "printf", "ssh"),
 }
-"""Programs of the system, or that the page installs."""
+"""System programs, and programs that the page installs."""
 CLIENT_VARIABLES = {"VIBEVOICE_BASE_URL", "VIBEVOICE_API_KEY"}
-"""Read by the batch client and the live client."""
+"""Variables read by the batch client and the live client."""
 YOURS = {"my-values.yaml"}
-"""Files that readers write."""
+"""Files that readers create."""
 _PREFIXES = ("VIBEVOICE_", "ASR_", "TTS_", "API_")
 _ROUTE = re.compile(r"http://127\.0\.0\.1:8899(/[\w/-]*)?")
 
 
 def shell_blocks() -> list[Snippet]:
-    """The blocks with commands, those included that are also run."""
+    """The blocks with commands, including those that are also run."""
     return [block for block in BLOCKS if block.language == "bash"]
 
 
@@ -68,7 +71,11 @@ def routes() -> list[str]:
 
 def source_of(command: Command) -> tuple[Path, list[Path]] | None:
     """The file that a command of this repository runs, and those that may have its options."""
-    name = command.program.removeprefix(".venv/bin/").removeprefix(".venv-litellm/bin/")
+    name = (
+        command.program.removeprefix(".venv/bin/")
+        .removeprefix(".venv-litellm/bin/")
+        .removeprefix("vibevoice/bin/")
+    )
     words = command.arguments
     if name in ("python", "python3") and words[:1] == ("-m",):
         module = words[1]
@@ -97,7 +104,7 @@ def source_of(command: Command) -> tuple[Path, list[Path]] | None:
 
 
 def check_program(command: Command) -> None:
-    """It exists, and has the options that are used."""
+    """Check that the program exists and has the options used."""
     if command.program == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert set(command.arguments) <= set(targets)
@@ -114,7 +121,7 @@ def check_program(command: Command) -> None:
 
 
 def check_files(command: Command) -> None:
-    """The files of the repository that it names exist."""
+    """Check that the repository's files in a command exist."""
     files = command.values("--config", "--env-file", "--values")
     if command.program.endswith("pip"):
         files += command.values("-r")
@@ -132,13 +139,13 @@ def check_files(command: Command) -> None:
 
 
 def check_variables(command: Command) -> None:
-    """Settings have the names of settings."""
+    """Check that variables are known settings."""
     ours = {name for name in command.variables if name.startswith(_PREFIXES)}
     assert ours <= known_settings()
 
 
 def check_routes(code: str) -> None:
-    """Addresses of the proxy are those of its routes."""
+    """Check that URLs of the proxy match its routes."""
     for path in _ROUTE.findall(code):
         if path and path != "/v1":
             patterns = [re.sub(r"\{\w+\}", "[^/]+", route) for route in routes()]
@@ -147,7 +154,7 @@ def check_routes(code: str) -> None:
 
 @pytest.mark.parametrize("block", shell_blocks(), ids=str)
 def test_commands(block: Snippet) -> None:
-    """Their programs, options, files, settings, and routes exist."""
+    """All programs, options, files, settings, and routes in commands exist."""
     checked = subprocess.run(["bash", "-n"], input=block.code, text=True, capture_output=True)
     assert checked.returncode == 0, checked.stderr
     found = list(parse(block.code))
@@ -174,14 +181,14 @@ def test_commands(block: Snippet) -> None:
     ],
 )
 def test_wrong_commands_are_found(code: str) -> None:
-    """Each of them fails one of the checks."""
+    """Each wrong command fails one of the checks."""
     with pytest.raises(AssertionError):
         test_commands(Snippet("page", 1, "bash", code))
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=str)
 def test_python(block: Snippet) -> None:
-    """It compiles, and what it imports exists."""
+    """Python blocks compile, and their imports exist."""
     for node in ast.walk(ast.parse(block.code)):
         if isinstance(node, ast.ImportFrom) and node.module:
             module = importlib.import_module(node.module)
@@ -192,7 +199,7 @@ def test_python(block: Snippet) -> None:
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "javascript"], ids=str)
 def test_javascript(block: Snippet, tmp_path: Path) -> None:
-    """It can be parsed."""
+    """The block can be parsed."""
     file = tmp_path / "snippet.mjs"
     file.write_text(block.code)
     subprocess.run([NODE, "--check", str(file)], check=True)
@@ -200,7 +207,7 @@ def test_javascript(block: Snippet, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "json"], ids=str)
 def test_json(block: Snippet) -> None:
-    """It can be parsed."""
+    """The block can be parsed."""
     assert json.loads(block.code)
 
 
@@ -227,7 +234,7 @@ def test_another_engine_for_litellm() -> None:
 
 
 def uncovered() -> Iterator[Snippet]:
-    """The blocks that need a reason: text without a run, settings, and requests that are not
+    """The blocks that need a reason: output without a run, settings, and requests that are not
     sent."""
     outputs = {
         (block.page, block.number + 1) for block in BLOCKS if block.asks_a_server and block.output
@@ -239,8 +246,15 @@ def uncovered() -> Iterator[Snippet]:
             yield block
 
 
+def test_commands_are_installed() -> None:
+    """Each command is a console script of the package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(COMMANDS) <= set(project["scripts"])
+
+
 def test_nothing_is_skipped_in_silence() -> None:
-    """Every block has a language that is checked; the lists have exactly what needs a reason."""
+    """Every block has a language that is checked; the lists contain exactly the blocks that need a
+    reason."""
     assert {block.language for block in BLOCKS} <= LANGUAGES
     listed = {**ELSEWHERE, **NOT_RUN, **ILLUSTRATIONS}
     assert len(listed) == len(ELSEWHERE) + len(NOT_RUN) + len(ILLUSTRATIONS)

@@ -23,7 +23,7 @@ def sources() -> Iterator[ast.Module]:
 
 
 def codes(module: ast.Module) -> Iterator[str]:
-    """The codes in a module: as an argument or a variable called `code`, or as a class's own."""
+    """The codes in a module: as an argument or a variable named `code`, or as a class attribute."""
     functions = {node.name: node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)}
     for node in ast.walk(module):
         match node:
@@ -46,13 +46,13 @@ def codes(module: ast.Module) -> Iterator[str]:
 
 
 def test_every_code_is_on_the_page() -> None:
-    """And no other one."""
+    """The page has exactly the codes of the proxy."""
     listed = chain.from_iterable(re.findall(r"`(\w+)`", cell) for cell, _ in _ROW.findall(PAGE))
     assert sorted(listed) == sorted(set(chain.from_iterable(map(codes, sources()))))
 
 
 def test_statuses_are_those_of_the_code() -> None:
-    """Every class of error has the status that the page gives for its code."""
+    """Every error class has the status that the page lists for its code."""
     listed = {cell.strip("`"): status for cell, status in _ROW.findall(PAGE)}
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     own = {
@@ -64,7 +64,7 @@ def test_statuses_are_those_of_the_code() -> None:
 
 
 def test_the_example_is_real() -> None:
-    """The body on the page is that of a file that is not audio."""
+    """The body on the page is the response to a file that is not audio."""
     error = errors.InvalidAudio(str(undecodable()))
     body = errors.error_body(str(error), type=error.type, param=error.param, code=error.code)
     assert f"```json\n{json.dumps(body, indent=2)}\n```" in PAGE

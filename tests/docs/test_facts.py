@@ -1,4 +1,4 @@
-"""Facts of the code that pages repeat are those of the code."""
+"""Facts that pages repeat from the code match the code."""
 
 import re
 
@@ -20,14 +20,14 @@ PACKAGES = {
     "speech": ["proxy/vibevoice_tts", "proxy/vibevoice_proxy"],
     "realtime": ["proxy/vibevoice_proxy"],
 }
-"""Where the modules of each picture are."""
+"""Folders of the modules in each picture."""
 _DEFAULT = re.compile(r"`(VIBEVOICE_[A-Z_]+)` \((\d[\d.,]*)(?: s)?[;)]")
 OTHER_DEFAULTS = {("VIBEVOICE_SHUTDOWN_TIMEOUT", "270")}
-"""Of the Helm chart, not of the program; tests/deploy/test_helm.py checks the sum."""
+"""Defaults of the Helm chart, not of the program; tests/deploy/test_helm.py checks the sum."""
 
 
 def cells(page: str, first: str) -> list[str]:
-    """The cells of the row of a table that begins with `first`."""
+    """The cells of the table row that begins with `first`."""
     row = re.search(rf"^\| {re.escape(first)} \|(.*)\|$", TEXTS[page], re.M)
     assert row, first
     return [cell.strip() for cell in row[1].split("|")]
@@ -72,12 +72,12 @@ def test_limits_of_recordings() -> None:
 
 
 def test_speed_of_speech() -> None:
-    """The range in the table of fields."""
+    """The range in the table of fields is that of the code."""
     assert f"{SLOWEST:g} to {FASTEST:g};" in cells("docs/reference/api.md", "`speed`")[0]
 
 
 def test_defaults_of_settings() -> None:
-    """A figure in parentheses after a setting is its default."""
+    """A number in parentheses after a setting is its default."""
     defaults = {name: default for name, default, _ in describe_settings()}
     told = {found for text in TEXTS.values() for found in _DEFAULT.findall(text)}
     assert len(told) >= 3

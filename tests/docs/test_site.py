@@ -1,4 +1,4 @@
-"""The docs site builds without a warning, and its links lead somewhere."""
+"""The docs site builds without warnings, and its links work."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from scripts.docs_hook import FROM_ROOT, rewrite
+from scripts.docs_hook import FROM_ROOT, indent_lists, rewrite
 from scripts.stack import ROOT
 from tests.support.snippets import OTHER_PAGES, pages
 
@@ -18,7 +18,7 @@ CODE = (
     *("tests", "training"),
 )
 SUFFIXES = {".py", ".sh", ".yml", ".yaml", ".js", ".conf", ".env", ".txt", ".json"}
-_LINK = re.compile(r"!?\[[^\]\n]*\]\(([^)\s]+)\)")
+_LINK = re.compile(r"!?\[(?:[^\]\n]|\n(?!\n))*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^( *)```.*?^\1```$", re.M | re.S)
 _LOADING = {
     ("script", "src"),
@@ -30,7 +30,7 @@ _LOADING = {
 
 
 class Page(HTMLParser):
-    """What a page of the site loads."""
+    """Collects the resources that a page of the site loads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,15 +69,20 @@ def test_it_loads_nothing_from_elsewhere(site: Path) -> None:
 
 
 def test_every_page_is_in_it(site: Path) -> None:
-    """Those of the repository's root, too."""
+    """This includes the pages in the repository's root."""
     for page in [*pages(), *(f"docs/{uri}" for uri in FROM_ROOT.values())]:
         if page not in OTHER_PAGES:
             name = page.removeprefix("docs/").removesuffix(".md").removesuffix("index")
             assert (site / name / "index.html").is_file(), page
 
 
+def test_nested_lists_of_the_root_are_indented() -> None:
+    """With four spaces, which MkDocs needs, instead of two."""
+    assert indent_lists("- a\n  - b\n    c\n- d\n") == "- a\n    - b\n    c\n- d\n"
+
+
 def anchors(text: str) -> set[str]:
-    """The anchors of a page's headings, as forges make them."""
+    """The anchors of a page's headings, as repository hosts generate them."""
     found: set[str] = set()
     for heading in re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.M):
         plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -87,7 +92,7 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("page", pages())
 def test_links_lead_somewhere_on_the_forge(page: str) -> None:
-    """Files exist, headings too, and addresses elsewhere are complete."""
+    """Linked files and headings exist, and external URLs are complete."""
     for link in _LINK.findall(_FENCE.sub("", (ROOT / page).read_text())):
         parts = urlsplit(link)
         if parts.scheme:
@@ -100,7 +105,7 @@ def test_links_lead_somewhere_on_the_forge(page: str) -> None:
 
 
 def test_pages_that_the_code_names_exist() -> None:
-    """In docstrings, messages, comments, and configuration."""
+    """Pages named in docstrings, messages, comments, and configuration exist."""
     named: dict[str, Path] = {}
     for folder in CODE:
         for file in sorted((ROOT / folder).rglob("*")):
@@ -109,7 +114,7 @@ def test_pages_that_the_code_names_exist() -> None:
                 named |= {page: file for page in re.findall(r"\bdocs/[\w/-]+\.md\b", text)}
     named |= {page: ROOT for page in re.findall(r"\bdocs/[\w/-]+\.md\b", _root_files())}
     assert len(named) > 20
-    # The one of onnxruntime's repository.
+    # a page in onnxruntime's repository
     assert [page for page in named if not (ROOT / page).exists()] == ["docs/Privacy.md"]
 
 
@@ -120,7 +125,7 @@ def _root_files() -> str:
 
 @pytest.mark.parametrize("page", pages())
 def test_lists_are_read_the_same_everywhere(page: str) -> None:
-    """MkDocs wants an empty line before a list, and four spaces for what is inside of an item."""
+    """MkDocs requires an empty line before a list, and four spaces for content inside an item."""
     if page in OTHER_PAGES and page not in ("CONTRIBUTING.md", "SECURITY.md"):
         return
     before = ""
@@ -156,15 +161,21 @@ def test_lists_are_read_the_same_everywhere(page: str) -> None:
             "[x](guides/gpu.md#defaults)",
             id="from the root",
         ),
+        pytest.param(
+            "guides/gpu.md",
+            "[x\ny](../../LICENSE)",
+            "[x\ny](https://forge/p/blob/main/LICENSE)",
+            id="line",
+        ),
         pytest.param("guides/gpu.md", "[x](#defaults)", "[x](#defaults)", id="same page"),
         pytest.param("guides/gpu.md", "[x](https://a.b)", "[x](https://a.b)", id="elsewhere"),
     ],
 )
 def test_links_are_rewritten(uri: str, text: str, expected: str) -> None:
-    """Links between pages stay; others lead to the repository."""
+    """Links between pages are unchanged; other links lead to the repository."""
     assert rewrite(text, uri, "https://forge/p/") == expected
 
 
 def test_without_a_repository_links_are_plain() -> None:
-    """Until it is known where the repository is."""
+    """Links become plain text if the repository's URL is not set."""
     assert rewrite("[x](../../Makefile)", "guides/gpu.md", "") == "x"

@@ -43,6 +43,7 @@ NOT_SETTINGS = {
     "VIBEVOICE_BASE_URL": "batch client and live client",
     "VIBEVOICE_API_KEY": "batch client and live client",
     "VIBEVOICE_FFMPEG_MAX_CONCURRENCY": "Microsoft's plugin",
+    "VIBEVOICE_VERSION": "images, set when they are built",
 }
 """Variables of other programs."""
 
@@ -59,7 +60,7 @@ def to_run() -> Iterator[Snippet]:
 
 
 def needs_engine(snippet: Snippet) -> bool:
-    """Whether its output is that of VibeVoice-ASR, with the embedded checkpoint."""
+    """Whether a block's output is that of VibeVoice-ASR with the embedded checkpoint."""
     return (
         snippet.page.startswith(("docs/guides/migrate/", "docs/reference/api.md"))
         or "model=vibevoice" in snippet.code
@@ -160,7 +161,7 @@ def test_every_language_is_found() -> None:
 
 
 def test_a_terminal_session_is_what_was_typed() -> None:
-    """Output is left out, and the lines of one command are kept together."""
+    """Output is ignored, and the lines of one command are kept together."""
     assert commands("$ a \\\n    b\nprinted\n$ c\n") == "a \\\n    b\nc"
 
 

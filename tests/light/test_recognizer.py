@@ -1,5 +1,7 @@
 """The light recognizer with real people: words, speakers, times and audio without speech."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ from tests.support.real_voices import (
 from tests.support.wording import errors, words
 
 from vibevoice_light import LightRecognizer, Segment
+from vibevoice_light.models import moonshine_files
+from vibevoice_light.moonshine import tokens_per_second
 
 EVERY = 12
 """Every twelfth prompt is recognized: 46 of 552."""
@@ -143,6 +147,16 @@ def test_another_language_is_unclear(recognizer: LightRecognizer) -> None:
     assert unclear > 0.5 * sum(turn.end - turn.start for turn in spoken)
     clear = recognizer.transcribe(samples)
     assert len(clear) < len(segments)
+
+
+def test_the_token_limit_is_that_of_english_for_the_default_model(tmp_path: Path) -> None:
+    """A folder with another model may be of a language whose words take more tokens."""
+    for file in moonshine_files(tmp_path):
+        with file.path.open("wb") as written:
+            written.truncate(file.size)
+    assert tokens_per_second(tmp_path) == 6.5
+    (tmp_path / "tokenizer.bin").write_bytes(b"another")
+    assert tokens_per_second(tmp_path) == 13.0
 
 
 def test_confidence_is_real(

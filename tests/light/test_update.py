@@ -1,4 +1,4 @@
-"""A change of `delay` during a conversation, from the session to the listener."""
+"""Changes of the options during a conversation, from the session to the listener."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from vibevoice_light.live import LiveListener
 from vibevoice_light.live_request import LiveRequest
 from vibevoice_light.utterances import Utterances
 from vibevoice_proxy.live import LiveOptions
-from vibevoice_proxy.transcription.live_light import LightStream
+from vibevoice_proxy.transcription.live_light import MAX_COMMANDS, LightStream
 
 FRAME, RATE = 512, 16_000
 
@@ -47,21 +47,39 @@ class Worker:
         return await asyncio.Future()
 
 
-async def test_a_delay_that_changes() -> None:
-    """From then on, the open turn is decoded at the new interval."""
-    slow = LiveOptions(detection=Detection(), interval=4.0)
-    worker = Worker(slow)
+@asynccontextmanager
+async def open_stream(options: LiveOptions) -> AsyncIterator[tuple[LightStream, Worker]]:
+    """A stream, and the worker that it uses."""
+    worker = Worker(options)
 
     @asynccontextmanager
     async def listen(*_: Any) -> AsyncIterator[Conversation]:
         yield Conversation(cast(Exchange, worker))
 
-    stream = LightStream(cast(LightPool, SimpleNamespace(listen=listen)), slow)
+    stream = LightStream(cast(LightPool, SimpleNamespace(listen=listen)), options)
     events = asyncio.ensure_future(anext(stream.events()))
-    await stream.feed(np.zeros(24_000, np.int16))
-    assert not worker.wants_preview
-    await stream.update(LiveOptions(detection=Detection(), interval=0.5))
-    assert worker.wants_preview
+    yield stream, worker
     events.cancel()
     with suppress(asyncio.CancelledError):
         await events
+
+
+async def test_a_delay_that_changes() -> None:
+    """From then on, the open turn is decoded at the new interval."""
+    async with open_stream(LiveOptions(detection=Detection(), interval=4.0)) as (stream, worker):
+        await stream.feed(np.zeros(24_000, np.int16))
+        assert not worker.wants_preview
+        await stream.update(LiveOptions(detection=Detection(), interval=0.5))
+        assert worker.wants_preview
+
+
+async def test_updates_wait_for_a_worker_that_is_behind() -> None:
+    """A client cannot fill the worker's queue with changes, as with audio and commits."""
+    async with open_stream(LiveOptions(detection=Detection())) as (stream, _):
+        await stream.feed(np.zeros(240, np.int16))
+        for number in range(MAX_COMMANDS - 1):
+            await stream.update(LiveOptions(detection=Detection(), interval=1.0 + number % 2))
+        waiting = asyncio.ensure_future(stream.update(LiveOptions(interval=3.0)))
+        done, _pending = await asyncio.wait([waiting], timeout=0.2)
+        assert not done
+        waiting.cancel()

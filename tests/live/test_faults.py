@@ -36,7 +36,7 @@ def closed(model_folder: object) -> Iterator[str]:
         pytest.param(("/no/such",), 1, "/no/such cannot be read: No such file", id="file"),
         pytest.param((__file__,), 1, "could not be decoded as audio", id="no audio"),
         pytest.param(("-", "--language", "fr"), 1, "rejected the settings", id="language"),
-        pytest.param(("-", "--fast"), 2, "--fast needs a file", id="fast"),
+        pytest.param(("-", "--fast"), 2, "--fast requires a file", id="fast"),
         pytest.param(("-", "--device", "1"), 2, "--device selects the microphone", id="device"),
         pytest.param(("-", "-o", "a.doc"), 2, "ends in .json, .srt, .vtt, .txt", id="format"),
         pytest.param(("-", "-o", "/no/such/a.srt"), 2, "cannot be written", id="output"),
@@ -92,7 +92,7 @@ def test_a_full_server(model_folder: object, tmp_path: Path) -> None:
     with light_proxy(realtime_max_sessions=0) as url:
         done = run(url, "-", "-o", tmp_path / "a.srt", stdin=SECOND)
     assert (done.returncode, list(tmp_path.iterdir())) == (1, [])
-    assert "answers 429" in done.stderr and "try again later" in done.stderr
+    assert "returned 429" in done.stderr and "try again later" in done.stderr
 
 
 def test_certificates(base: str, tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_session_that_the_server_ends(closed: str, recording: Path, tmp_path: 
     output = tmp_path / "a.json"
     done = run(closed, recording, "-o", output, VIBEVOICE_API_KEY="sk-only")
     assert done.returncode == 1
-    assert "The session lasted" in done.stderr and "code 1001" in done.stderr
+    assert "maximum length" in done.stderr and "code 1001" in done.stderr
     assert "[not transcribed]" in done.stdout
     (missing,) = json.loads(output.read_text())["missing"]
     assert 0 <= missing["start"] < missing["end"] < 2

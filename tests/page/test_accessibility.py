@@ -43,7 +43,7 @@ def test_axe_finds_nothing(
         if view == "#speak":
             page.get_by_label("Text or script").fill("Speaker 1: One.\nSpeaker 2: Two.")
         if view == "#status":
-            expect(page.locator(".plots figure")).to_have_count(4)
+            expect(page.locator(".plots figure")).to_have_count(5)
         page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         for size in ({"width": 1200, "height": 900}, PHONE):
             page.set_viewport_size(size)  # type: ignore[arg-type]

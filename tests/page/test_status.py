@@ -6,6 +6,7 @@ import httpx2
 from playwright.sync_api import expect
 from tests.support.fakes import FakeEngine
 from tests.support.pages import OpenPage, choose, rows, talk
+from websockets.sync.client import connect
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
@@ -18,7 +19,7 @@ def test_parts_models_and_links(open_page: OpenPage) -> None:
     expect(page.locator(".models")).to_contain_text("whisper-1")
     for name, path in (("API documentation", "docs"), ("Metrics", "metrics"), ("Health", "health")):
         assert page.get_by_role("link", name=name).get_attribute("href") == path
-    expect(page.get_by_role("img")).to_have_count(4)
+    expect(page.get_by_role("img")).to_have_count(5)
 
 
 def test_a_part_that_is_down_says_why(open_page: OpenPage) -> None:
@@ -44,3 +45,12 @@ def test_work_is_plotted(open_page: OpenPage, page_engine: FakeEngine) -> None:
     expect(page.get_by_role("img", name=re.compile(r"^Real-time factor: \d"))).to_be_visible()
     page.get_by_role("link", name="Transcribe").click()
     expect(rows(page)).not_to_have_count(0)
+
+
+def test_live_sessions_are_plotted(open_page: OpenPage) -> None:
+    """Sessions of any client are shown while they are open."""
+    page = open_page("#status", light="off")
+    address = page.url.partition("#")[0].replace("http", "ws", 1)
+    with connect(f"{address}v1/realtime?intent=transcription"):
+        expect(page.get_by_role("img", name=re.compile("^Live sessions: 1,"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Live sessions: 0, max. 1"))).to_be_visible()

@@ -5,6 +5,7 @@ import random
 import re
 from pathlib import Path
 
+import httpx2
 import numpy as np
 import pytest
 import soundfile
@@ -48,14 +49,19 @@ def model_text(*segments: tuple[float, float, int, str]) -> str:
     )
 
 
+def sample_text() -> str:
+    """The sample's transcript as the engine's model writes it."""
+    known = json.loads((ROOT / "samples" / "conversation.json").read_text())["segments"]
+    return model_text(
+        *((one["start"], one["end"], "AB".index(one["speaker"]), one["text"]) for one in known)
+    )
+
+
 @pytest.fixture
 def sample(open_page: OpenPage, page_engine: FakeEngine) -> Page:
     """The page with the sample's transcript, returned by the fake engine."""
-    known = json.loads((ROOT / "samples" / "conversation.json").read_text())["segments"]
     page_engine.split = 5000
-    page_engine.text = model_text(
-        *((one["start"], one["end"], "AB".index(one["speaker"]), one["text"]) for one in known)
-    )
+    page_engine.text = sample_text()
     return with_sample(open_page(light="off"))
 
 
@@ -324,6 +330,51 @@ def test_options_are_sent(open_page: OpenPage, page_engine: FakeEngine) -> None:
         page.get_by_role("button", name="Download").click()
     lines = Path(download.value.path()).read_text().splitlines()
     assert max(len(line) for line in lines if "-->" not in line) <= 20
+
+
+def test_incomplete_known_speakers(open_page: OpenPage, page_engine: FakeEngine) -> None:
+    """A known speaker without a name or a recording is not omitted silently, and no more can be
+    added than the API allows."""
+    page = open_page(light="off")
+    page.get_by_text("Options").click()
+    add = page.get_by_role("button", name="Add a known speaker")
+    for _ in range(4):
+        add.click()
+    expect(add).to_be_disabled()
+    page.get_by_role("button", name="Remove").last.click()
+    expect(add).to_be_enabled()
+    name = page.get_by_label("Name of the known speaker").first
+    name.fill("Jane")
+    choose(page, talk())
+    note = page.locator(".editor .note")
+    advice = "Add it in Options, or remove the speaker there."
+    expect(note).to_have_text(f"Known speaker Jane has no recording. {advice}")
+    name.fill("")
+    page.get_by_label("Recording of the known speaker").first.set_input_files(
+        {"name": "jane.wav", "mimeType": "audio/wav", "buffer": reader()}
+    )
+    again = page.get_by_role("button", name="Try again")
+    again.click()
+    expect(note).to_have_text(f"The known speaker in jane.wav has no name. {advice}")
+    assert page_engine.requests == []
+    name.fill("Jane")
+    again.click()
+    expect(page.locator(".job .state")).to_have_text("Done")
+
+
+def test_enrolled_speakers(open_page: OpenPage, page_engine: FakeEngine, tmp_path: Path) -> None:
+    """Speakers that are enrolled on the server are recognized if the user wants it."""
+    page_engine.split = 5000
+    page_engine.text = sample_text()
+    page = open_page(light="off", speaker_enrollment=True, speaker_dir=str(tmp_path))
+    files = {"audio_sample": reader()}
+    form = {"name": "Jane", "consent": "test"}
+    enrolled = httpx2.post(f"{page.url}v1/audio/speakers", data=form, files=files, timeout=60)
+    assert enrolled.status_code == 200, enrolled.text
+    page.get_by_text("Options").click()
+    page.get_by_label("Recognize everyone enrolled on this server (1).").check()
+    expect(page.get_by_role("button", name="Add a known speaker")).to_be_hidden()
+    expect(rows(with_sample(page)).nth(1).locator(".name")).to_have_text("Jane")
 
 
 def test_an_hour(open_page: OpenPage, page_engine: FakeEngine, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def test_page_shows_the_plan() -> None:
     writes the table."""
     page = (ROOT / "docs" / "guides" / "gpu.md").read_text()
     assert table() in page
-    assert f"[start_asr_server] {plan(24)}\n" in page
+    assert f"[vibevoice-engine] {plan(24)}\n" in page
 
 
 def test_encoders_follow_the_card() -> None:

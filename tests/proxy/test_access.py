@@ -269,7 +269,7 @@ def test_keys_and_events_of_websockets_are_not_logged(
                 assert "Zanzibar" in str(client.recv(10))
     text = log.read_text()
     assert "DEBUG" in text
-    assert text.count("the session is over") == 2
+    assert text.count("the session ended") == 2
     for private in ("s3cret", "Zanzibar"):
         assert private not in text
 

@@ -47,7 +47,7 @@ async def test_a_full_queue_turns_away() -> None:
     async with admission.place():
         with pytest.raises(TooManyRequests):
             async with admission.place():
-                raise AssertionError("there was a place")
+                raise AssertionError("a slot was free")
 
 
 async def test_nobody_waits_longer_than_told() -> None:
@@ -56,7 +56,7 @@ async def test_nobody_waits_longer_than_told() -> None:
     async with admission.place():
         with pytest.raises(TooManyRequests):
             async with admission.place():
-                raise AssertionError("there was a place")
+                raise AssertionError("a slot was free")
         assert admission.waiting == 0
 
 

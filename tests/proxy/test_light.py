@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -20,9 +21,10 @@ from tests.support.real_voices import RATE, conversation, librivox, prompts
 from tests.support.recordings import wav
 from tests.support.wording import errors, words
 
-from vibevoice_light import ModelFilesMissing, find_moonshine
+from vibevoice_light import Ended, ModelFilesMissing, Said, Segment, Stopped, find_moonshine
+from vibevoice_proxy.live import MissingPart, TurnEnded
 from vibevoice_proxy.settings import Settings
-from vibevoice_proxy.transcription.routing import choose_light
+from vibevoice_proxy.transcription.light_turns import LightTurns
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
 
@@ -183,14 +185,18 @@ def test_names_go_where_they_belong(
 
 
 def test_another_language_is_refused(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
-    """English is accepted under any of its names."""
+    """English is accepted under any of its names, and if it is one of several possible
+    languages."""
     for language in ("en", "EN-us", "english"):
         post(light, talk[0], language=language).raise_for_status()
+    mixed = post(light, talk[0], languages="fr,en", response_format="verbose_json")
+    assert (mixed.status_code, mixed.json()["language"]) == (200, "english")
+    assert post(light, talk[0], languages="fr,de").status_code == 400
     answer = post(light, talk[0], language="de")
     assert answer.status_code == 400
     error = answer.json()["error"]
     assert (error["param"], error["code"]) == ("language", "unsupported_language")
-    assert "English alone" in error["message"]
+    assert "only supports English, not 'de'. Use the model vibevoice." in error["message"]
 
 
 def test_a_model_that_is_switched_off_is_not_found(
@@ -206,11 +212,12 @@ def test_a_model_that_is_switched_off_is_not_found(
 def test_no_name_of_the_engine_goes_to_the_light_recognizer(
     start_proxy: StartProxy, talk: tuple[bytes, list[str]]
 ) -> None:
-    """Without an engine, its model names do not exist."""
+    """Without an engine, its model names do not exist and are not recommended."""
     base = start_proxy(light="on", light_models=FOLDER, light_workers=1, asr_api="off")
     with httpx2.Client(base_url=base, timeout=60) as http:
         for name in ("vibevoice", "vibevoice-asr"):
             assert post(http, talk[0], model=name).status_code == 404
+        assert "Use the model" not in post(http, talk[0], language="de").json()["error"]["message"]
 
 
 def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> None:
@@ -221,6 +228,19 @@ def test_a_recording_in_another_language_is_missing(light: httpx2.Client) -> Non
     answer = post(light, wav(samples, RATE), response_format="verbose_json")
     assert answer.status_code == 200
     assert {part["reason"] for part in answer.json()["missing"]} == {"unclear"}
+
+
+def test_an_unclear_turn_in_which_the_model_loops_is_unclear() -> None:
+    """It has no words, so it is not a transcript whose end is missing."""
+    said = Segment(0.0, 2.0, 0, "no no no", (), is_cut=True, speech_probability=0.9)
+    unclear = replace(said, is_unclear=True)
+    assert (said.missing_reason, unclear.missing_reason) == ("loop", "unclear")
+    turns = LightTurns()
+    assert turns.translate(Said(1, unclear)) == []
+    turns.translate(Stopped(1, 0.0, 2.0, True))
+    (ended,) = turns.translate(Ended(1))
+    assert isinstance(ended, TurnEnded)
+    assert ended.missing == [MissingPart(0.0, 2.0, "unclear")]
 
 
 def test_noise_takes_no_longer_than_it_may(start_proxy: StartProxy) -> None:
@@ -295,19 +315,51 @@ def test_auto_looks_at_what_the_engine_has(
         with (folder / "model.safetensors").open("wb") as file:
             file.truncate(size)  # sparse file, takes no space
         settings = {"model_dir": str(tmp_path), **settings}
-    found = choose_light(Settings(light_models=str(models), **settings))
-    assert found == (models if is_on else None)
+    assert Settings(light_models=str(models), **settings).uses_light == is_on
 
 
 def test_missing_files_are_told_with_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A warning if the light recognizer is optional; otherwise startup fails."""
+    """The proxy does not start if the light recognizer is on or has its own folder, unless another
+    recognizer serves all names."""
     monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
     monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
-    assert choose_light(Settings()) is None
-    assert "vibevoice-light-models" in caplog.text
     with pytest.raises(ValueError, match="vibevoice-light-models"):
         Settings(light="on")
-    with pytest.raises(ValueError, match="contains no Moonshine"):
-        Settings(light="on", light_models=str(tmp_path))
+    wrong = str(tmp_path)
+    with pytest.raises(ValueError, match="LIGHT_MODELS.*no Moonshine.*vibevoice-light-models"):
+        Settings(light_models=wrong)
+    assert not Settings(light_models=wrong, light="off").uses_light
+    assert not Settings(light_models=wrong, asr_base_url="http://engine:8006").uses_light
+
+
+def test_the_engine_may_not_have_its_name() -> None:
+    """Its model would take over every request; without the light recognizer, the name is free."""
+    with pytest.raises(ValueError, match="SERVED_MODEL_NAME.*VIBEVOICE_LIGHT=off"):
+        Settings(served_model_name="light", light_models="")
+    assert Settings(served_model_name="light", light="off").served_model_name == "light"
+
+
+def test_without_its_files_nothing_is_sent_to_another_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_proxy: StartProxy
+) -> None:
+    """Requests for its names get 503 with the command, also without a name and in a session;
+    /health has the same, and the engine serves its own names."""
+    monkeypatch.delenv("VIBEVOICE_LIGHT_MODELS", raising=False)
+    monkeypatch.setattr("vibevoice_light.models.MOONSHINE_FOLDER", tmp_path)
+    embedded = str(Path(__file__).parents[2] / "models" / "tiny-asr")
+    audio = wav(np.zeros(24_000, np.int16))
+    with httpx2.Client(base_url=start_proxy(model_dir=embedded), timeout=30) as http:
+        for model in ("whisper-1", "light", ""):
+            answer = post(http, audio, model=model)
+            assert answer.status_code == 503
+            assert "Run vibevoice-light-models" in answer.json()["error"]["message"]
+        session = {"type": "transcription", "audio": {"input": {}}}
+        answer = http.post("/v1/realtime/client_secrets", json={"session": session})
+        assert answer.status_code == 503
+        health = http.get("/health")
+        assert health.status_code == 503
+        assert "vibevoice-light-models" in health.json()["parts"]["light"]
+        assert health.json()["parts"]["asr"] == "ok"
+        assert post(http, audio, model="vibevoice").status_code == 200

@@ -151,6 +151,67 @@ def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
     assert fake_engine.asked == 4
 
 
+SWAPPED = (
+    '[{"Start":0.0,"End":0.3,"Speaker":1,"Content":"Hm."},'
+    '{"Start":0.3,"End":1.5,"Speaker":0,"Content":"Good morning."},'
+    '{"Start":1.5,"End":2.5,"Speaker":1,"Content":"How are you?"},'
+    '{"Start":2.5,"End":3.0,"Speaker":0,"Content":"Fine."},'
+    '{"Start":3.0,"End":3.2,"Speaker":2,"Content":"Me too."}]'
+)
+"""Another transcript of the section: other boundaries, and the speakers' labels swapped."""
+
+
+def answer_otherwise(engine: FakeEngine, first: str) -> None:
+    """The connection breaks during the second section's text `first`; the next attempt gives
+    SWAPPED."""
+    texts = [first, SWAPPED]
+    engine.text_for = lambda text: texts.pop(0) if in_second(text) else None
+    engine.cut_after = len(first) // engine.split - 1
+    engine.cut_if = lambda text: in_second(text) and len(texts) == 1
+
+
+FIRST_ATTEMPT = (
+    '[{"Start":0.0,"End":1.5,"Speaker":0,"Content":"Good morning."},'
+    '{"Start":1.5,"End":END,"Speaker":1,"Content":"How"},'
+    '{"Start":2.0,"End":2.3,"Speaker":1,"Content":"This is never complete."}'
+)
+
+
+def test_a_whole_answer_has_the_segments_of_one_attempt(url: str, fake_engine: FakeEngine) -> None:
+    """A segment of the second attempt that is longer than that of the first is not lost, and labels
+    of two attempts are not mixed."""
+    answer_otherwise(fake_engine, FIRST_ATTEMPT.replace("END", "2.0"))
+    answer = transcribe(url, response_format="diarized_json").json()
+    second = [s for s in answer["segments"] if s["speaker"].endswith("2")]
+    texts = ["Hm.", "Good morning.", "How are you?", "Fine.", "Me too."]
+    assert [s["text"] for s in second] == texts
+    assert [s["speaker"] for s in second] == ["A2", "B2", "A2", "B2", "C2"]
+    assert "missing" not in answer
+
+
+@pytest.mark.parametrize(
+    ("end", "missing"),
+    [
+        pytest.param("2.5", [], id="the-same-boundary"),
+        pytest.param("2.0", [(2.0, 2.5, "upstream_error")], id="another-boundary"),
+    ],
+)
+def test_a_stream_is_continued_by_the_second_attempt(
+    end: str, missing: list[tuple[float, float, str]], url: str, fake_engine: FakeEngine
+) -> None:
+    """Segments that were sent stay. New ones have the labels of the first attempt, and a part that
+    is in neither is marked."""
+    answer_otherwise(fake_engine, FIRST_ATTEMPT.replace("END", end))
+    answer = transcribe(url, response_format="diarized_json", stream="true")
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:5] == "data:"]
+    second = [e for e in events if e.get("speaker", "").endswith("2")]
+    assert [e["text"] for e in second] == ["Good morning.", "How", "Fine.", "Me too."]
+    assert [e["speaker"] for e in second] == ["A2", "B2", "A2", "C2"]
+    found = [(m["start"] - FIRST, m["end"] - FIRST) for m in events[-1].get("missing", ())]
+    assert found == [pytest.approx(part[:2], abs=0.2) for part in missing]
+    assert events[-1].get("truncated") == (missing[0][2] if missing else None)
+
+
 @pytest.mark.parametrize(
     ("change", "status", "code"),
     [

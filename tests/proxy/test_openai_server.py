@@ -135,6 +135,18 @@ def test_the_server_gets_what_the_client_said(server: WhisperLike, start: Start)
 
 
 @pytest.mark.parametrize(
+    ("languages", "sent"),
+    [pytest.param("de", "de", id="one"), pytest.param("fr,de", None, id="several")],
+)
+def test_a_language_is_sent_if_only_one_is_possible(
+    server: WhisperLike, start: Start, languages: str, sent: str | None
+) -> None:
+    """Otherwise the server would have to use the wrong one for a part of the recordings."""
+    assert post(start(), languages=languages).status_code == 200
+    assert server.forms[0].get("language") == sent
+
+
+@pytest.mark.parametrize(
     ("response_format", "expected"),
     [
         pytest.param("text", "Guten Tag. Hallo.\n", id="text"),
@@ -171,11 +183,33 @@ def test_no_speakers_are_invented(start: Start) -> None:
 
 
 def test_speakers_that_the_server_names_are_kept(server: WhisperLike, start: Start) -> None:
-    """Speakers in the server's segments are used."""
+    """Speakers in the server's segments are used, as short names on one line."""
     segment = {"start": 0, "end": 1, "text": "Hallo.", "speaker": "SPEAKER_01"}
     server.answer = VERBOSE | {"segments": [segment]}
     diarized = post(start(), response_format="diarized_json").json()
     assert [segment["speaker"] for segment in diarized["segments"]] == ["SPEAKER_01"]
+    segment["speaker"] = "Ann\n\n1\n" + "x" * 1000
+    diarized = post(start(), response_format="diarized_json").json()
+    assert [segment["speaker"] for segment in diarized["segments"]] == ["Ann 1 " + "x" * 94]
+
+
+def test_parts_that_the_server_marked_stay_marked(server: WhisperLike, start: Start) -> None:
+    """A server of this project marks missing parts; unknown reasons do not get into headers."""
+    server.answer = VERBOSE | {
+        "truncated": "loop,odd",
+        "missing": [
+            {"start": 1.25, "end": 1.5, "reason": "loop"},
+            {"start": 1.75, "end": 36.0, "reason": "odd\r\nx: y"},
+            {"start": 9.0, "end": 36.0, "reason": "length"},
+        ],
+    }
+    answer = post(start(), response_format="diarized_json")
+    assert answer.json()["missing"] == [
+        {"start": 1.25, "end": 1.5, "reason": "loop"},
+        {"start": 1.75, "end": 2.0, "reason": "upstream_error"},
+    ]
+    marks = answer.headers["x-vibevoice-missing"]
+    assert marks == "1.250-1.500 loop, 1.750-2.000 upstream_error"
 
 
 def test_the_language_is_what_the_server_found(start: Start) -> None:
@@ -216,8 +250,10 @@ def test_the_official_client_streams_its_segments(start: Start) -> None:
         stream = client.audio.transcriptions.create(
             model="whisper-1", file=wav(tone(2.0)), response_format="diarized_json", stream=True
         )
-        events = [event.type for event in stream]
-    assert events == [
+        events = list(stream)
+    assert events[-1].type == "transcript.text.done"
+    assert events[-1].usage is None  # the server counts no tokens
+    assert [event.type for event in events] == [
         *("transcript.text.delta", "transcript.text.segment") * 2,
         "transcript.text.done",
     ]

@@ -65,8 +65,11 @@ def started(tmp_path: Path, **settings: str) -> Iterator[str]:
         process.communicate()
 
 
-FOLDERS = ["VIBEVOICE_SPOOL_DIR", "VIBEVOICE_TTS_VOICE_CACHE", "VIBEVOICE_VOICE_DIR"]
-UPLOADS = {"VIBEVOICE_VOICE_UPLOADS": "1"}
+FOLDERS = [
+    *("VIBEVOICE_SPOOL_DIR", "VIBEVOICE_TTS_VOICE_CACHE"),
+    *("VIBEVOICE_VOICE_DIR", "VIBEVOICE_SPEAKER_DIR"),
+]
+UPLOADS = {"VIBEVOICE_VOICE_UPLOADS": "1", "VIBEVOICE_SPEAKER_ENROLLMENT": "1"}
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -83,7 +86,8 @@ def test_a_folder_that_cannot_be_written_ends_the_start(
 ) -> None:
     """The message names the setting and the reason."""
     (tmp_path / "a-file").touch()
-    said = refusal(tmp_path, **{**UPLOADS, "VIBEVOICE_VOICE_DIR": "voices", name: place})
+    stores = {"VIBEVOICE_VOICE_DIR": "voices", "VIBEVOICE_SPEAKER_DIR": "speakers"}
+    said = refusal(tmp_path, **{**UPLOADS, **stores, name: place})
     assert re.search(f"{name}: {place} .*({reason})", said)
 
 
@@ -94,11 +98,17 @@ def test_a_missing_spool_ends_the_start(tmp_path: Path) -> None:
 
 
 def test_folders_that_fill_over_time_are_made(tmp_path: Path) -> None:
-    """On the first start, there are no stored or converted voices yet."""
-    with started(
-        tmp_path, **UPLOADS, VIBEVOICE_VOICE_DIR="a/voices", VIBEVOICE_TTS_VOICE_CACHE="a/cache"
-    ):
-        assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["cache", "voices"]
+    """On the first start, there are no stored or converted voices yet. Only this user can read
+    them."""
+    settings = {
+        "VIBEVOICE_VOICE_DIR": "a/voices",
+        "VIBEVOICE_TTS_VOICE_CACHE": "a/cache",
+        "VIBEVOICE_SPEAKER_DIR": "a/speakers",
+    }
+    with started(tmp_path, **UPLOADS, **settings):
+        made = sorted((tmp_path / "a").iterdir())
+        assert [path.name for path in made] == ["cache", "speakers", "voices"]
+        assert {path.stat().st_mode & 0o777 for path in made} == {0o700}
         assert list((tmp_path / "a" / "cache").iterdir()) == []
 
 

@@ -182,14 +182,15 @@ def test_fields_of_other_services_are_taken(
     ("fields", "language"),
     [
         ({"language": "pt-BR"}, "pt-BR"),
-        ({"languages[]": ["de", "en"]}, "de"),
+        ({"languages[]": ["de"]}, "de"),
+        ({"languages[]": ["de", "en"]}, "unknown"),
         ({}, "unknown"),
     ],
 )
 def test_verbose_json_echoes_the_language(
     fields: dict[str, Any], language: str, http: httpx2.Client
 ) -> None:
-    """The model does not report the language, so the client's value is returned."""
+    """The model does not report the language, so the client's only one is returned."""
     answer = post(http, response_format="verbose_json", **fields)
     assert answer.json()["language"] == language
 

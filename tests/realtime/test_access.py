@@ -150,6 +150,8 @@ async def test_the_query(base: str) -> None:
     assert await status_of(address(base, "?model=gpt-realtime")) == 404
     assert await status_of(address(base, "?intent=dictation")) == 400
     async with session(base) as client:
+        answer = await client.update(transcription={"languages": ["fr", "en"]})
+        assert answer["type"] == "session.updated"
         answer = await client.update(transcription={"language": "fr"})
         assert answer["error"]["code"] == "unsupported_language"
         assert answer["error"]["param"] == "session.audio.input.transcription.language"

@@ -35,11 +35,13 @@ class Stream:
     def __init__(self) -> None:
         self.fed: list[int] = []
         self.options: list[LiveOptions] = []
+        self.commits = 0
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
         self.fed.append(len(samples))
 
-    async def commit(self) -> None: ...
+    async def commit(self) -> None:
+        self.commits += 1
 
     async def clear(self) -> None: ...
 
@@ -152,6 +154,19 @@ async def test_audio_before_the_client_commits_waits_for_no_commit(session: Sess
     with pytest.raises(InvalidEvent) as refused:
         await session.append(2.0)
     assert refused.value.code == "input_audio_buffer_full"
+
+
+async def test_uncommitted_audio_is_kept_when_detection_is_switched_on(session: Session) -> None:
+    """It becomes a turn, once; less than a turn needs does not."""
+    await session.configure(commits=True)
+    await session.append(3.0)
+    await session.configure()
+    await session.configure()
+    assert session.recognition.stream.commits == 1
+    await session.configure(commits=True)
+    await session.append(0.05)
+    await session.configure()
+    assert session.recognition.stream.commits == 1
 
 
 async def test_a_clear_before_the_first_audio(session: Session) -> None:

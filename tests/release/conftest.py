@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.support.environments import uv
+from scripts.environments import uv
 
 
 @pytest.fixture(scope="session")

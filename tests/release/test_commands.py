@@ -1,4 +1,4 @@
-"""The commands of the wheel where an extra is missing."""
+"""The wheel's commands if an extra is missing."""
 
 import tomllib
 import zipfile
@@ -6,8 +6,10 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
+from scripts.environments import environment, output
 from scripts.stack import ROOT
-from tests.support.environments import environment, output
+
+from vibevoice_core.distribution import needs_extra
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 COMMANDS = sorted(PROJECT["scripts"])
@@ -44,7 +46,7 @@ def test_every_command_and_the_plugin_are_entry_points(wheel: Path) -> None:
 def test_a_missing_extra_is_named(
     commands: Path, tmp_path: Path, command: str, package: str, extra: str
 ) -> None:
-    """In one line, with the command that installs it."""
+    """The message is one line, with the command that installs the extra."""
     found = output(commands / command, "--help", cwd=tmp_path)
     assert (found.returncode, found.stdout) == (1, "")
     pip = f"pip install 'vibevoice-serving[{extra}]'"
@@ -52,7 +54,7 @@ def test_a_missing_extra_is_named(
 
 
 def test_the_engine_names_the_extra_for_each_device(commands: Path, tmp_path: Path) -> None:
-    """Its help, its plan, and its version need no vLLM; starting it does."""
+    """Its help, its plan, and its version work without vLLM; starting it does not."""
     engine = commands / "vibevoice-engine"
     started = output(engine, "--model-dir", "microsoft/VibeVoice-ASR", cwd=tmp_path)
     assert (started.returncode, started.stdout) == (1, "")
@@ -66,3 +68,9 @@ def test_the_engine_names_the_extra_for_each_device(commands: Path, tmp_path: Pa
     plan = output(engine, "--dry-run", "--device", "gpu", "--gpu-memory", "24", cwd=tmp_path)
     assert plan.returncode == 0, plan.stderr
     assert f"{commands.parent}/lib" in plan.stdout, "the chat template of the wheel"
+
+
+def test_a_missing_module_of_this_project_is_a_bug() -> None:
+    """The error keeps its traceback, since no extra would help."""
+    with pytest.raises(ModuleNotFoundError), needs_extra("vibevoice-proxy", "proxy"):
+        raise ModuleNotFoundError(name="vibevoice_core.nothing")

@@ -1,11 +1,10 @@
 """The wheel in empty environments: the proxy, the batch client, the live client, and the engine.
 
-Tests marked `release` run by `make release`: every version of Python that this machine has, and
-the engine.
+Tests marked `release` run by `make release`: they use every Python version on this machine, and the
+engine.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ import httpx2
 import pytest
 import soundfile
 from scripts.demo import mistakes
+from scripts.environments import UV, bare, environment, output
 from scripts.stack import ROOT, free_port
 from tests.support.engine import TINY
-from tests.support.environments import UV, bare, environment, output
 from tests.support.processes import running
 
 from vibevoice_light.models import MOONSHINE_FOLDER
@@ -27,9 +26,6 @@ SECONDS = 8.7
 """The sample's first two turns."""
 TRUTH = json.loads(SAMPLE.with_suffix(".json").read_text())["segments"][:2]
 VERSIONS = ["3.11", "3.12", "3.13", "3.14"]
-TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
-ANY_INDEX = ("--index-strategy", "unsafe-best-match")
-UNUSED = ("torchaudio", "torchvision", "torchcodec")
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -60,10 +56,15 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def proxy_url(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def commands(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The commands of an environment with the proxy's extra."""
+    return environment(tmp_path_factory.mktemp("commands") / "venv", wheel, "proxy", python)
+
+
+@pytest.fixture(scope="module")
+def proxy_url(commands: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A proxy with the light recognizer and without an engine."""
     folder = tmp_path_factory.mktemp("proxy")
-    commands = environment(folder / "venv", wheel, "proxy", python)
     url = f"http://127.0.0.1:{(port := free_port())}"
     environ = bare(
         API_PORT=str(port),
@@ -77,7 +78,7 @@ def proxy_url(python: str, wheel: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_the_proxy_transcribes_and_speaks(proxy_url: str, recording: Path) -> None:
-    """With nothing else installed, and it serves its page."""
+    """The proxy works with nothing else installed, and serves its page."""
     with recording.open("rb") as audio:
         answer = httpx2.post(
             f"{proxy_url}/v1/audio/transcriptions",
@@ -98,7 +99,7 @@ def test_the_proxy_transcribes_and_speaks(proxy_url: str, recording: Path) -> No
 def test_the_batch_client_transcribes(
     proxy_url: str, recording: Path, python: str, wheel: Path, tmp_path: Path
 ) -> None:
-    """Into subtitles and JSON."""
+    """It writes subtitles and JSON."""
     command = environment(tmp_path / "venv", wheel, "batch", python) / "vibevoice-transcribe"
     formats = ("--format", "json,srt")
     ran = output(command, recording, *formats, cwd=tmp_path, VIBEVOICE_BASE_URL=proxy_url)
@@ -111,23 +112,27 @@ def test_the_batch_client_transcribes(
 def test_the_live_client_shows_captions(
     proxy_url: str, recording: Path, python: str, wheel: Path, tmp_path: Path
 ) -> None:
-    """Of a file, faster than real time."""
+    """It transcribes a file faster than real time."""
     command = environment(tmp_path / "venv", wheel, "live", python) / "vibevoice-live"
     ran = output(command, recording, "--fast", cwd=tmp_path, VIBEVOICE_BASE_URL=proxy_url)
     assert ran.returncode == 0, ran.stderr
     assert "B: He was not an ill-disposed young man." in ran.stdout
 
 
+def test_a_speech_model_names_its_extra(commands: Path, tmp_path: Path) -> None:
+    """The proxy's extra contains no torch."""
+    weights = ROOT / "tests" / "data" / "tts-realtime"
+    config = json.dumps({"kind": "realtime", "folder": str(weights)})
+    worker = output(commands / "python", "-m", "vibevoice_tts.worker", config, cwd=tmp_path)
+    assert worker.returncode == 1 and "Traceback" not in worker.stderr
+    needed = "vibevoice-realtime-0.5b needs the Python package torch"
+    assert f"{needed}: pip install 'vibevoice-serving[tts]'" in worker.stdout
+
+
 @pytest.mark.release
 def test_the_engine_transcribes(wheel: Path, tmp_path: Path) -> None:
     """vLLM finds the plugin and the chat template of the wheel."""
-    venv = tmp_path / "venv"
-    links = os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS")
-    torch = ["--find-links", links] if links else ["--index", TORCH_INDEX, *ANY_INDEX]
-    excluded = tmp_path / "excluded.txt"
-    # As in scripts/setup.sh: PyPI has their CUDA builds only, and nothing here uses them.
-    excluded.write_text("".join(f'{name}; python_version < "3"\n' for name in UNUSED))
-    commands = environment(venv, wheel, "cpu", sys.executable, "--override", excluded, *torch)
+    commands = environment(tmp_path / "venv", wheel, "cpu")
     check = output(commands / "vibevoice-prepare", "--check", TINY, cwd=tmp_path)
     assert check.stdout == f"{TINY} is ready to be served\n"
 

@@ -1,4 +1,4 @@
-"""What the wheel and the sdist contain, and what they say about themselves."""
+"""Contents and metadata of the wheel and the sdist."""
 
 import re
 import subprocess
@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from scripts.environments import uv
 from scripts.stack import ROOT
-from tests.support.environments import uv
 from tests.test_architecture import PACKAGES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -37,7 +37,7 @@ def metadata(wheel: Path) -> Message:
 
 
 def test_the_wheel_contains_every_file_of_the_packages(wheel: Path) -> None:
-    """With the chat template, and nothing else."""
+    """The wheel also contains the chat template, and nothing else."""
     expected = {"vibevoice_vllm/vibevoice_asr.jinja"}
     for package, folder in PACKAGES.items():
         files = tracked(str((folder / package).relative_to(ROOT)))
@@ -52,7 +52,7 @@ def test_the_wheel_contains_every_file_of_the_packages(wheel: Path) -> None:
 def test_the_wheel_is_the_same_from_the_sdist_and_from_the_repository(
     dist: Path, wheel: Path, tmp_path: Path
 ) -> None:
-    """Byte for byte: it contains no times of the build."""
+    """The wheels are identical byte for byte, without build times."""
     uv("build", "--quiet", "--wheel", "--out-dir", tmp_path)
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
 
@@ -65,12 +65,13 @@ def test_the_sdist_contains_what_the_wheel_is_built_from(dist: Path) -> None:
     assert names - {"PKG-INFO", ".gitignore"} == {
         *("batch", "chat_templates", "core", "docs", "proxy", "serving", "pyproject.toml"),
         *("CHANGELOG.md", "LICENSE", "README.md", "THIRD_PARTY_NOTICES.md"),
+        "third_party.cdx.json",
     }
     assert file.stat().st_size < MAX_BYTES
 
 
 def test_an_index_accepts_both(dist: Path) -> None:
-    """twine finds nothing to warn about."""
+    """twine reports no warnings."""
     files = [file for file in dist.iterdir() if file.suffix in (".whl", ".gz")]
     assert len(files) == 2
     uv("tool", "run", "--quiet", TWINE, "check", "--strict", *files)
@@ -92,7 +93,7 @@ def test_metadata(metadata: Message) -> None:
 
 
 def test_versions_of_python_are_the_same_everywhere(metadata: Message) -> None:
-    """In the metadata, the set-up, and the documentation."""
+    """Metadata, setup, and documentation list the same versions of Python."""
     named = [
         found[1]
         for text in metadata.get_all("Classifier", [])
@@ -105,11 +106,20 @@ def test_versions_of_python_are_the_same_everywhere(metadata: Message) -> None:
 
 
 def test_the_changelog_starts_with_this_version() -> None:
-    """After what is not released yet; the version has a date."""
+    """The current version follows the unreleased changes, and has a date."""
     changelog = (ROOT / "CHANGELOG.md").read_text()
     headings = re.findall(r"^## (.*)$", changelog, re.M)
     assert headings[0] == "Unreleased"
     assert re.fullmatch(rf"{re.escape(VERSION)} - \d{{4}}-\d\d-\d\d", headings[1])
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """The version is the same in pyproject.toml, the Compose files, and the wheel's name in the
+    documentation. (tests/deploy compares that of the Helm chart.)"""
+    compose = "".join(file.read_text() for file in (ROOT / "docker").glob("*.yml"))
+    assert set(re.findall(r"VIBEVOICE_VERSION:-([^}]+)\}", compose)) == {VERSION}
+    install = (ROOT / "docs" / "install.md").read_text()
+    assert set(re.findall(r"vibevoice_serving-(.+?)-py3", install)) == {VERSION}
 
 
 def test_the_installed_version_is_that_of_the_project() -> None:

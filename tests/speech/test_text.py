@@ -51,6 +51,13 @@ def test_parts_are_short_enough_and_lose_nothing(text: str) -> None:
     assert [c for c in "".join(found) if c.isalpha()] == letters
 
 
+@pytest.mark.parametrize("text", ["x" * 120 + "!", "a" * 600, "x" * 120 + "?!" * 100])
+def test_every_part_has_a_word(text: str) -> None:
+    """A speech model could not read a part of punctuation alone."""
+    parts = split_text(text, 120)
+    assert parts and all(map(count_words, parts))
+
+
 def test_parts_end_at_sentence_ends() -> None:
     """A sentence that fits is never cut, and sentences are packed together."""
     assert split_text("One two three. Four five. Six. Seven eight nine.", 29) == [

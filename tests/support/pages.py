@@ -11,6 +11,9 @@ OpenPage = Callable[..., Page]
 """Opens a view, such as `open_page("#speak")`. Without settings, the proxy has the light
 recognizer; with settings, a new proxy with a fake engine is started."""
 
+OTHER_HOST = "speech.example"
+"""A name of this machine for the browser. Over http it is no secure context: https://www.w3.org/TR/secure-contexts/"""
+
 
 def talk(seconds: float = 3.0, name: str = "talk.wav") -> dict[str, Any]:
     """A recording for `choose`."""

@@ -1,4 +1,4 @@
-"""The commands of a shell snippet, found without running it."""
+"""Finds the commands of a shell snippet without running it."""
 
 import re
 import shlex
@@ -15,9 +15,9 @@ class Command:
     """One program with its arguments."""
 
     variables: tuple[str, ...]
-    """Names of the variables that are set for it, or by `export`."""
+    """Names of the variables set for the command, or by `export`."""
     program: str
-    """Empty if variables are set and nothing is run."""
+    """Empty if the command only sets variables."""
     arguments: tuple[str, ...]
 
     @property
@@ -28,13 +28,14 @@ class Command:
         return [word.partition("=")[0] for word in words if re.match(r"--\w", word)]
 
     def values(self, *options: str) -> list[str]:
-        """What follows each of `options`."""
+        """The values that follow `options`."""
         pairs = zip(self.arguments, self.arguments[1:], strict=False)
         return [value for option, value in pairs if option in options]
 
 
 def parse(code: str) -> Iterator[Command]:
-    """Every command in `code`: of pipes, lists, loops, and substitutions outside quotes."""
+    """Every command in `code`, including those in pipes, lists, loops, and substitutions outside
+    quotes."""
     joined = _ARITHMETIC.sub("0", code.replace("\\\n", " "))
     for line in joined.splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)

@@ -50,7 +50,7 @@ HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PageFile:
-    """A file of the page."""
+    """A file that belongs to the page."""
 
     body: bytes
     compressed: bytes | None

@@ -74,7 +74,8 @@ class Hearing:
     async def configure(
         self, options: LiveOptions, media_type: str, *, with_logprobs: bool, event_id: str | None
     ) -> None:
-        """Change the configuration. Raises InvalidEvent, ModelNotFound or InvalidRequest without
+        """Change the configuration. Audio that the client has not committed becomes a turn if turn
+        detection is switched on. Raises InvalidEvent, ModelNotFound or InvalidRequest without
         changing anything."""
         model = self._recognition.check(options)
         if self._has_begun.is_set() and model != self._model:
@@ -84,6 +85,9 @@ class Hearing:
                 code="model_cannot_change",
                 event_id=event_id,
             )
+        if options.detection and self._has_uncommitted:
+            self._taken = self._fed
+            await (await self._stream).commit()
         if self._options.detection and options.detection is None:
             self._taken = self._fed  # there was no uncommitted audio until now
         self._options = options
@@ -138,13 +142,15 @@ class Hearing:
             return
         stream = await self._stream
         await stream.catch_up()
-        if self._options.detection is None:
-            is_open = self._fed - self._taken >= MIN_COMMIT_SECONDS
-        else:
-            is_open = self._is_speaking
-        if is_open:
+        if self._has_uncommitted or self._is_speaking:
             await stream.commit()
             await stream.catch_up()
+
+    @property
+    def _has_uncommitted(self) -> bool:
+        """Whether there is enough audio for a turn that the client has to commit."""
+        is_enough = self._fed - self._taken >= MIN_COMMIT_SECONDS
+        return self._options.detection is None and is_enough
 
     async def run(self, on_event: OnEvent | None = None) -> None:
         """Send the events of all turns until cancelled."""

@@ -128,7 +128,7 @@ class AudioInput(Part):
         found = self.transcription or Transcription()
         return LiveOptions(
             model=found.model or "",
-            spoken_language=found.language or next(iter(found.languages or ()), None),
+            possible_languages=(found.language,) if found.language else found.languages or (),
             info=clean_words(", ".join(found.info_texts)),
             detection=self.turn_detection.detection if self.turn_detection else None,
             interval=DELAY_SECONDS[found.delay or "low"],

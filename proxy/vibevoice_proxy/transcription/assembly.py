@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from time import monotonic
@@ -10,14 +10,12 @@ from typing import Protocol
 
 import anyio
 
-from vibevoice_proxy.errors import InvalidAudio, ProxyError, UpstreamError
+from vibevoice_proxy.errors import ProxyError, UpstreamError
+from vibevoice_proxy.transcription.section_attempts import recognize_or_miss
 from vibevoice_proxy.transcription.sections import Recording, Section
 from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
+from vibevoice_proxy.values import only_language
 
-ATTEMPTS = 2
-"""Attempts per section if there are several sections."""
-RETRY_SECONDS = 1.0
-"""Delay before a retry."""
 JOIN_SECONDS = 0.01
 """Missing parts with a smaller gap between them are merged."""
 
@@ -33,8 +31,9 @@ class Recognizer(Protocol):
         """Maximum length of a section that it can process in one pass."""
         ...
 
-    def check_language(self, language: str | None) -> None:
-        """Raises InvalidRequest if it does not support `language`."""
+    def check(self, languages: Sequence[str]) -> None:
+        """Raises InvalidRequest if it supports none of the possible `languages`, and
+        UpstreamUnavailable if it cannot serve any request until it is set up."""
         ...
 
     def recognize(
@@ -43,8 +42,8 @@ class Recognizer(Protocol):
         """Yield the segments of one section, with times and speakers relative to the section; then
         its transcript, without segments. Close the iterator to stop the work.
 
-        `info`: context for the model besides the audio; may be empty. `language`: the language that
-        the client specified.
+        `info`: context for the model besides the audio; may be empty. `language`: the only language
+        that the client expects, if there is one.
 
         Raises InvalidAudio if the recording is rejected, and UpstreamError if the response is
         incomplete for any other reason.
@@ -60,12 +59,14 @@ async def assemble(
     recognizer: Recognizer,
     recording: Recording,
     info: str,
-    language: str | None,
+    languages: Sequence[str],
     request_id: str,
     *,
     concurrency: int,
+    is_streamed: bool,
 ) -> AsyncGenerator[Segment | Transcript]:
     """Yield each segment as soon as `recognizer` has written it, and the transcript at the end.
+    Unless `is_streamed`, those of one of several sections come when the section is complete.
 
     At most `concurrency` sections are recognized at a time. Speaker labels are those of each
     section: it is unknown here whether A in one section is A in the next. Close the iterator to
@@ -76,6 +77,7 @@ async def assemble(
     missing part; if no section produced anything, the first failure is raised.
     """
     started = monotonic()
+    language = only_language(languages)
     segments: list[Segment] = []
     ends: list[Transcript] = []
     failures: list[ProxyError] = []
@@ -83,7 +85,14 @@ async def assemble(
         results = _recognize(recognizer, recording.sections[0], info, language, request_id)
     else:
         results = _recognize_all(
-            recognizer, recording.sections, info, language, request_id, concurrency, failures
+            recognizer,
+            recording.sections,
+            info,
+            language,
+            request_id,
+            concurrency,
+            failures,
+            is_streamed=is_streamed,
         )
     async with aclosing(results):
         async for result in results:
@@ -119,6 +128,8 @@ async def _recognize_all(
     request_id: str,
     concurrency: int,
     failures: list[ProxyError],
+    *,
+    is_streamed: bool,
 ) -> AsyncGenerator[Segment | Transcript]:
     """The results of all sections, in order and with times relative to the recording."""
     slots = asyncio.Semaphore(concurrency)
@@ -127,9 +138,13 @@ async def _recognize_all(
     scopes = [anyio.CancelScope() for _ in sections]
 
     async def work(number: int, results: asyncio.Queue[Segment | Transcript | None]) -> None:
-        section_id = f"{request_id}-{number}"
-        answers = _recognize_or_miss(
-            recognizer, sections[number - 1], info, language, section_id, failures
+        section = sections[number - 1]
+        answers = recognize_or_miss(
+            lambda attempt_id: _recognize(recognizer, section, info, language, attempt_id),
+            section.duration,
+            f"{request_id}-{number}",
+            failures,
+            is_streamed=is_streamed,
         )
         try:
             with scopes[number - 1]:
@@ -157,43 +172,6 @@ async def _recognize_all(
         # The sections' files are closed after this; shielded, since the request may be cancelled.
         with anyio.CancelScope(shield=True):
             await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _recognize_or_miss(
-    recognizer: Recognizer,
-    section: Section,
-    info: str,
-    language: str | None,
-    request_id: str,
-    failures: list[ProxyError],
-) -> AsyncGenerator[Segment | Transcript]:
-    """Like `Recognizer.recognize`, with a retry after an UpstreamError. A final failure is added to
-    `failures`, and the rest of the section is reported as missing."""
-    reached = 0.0
-    for attempt in range(1, ATTEMPTS + 1):
-        attempt_id = request_id if attempt == 1 else f"{request_id}-a{attempt}"
-        known = reached
-        try:
-            results = _recognize(recognizer, section, info, language, attempt_id)
-            async with aclosing(results):
-                async for result in results:
-                    if isinstance(result, Segment):
-                        if result.start < known:
-                            continue  # already yielded by the previous attempt
-                        reached = max(reached, result.end)
-                    yield result
-            return
-        except (InvalidAudio, UpstreamError) as error:
-            if attempt < ATTEMPTS and isinstance(error, UpstreamError):
-                logger.warning("%s failed and is retried: %s", attempt_id, error)
-                await anyio.sleep(RETRY_SECONDS)
-                continue
-            logger.error("%s failed: %s", attempt_id, error)
-            failures.append(error)
-            reason = error.code or "upstream_error"
-            part = Missing(round(reached, 3), round(section.duration, 3), reason)
-            yield Transcript((), section.duration, missing=(part,))
-            return
 
 
 async def _recognize(

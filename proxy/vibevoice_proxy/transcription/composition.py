@@ -1,5 +1,6 @@
 """Builds the transcription service from the settings."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,22 +9,31 @@ import httpx2
 from anyio import to_thread
 from prometheus_client import CollectorRegistry
 
-from vibevoice_light import LightPool, is_tiny_english, open_pool, open_voices
+from vibevoice_light import (
+    LightPool,
+    ModelFilesMissing,
+    find_moonshine,
+    is_tiny_english,
+    open_pool,
+    open_voices,
+)
 from vibevoice_proxy.decoder import AudioDecoder
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import Recognizer
 from vibevoice_proxy.transcription.known_speakers import KnownSpeakers
-from vibevoice_proxy.transcription.light import LightRecognizer
+from vibevoice_proxy.transcription.light import LightRecognizer, LightUnavailable
 from vibevoice_proxy.transcription.light_metrics import LightMetrics
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.openai_server import OpenAIRecognizer
 from vibevoice_proxy.transcription.references import VoiceReader
-from vibevoice_proxy.transcription.routing import build_routing, choose_light
+from vibevoice_proxy.transcription.routing import build_routing
 from vibevoice_proxy.transcription.service import TranscriptionService
 from vibevoice_proxy.transcription.speaker_store import SpeakerStore
 from vibevoice_proxy.transcription.translator import open_translator
 from vibevoice_proxy.transcription.upstream import Upstream, open_client
 from vibevoice_proxy.transcription.vibevoice import VibeVoiceRecognizer
+
+logger = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -36,12 +46,9 @@ async def open_transcription(
     async with (
         open_client(settings) as client,
         open_translator(settings) as translator,
-        _open_light(settings, registry) as pool,
-        _open_voices(settings, pool and pool[0]) as voices,
+        _open_light(settings, registry) as light,
+        _open_voices(settings, light) as voices,
     ):
-        light = pool and LightRecognizer(
-            pool[0], timeout=settings.transcription_timeout, is_english=pool[1]
-        )
         yield TranscriptionService(
             settings,
             routing=build_routing(settings, _engine(client, settings, metrics), light),
@@ -60,26 +67,40 @@ async def open_transcription(
 @asynccontextmanager
 async def _open_light(
     settings: Settings, registry: CollectorRegistry
-) -> AsyncIterator[tuple[LightPool, bool] | None]:
-    """The light recognizer's processes if the settings enable it, running until the block ends,
-    with their metrics in `registry`; and whether their model only supports English."""
-    folder = await to_thread.run_sync(choose_light, settings)  # reads the model once
-    if folder is None:
+) -> AsyncIterator[LightRecognizer | LightUnavailable | None]:
+    """The light recognizer if the settings enable it, with its processes running until the block
+    ends and their metrics in `registry`."""
+    if not settings.uses_light:
         yield None
+        return
+    try:
+        folder = await to_thread.run_sync(find_moonshine, settings.light_models)  # reads the files
+    except ModelFilesMissing as error:
+        reason = f"{error} Or set VIBEVOICE_LIGHT=off to use the engine for every model name."
+        logger.error("%s Until then, requests for its model names get 503.", reason)
+        yield LightUnavailable(reason)
         return
     async with open_pool(folder, settings.light_workers) as pool:
         registry.register(LightMetrics(pool))
-        yield pool, is_tiny_english(folder)
+        yield LightRecognizer(
+            pool,
+            timeout=settings.transcription_timeout,
+            is_english=is_tiny_english(folder),
+            other_model=None if settings.asr_api == "off" else settings.served_model_name,
+        )
 
 
 @asynccontextmanager
 async def _open_voices(
-    settings: Settings, light: LightPool | None
+    settings: Settings, light: LightRecognizer | LightUnavailable | None
 ) -> AsyncIterator[LightPool | None]:
     """The pool that compares voices, if the settings enable it: the light recognizer's processes,
     or a separate process that starts on first use."""
-    if light or not settings.speaker_linking:
-        yield light if settings.speaker_linking else None
+    if not settings.speaker_linking:
+        yield None
+        return
+    if isinstance(light, LightRecognizer):
+        yield light.pool
         return
     async with open_voices() as pool:
         yield pool

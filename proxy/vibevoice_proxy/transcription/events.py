@@ -92,7 +92,8 @@ async def transcription_events(
                         "type": "transcript.text.done",
                         "text": result.text,
                         **(logprobs(result.segments) if with_logprobs else {}),
-                        "usage": token_usage(result),
+                        # OpenAI's type allows only tokens here, or nothing.
+                        **({"usage": token_usage(result.usage)} if result.usage else {}),
                         **speakers(result),
                         **truncation(result),
                     }

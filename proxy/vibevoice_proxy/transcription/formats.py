@@ -10,7 +10,7 @@ from typing import Any
 from vibevoice_core import headers
 from vibevoice_core.speakers import UNKNOWN
 from vibevoice_core.subtitles import Cue, Limits, srt, vtt
-from vibevoice_proxy.transcription.transcript import Segment, Transcript
+from vibevoice_proxy.transcription.transcript import Segment, Transcript, Usage
 
 MAX_HEADER_PARTS = 20
 """Reverse proxies accept only a few kilobytes of headers."""
@@ -44,12 +44,9 @@ def duration_usage(transcript: Transcript) -> dict[str, Any]:
     return {"type": "duration", "seconds": math.ceil(transcript.duration)}
 
 
-def token_usage(transcript: Transcript) -> dict[str, Any]:
-    """Usage by tokens; zeros if the engine was not called."""
-    usage = transcript.usage
-    total, output, audio = (
-        (usage.input_tokens, usage.output_tokens, usage.audio_tokens) if usage else (0, 0, 0)
-    )
+def token_usage(usage: Usage) -> dict[str, Any]:
+    """Usage by tokens."""
+    total, output, audio = usage.input_tokens, usage.output_tokens, usage.audio_tokens
     return {
         "type": "tokens",
         "input_tokens": total,
@@ -146,7 +143,7 @@ def _no_speech(segment: Segment) -> float | None:
 
 
 def _usage(transcript: Transcript) -> dict[str, Any]:
-    return token_usage(transcript) if transcript.usage else duration_usage(transcript)
+    return token_usage(transcript.usage) if transcript.usage else duration_usage(transcript)
 
 
 def _json(transcript: Transcript, _: Limits) -> str:

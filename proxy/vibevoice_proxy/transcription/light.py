@@ -2,7 +2,7 @@
 proxy; yields segments as turns are recognized."""
 
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from time import monotonic
 
@@ -29,19 +29,24 @@ class LightRecognizer:
     max_section_seconds = math.inf
     """Unlimited: memory does not grow with the recording, and speakers are kept to the end."""
 
-    def __init__(self, pool: LightPool, *, timeout: float, is_english: bool) -> None:
+    def __init__(
+        self, pool: LightPool, *, timeout: float, is_english: bool, other_model: str | None
+    ) -> None:
         """`timeout`: maximum seconds per section. `is_english`: whether the model only supports
-        English, as the default one does."""
+        English, as the default one does. `other_model`: a model of this server for other
+        languages."""
         self.pool = pool
+        self._other_model = other_model
         self._timeout = timeout
         self._language = ENGLISH if is_english else None
 
-    def check_language(self, language: str | None) -> None:
-        """Raises InvalidRequest for a language that the model does not support."""
-        if self._language and language and not _is_english(language):
+    def check(self, languages: Sequence[str]) -> None:
+        """Raises InvalidRequest if the model supports none of `languages`."""
+        if self._language and languages and not any(map(_is_english, languages)):
+            advice = "" if self._other_model is None else f" Use the model {self._other_model}."
             raise InvalidRequest(
-                f"The light recognizer only supports English, not {language!r}. Use the model "
-                "vibevoice for other languages.",
+                "The light recognizer only supports English, not "
+                f"{', '.join(languages)!r}.{advice}",
                 param="language",
                 code="unsupported_language",
             )
@@ -65,8 +70,7 @@ class LightRecognizer:
                 async with aclosing(found) as segments:
                     async for segment in segments:
                         check()
-                        if segment.is_cut or segment.is_unclear:
-                            reason = "loop" if segment.is_cut else "unclear"
+                        if reason := segment.missing_reason:
                             missing.append(Missing(segment.start, segment.end, reason))
                         if not segment.is_unclear:
                             yield _segment(segment, section.duration)
@@ -80,6 +84,31 @@ class LightRecognizer:
         """Raises an UpstreamError if no worker is ready."""
         if not self.pool.is_ready:
             raise UpstreamUnavailable(self.pool.unready_message)
+
+
+class LightUnavailable:
+    """Takes the place of the light recognizer if its model's files are missing, so that no request
+    goes to another model instead."""
+
+    max_section_seconds = math.inf
+
+    def __init__(self, reason: str) -> None:
+        """`reason`: what is missing, and what to do."""
+        self._reason = reason
+
+    def check(self, languages: Sequence[str]) -> None:
+        """Raises UpstreamUnavailable."""
+        raise UpstreamUnavailable(self._reason)
+
+    def recognize(
+        self, section: Section, info: str, language: str | None, request_id: str
+    ) -> AsyncGenerator[Segment | Transcript]:
+        """Raises UpstreamUnavailable."""
+        raise UpstreamUnavailable(self._reason)
+
+    async def check_health(self) -> None:
+        """Raises UpstreamUnavailable."""
+        raise UpstreamUnavailable(self._reason)
 
 
 def _is_english(language: str) -> bool:

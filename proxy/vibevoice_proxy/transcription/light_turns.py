@@ -93,8 +93,7 @@ class LightTurns:
     def _say(self, number: int, turn: _Turn, found: Segment) -> list[live.LiveEvent]:
         self.speakers = max(self.speakers, found.speaker + 1)
         start, end = (round(at + self._offset, 3) for at in (found.start, found.end))
-        if found.is_cut or found.is_unclear:
-            reason = "loop" if found.is_cut else "unclear"
+        if reason := found.missing_reason:
             turn.missing.append(MissingPart(start, end, reason))
         if found.is_unclear:
             return []

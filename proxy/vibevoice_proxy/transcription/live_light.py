@@ -53,7 +53,7 @@ class LightStream:
         self._fed = 0
         """Number of samples sent to workers."""
         self._commands: list[str] = []
-        """`commit` and `clear` commands in flight."""
+        """`commit`, `clear` and `update` commands in flight."""
         self._turns = LightTurns()
 
     async def feed(self, samples: NDArray[np.int16]) -> None:
@@ -84,7 +84,9 @@ class LightStream:
         before, self._options = self._options, options
         wanted = options.detection, options.interval
         if self._conversation and wanted != (before.detection, before.interval):
-            self._conversation.update(*wanted)
+            conversation = await self._ready()
+            self._commands.append("update")
+            conversation.update(*wanted)
 
     async def catch_up(self) -> None:
         """See `LiveStream.catch_up`."""
@@ -123,7 +125,7 @@ class LightStream:
             async with self._changed:
                 self._unheard.pop(0)
                 self._changed.notify_all()
-        elif found.command in ("commit", "clear"):
+        elif found.command != "preview":
             if found.command == "clear":
                 self._turns.clear()
                 yield Cleared()
@@ -135,7 +137,9 @@ class LightStream:
         """The events that report a lost worker to the client."""
         self._conversation = None
         self._unheard.clear()
-        commands, self._commands = self._commands, []
+        # The next worker starts with the current options.
+        commands = [command for command in self._commands if command != "update"]
+        self._commands.clear()
         seconds = self._fed / LIGHT_RATE
         events = self._turns.fail(error, seconds, commands)
         return events or [Interrupted(error)]

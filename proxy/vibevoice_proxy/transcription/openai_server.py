@@ -2,16 +2,19 @@
 the engine."""
 
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 
 import anyio
 import httpx2
 from pydantic import BaseModel, FiniteFloat, ValidationError
 
+from vibevoice_core.speakers import on_one_line
 from vibevoice_proxy.errors import InvalidAudio, UpstreamError, UpstreamTimeout, UpstreamUnavailable
 from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.transcription.metrics import MISSING_REASONS
+from vibevoice_proxy.transcription.references import MAX_NAME
 from vibevoice_proxy.transcription.sections import Section
-from vibevoice_proxy.transcription.transcript import Segment, Transcript
+from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript
 from vibevoice_proxy.transcription.upstream import refusal, transport_errors
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -35,12 +38,20 @@ class _AnswerSegment(BaseModel):
     no_speech_prob: FiniteFloat | None = None
 
 
+class _AnswerMissing(BaseModel):
+    start: FiniteFloat
+    end: FiniteFloat
+    reason: str
+
+
 class _Answer(BaseModel):
     """The fields of `verbose_json` and `json` that are used."""
 
     text: str
     language: str | None = None
     segments: list[_AnswerSegment] | None = None
+    missing: list[_AnswerMissing] = []
+    """Sent by servers that run this project."""
 
 
 class OpenAIRecognizer:
@@ -65,7 +76,7 @@ class OpenAIRecognizer:
             pool=settings.upstream_connect_timeout,
         )
 
-    def check_language(self, language: str | None) -> None:
+    def check(self, languages: Sequence[str]) -> None:
         """Accept any language: the server itself rejects unsupported ones."""
 
     async def recognize(
@@ -80,7 +91,8 @@ class OpenAIRecognizer:
         answer = await self._ask(section, fields, request_id)
         for segment in _segments(answer, section.duration):
             yield segment
-        yield Transcript((), section.duration, language=answer.language)
+        missing = tuple(_missing(answer, section.duration))
+        yield Transcript((), section.duration, language=answer.language, missing=missing)
 
     async def check_health(self) -> None:
         """Raises UpstreamError if the server cannot be reached, or if it has a /health endpoint
@@ -153,9 +165,24 @@ def _segments(answer: _Answer, duration: float) -> Iterator[Segment]:
         return
     for segment in answer.segments:
         if text := segment.text.strip():
-            start = min(max(segment.start, 0.0), duration)
-            end = min(max(segment.end, start), duration)
             yield Segment(
-                *(round(start, 3), round(end, 3), segment.speaker or None, text),
+                *_clamped(segment, duration),
+                *(on_one_line(segment.speaker or "")[:MAX_NAME] or None, text),
                 *(segment.avg_logprob, segment.no_speech_prob),
             )
+
+
+def _missing(answer: _Answer, duration: float) -> Iterator[Missing]:
+    """The parts that the server marked as missing. Only our own reasons are passed on: they become
+    headers and metrics."""
+    for part in answer.missing:
+        start, end = _clamped(part, duration)
+        reason = part.reason if part.reason in MISSING_REASONS else "upstream_error"
+        if start < end:
+            yield Missing(start, end, reason)
+
+
+def _clamped(part: _AnswerSegment | _AnswerMissing, duration: float) -> tuple[float, float]:
+    """Start and end of `part`, within a section of `duration` seconds."""
+    start = min(max(part.start, 0.0), duration)
+    return round(start, 3), round(min(max(part.end, start), duration), 3)

@@ -1,6 +1,6 @@
 """The options of a request: the text fields of a transcription form, validated."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -177,9 +177,9 @@ class RecordingOptions(BaseModel):
         return clean_words(", ".join(self._info_texts()))
 
     @property
-    def spoken_language(self) -> str | None:
-        """The language that the client specified."""
-        return self.language or next(iter(self.languages), None)
+    def possible_languages(self) -> Sequence[str]:
+        """The languages that the client expects; empty for any."""
+        return [self.language] if self.language else self.languages
 
     def subtitle_limits(self, settings: Settings) -> Limits:
         """Limits for subtitles: those of the request, otherwise those of the settings."""

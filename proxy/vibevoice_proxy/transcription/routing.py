@@ -1,24 +1,15 @@
 """Maps model names to recognizers. Requests never fall back to another recognizer."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from vibevoice_light import ModelFilesMissing, find_moonshine
 from vibevoice_proxy.errors import ModelNotFound
+from vibevoice_proxy.setting_checks import LIGHT
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import Recognizer
 
-LIGHT = "light"
-"""Name of the light recognizer's model and of its component in /health."""
 ENGINE_PREFIX = "vibevoice"
 """Aliases with this prefix always select the engine."""
-REAL_BYTES = 1024**3
-"""Weights of at least this size are a real VibeVoice-ASR (17 GB); the embedded checkpoint has 12
-MB."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +76,3 @@ def build_routing(
         kept = of_engine if light else aliases
         routes.append(Route(settings.served_model_name, kept, "asr", engine))
     return Routing(routes, settings)
-
-
-def choose_light(settings: Settings) -> Path | None:
-    """The folder of the light recognizer's model; None if it is off.
-
-    `auto` turns it on unless the settings name a real VibeVoice-ASR or another server, or disable
-    the engine. If the model's files are missing, `auto` logs a warning and leaves it off. Raises
-    ModelFilesMissing if it is `on` and files are missing.
-    """
-    match settings.light:
-        case "off":
-            return None
-        case "on":
-            return find_moonshine(settings.light_models)
-        case "auto":
-            if _is_engine_real(settings):
-                return None
-            try:
-                return find_moonshine(settings.light_models)
-            except ModelFilesMissing as error:
-                logger.warning("%s Without it, all requests go to the engine.", error)
-                return None
-
-
-def _is_engine_real(settings: Settings) -> bool:
-    """Whether the settings name a real checkpoint or another server, or disable the engine."""
-    if settings.asr_api != "chat":
-        return True
-    if not settings.model_dir:
-        return bool(settings.asr_base_url)
-    folder = Path(settings.model_dir)
-    if not folder.is_dir():
-        return True  # the name of a model on the hub
-    for checkpoint in (folder, folder / "VibeVoice-ASR"):
-        if weights := list(checkpoint.glob("*.safetensors")):
-            return sum(file.stat().st_size for file in weights) >= REAL_BYTES
-    return bool(settings.asr_base_url)

@@ -92,7 +92,7 @@ class TranscriptionService:
         """The route of a request. Raises ModelNotFound for a model that is not served, and
         InvalidRequest for a language that the model does not support."""
         route = self._routing.find(options.model)
-        route.recognizer.check_language(options.spoken_language)
+        route.recognizer.check(options.possible_languages)
         return route
 
     def check_translation(self) -> None:
@@ -186,9 +186,10 @@ class TranscriptionService:
             route.recognizer,
             recording,
             options.info,
-            options.spoken_language,
+            options.possible_languages,
             request_id,
             concurrency=self.settings.section_concurrency,
+            is_streamed=options.is_streamed,
         )
         results = self._labeled(self._timed(results, started), recording, options, known)
         try:

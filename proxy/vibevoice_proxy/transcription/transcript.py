@@ -93,10 +93,10 @@ class Transcript:
     duration: float
     """Length of the decoded recording, in seconds."""
     usage: Usage | None = None
-    """None if the engine was not called (silence) or did not count."""
+    """None if the engine was not called (silence) or did not report usage."""
     language: str | None = None
-    """The language that the client specified, or that another server or the translation reported;
-    the model does not report one."""
+    """The only language that the client expects, or the one that another server or the translation
+    reported; the model does not report one."""
     missing: tuple[Missing, ...] = ()
     """The parts that the segments do not cover, in order; empty if the transcript is complete."""
     people: tuple[Person, ...] = ()

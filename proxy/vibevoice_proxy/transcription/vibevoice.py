@@ -5,7 +5,7 @@ a slightly higher temperature each time.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ class VibeVoiceRecognizer:
         self._upstream = upstream
         self._metrics = metrics
 
-    def check_language(self, language: str | None) -> None:
+    def check(self, languages: Sequence[str]) -> None:
         """Accepts any language: the model has no language input."""
 
     async def check_health(self) -> None:

@@ -206,7 +206,7 @@ class Longform:
         """The turn as one line of text, with its voice name resolved."""
         text = " ".join(turn.text.split())
         if not text:
-            raise SpeechRejected("A turn of the script is empty.")
+            raise SpeechRejected("A turn in the script is empty.")
         voice = turn.voice if turn.voice in samples else self._table.find(turn.voice)
         return Turn(text, voice)
 

@@ -41,7 +41,7 @@ export class Api {
   async request(path, init = {}) {
     const response = await this.#fetch(path, init);
     if (response.ok) return response;
-    const error = errorOf(response.status, await response.text());
+    const error = errorOf(response.status, await received(response.text()));
     if (response.status === 401 && (await this.#newKey(error.message))) return this.request(path, init);
     throw error;
   }
@@ -51,7 +51,7 @@ export class Api {
    * @param {RequestInit} [init]
    */
   async json(path, init) {
-    return (await this.request(path, init)).json();
+    return jsonOf(await this.request(path, init));
   }
 
   /**
@@ -72,7 +72,7 @@ export class Api {
   async ensureKey(signal) {
     const response = await this.#fetch("metrics", signal ? { signal } : {});
     if (response.status !== 401) return;
-    const error = errorOf(response.status, await response.text());
+    const error = errorOf(response.status, await received(response.text()));
     if (!(await this.#newKey(error.message))) throw error;
     await this.ensureKey(signal);
   }
@@ -136,12 +136,7 @@ export class Api {
   async #fetch(path, init) {
     const headers = new Headers(init.headers);
     if (this.key) headers.set("authorization", `Bearer ${this.key}`);
-    try {
-      return await fetch(new URL(path, this.base), { ...init, headers });
-    } catch (error) {
-      if (init.signal?.aborted) throw error;
-      throw unreachable();
-    }
+    return received(fetch(new URL(path, this.base), { ...init, headers }));
   }
 
   /**
@@ -156,6 +151,35 @@ export class Api {
     if (key) sessionStorage.setItem(KEY, key);
     this.onKey();
     return key !== null;
+  }
+}
+
+/**
+ * Waits for something from the server: a response, its body, or a module. If it does not arrive, the browser's own
+ * message ("network error") does not help the user.
+ * @template T
+ * @param {Promise<T>} promise
+ * @returns {Promise<T>}
+ */
+export async function received(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof DOMException) throw unreachable();
+    throw error;
+  }
+}
+
+/**
+ * The JSON body of a response.
+ * @param {Response} response
+ */
+export async function jsonOf(response) {
+  const text = await received(response.text());
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new ApiError("The response is not from the VibeVoice server. Check the reverse proxy in front of it.");
   }
 }
 

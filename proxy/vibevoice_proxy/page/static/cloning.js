@@ -1,15 +1,17 @@
 /** Voice cloning from a recording, with the speaker's consent (docs/guides/voice-cloning.md, Before you clone a voice). */
 
 import { button, el, field, icon } from "./dom.js";
-import { dataUrl } from "./options.js";
-import { Recorder } from "./recorder.js";
+import { dataUrl } from "./files.js";
+import { RecordButton } from "./record-button.js";
 
 export class Cloning {
   /** @type {File | null} */
   #sample = null;
-  #recorder = new Recorder();
   #file = el("input", { type: "file", accept: "audio/*,video/*" });
-  #record = button("Record", () => this.#toggleRecording(), { icon: "microphone" });
+  #record = new RecordButton(
+    (file) => this.#take(this.#isAllowed ? file : null),
+    (message) => this.#say(message),
+  );
   #consent = el("input", { type: "checkbox" });
   #disclosure = el("input", { type: "checkbox" });
   #name = el("input", { maxlength: 200, autocomplete: "off" });
@@ -27,7 +29,12 @@ export class Cloning {
     this.api = api;
     this.onStored = onStored;
     this.#file.addEventListener("change", () => this.#take(this.#file.files?.[0] ?? null));
-    for (const box of [this.#consent, this.#disclosure]) box.addEventListener("change", () => this.#update());
+    for (const box of [this.#consent, this.#disclosure]) {
+      box.addEventListener("change", () => {
+        if (!this.#isAllowed) this.stopRecording();
+        this.#update();
+      });
+    }
     this.element = el(
       "details",
       { class: "options" },
@@ -47,7 +54,7 @@ export class Cloning {
           this.#disclosure,
           "I will tell listeners that the speech is generated, and I will not use the voice to deceive or impersonate anyone.",
         ),
-        el("div", { class: "actions" }, field("Recording", this.#file), this.#record, this.#forget),
+        el("div", { class: "actions" }, field("Recording", this.#file), this.#record.element, this.#forget),
         this.#player,
         el(
           "div",
@@ -71,16 +78,20 @@ export class Cloning {
     return this.#sample && this.#isAllowed ? dataUrl(this.#sample) : null;
   }
 
+  /** Closes the microphone. A recording becomes the sample unless the consent has been withdrawn. */
+  stopRecording() {
+    void this.#record.stop();
+  }
+
   get #isAllowed() {
     return this.#consent.checked && this.#disclosure.checked;
   }
 
   #update() {
-    this.#file.disabled = this.#record.disabled = !this.#isAllowed;
+    this.#file.disabled = this.#record.element.disabled = !this.#isAllowed;
     this.#store.disabled = !this.#isAllowed || !this.#sample;
-    if (!this.#isAllowed) this.#status.textContent = "Accept both statements to continue.";
-    else if (this.#sample) this.#status.textContent = `The next speech uses the voice in ${this.#sample.name}.`;
-    else this.#status.textContent = "";
+    if (!this.#isAllowed) this.#say("Accept both statements to continue.");
+    else this.#say(this.#sample ? `The next speech uses the voice in ${this.#sample.name}.` : "");
   }
 
   /** @param {File | null} file */
@@ -93,17 +104,6 @@ export class Cloning {
     this.#update();
   }
 
-  async #toggleRecording() {
-    try {
-      if (this.#recorder.isRecording) this.#take(await this.#recorder.stop());
-      else await this.#recorder.start();
-    } catch (error) {
-      this.#status.textContent = /** @type {Error} */ (error).message;
-    }
-    this.#record.classList.toggle("recording", this.#recorder.isRecording);
-    this.#record.lastChild?.replaceWith(this.#recorder.isRecording ? "Stop recording" : "Record");
-  }
-
   async #keep() {
     if (!this.#sample) return;
     const form = new FormData();
@@ -111,12 +111,17 @@ export class Cloning {
     form.append("consent", this.#reference.value);
     form.append("audio_sample", this.#sample);
     try {
-      const voice = await (await this.api.request("v1/audio/voices", { method: "POST", body: form })).json();
+      const voice = await this.api.json("v1/audio/voices", { method: "POST", body: form });
       this.#take(null);
-      this.#status.textContent = `Stored as ${voice.name}. ${voice.warning ?? ""}`;
-      this.onStored();
+      this.#say(`Stored as ${voice.name}. ${voice.warning ?? ""}`);
+      await this.onStored();
     } catch (error) {
-      this.#status.textContent = /** @type {Error} */ (error).message;
+      this.#say(/** @type {Error} */ (error).message);
     }
+  }
+
+  /** @param {string} text */
+  #say(text) {
+    this.#status.textContent = text;
   }
 }

@@ -3,6 +3,9 @@
 /** @typedef {string | number | boolean | null | undefined | ((event: any) => void)} Attribute */
 /** @typedef {Node | string | null | undefined | false} Child */
 
+/** Ids given to controls. A counter, because `crypto.randomUUID` exists only in secure contexts. */
+let ids = 0;
+
 /**
  * Creates an element. A function is added as an event listener (`onclick`: click), `true` sets an empty attribute;
  * `false`, null and undefined are skipped.
@@ -60,7 +63,7 @@ export function button(label, onclick, { icon: picture, iconOnly, ...attributes 
  * @param {string | HTMLElement} [hint]
  */
 export function field(label, control, hint) {
-  control.id ||= crypto.randomUUID();
+  control.id ||= `control-${++ids}`;
   const named = el("label", { for: control.id }, label);
   if (!hint) return el("div", { class: "field" }, named, control);
   const small = el("small", { id: `${control.id}-hint` }, hint);
@@ -79,17 +82,6 @@ export function byId(id, kind) {
   const element = document.getElementById(id);
   if (!(element instanceof kind)) throw new Error(`index.html has no ${kind.name} #${id}`);
   return element;
-}
-
-/**
- * Downloads a file.
- * @param {Blob} content
- * @param {string} name
- */
-export function save(content, name) {
-  const url = URL.createObjectURL(content);
-  el("a", { href: url, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may not have read it yet
 }
 
 /**

@@ -13,6 +13,7 @@ import { Waveform } from "./waveform.js";
 
 /** Seconds that an arrow key seeks. */
 const STEP = 5;
+const CANNOT_DRAW = "The waveform could not be loaded. Playback and the transcript are not affected.";
 const CANNOT_PLAY = "Your browser cannot play this file. The transcript is not affected.";
 
 export class Editor {
@@ -137,7 +138,13 @@ export class Editor {
     }
     const peaks = await peaksOf(this.job.file, duration, signal);
     if (signal.aborted) return;
-    await this.waveform.show(peaks ?? new Float32Array(2), duration);
+    try {
+      await this.waveform.show(peaks ?? new Float32Array(2), duration);
+    } catch {
+      this.#silent.textContent = CANNOT_DRAW;
+      this.#silent.hidden = false;
+      return;
+    }
     this.#zoom.hidden = false;
     this.waveform.add(transcript);
   }

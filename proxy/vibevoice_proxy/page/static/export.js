@@ -1,6 +1,8 @@
 /** Controls to copy and download a transcript. */
 
-import { button, el, save } from "./dom.js";
+import { copy } from "./clipboard.js";
+import { button, el } from "./dom.js";
+import { save } from "./files.js";
 import { FORMATS } from "./formats.js";
 
 /**
@@ -18,13 +20,9 @@ export function exportControls(transcript, name, limits, tell) {
     if (!chosen) throw new Error(`unknown format ${format.value}`);
     return { ...chosen, text: chosen.write(transcript, limits()) };
   };
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(written().text);
-      tell("Copied.");
-    } catch {
-      tell("Your browser does not allow this page to copy. Download the file instead.");
-    }
+  const copyText = async () => {
+    const isCopied = await copy(written().text);
+    tell(isCopied ? "Copied." : "Your browser does not allow this page to copy. Download the file instead.");
   };
   const download = () => {
     const { text, type, extension } = written();
@@ -32,7 +30,7 @@ export function exportControls(transcript, name, limits, tell) {
   };
   return [
     format,
-    button("Copy", copy, { icon: "copy" }),
+    button("Copy", copyText, { icon: "copy" }),
     button("Download", download, { icon: "download", class: "primary" }),
   ];
 }

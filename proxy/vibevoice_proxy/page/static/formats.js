@@ -75,7 +75,7 @@ function writeVtt(transcript, limits) {
 
 /** @param {Transcript} transcript */
 function json(transcript) {
-  return dump({ text: runningText(transcript), ...usage(transcript) });
+  return dump({ text: runningText(transcript), usage: usage(transcript) });
 }
 
 /** @param {Transcript} transcript */
@@ -86,7 +86,7 @@ function verboseJson(transcript) {
     duration: transcript.duration,
     text: runningText(transcript),
     segments: transcript.named.map(({ start, end, text, speaker }, id) => ({ id, start, end, text, speaker })),
-    usage: { type: "duration", seconds: Math.ceil(transcript.duration) },
+    usage: durationUsage(transcript),
     ...truncation(transcript),
   });
 }
@@ -102,14 +102,22 @@ function diarizedJson(transcript) {
       ...{ id, start, end, text },
       speaker: speaker ?? "unknown",
     })),
-    ...usage(transcript),
+    usage: usage(transcript),
     ...truncation(transcript),
   });
 }
 
-/** @param {Transcript} transcript */
+/**
+ * The tokens that the server reported, or the duration if nothing counted tokens.
+ * @param {Transcript} transcript
+ */
 function usage(transcript) {
-  return transcript.usage ? { usage: transcript.usage } : {};
+  return transcript.usage ?? durationUsage(transcript);
+}
+
+/** @param {Transcript} transcript */
+function durationUsage({ duration }) {
+  return { type: "duration", seconds: Math.ceil(duration) };
 }
 
 /** @param {Transcript} transcript */

@@ -98,7 +98,7 @@ export class Job {
   #take(event) {
     if (event.type === "transcript.text.segment") this.transcript.add(event);
     else if (event.type === "transcript.text.done") {
-      this.transcript.usage = event.usage;
+      this.transcript.usage = event.usage ?? null;
       this.transcript.missing = event.missing ?? [];
     } else return;
     this.onChange();

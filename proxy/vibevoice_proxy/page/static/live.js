@@ -4,6 +4,7 @@ import { button, el } from "./dom.js";
 import { exportControls } from "./export.js";
 import { Microphone } from "./microphone.js";
 import { clientSecret, RealtimeSession } from "./realtime.js";
+import { whyNoMicrophone } from "./recorder.js";
 import { SpeakerBar } from "./speakers.js";
 import { clock, Transcript } from "./transcript.js";
 
@@ -48,7 +49,12 @@ export class LiveView {
     });
   }
 
-  async show() {}
+  async show() {
+    const why = whyNoMicrophone();
+    if (!why) return;
+    this.#start.disabled = true;
+    this.#fail(why);
+  }
 
   hide() {
     this.#stop();

@@ -1,6 +1,6 @@
 /** Entry point: routing between views and the API key dialog. */
 
-import { Api } from "./api.js";
+import { Api, received } from "./api.js";
 import { button, byId, el } from "./dom.js";
 import { TranscribeView } from "./transcribe.js";
 
@@ -11,9 +11,9 @@ const DEFAULT = "transcribe";
 /** @type {Record<string, (api: Api) => Promise<View>>} created when first shown, so that a visit loads only the modules it needs */
 const VIEWS = {
   transcribe: async (api) => new TranscribeView(api),
-  live: async (api) => new (await import("./live.js")).LiveView(api),
-  speak: async (api) => new (await import("./speak.js")).SpeakView(api),
-  status: async (api) => new (await import("./status.js")).StatusView(api),
+  live: async (api) => new (await received(import("./live.js"))).LiveView(api),
+  speak: async (api) => new (await received(import("./speak.js"))).SpeakView(api),
+  status: async (api) => new (await received(import("./status.js"))).StatusView(api),
 };
 
 /**
@@ -54,21 +54,19 @@ function router(api) {
     const make = /** @type {(api: Api) => Promise<View>} */ (VIEWS[name]);
     current?.hide();
     alert.hidden = true;
-    const created = made.get(name) ?? (await make(api));
-    if (chosenView() !== name) return; // the user has switched to another view
-    const view = made.get(name) ?? created;
-    made.set(name, view);
-    current = view;
-    document.title = `${view.title} · VibeVoice`;
-    main.replaceChildren(el("h1", { class: "visually-hidden" }, view.title), view.element);
-    for (const link of document.querySelectorAll("nav a")) {
-      if (link.getAttribute("href") === `#${name}`) link.setAttribute("aria-current", "page");
-      else link.removeAttribute("aria-current");
-    }
+    markLink(name);
     try {
+      const created = made.get(name) ?? (await make(api));
+      if (chosenView() !== name) return; // the user has switched to another view
+      const view = made.get(name) ?? created;
+      made.set(name, view);
+      current = view;
+      document.title = `${view.title} · VibeVoice`;
+      main.replaceChildren(el("h1", { class: "visually-hidden" }, view.title), view.element);
       await view.show();
     } catch (error) {
-      if (current !== view) return;
+      if (chosenView() !== name) return;
+      if (!made.has(name)) main.replaceChildren(); // the address and the link no longer name the previous view
       alert.replaceChildren(
         /** @type {Error} */ (error).message,
         button("Try again", () => window.dispatchEvent(new HashChangeEvent("hashchange")), { class: "quiet" }),
@@ -78,6 +76,23 @@ function router(api) {
   };
 }
 
+/**
+ * Marks the link of a view as the current one.
+ * @param {string} name
+ */
+function markLink(name) {
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.getAttribute("href") === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+// The last resort: an error that no view handles is a bug, but the user must not wait in vain.
+window.addEventListener("unhandledrejection", ({ reason }) => {
+  const alert = byId("alert", HTMLElement);
+  alert.textContent = `Something went wrong: ${reason?.message ?? reason} If the page no longer works, save your transcripts and reload it.`;
+  alert.hidden = false;
+});
 // Without this, the browser would open a file that is dropped outside the drop zone.
 for (const name of ["dragover", "drop"]) window.addEventListener(name, (event) => event.preventDefault());
 const api = new Api(new URL(".", document.baseURI), askForKey, () => {

@@ -1,8 +1,8 @@
 /** Parses Prometheus' text format and derives what the page plots: https://prometheus.io/docs/instrumenting/exposition_formats/ */
 
 /** @typedef {{ name: string, labels: Record<string, string>, value: number }} Sample */
-/** @typedef {{ time: number, running: number, waiting: number, audio: number, work: number, errors: number }} Reading */
-/** @typedef {{ time: number, running: number, waiting: number, factor: number | null, errors: number }} Point */
+/** @typedef {{ time: number, running: number, waiting: number, sessions: number, audio: number, work: number, errors: number }} Reading */
+/** @typedef {{ time: number, running: number, waiting: number, sessions: number, factor: number | null, errors: number }} Point */
 
 const LINE = /^(\w+)(?:\{(.*)\})? (\S+)$/;
 const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
@@ -21,7 +21,7 @@ export function parseMetrics(text) {
 }
 
 /**
- * The counters at one time, summed over transcription and speech.
+ * The counters at one time, summed over transcription and speech. Failed turns of live sessions count as errors.
  * @param {Sample[]} samples
  * @param {number} time milliseconds
  * @returns {Reading}
@@ -36,9 +36,12 @@ export function reading(samples, time) {
     time,
     running: sum(/^vibevoice_(speech_)?in_flight$/),
     waiting: sum(/^vibevoice_(speech_)?waiting$/),
+    sessions: sum(/^vibevoice_realtime_sessions_open$/),
     audio: sum(/^vibevoice_real_time_factor_count$/),
     work: sum(/^vibevoice_real_time_factor_sum$/),
-    errors: sum(/^vibevoice_requests_total$/, ({ status, route }) => Number(status) >= 400 && route !== "/health"),
+    errors:
+      sum(/^vibevoice_requests_total$/, ({ status, route }) => Number(status) >= 400 && route !== "/health") +
+      sum(/^vibevoice_realtime_turns_total$/, ({ outcome }) => outcome === "failed"),
   };
 }
 
@@ -54,6 +57,7 @@ export function between(before, after) {
     time: after.time,
     running: after.running,
     waiting: after.waiting,
+    sessions: after.sessions,
     factor: done > 0 ? (after.work - before.work) / done : null,
     errors: Math.max(0, after.errors - before.errors), // counters restart at zero with the server
   };

@@ -1,5 +1,6 @@
 /** Microphone input in the format of the realtime API: 16-bit mono at 24 kHz, in chunks of 0.1 s. */
 
+import { received } from "./api.js";
 import { openMicrophone } from "./recorder.js";
 
 export const RATE = 24_000;
@@ -18,7 +19,7 @@ export class Microphone {
     this.#stream = await openMicrophone();
     const { context, source } = connect(this.#stream);
     this.#context = context;
-    await context.audioWorklet.addModule(new URL("microphone-worklet.js", import.meta.url));
+    await received(context.audioWorklet.addModule(new URL("microphone-worklet.js", import.meta.url)));
     const node = new AudioWorkletNode(context, "microphone", {
       numberOfOutputs: 0,
       processorOptions: { rate: RATE },

@@ -1,9 +1,7 @@
 /** Options of a transcription: the form fields of the API with the server's defaults. */
 
-import { button, el, field, icon } from "./dom.js";
-
-/** Limit of the API. */
-const MAX_KNOWN_SPEAKERS = 4;
+import { el, field, icon } from "./dom.js";
+import { KnownSpeakers } from "./known-speakers.js";
 
 export class Options {
   #model = el("select");
@@ -12,10 +10,9 @@ export class Options {
   #width = number(42, 1000);
   #count = number(2, 100);
   #seconds = number(7, 3600);
-  #known = el("ul", { class: "known" });
+  #known = new KnownSpeakers();
 
   constructor() {
-    const addKnown = button("Add a known speaker", () => this.#addKnown(), { icon: "plus", class: "quiet" });
     this.element = el(
       "details",
       { class: "options" },
@@ -27,14 +24,7 @@ export class Options {
         field("Language", this.#language, "A code such as en. Not every model uses it."),
         field("Words to expect", this.#hotwords, "Names and terms, separated by commas. Not every model uses them."),
       ),
-      el(
-        "fieldset",
-        {},
-        el("legend", {}, "Known speakers"),
-        el("p", {}, "Add a name and a few seconds of that person's voice to see the name in the transcript."),
-        this.#known,
-        addKnown,
-      ),
+      this.#known.element,
       el(
         "fieldset",
         { class: "grid" },
@@ -47,10 +37,14 @@ export class Options {
   }
 
   /**
-   * Loads the models that transcribe: all models except those that speak.
+   * Loads the models that transcribe: all models except those that speak. Enrolled speakers are loaded when the user
+   * opens the options, because most servers have none.
    * @param {import("./api.js").Api} api
    */
   async load(api) {
+    this.element.ontoggle = () => {
+      if (this.element.open) void this.#known.load(api);
+    };
     const [all, speech] = await Promise.all([api.json("v1/models"), api.json("v1/audio/models")]);
     const speaking = new Set(speech.data.map((/** @type {{ id: string }} */ model) => model.id));
     const names = all.data.map((/** @type {{ id: string }} */ model) => model.id);
@@ -70,7 +64,7 @@ export class Options {
   }
 
   /**
-   * The form fields that have a value.
+   * The form fields that have a value. Throws an Error with a message for the user if they are incomplete.
    * @returns {Promise<[string, string][]>}
    */
   async fields() {
@@ -80,42 +74,8 @@ export class Options {
       ["language", this.#language.value.trim()],
       ["hotwords", this.#hotwords.value.trim()],
     ];
-    for (const row of this.#known.children) {
-      const [name, file] = row.querySelectorAll("input");
-      const recording = file?.files?.[0];
-      if (!name?.value.trim() || !recording) continue;
-      fields.push(["known_speaker_names[]", name.value.trim()]);
-      fields.push(["known_speaker_references[]", await dataUrl(recording)]);
-    }
-    return fields.filter(([, value]) => value);
+    return [...fields.filter(([, value]) => value), ...(await this.#known.fields())];
   }
-
-  #addKnown() {
-    if (this.#known.children.length >= MAX_KNOWN_SPEAKERS) return;
-    const name = el("input", { placeholder: "Name", "aria-label": "Name of the known speaker" });
-    const file = el("input", {
-      type: "file",
-      accept: "audio/*,video/*",
-      "aria-label": "Recording of the known speaker",
-    });
-    const row = el("li", {}, name, file);
-    row.append(button("Remove", () => row.remove(), { icon: "close", iconOnly: true, class: "quiet" }));
-    this.#known.append(row);
-    name.focus();
-  }
-}
-
-/**
- * @param {Blob} blob
- * @returns {Promise<string>}
- */
-export function dataUrl(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(String(reader.result));
-    reader.onerror = () => reject(new Error("The file cannot be read."));
-    reader.readAsDataURL(blob);
-  });
 }
 
 /**

@@ -1,5 +1,6 @@
 /** A live transcription session over OpenAI's realtime API. */
 
+import { jsonOf } from "./api.js";
 import { RATE } from "./microphone.js";
 
 /** Maximum bytes waiting to be sent: ten seconds of audio in base64. */
@@ -35,8 +36,7 @@ const SESSION = {
  * @returns {Promise<string>}
  */
 export async function clientSecret(api) {
-  const response = await api.post("v1/realtime/client_secrets", { session: SESSION });
-  return (await response.json()).value;
+  return (await jsonOf(await api.post("v1/realtime/client_secrets", { session: SESSION }))).value;
 }
 
 export class RealtimeSession {

@@ -2,6 +2,9 @@
 
 import { el } from "./dom.js";
 
+/** Port of the user's own machine in the advice for an SSH tunnel: the server's default. */
+const TUNNEL_PORT = 8899;
+
 export class Recorder {
   /** @type {MediaRecorder | null} */
   #recorder = null;
@@ -16,9 +19,15 @@ export class Recorder {
   async start() {
     const stream = await openMicrophone();
     this.#parts = [];
-    this.#recorder = new MediaRecorder(stream);
-    this.#recorder.ondataavailable = (event) => this.#parts.push(event.data);
-    this.#recorder.start(1000);
+    try {
+      const recorder = new MediaRecorder(stream);
+      recorder.ondataavailable = (event) => this.#parts.push(event.data);
+      recorder.start(1000);
+      this.#recorder = recorder;
+    } catch {
+      close(stream);
+      throw new Error("Your browser cannot record audio. Record with another program and choose the file.");
+    }
   }
 
   /** Stops recording, closes the microphone and returns the file. The browser may already have stopped: the microphone was unplugged. */
@@ -32,11 +41,23 @@ export class Recorder {
         recorder.stop();
       });
     }
-    for (const track of recorder.stream.getTracks()) track.stop();
+    close(recorder.stream);
     const type = recorder.mimeType.split(";")[0] ?? "";
     const name = `Recording ${new Date().toLocaleTimeString()}.${type.includes("mp4") ? "m4a" : "webm"}`;
     return new File(this.#parts, name, { type });
   }
+}
+
+/** Why browsers give this page no microphone, and how to change that; empty if they do. */
+export function whyNoMicrophone() {
+  if (isSecureContext) return "";
+  const { hostname, port, pathname } = location;
+  const host = hostname.replace(/[[\]]/g, ""); // IPv6 addresses have brackets only in URLs
+  return (
+    "Browsers allow the microphone only over https or on localhost. " +
+    `Run “ssh -L ${TUNNEL_PORT}:127.0.0.1:${port || 80} ${host}” and open http://localhost:${TUNNEL_PORT}${pathname}, ` +
+    "or use a proxy with TLS."
+  );
 }
 
 /**
@@ -44,9 +65,8 @@ export class Recorder {
  * @returns {Promise<MediaStream>}
  */
 export async function openMicrophone() {
-  if (!navigator.mediaDevices) {
-    throw new Error("Browsers allow the microphone only over https or on localhost.");
-  }
+  const why = whyNoMicrophone();
+  if (why) throw new Error(why);
   try {
     return await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
   } catch (error) {
@@ -57,6 +77,11 @@ export async function openMicrophone() {
         : "No microphone was found. Connect one and try again.",
     );
   }
+}
+
+/** @param {MediaStream} stream */
+function close(stream) {
+  for (const track of stream.getTracks()) track.stop();
 }
 
 /**

@@ -1,7 +1,9 @@
 /** The Speak view: turns a text or a script into speech and plays it while it is generated. */
 
+import { received } from "./api.js";
 import { Cloning } from "./cloning.js";
-import { button, el, field, save } from "./dom.js";
+import { button, el, field } from "./dom.js";
+import { save } from "./files.js";
 import { speakersIn } from "./script.js";
 import { SpeechPlayer } from "./speech-player.js";
 import { clock } from "./transcript.js";
@@ -28,6 +30,7 @@ export class SpeakView {
   #status = el("p", { role: "status", class: "soft" });
   #alert = el("p", { class: "note", role: "alert", hidden: true });
   #result = el("div", { class: "result", hidden: true });
+  #incomplete = el("p", { class: "soft", hidden: true }, "Incomplete: only the part that arrived.");
   #again = el("audio", { controls: true, "aria-label": "The speech" });
   #format = el("select", { "aria-label": "Format" }, ...FORMATS.map((name) => el("option", { value: name }, name)));
 
@@ -45,6 +48,7 @@ export class SpeakView {
       this.#speedText.textContent = `${this.#speed.valueAsNumber.toFixed(2)} ×`;
     });
     this.#result.append(
+      this.#incomplete,
       this.#again,
       el(
         "div",
@@ -80,6 +84,7 @@ export class SpeakView {
 
   hide() {
     this.#cancel();
+    this.cloning.stopRecording();
   }
 
   #read() {
@@ -91,20 +96,27 @@ export class SpeakView {
   }
 
   async #start() {
-    const sample = await this.cloning.sample();
+    let sample = null;
+    try {
+      sample = await this.cloning.sample();
+    } catch (error) {
+      this.#warn(/** @type {Error} */ (error).message);
+      return;
+    }
     const body = {
       input: this.#text.value,
       speed: this.#speed.valueAsNumber,
       ...this.voices.fields,
       ...(sample ? { ref_audio: sample } : {}),
     };
-    if (await this.#play(body)) {
-      this.#made = body;
-      this.#file = this.#player.file;
-      URL.revokeObjectURL(this.#again.src);
-      this.#again.src = URL.createObjectURL(this.#file);
-      this.#result.hidden = false;
-    }
+    const part = await this.#play(body);
+    if (part === "none") return;
+    this.#made = body;
+    this.#file = this.#player.file;
+    URL.revokeObjectURL(this.#again.src);
+    this.#again.src = URL.createObjectURL(this.#file);
+    this.#incomplete.hidden = part === "all";
+    this.#result.hidden = false;
   }
 
   async #preview() {
@@ -113,14 +125,15 @@ export class SpeakView {
   }
 
   /**
-   * Generates and plays speech. Returns whether it succeeded.
+   * Generates and plays speech. Returns how much of it was received; "none" also if the user stopped it.
    * @param {Record<string, unknown>} body
+   * @returns {Promise<"all" | "some" | "none">}
    */
   async #play(body) {
     this.#cancel();
     this.#making = new AbortController();
     const { signal } = this.#making;
-    this.#alert.hidden = true;
+    this.#warn("");
     this.#stop.hidden = false;
     this.#status.textContent = "Waiting for audio…";
     const started = performance.now();
@@ -134,16 +147,30 @@ export class SpeakView {
       const model = response.headers.get("x-vibevoice-model") ?? "";
       this.#status.textContent = `${clock(this.#player.seconds)} by ${model}; first sound after ${first.toFixed(1)} s.`;
       this.#warn(response.headers.get("x-vibevoice-voice-warning") ?? "");
-      void this.#player.silence().then(() => {
-        if (!signal.aborted) this.#stop.hidden = true;
-      });
-      return true;
     } catch (error) {
-      if (signal.aborted) return false;
-      this.#cancel();
-      this.#warn(/** @type {Error} */ (error).message);
-      return false;
+      if (signal.aborted) return "none";
+      const { message } = /** @type {Error} */ (error);
+      if (this.#player.seconds === 0) {
+        this.#cancel();
+        this.#warn(message);
+        return "none";
+      }
+      this.#status.textContent = "";
+      this.#warn(`The speech broke off after ${clock(this.#player.seconds)}. ${message}`);
+      void this.#hideStop(signal);
+      return "some";
     }
+    void this.#hideStop(signal);
+    return "all";
+  }
+
+  /**
+   * Hides the button Stop when playback has finished.
+   * @param {AbortSignal} signal aborted if something else plays by then
+   */
+  async #hideStop(signal) {
+    await this.#player.silence();
+    if (!signal.aborted) this.#stop.hidden = true;
   }
 
   #cancel() {
@@ -162,12 +189,11 @@ export class SpeakView {
   /** WAV is in memory. Other formats are requested from the server. */
   async #download() {
     const format = this.#format.value;
+    const isInMemory = format === "wav";
     try {
-      const content =
-        format === "wav"
-          ? this.#file
-          : await (await this.api.post("v1/audio/speech", { ...this.#made, response_format: format })).blob();
-      save(content, `speech.${format}`);
+      const body = { ...this.#made, response_format: format };
+      const content = isInMemory ? this.#file : await received((await this.api.post("v1/audio/speech", body)).blob());
+      save(content, isInMemory && !this.#incomplete.hidden ? "speech-incomplete.wav" : `speech.${format}`);
     } catch (error) {
       this.#warn(/** @type {Error} */ (error).message);
     }

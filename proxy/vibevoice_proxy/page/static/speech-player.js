@@ -1,5 +1,7 @@
 /** Plays streamed speech and keeps it as a WAV file. The API's pcm is 16-bit mono at 24 kHz. */
 
+import { received } from "./api.js";
+
 export const RATE = 24_000;
 /** Seconds of buffer before playback starts, to hide short stalls. */
 const LEAD = 0.15;
@@ -26,9 +28,6 @@ export class SpeechPlayer {
     this.stop();
     const context = new AudioContext({ sampleRate: RATE });
     this.#context = context;
-    this.#parts = [];
-    this.#bytes = 0;
-    this.#end = 0;
     let odd = new Uint8Array();
     for await (const chunk of chunksOf(response)) {
       const bytes = new Uint8Array(odd.length + chunk.length);
@@ -50,10 +49,13 @@ export class SpeechPlayer {
     await new Promise((resolve) => setTimeout(resolve, 1000 * left));
   }
 
-  /** Stops playback. */
+  /** Stops playback and discards what was received. */
   stop() {
     void this.#context?.close();
     this.#context = null;
+    this.#parts = [];
+    this.#bytes = 0;
+    this.#end = 0;
   }
 
   /** The received speech as a WAV file. */
@@ -101,5 +103,9 @@ export class SpeechPlayer {
  */
 async function* chunksOf(response) {
   const reader = response.body?.getReader();
-  for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) yield part.value;
+  while (reader) {
+    const { done, value } = await received(reader.read());
+    if (done) return;
+    yield value;
+  }
 }

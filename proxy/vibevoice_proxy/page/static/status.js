@@ -1,6 +1,6 @@
 /** The Status view: health of each part, models, and plots of recent load. */
 
-import { ApiError } from "./api.js";
+import { ApiError, received } from "./api.js";
 import { el } from "./dom.js";
 import { between, parseMetrics, reading } from "./metrics.js";
 import { plot } from "./plot.js";
@@ -87,7 +87,7 @@ export class StatusView {
 
   async #showMetrics() {
     try {
-      const text = await (await this.api.request("metrics")).text();
+      const text = await received((await this.api.request("metrics")).text());
       const now = reading(parseMetrics(text), Date.now());
       if (this.#last) this.#points.push(between(this.#last, now));
       this.#last = now;
@@ -103,11 +103,12 @@ export class StatusView {
   #draw(now) {
     const range = { from: now.time - SHOWN, to: now.time };
     const whole = (/** @type {number} */ value) => String(value);
-    const of = (/** @type {"running" | "waiting" | "factor" | "errors"} */ key) =>
+    const of = (/** @type {"running" | "waiting" | "sessions" | "factor" | "errors"} */ key) =>
       this.#points.map((point) => ({ time: point.time, value: point[key] }));
     this.#plots.replaceChildren(
       plot("Running", of("running"), { ...range, written: whole }),
       plot("Waiting", of("waiting"), { ...range, written: whole }),
+      plot("Live sessions", of("sessions"), { ...range, written: whole }),
       plot("Real-time factor", of("factor"), { ...range, written: (value) => value.toFixed(2), bars: true }),
       plot("Errors", of("errors"), { ...range, written: whole, bars: true, sum: true }),
     );

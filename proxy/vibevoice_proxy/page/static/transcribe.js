@@ -1,11 +1,12 @@
 /** The Transcribe view: a list of recordings and the transcript of one of them. */
 
+import { received } from "./api.js";
 import { button, el, icon } from "./dom.js";
 import { Editor } from "./editor.js";
 import { Job } from "./job.js";
 import { JobRow } from "./job-row.js";
 import { Options } from "./options.js";
-import { Recorder } from "./recorder.js";
+import { RecordButton } from "./record-button.js";
 
 /** Recordings uploaded at the same time. The others wait, so that one page does not fill the server's queue. */
 const AT_ONCE = 2;
@@ -24,11 +25,12 @@ export class TranscribeView {
   /** @type {Editor | null} */
   #editor = null;
   #options = new Options();
-  #recorder = new Recorder();
-  #isToggling = false;
   #isDrawing = false;
   #input = el("input", { type: "file", multiple: true, accept: "audio/*,video/*", hidden: true });
-  #record = button("Record", () => this.#toggleRecording(), { icon: "microphone" });
+  #record = new RecordButton(
+    (file) => this.#add([file]),
+    (message) => this.#warn(message),
+  );
   #jobList = el("ul", { class: "jobs", "aria-label": "Recordings" });
   #place = el("div", { class: "place" });
   #alert = el("p", { class: "note", role: "alert", hidden: true });
@@ -50,7 +52,7 @@ export class TranscribeView {
         "div",
         { class: "actions" },
         button("Choose files", () => this.#input.click(), { class: "primary" }),
-        this.#record,
+        this.#record.element,
         button("Try a sample", () => this.#sample(), { icon: "sample" }),
       ),
       this.#input,
@@ -66,15 +68,19 @@ export class TranscribeView {
     );
     this.#acceptDrops();
     window.addEventListener("beforeunload", (event) => {
-      if (this.#jobs.length > 0 || this.#recorder.isRecording) event.preventDefault(); // transcripts are only in this tab
+      if (this.#jobs.length > 0 || this.#record.isRecording) event.preventDefault(); // transcripts are only in this tab
     });
   }
 
   async show() {
+    if (!this.#selected) this.#select(this.#jobs.at(-1) ?? null);
     await this.#options.load(this.api);
   }
 
-  hide() {}
+  /** Ends a recording, so that the microphone is not left open, and transcribes it. */
+  hide() {
+    void this.#record.stop();
+  }
 
   #acceptDrops() {
     const over = (/** @type {boolean} */ isOver) => this.element.classList.toggle("over", isOver);
@@ -99,7 +105,7 @@ export class TranscribeView {
   #add(files, credit) {
     const jobs = files.map((file) => new Job(file, () => this.#change(), credit));
     this.#jobs.push(...jobs);
-    if (jobs[0]) this.#select(jobs[0]);
+    if (jobs[0] && this.element.isConnected) this.#select(jobs[0]); // a hidden waveform cannot be drawn
     this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
     this.#start();
   }
@@ -171,24 +177,19 @@ export class TranscribeView {
   }
 
   async #sample() {
-    const sample = await (await this.api.request("page/sample.mp3")).blob();
-    this.#add([new File([sample], "sample.mp3", { type: sample.type })], SAMPLE_CREDIT);
+    this.#warn("");
+    try {
+      const sample = await received((await this.api.request("page/sample.mp3")).blob());
+      this.#add([new File([sample], "sample.mp3", { type: sample.type })], SAMPLE_CREDIT);
+    } catch (error) {
+      this.#warn(/** @type {Error} */ (error).message);
+    }
   }
 
-  async #toggleRecording() {
-    if (this.#isToggling) return; // a second click, for example while the browser asks for permission
-    this.#isToggling = true;
-    this.#alert.hidden = true;
-    try {
-      if (this.#recorder.isRecording) this.#add([await this.#recorder.stop()]);
-      else await this.#recorder.start();
-    } catch (error) {
-      this.#alert.textContent = /** @type {Error} */ (error).message;
-      this.#alert.hidden = false;
-    }
-    this.#isToggling = false;
-    this.#record.classList.toggle("recording", this.#recorder.isRecording);
-    this.#record.lastChild?.replaceWith(this.#recorder.isRecording ? "Stop recording" : "Record");
+  /** @param {string} message */
+  #warn(message) {
+    this.#alert.textContent = message;
+    this.#alert.hidden = !message;
   }
 }
 

@@ -1,0 +1,27 @@
+/** Files of the user: reads and downloads them. */
+
+import { el } from "./dom.js";
+
+/**
+ * Downloads a file.
+ * @param {Blob} content
+ * @param {string} name
+ */
+export function save(content, name) {
+  const url = URL.createObjectURL(content);
+  el("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may not have read it yet
+}
+
+/**
+ * @param {Blob} blob
+ * @returns {Promise<string>}
+ */
+export function dataUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = () => reject(new Error("The file cannot be read."));
+    reader.readAsDataURL(blob);
+  });
+}
