@@ -14,7 +14,7 @@ serve: .venv/ready  ## run engine + proxy in the foreground on :8899 (MODEL_DIR=
 	$(python) -m scripts.serve
 
 test: .venv/ready lint  ## lint, type-check and run every test that this machine can run
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses 2 --dist loadfile
 
 test-containers: .venv/ready  ## build and run the images, with Docker or with its own dockerd (as root)
 	.venv/bin/pytest -m docker --durations=0 --durations-min=1 tests/containers

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from tests.support.real_voices import RATE, Samples, install, leveled, prompts, read, trimmed
+from tests.support.installing import require_debian
+from tests.support.real_voices import RATE, Samples, leveled, prompts, read, trimmed
 
 from bench.channels import pink
 from bench.voices import FOREIGN
@@ -57,7 +58,7 @@ def band(count: int, rng: np.random.Generator) -> np.ndarray:
 
 def hold_music(count: int) -> Samples:
     """A part of each piece, one after another."""
-    install("asterisk-moh-opsound-g722")
+    require_debian("asterisk-moh-opsound-g722")
     pieces = [read(file) for file in sorted(HOLD_MUSIC.glob("*.g722"))]
     return np.concatenate([np.resize(leveled(piece), count // len(pieces)) for piece in pieces])
 
@@ -65,7 +66,7 @@ def hold_music(count: int) -> Samples:
 def babble(count: int, rng: np.random.Generator) -> np.ndarray:
     """Many people at once, in four languages."""
     folders = ["en_US_f_Allison", *FOREIGN.values()]
-    install(*(f"asterisk-core-sounds-{folder[:2]}-g722" for folder in folders))
+    require_debian(*(f"asterisk-core-sounds-{folder[:2]}-g722" for folder in folders))
     total = np.zeros(count)
     for number in range(TALKERS):
         prompts_ = [one for one in prompts(folders[number % len(folders)]) if one.seconds > 1]

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import soxr
 from av.error import InvalidDataError
+from tests.support.installing import require_debian
 from tests.support.real_voices import (
     RATE,
     Samples,
     Utterance,
-    install,
     librivox,
     prompts,
     read,
@@ -51,7 +51,7 @@ def load_voices() -> Mapping[str, Sequence[Utterance]]:
 
 def more_voices() -> Mapping[str, Sequence[Utterance]]:
     """Seven more people, whose words are unknown, and Allison in Spanish."""
-    install(
+    require_debian(
         *("asterisk-prompt-es-co", "asterisk-prompt-fr-armelle", "asterisk-prompt-it-menardi-alaw"),
         *("fillets-ng-data-cs", "fillets-ng-data-nl"),
     )
@@ -102,7 +102,7 @@ def _read_prompt(file: Path) -> Samples:
 @cache
 def cards() -> Sequence[Utterance]:
     """Five hands of cards, read aloud (pocketsphinx-testdata)."""
-    install("pocketsphinx-testdata")
+    require_debian("pocketsphinx-testdata")
     lines = (CARDS / "cards.transcription").read_text().splitlines()
     found = [match for line in lines if (match := re.fullmatch(r"<s> (.*?) +</s> \((.*)\)", line))]
     return [Utterance(match[2], read(CARDS / f"{match[2]}.wav"), match[1]) for match in found]
@@ -111,7 +111,7 @@ def cards() -> Sequence[Utterance]:
 @cache
 def bruce() -> Sequence[Utterance]:
     """The radio amateur's sentences, split at his pauses."""
-    install("codec2-examples")
+    require_debian("codec2-examples")
     narrow = np.fromfile(BRUCE, np.int16).astype(np.float32) / 32768
     parts = _phrases(soxr.resample(narrow, 8000, RATE))
     return [
@@ -125,7 +125,7 @@ def bruce() -> Sequence[Utterance]:
 def foreign(folder: str) -> Sequence[Utterance]:
     """The prompts of another language whose English versions contain words; others are beeps and
     monkeys."""
-    install(f"asterisk-core-sounds-{folder[:2]}-g722")
+    require_debian(f"asterisk-core-sounds-{folder[:2]}-g722")
     spoken = {one.name for one in prompts()}
     return [one for one in prompts(folder) if one.name in spoken and one.seconds >= MIN_SECONDS]
 

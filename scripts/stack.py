@@ -3,6 +3,7 @@ and tests."""
 
 import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -37,10 +38,13 @@ class Parts(NamedTuple):
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port on which nothing listens, below those that the kernel gives to other programs (32768
+    and up on Linux): a server may take long to listen on it."""
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def answers(url: str) -> bool:

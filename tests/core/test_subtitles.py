@@ -119,7 +119,7 @@ def test_a_name_is_not_markup(write: Callable[[list[Cue], Limits], str]) -> None
         assert "<v A&gt;B&amp;&lt;i&gt; 00:00:01.000 --&gt; 00:00:09.000 Injected>Yes." in text
 
 
-def test_a_text_of_a_megabyte_takes_no_time() -> None:
+def test_a_text_of_many_pages_takes_no_time() -> None:
     """The time is linear in the length."""
-    found = cues(srt([Cue(0, 3600, None, "word and word, " * 70_000)], Limits()))
-    assert len(found) > 10_000
+    found = cues(srt([Cue(0, 3600, None, "word and word, " * 14_000)], Limits()))
+    assert len(found) > 2_000

@@ -17,14 +17,15 @@ import soundfile
 from scripts.stack import ROOT, answers
 from tests.docs.covered import ELSEWHERE, NOT_RUN
 from tests.support.fakes import serve
+from tests.support.installing import require_npm
 from tests.support.processes import wait_for
 from tests.support.snippets import (
     ENGINE,
+    NPM,
     PROXY,
     Snippet,
     blocks,
     commands,
-    install_node_modules,
     pages,
     run,
 )
@@ -104,7 +105,7 @@ def engine_proxy_url(engine_url: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def node_modules() -> Path:
     """The JavaScript client."""
-    return install_node_modules()
+    return require_npm(NPM)
 
 
 @pytest.fixture

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.installing import require_debian
 from tests.support.live_client import COMMAND, environment, run
 from tests.support.processes import wait_for
-from tests.support.real_voices import Spoken, install
+from tests.support.real_voices import Spoken
 from tests.support.realtime import RATE
 from tests.support.wording import errors, words
 
@@ -134,7 +135,7 @@ def _all(screen: int) -> str:
 def microphone(home: Path, data: bytes) -> Iterator[threading.Event]:
     """An ALSA microphone, the default one if HOME is `home`. It plays `data` at five times real
     time, then silence. Yields an event that is set after `data`."""
-    install("libportaudio2")
+    require_debian("libportaudio2")
     pipe = home / "microphone"
     os.mkfifo(pipe)
     (home / ".asoundrc").write_text(

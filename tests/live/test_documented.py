@@ -11,14 +11,15 @@ import pytest
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 from scripts.stack import ROOT
+from tests.support.installing import require_npm
 from tests.support.live_client import run as run_client
 from tests.support.real_voices import Spoken
 from tests.support.snippets import (
     NODE,
+    NPM,
     PROXY,
     SECONDS,
     Snippet,
-    install_node_modules,
     run,
     snippets,
 )
@@ -51,7 +52,7 @@ def test_a_snippet_prints_what_was_said(
 ) -> None:
     """The snippet prints the words with their speaker and ends by itself."""
     (tmp_path / "speech.pcm").write_bytes(sentence)
-    (tmp_path / "node_modules").symlink_to(install_node_modules())
+    (tmp_path / "node_modules").symlink_to(require_npm(NPM))
     code = snippet.code.replace(PROXY, base).replace(
         "ws://127.0.0.1:8899", base.replace("http", "ws")
     )
@@ -119,7 +120,7 @@ def test_events_have_the_types_of_the_npm_client(
     recorded: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     """The TypeScript compiler accepts the events with the client's types."""
-    modules = install_node_modules()
+    modules = require_npm(NPM)
     (tmp_path / "node_modules").symlink_to(modules)
     (tmp_path / "events.ts").write_text(_typed(recorded))
     wrong = [{**event, "type": "no.such.type"} for event in recorded[:1]]

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from errno import ENOSPC, ENOTCONN
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,7 +25,9 @@ from tests.support.recordings import tone, wav
 from tests.support.uploads import start_upload
 
 from vibevoice_proxy.app import create_app
+from vibevoice_proxy.errors import UpstreamUnavailable
 from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.transcription.upstream import transport_errors
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
 
@@ -32,6 +35,7 @@ SPEECH = wav(tone(2.0))
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
 _SEGMENTS = json.loads((SAMPLES / "one-speaker.json").read_text())["segments"]
+GREETINGS = "Good morning. Hello."
 DIGITS = " ".join(segment["text"] for segment in _SEGMENTS)
 
 
@@ -235,6 +239,15 @@ def test_an_engine_that_is_back_is_used_at_once(
         assert httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}).status_code == 200
 
 
+def test_a_connection_that_the_engine_closes_at_once_is_a_503() -> None:
+    """httpcore2 lets the operating system's error through if the connection it has just opened is
+    gone already."""
+    with pytest.raises(UpstreamUnavailable), transport_errors():
+        raise OSError(ENOTCONN, "Transport endpoint is not connected")
+    with pytest.raises(OSError, match="No space left"), transport_errors():
+        raise OSError(ENOSPC, "No space left on device")
+
+
 def minutes_of_speech() -> bytes:
     """Five minutes of digits: more than the engine can transcribe during a test."""
     samples, rate = soundfile.read(SAMPLES / "one-speaker.wav", dtype="float32")
@@ -262,7 +275,7 @@ def test_clients_that_hang_up_leave_the_engine_idle(
 @pytest.mark.parametrize(
     ("start", "text"),
     [
-        pytest.param(partial(fake_engine_process, seconds=1.0), "Good morning. Hello.", id="fake"),
+        pytest.param(partial(fake_engine_process, seconds=1.0), GREETINGS, id="fake"),
         pytest.param(partial(start_engine, TINY), DIGITS, id="real", marks=pytest.mark.engine),
     ],
 )
@@ -289,6 +302,6 @@ def test_an_engine_killed_under_32_clients(
                 assert client.answer.status_code in (502, 503)
                 assert client.answer.json()["error"]["type"] == "server_error"
         assert set(outcomes) - {200}, "the engine was too quick to be killed"
-        with start(tmp_path / "second", port=port, killed=True):
+        with fake_engine_process(tmp_path / "second", port=port):
             back = httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", data)}, timeout=120)
-        assert (back.status_code, back.json()["text"]) == (200, text)
+        assert (back.status_code, back.json()["text"]) == (200, GREETINGS)

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from scripts.stack import ROOT, free_port
+from tests.support.installing import one_at_a_time
 from tests.support.processes import running
 
 ENVIRONMENT = ROOT / ".venv-litellm"
@@ -25,20 +26,26 @@ START_SECONDS = 300
 
 def install() -> Path:
     """The folder of LiteLLM's commands; installs them if necessary."""
-    wanted = (ROOT / "litellm" / "requirements.txt").read_text()
-    done = ENVIRONMENT / "ready"
-    if not done.exists() or done.read_text() != wanted:
-        find_links = os.environ.get("PIP_FIND_LINKS", "")
-        environ = {**os.environ, "UV_FIND_LINKS": os.environ.get("UV_FIND_LINKS", find_links)}
-        uv = [sys.executable, "-m", "uv"]
-        python = ENVIRONMENT / "bin" / "python"
-        for command in (
-            [*uv, "venv", "--clear", "--quiet", "--python", sys.executable, str(ENVIRONMENT)],
-            [*uv, "pip", "install", "--quiet", "--python", str(python), "-r", "requirements.txt"],
-        ):
-            subprocess.run(command, check=True, env=environ, cwd=ROOT / "litellm")
-        done.write_text(wanted)
+    requirements = ROOT / "litellm" / "requirements.txt"
+    with one_at_a_time(requirements):
+        _install(requirements.read_text())
     return ENVIRONMENT / "bin"
+
+
+def _install(wanted: str) -> None:
+    done = ENVIRONMENT / "ready"
+    if done.exists() and done.read_text() == wanted:
+        return
+    find_links = os.environ.get("PIP_FIND_LINKS", "")
+    environ = {**os.environ, "UV_FIND_LINKS": os.environ.get("UV_FIND_LINKS", find_links)}
+    uv = [sys.executable, "-m", "uv"]
+    python = ENVIRONMENT / "bin" / "python"
+    for command in (
+        [*uv, "venv", "--clear", "--quiet", "--python", sys.executable, str(ENVIRONMENT)],
+        [*uv, "pip", "install", "--quiet", "--python", str(python), "-r", "requirements.txt"],
+    ):
+        subprocess.run(command, check=True, env=environ, cwd=ROOT / "litellm")
+    done.write_text(wanted)
 
 
 def configuration(

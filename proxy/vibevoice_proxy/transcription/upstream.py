@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from errno import ENOTCONN
 from time import monotonic
 from typing import Any
 
@@ -233,3 +234,8 @@ def transport_errors() -> Iterator[None]:
         raise UpstreamError(
             "The connection to the engine was lost during the transcription."
         ) from error
+    except OSError as error:
+        # httpcore2 asks a new connection for its peer, which fails if the engine has closed it.
+        if error.errno != ENOTCONN:
+            raise
+        raise UpstreamUnavailable("The engine closed the connection. Try again soon.") from error
