@@ -17,7 +17,7 @@ from pathlib import Path
 from dotenv import load_dotenv
 from pydantic import ValidationError
 
-from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
+from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, local_url, stack
 from vibevoice_proxy.listening import open_sockets
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.startup import describe_errors
@@ -60,10 +60,9 @@ def _load_env_file(folder: Path) -> None:
         raise ValueError(f".env in {folder} cannot be read: {error}") from error
 
 
-def ready_text(model: str, port: int, *, needs_key: bool) -> str:
+def ready_text(model: str, url: str, *, needs_key: bool) -> str:
     """What is printed when both parts are ready. `$KEY` stands for one of the API keys, which are
     not printed."""
-    url = f"http://127.0.0.1:{port}"
     key = '-H "Authorization: Bearer $KEY" ' if needs_key else ""
     return (
         f"\nReady. Serving {model} on {url}; open it in a browser, or try:\n\n"
@@ -100,7 +99,8 @@ def main(folder: Path = ROOT) -> int:
             model = str(Path("models") / Path(model).name)
         with stack(model, api_port, settings.asr_port, folder=folder) as parts:
             needs_key = bool(settings.api_keys or settings.api_keys_file)
-            print(ready_text(Path(model).name, api_port, needs_key=needs_key), flush=True)
+            url = local_url(settings.api_host, api_port)
+            print(ready_text(Path(model).name, url, needs_key=needs_key), flush=True)
             while all(part.poll() is None for part in parts):
                 time.sleep(0.5)
             raise PartEnded("the engine or the proxy exited; see above")

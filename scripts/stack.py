@@ -121,8 +121,16 @@ def stack(
             )
         parts = Parts(*started)
         wait_until_ready(f"http://127.0.0.1:{asr_port}/health", *parts, seconds=ENGINE_SECONDS)
-        wait_until_ready(f"http://127.0.0.1:{api_port}/health", *parts, seconds=PROXY_SECONDS)
+        proxy = local_url(environment.get("API_HOST", ""), api_port)
+        wait_until_ready(f"{proxy}/health", *parts, seconds=PROXY_SECONDS)
         yield parts
+
+
+def local_url(host: str, port: int) -> str:
+    """URL at which this machine reaches a server that listens on `host`: a name, an address, or
+    one that stands for all interfaces."""
+    name = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _stop(parts: list[subprocess.Popen[bytes]]) -> None:
