@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Builds the images, starts them with the embedded checkpoint, tests health, listings, metrics, speech, and
-# transcription, prints the results, and cleans up. usage: docker/run-test.sh [--cpu | --no-gpu]     --cpu: engine and
-# proxy without a GPU; --no-gpu: the proxy only needs: docker with compose 2.24 or newer, curl; a GPU by default. Exits
-# with 0 if all checks passed.
+# transcription, prints the results, and cleans up. Exits with 0 if all checks passed.
+#
+# usage: docker/run-test.sh [--cpu | --no-gpu]     --cpu: engine and proxy without a GPU; --no-gpu: only the proxy
+#
+# Needs docker with compose 2.24 or newer, curl, and, without an option, a GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

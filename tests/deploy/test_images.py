@@ -195,3 +195,11 @@ def test_run_test_reports(proxy_python: Path, tmp_path: Path) -> None:
     found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
     assert found.stdout.splitlines()[-1] == "13 passed, 0 failed"
+
+
+def test_run_test_names_its_options() -> None:
+    """An unknown option gets the usage message."""
+    command = [DOCKER / "run-test.sh", "--bad"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 2
+    assert found.stderr.startswith("docker/run-test.sh [--cpu | --no-gpu] ")

@@ -1,4 +1,4 @@
-"""With several API processes in front of one engine, all of them pin decoding and are counted."""
+"""With several API processes, all of them pin decoding and are counted."""
 
 import base64
 import re
@@ -19,7 +19,8 @@ SECONDS = 8.03
 
 
 def test_every_api_process_pins(tmp_path: Path) -> None:
-    """Two engines with an API process each: a caller's temperature has no effect in any of them."""
+    """A caller's temperature has no effect in any of them. With two copies of the model, vLLM
+    starts two API processes, as with `--api-server-count 2`, and each uses both engines."""
     log = tmp_path / "log"
     recording = (ROOT / "samples" / "one-speaker.wav").read_bytes()
     url_of_audio = "data:audio/wav;base64," + base64.b64encode(recording).decode()

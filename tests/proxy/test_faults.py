@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 from scripts.stack import answers, free_port
-from tests.support.engine import TINY, in_engine, start_engine
+from tests.support.engine import TINY, completed_by_engine, in_engine, start_engine
 from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy, serve
 from tests.support.processes import fake_engine_process, proxy_process, wait_for
 from tests.support.recordings import tone, wav
@@ -249,7 +249,7 @@ def test_a_connection_that_the_engine_closes_at_once_is_a_503() -> None:
 
 
 def minutes_of_speech() -> bytes:
-    """Five minutes of digits: more than the engine can transcribe during a test."""
+    """Five minutes of digits: the engine needs over 5 s of CPU time for them."""
     samples, rate = soundfile.read(SAMPLES / "one-speaker.wav", dtype="float32")
     return wav(np.tile(samples, round(300 / (len(samples) / rate))), rate)
 
@@ -260,7 +260,8 @@ def minutes_of_speech() -> bytes:
 def test_clients_that_hang_up_leave_the_engine_idle(
     clients: int, stream: str, engine_url: str
 ) -> None:
-    """The real engine's own request count drops to zero when the clients are gone."""
+    """The real engine's own request count drops to zero when the clients are gone, and it has
+    completed none of their requests."""
     data = minutes_of_speech()
     wait_for(lambda: in_engine(engine_url) == 0, 120)
     with serve(create_app(Settings(asr_base_url=engine_url))) as url:
@@ -268,7 +269,9 @@ def test_clients_that_hang_up_leave_the_engine_idle(
             for _ in range(clients):
                 connections.enter_context(start_upload(url, data, stream=stream))
             wait_for(lambda: in_engine(engine_url) >= 1, 120)
+            completed = completed_by_engine(engine_url)
         wait_for(lambda: in_engine(engine_url) == 0)
+        assert completed_by_engine(engine_url) == completed
         assert "vibevoice_in_flight 0.0" in httpx2.get(url + "/metrics").text
 
 
