@@ -55,8 +55,8 @@ sbom: dist  ## a software bill of materials for each extra in dist/ (EXTRAS="pro
 	.venv/bin/uv run --quiet --isolated --no-project --python $(python) --with cyclonedx-bom==7.5.0 \
 		python -m scripts.sbom dist $(EXTRAS)
 
-release: dist sbom  ## all of the above, and the wheel in empty environments: every Python found on PATH, and the engine
-	.venv/bin/pytest -m "release or not release" tests/release
+release: dist sbom  ## all of the above, and dist/*.whl in empty environments: every Python found on PATH, and the engine
+	RELEASE_DIST=dist .venv/bin/pytest -m "release or not release" tests/release
 
 setup: .venv/ready  ## create .venv with everything that the other targets need
 

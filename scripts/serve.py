@@ -1,50 +1,114 @@
 """Runs the engine and the proxy in the foreground: `make serve`.
 
-Serves `MODEL_DIR` (a VibeVoice-ASR folder, a folder that contains `VibeVoice-ASR/`, or a hub id,
-which is downloaded), or else the embedded checkpoint. Exits with 1 as soon as either part exits.
+Reads the environment, then `.env`. Serves `MODEL_DIR` (a VibeVoice-ASR folder, a folder that
+contains `VibeVoice-ASR/`, or a hub id, which is downloaded), or else the embedded checkpoint.
+Exits with 1 as soon as either part exits.
 """
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.stack import EMBEDDED, ROOT, PartEnded, stack
+from dotenv import load_dotenv
+from pydantic import ValidationError
+
+from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, local_url, stack
+from vibevoice_proxy.listening import open_sockets
+from vibevoice_proxy.settings import Settings
+from vibevoice_proxy.startup import describe_errors
 from vibevoice_vllm.gpu import GpuError
 
 
-def main() -> int:
-    api_port = int(os.environ.get("API_PORT", "8899"))
-    asr_port = int(os.environ.get("ASR_PORT", "8006"))
-    os.chdir(ROOT)  # relative paths are relative to the repository
+def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
+    """Check that nothing else listens on these (host, port), keyed by the setting of the port.
+
+    Raises:
+        ValueError: a port is in use, or two settings have the same one; it says what to do.
+    """
+    ports = [port for _, port in addresses.values()]
+    if len(set(ports)) < len(ports):
+        raise ValueError(f"{' and '.join(addresses)} must be different ports")
+    used = {name: port for name, (host, port) in addresses.items() if _used(host, port)}
+    if used:
+        named = " and ".join(f"port {port} ({name})" for name, port in used.items())
+        remedy = " ".join(f"{name}={port + 1}" for name, port in used.items())
+        verb = "is" if len(used) == 1 else "are"
+        raise ValueError(f"{named} {verb} in use; choose another, for example: {remedy} make serve")
+
+
+def _used(host: str, port: int) -> bool:
+    """Whether another program listens there. Other problems are left to the program that will."""
+    try:
+        for listener in open_sockets(host, port):
+            listener.close()
+    except ValueError as error:
+        return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+    return False
+
+
+def _load_env_file(folder: Path) -> None:
+    """Add the variables of `.env` that the environment does not have. The engine does not read that
+    file, so both parts get them from the environment. Raises ValueError if it cannot be read."""
+    try:
+        load_dotenv(folder / ".env")
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f".env in {folder} cannot be read: {error}") from error
+
+
+def ready_text(model: str, url: str, *, needs_key: bool) -> str:
+    """What is printed when both parts are ready. `$KEY` stands for one of the API keys, which are
+    not printed."""
+    key = '-H "Authorization: Bearer $KEY" ' if needs_key else ""
+    return (
+        f"\nReady. Serving {model} on {url}; open it in a browser, or try:\n\n"
+        f"  curl {key}-F file=@samples/conversation.flac -F response_format=srt "
+        f"{url}/v1/audio/transcriptions\n"
+    )
+
+
+def main(folder: Path = ROOT) -> int:
+    """Serve until a signal arrives. `.env` and relative paths are those of `folder`."""
+    os.chdir(folder)
     # SIGTERM is handled like Ctrl-C, so both parts are stopped as well
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        model = os.environ.get("MODEL_DIR") or EMBEDDED
+        _load_env_file(folder)
+        settings = Settings()
+        api_port = settings.api_port or free_port()
+        engine_host = os.environ.get("ASR_HOST") or "127.0.0.1"
+        check_ports(
+            {
+                "API_PORT": (settings.api_host, api_port),
+                "ASR_PORT": (engine_host, settings.asr_port),
+            }
+        )
+        model = settings.model_dir or EMBEDDED
         if model == EMBEDDED:
             # It is accurate up to about a minute, the real model up to an hour
             # (docs/background/tiny-asr.md).
             os.environ.setdefault("VIBEVOICE_MAX_SECTION_SECONDS", "60")
         if not Path(model).is_dir():
             prepare = [sys.executable, "-m", "vibevoice_vllm.prepare", model]
-            if code := subprocess.run(prepare, cwd=ROOT).returncode:
+            if code := subprocess.run(prepare).returncode:
                 return code
             model = str(Path("models") / Path(model).name)
-        with stack(model, api_port, asr_port) as parts:
-            print(
-                f"\nReady. Serving {Path(model).name} on http://127.0.0.1:{api_port}; open it in "
-                "a browser, or try:\n\n"
-                "  curl -F file=@samples/conversation.flac -F response_format=srt "
-                f"http://127.0.0.1:{api_port}/v1/audio/transcriptions\n",
-                flush=True,
-            )
+        with stack(model, api_port, settings.asr_port, folder=folder) as parts:
+            needs_key = bool(settings.api_keys or settings.api_keys_file)
+            url = local_url(settings.api_host, api_port)
+            print(ready_text(Path(model).name, url, needs_key=needs_key), flush=True)
             while all(part.poll() is None for part in parts):
                 time.sleep(0.5)
             raise PartEnded("the engine or the proxy exited; see above")
     except KeyboardInterrupt:
         return 0
+    except ValidationError as error:
+        print(f"serve: {describe_errors(error)}", file=sys.stderr)
+        return 1
     except (PartEnded, GpuError, ValueError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 1

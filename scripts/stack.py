@@ -22,6 +22,7 @@ ENGINE_SECONDS = 1800
 """Enough to load the largest model from a slow disk."""
 PROXY_SECONDS = 660
 """Longer than the proxy takes to load the speech models."""
+_ENGINE, _PROXY = "vibevoice_vllm.launch", "vibevoice_proxy"
 STOP_SECONDS = 45
 """Longer than the start script takes to kill an engine that does not stop by itself."""
 
@@ -64,10 +65,17 @@ def wait_until_ready(url: str, *processes: subprocess.Popen[bytes], seconds: flo
     while not answers(url):
         for process in processes:
             if process.poll() is not None:
-                raise PartEnded(f"{process.args!r} exited with code {process.returncode}")
+                raise PartEnded(f"{_name(process)} exited with code {process.returncode}")
         if time.monotonic() > deadline:
             raise PartEnded(f"{url} was not ready after {seconds:.0f} s")
         time.sleep(0.3)
+
+
+def _name(process: subprocess.Popen[bytes]) -> str:
+    """What messages call a process."""
+    words = [process.args] if isinstance(process.args, str | bytes | os.PathLike) else process.args
+    program = os.fsdecode(words[2] if words[1:2] == ["-m"] else words[0])
+    return {_ENGINE: "the engine", _PROXY: "the proxy"}.get(program, program)
 
 
 @contextlib.contextmanager
@@ -77,6 +85,7 @@ def stack(
     asr_port: int,
     log: Path | None = None,
     environ: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
 ) -> Iterator[Parts]:
     """Run the engine on `asr_port` and the proxy on `api_port` until the block exits. Both are
     ready when it begins.
@@ -84,6 +93,7 @@ def stack(
     Args:
         log: file for the output of both; None for the terminal.
         environ: environment variables in addition to the inherited ones.
+        folder: where both run. Relative paths start there, and the proxy reads its `.env`.
 
     Raises:
         PartEnded: one of them exited, or was not ready in time.
@@ -102,17 +112,25 @@ def stack(
         started: list[subprocess.Popen[bytes]] = []
         cleanup.callback(_stop, started)
         for module, options in (
-            ("vibevoice_vllm.launch", engine_options),
-            ("vibevoice_proxy", []),
+            (_ENGINE, engine_options),
+            (_PROXY, []),
         ):
             command = [sys.executable, "-m", module, *options]
             started.append(
-                subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=ROOT)
+                subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=folder)
             )
         parts = Parts(*started)
         wait_until_ready(f"http://127.0.0.1:{asr_port}/health", *parts, seconds=ENGINE_SECONDS)
-        wait_until_ready(f"http://127.0.0.1:{api_port}/health", *parts, seconds=PROXY_SECONDS)
+        proxy = local_url(environment.get("API_HOST", ""), api_port)
+        wait_until_ready(f"{proxy}/health", *parts, seconds=PROXY_SECONDS)
         yield parts
+
+
+def local_url(host: str, port: int) -> str:
+    """URL at which this machine reaches a server that listens on `host`: a name, an address, or
+    one that stands for all interfaces."""
+    name = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _stop(parts: list[subprocess.Popen[bytes]]) -> None:

@@ -43,7 +43,7 @@ def reference() -> str:
             "",
             "Flags of `vibevoice-engine`. Each has an environment variable, which the",
             "flag overrides. Arguments after `--` are passed to vLLM unchanged. The engine does",
-            "not read `.env`.",
+            "not read `.env`, but `make serve` passes its variables on.",
             "",
             *_table(("flag", "variable", "default", "meaning"), flags),
             "",

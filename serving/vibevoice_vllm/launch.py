@@ -246,8 +246,9 @@ def _missing_packages(settings: LaunchSettings) -> str:
 def main(
     arguments: list[str] | None = None,
     run: Callable[[Start, LaunchSettings, PluginSettings, Machine, list[str]], int] = _run,
+    convert: Callable[[EngineCommand], EngineCommand] = lambda command: command,
 ) -> int:
-    """Start the engine, or `run` something else that uses its command."""
+    """Start the engine, or convert its command into another one and `run` that."""
     try:
         settings, dry_run, extra = _parse(sys.argv[1:] if arguments is None else arguments)
         plugin = PluginSettings()
@@ -266,6 +267,7 @@ def main(
             settings = settings.model_copy(update={"model_dir": str(find(settings.model_dir))})
         machine = _find_machine(settings, dry_run)
         start = prepare_start(settings, plugin, machine, os.environ, extra)
+        start = replace(start, command=convert(start.command))
         if start.plan:
             report(str(start.plan))
         elif machine.device == "gpu" and settings.plugin == "native":

@@ -10,12 +10,13 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from vibevoice_core.distribution import add_version_option
 from vibevoice_vllm import launch
-from vibevoice_vllm.command import MICROSOFT_SERVER, NATIVE_SERVER
+from vibevoice_vllm.command import MICROSOFT_SERVER, NATIVE_SERVER, EngineCommand
 
 _RUN_BATCH = {
     NATIVE_SERVER: ("vllm.entrypoints.launchers.run_batch", "--model"),
@@ -39,7 +40,12 @@ def batch_command(server: Sequence[str], requests: str, results: str) -> list[st
         if option in command:
             place = command.index(option)
             del command[place : place + 2]
-    return [*command, "-i", requests, "-o", results]
+    return [*command, "-i", _not_an_option(requests), "-o", _not_an_option(results)]
+
+
+def _not_an_option(file: str) -> str:
+    """The same file, with a name that vLLM does not read as an option."""
+    return f"./{file}" if file.startswith("-") else file
 
 
 def files_problem(requests: str, results: str) -> str:
@@ -66,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="vibevoice-run-batch",
         description="Process a file of requests with the engine, without a server.",
         epilog="`vibevoice-transcribe write-batch` writes the requests, and `read-batch` reads the "
-        "results.",
+        "results. If a file name begins with -, put -- before the files.",
     )
     parser.add_argument("requests", help="JSON lines in the format of vLLM's run-batch")
     parser.add_argument("results", help="file to write")
@@ -79,11 +85,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"vibevoice-run-batch: {problem}", file=sys.stderr)
         return 2
 
-    def run(start: launch.Start, *_: Any) -> NoReturn:
-        argv = batch_command(start.command.argv, options.requests, options.results)
-        _replace_process(argv, start.command.env)
+    def convert(server: EngineCommand) -> EngineCommand:
+        return replace(server, argv=batch_command(server.argv, options.requests, options.results))
 
-    return launch.main(options.engine, run)
+    def run(start: launch.Start, *_: Any) -> NoReturn:
+        _replace_process(start.command.argv, start.command.env)
+
+    return launch.main(options.engine, run, convert)
 
 
 def _replace_process(argv: list[str], env: Mapping[str, str]) -> NoReturn:

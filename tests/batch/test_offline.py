@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,35 @@ def test_microsofts_plugin_runs_a_batch_too(tmp_path: Path) -> None:
 
     read = launcher.make_arg_parser(FlexibleArgumentParser()).parse_args(arguments[3:])
     assert (read.model, read.input_file) == (str(TINY), "requests")
+
+
+@pytest.mark.parametrize(
+    ("files", "passed"),
+    [
+        (["requests", "results"], ["-i", "requests", "-o", "results"]),
+        (["--", "-requests", "-results"], ["-i", "./-requests", "-o", "./-results"]),
+    ],
+)
+def test_a_dry_run_prints_the_command_of_run_batch(
+    tmp_path: Path, files: list[str], passed: list[str]
+) -> None:
+    """It has no options of a server, and file names that begin with - are not options."""
+    (tmp_path / files[-2]).write_text("{}\n")
+    flags = ["--model-dir", TINY, "--device", "cpu", "--dry-run", "--", "--seed", "7"]
+
+    ran = subprocess.run(
+        [ROOT / "scripts" / "run_batch.sh", *files, *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    words = shlex.split(ran.stdout)
+    program = words.index("vllm.entrypoints.launchers.run_batch")
+    assert words[program + 1 : program + 3] == ["--model", str(TINY)]
+    assert words[-6:] == ["--seed", "7", *passed]
+    assert "--middleware" not in words
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from scripts.shared_gpu import VARIABLE, with_reserve
-from scripts.stack import ROOT
+from scripts.stack import ROOT, free_port
 
 
 @pytest.fixture
@@ -70,7 +70,8 @@ def test_serve_says_in_a_line_why_it_does_not_start(
     """The output is one line without a traceback, and nothing is started."""
     (Path(models).parent / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
     environ = {n: v for n, v in os.environ.items() if not n.startswith("VIBEVOICE_")}
-    environ |= {"MODEL_DIR": "", "TTS_MODEL_TYPE": speech, "API_PORT": "0", "ASR_PORT": "0"}
+    environ |= {"MODEL_DIR": models, "TTS_MODEL_TYPE": speech}
+    environ |= {"API_PORT": "0", "ASR_PORT": str(free_port())}
     ran = subprocess.run(
         [sys.executable, "-c", SERVE], cwd=ROOT, env=environ, capture_output=True, text=True
     )

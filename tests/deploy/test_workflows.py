@@ -15,7 +15,10 @@ from scripts.stack import ROOT
 
 BIN = Path(sys.executable).parent
 FILES = sorted((ROOT / ".github" / "workflows").iterdir())
-IMAGES = yaml.safe_load((ROOT / ".github" / "workflows" / "images.yml").read_text())
+IMAGES, PACKAGE, CI = (
+    yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
+    for name in ("images", "package", "ci")
+)
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
@@ -23,7 +26,7 @@ def scripts() -> Iterator[Any]:
     """The shell scripts of all steps."""
     for file in FILES:
         for name, job in yaml.safe_load(file.read_text())["jobs"].items():
-            for step in job["steps"]:
+            for step in job.get("steps", []):
                 if "run" in step:
                     yield pytest.param(step["run"], id=f"{file.stem}-{name}-{step.get('name')}")
 
@@ -38,7 +41,7 @@ def test_workflows_fit_the_schema() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_actions_are_pinned(file: Path) -> None:
     """Actions are pinned by commit hash, with the tag in a comment, because tags can be moved."""
-    used = re.findall(r"uses: (.*)", file.read_text())
+    used = re.findall(r"uses: (?!\./)(.*)", file.read_text())
     assert used
     assert [one for one in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", one)] == []
 
@@ -52,7 +55,7 @@ def test_jobs_may_do_little(file: Path) -> None:
         pushes = "secrets.GITHUB_TOKEN" in str(job)
         assert job.get("permissions", {}).get("packages") == ("write" if pushes else None)
         assert job.get("permissions", {}).get("contents") in ("read", None)
-        for step in job["steps"]:
+        for step in job.get("steps", []):
             if "checkout" in step.get("uses", ""):
                 assert step["with"]["persist-credentials"] is False
 
@@ -73,11 +76,14 @@ def test_scripts_are_sound(script: str) -> None:
 
 def test_only_the_job_that_publishes_may_sign_in_to_pypi() -> None:
     """It builds nothing, and uploads what the tests passed with, for every supported Python."""
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "package.yml").read_text())
-    build, publish = (workflow["jobs"][name] for name in ("build", "publish"))
+    build, publish = (PACKAGE["jobs"][name] for name in ("build", "publish"))
     assert publish["permissions"] == {"id-token": "write"} and publish["environment"] == "pypi"
-    assert publish["needs"] == "build" and not any("run" in step for step in publish["steps"])
+    assert "build" in publish["needs"] and not any("run" in step for step in publish["steps"])
     assert "permissions" not in build
+    [tests] = [step for step in build["steps"] if step.get("run") == "make release"]
+    assert tests["env"]["RELEASE_PYTHONS"] == "all"
+    recipe = re.search(r"^release:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.M)
+    assert recipe and "RELEASE_DIST=dist " in recipe[1]
     [versions] = [
         step["with"]["python-version"]
         for step in build["steps"]
@@ -86,6 +92,17 @@ def test_only_the_job_that_publishes_may_sign_in_to_pypi() -> None:
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     supported = {c.rpartition(" ")[2] for c in classifiers if ":: Python :: 3." in c}
     assert set(versions.split()) == supported
+
+
+def test_a_release_needs_ci_of_the_same_commit() -> None:
+    """CI of the tag runs before the upload, and neither starts if the tag is wrong."""
+    jobs = PACKAGE["jobs"]
+    assert "ci" in jobs["publish"]["needs"]
+    assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml"
+    assert "workflow_call" in CI[True], "YAML 1.1 reads the key `on` as true"
+    assert jobs["ci"]["needs"] == jobs["build"]["needs"] == "tag"
+    groups = {workflow["concurrency"]["group"].lower() for workflow in (CI, PACKAGE)}
+    assert len(groups) == 2 and not any("github.workflow" in group for group in groups)
 
 
 def test_every_image_is_built() -> None:
@@ -110,10 +127,13 @@ def test_every_image_is_built() -> None:
     assert IMAGES["jobs"]["publish"]["strategy"]["matrix"]["image"] == images
 
 
+@pytest.mark.parametrize("job", [IMAGES["jobs"]["release"], PACKAGE["jobs"]["tag"]])
 @pytest.mark.parametrize(("tag", "code"), [(f"v{VERSION}", 0), ("v99.0.0", 1)])
-def test_a_tag_must_be_the_projects_version(tag: str, code: int, tmp_path: Path) -> None:
-    """Runs the step that names the images, as CI would."""
-    [step] = [s for s in IMAGES["jobs"]["release"]["steps"] if s.get("id") == "names"]
+def test_a_tag_must_be_the_projects_version(
+    job: dict[str, Any], tag: str, code: int, tmp_path: Path
+) -> None:
+    """Runs the step that compares them, as the workflows would."""
+    [step] = [step for step in job["steps"] if "run" in step]
     output = tmp_path / "output"
     environ = {**os.environ, "OWNER": "Some-Body", "TAG": tag, "GITHUB_OUTPUT": str(output)}
     command = ["bash", "-e", "-o", "pipefail", "-c", step["run"]]
@@ -123,5 +143,5 @@ def test_a_tag_must_be_the_projects_version(tag: str, code: int, tmp_path: Path)
     assert found.returncode == code
     if code:
         assert f"the tag is {tag}, pyproject.toml says {VERSION}" in found.stdout
-    else:
+    elif job is IMAGES["jobs"]["release"]:
         assert output.read_text() == f"version={VERSION}\nregistry=ghcr.io/some-body\n"

@@ -12,6 +12,8 @@ UNREACHABLE = {
     "PIP_EXTRA_INDEX_URL": "",
     "PIP_RETRIES": "0",
 }
+LIMITED = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh"]
+"""Runs a command that cannot write to files."""
 
 
 def fetch(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -43,6 +45,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert found.returncode == 1
     assert f"{tmp_path}/file/models cannot be written: Not a directory." in found.stderr
     assert "set VIBEVOICE_LIGHT_MODELS" in found.stderr
+
+
+def test_a_full_temporary_folder_is_not_blamed_on_the_models_folder(tmp_path: Path) -> None:
+    """The limit of 0 bytes per file stands for a full disk."""
+    command = [*LIMITED, sys.executable, "-m", "vibevoice_light.fetch", str(tmp_path)]
+    environ = {**os.environ, **UNREACHABLE}
+    found = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "could not be downloaded: [Errno 2] No usable temporary directory" in found.stderr
+    assert "cannot be written" not in found.stderr and "Traceback" not in found.stderr
 
 
 def test_a_failed_download_is_reported(tmp_path: Path) -> None:

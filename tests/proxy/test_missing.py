@@ -24,7 +24,8 @@ from vibevoice_proxy.app import create_app
 from vibevoice_proxy.http_protocol import HttpProtocol
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.formats import truncation_headers
-from vibevoice_proxy.transcription.transcript import Missing, Transcript
+from vibevoice_proxy.transcription.section_attempts import Continuation
+from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
 
@@ -210,6 +211,18 @@ def test_a_stream_is_continued_by_the_second_attempt(
     found = [(m["start"] - FIRST, m["end"] - FIRST) for m in events[-1].get("missing", ())]
     assert found == [pytest.approx(part[:2], abs=0.2) for part in missing]
     assert events[-1].get("truncated") == (missing[0][2] if missing else None)
+
+
+def test_a_second_attempt_misses_nothing_that_was_sent() -> None:
+    """Its marks count from the end of the sent segments, in order of time."""
+    continuation = Continuation([Segment(0.0, 4.0, "A", "One.")], "upstream_error")
+    assert continuation.add(Segment(3.0, 4.5, "A", "One. Two.")) is None
+    found = [Missing(0.0, 3.0, "loop"), Missing(3.5, 6.0, "loop"), Missing(8.0, 9.0, "length")]
+    assert continuation.lacking(found) == (
+        Missing(4.0, 4.5, "upstream_error"),
+        Missing(4.5, 6.0, "loop"),
+        Missing(8.0, 9.0, "length"),
+    )
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,26 @@ def test_parts_that_the_server_marked_stay_marked(server: WhisperLike, start: St
     assert marks == "1.250-1.500 loop, 1.750-2.000 upstream_error"
 
 
+def test_marks_in_any_order_are_joined(server: WhisperLike, start: Start) -> None:
+    """No part ends before it begins, or before a part inside it."""
+    times = [(1.0, 1.25), (0.0, 0.75), (0.25, 0.5)]
+    marks = [{"start": start, "end": end, "reason": "loop"} for start, end in times]
+    server.answer = VERBOSE | {"missing": marks}
+    answer = post(start(), response_format="diarized_json")
+    assert answer.headers["x-vibevoice-missing"] == "0.000-0.750 loop, 1.000-1.250 loop"
+
+
+@pytest.mark.parametrize("value", [None, "no", 3, [{"words": 2}]])
+def test_a_field_with_another_meaning_is_ignored(
+    value: object, server: WhisperLike, start: Start
+) -> None:
+    """`missing` is not a field of OpenAI's API."""
+    server.answer = VERBOSE | {"missing": value}
+    answer = post(start(), response_format="diarized_json")
+    assert (answer.status_code, answer.json()["text"]) == (200, "Guten Tag.\nHallo.")
+    assert "missing" not in answer.json()
+
+
 def test_the_language_is_what_the_server_found(start: Start) -> None:
     """Unlike VibeVoice-ASR, the server returns a language; usage is by time, since it does not
     count tokens."""

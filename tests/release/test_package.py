@@ -15,7 +15,8 @@ from scripts.environments import uv
 from scripts.stack import ROOT
 from tests.test_architecture import PACKAGES
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, BUILD = PYPROJECT["project"], PYPROJECT["build-system"]
 VERSION = PROJECT["version"]
 TWINE = "twine==7.0.0"
 MAX_BYTES = 20_000_000
@@ -55,6 +56,17 @@ def test_the_wheel_is_the_same_from_the_sdist_and_from_the_repository(
     """The wheels are identical byte for byte, without build times."""
     uv("build", "--quiet", "--wheel", "--out-dir", tmp_path)
     assert (tmp_path / wheel.name).read_bytes() == wheel.read_bytes()
+
+
+def test_the_oldest_allowed_hatchling_builds_the_same_files(wheel: Path, tmp_path: Path) -> None:
+    """Older versions fail, or leave out the bill of materials without a message."""
+    [required] = BUILD["requires"]
+    constraint = tmp_path / "constraint.txt"
+    constraint.write_text(required.replace(">=", "=="))
+    uv("build", "--quiet", "--wheel", "--build-constraints", constraint, "--out-dir", tmp_path)
+    with zipfile.ZipFile(wheel) as new, zipfile.ZipFile(tmp_path / wheel.name) as old:
+        assert set(old.namelist()) == set(new.namelist())
+        assert f"vibevoice_serving-{VERSION}.dist-info/sboms/third_party.cdx.json" in old.namelist()
 
 
 def test_the_sdist_contains_what_the_wheel_is_built_from(dist: Path) -> None:

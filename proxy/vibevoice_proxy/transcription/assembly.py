@@ -210,12 +210,12 @@ def _moved(parts: tuple[Missing, ...], start: float) -> tuple[Missing, ...]:
 
 
 def _joined(parts: list[Missing]) -> tuple[Missing, ...]:
-    """Merge adjacent `parts` that are missing for the same reason."""
+    """`parts` in order of time; adjacent ones that are missing for the same reason are merged."""
     joined: list[Missing] = []
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part.start):
         last = joined[-1] if joined else None
         if last and last.reason == part.reason and part.start - last.end < JOIN_SECONDS:
-            joined[-1] = replace(last, end=part.end)
+            joined[-1] = replace(last, end=max(last.end, part.end))
         else:
             joined.append(part)
     return tuple(joined)

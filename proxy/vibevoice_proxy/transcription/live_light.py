@@ -112,7 +112,7 @@ class LightStream:
             except LightFailed as error:
                 lost = UpstreamError(str(error))
             if self._conversation:
-                for event in self._lose(lost):
+                for event in await self._lose(lost):
                     yield event
             await asyncio.sleep(READY_SECONDS)
 
@@ -133,13 +133,15 @@ class LightStream:
                 self._commands.pop(0)
                 self._changed.notify_all()
 
-    def _lose(self, error: ProxyError) -> list[LiveEvent]:
+    async def _lose(self, error: ProxyError) -> list[LiveEvent]:
         """The events that report a lost worker to the client."""
-        self._conversation = None
-        self._unheard.clear()
         # The next worker starts with the current options.
         commands = [command for command in self._commands if command != "update"]
-        self._commands.clear()
+        async with self._changed:
+            self._conversation = None
+            self._unheard.clear()
+            self._commands.clear()
+            self._changed.notify_all()
         seconds = self._fed / LIGHT_RATE
         events = self._turns.fail(error, seconds, commands)
         return events or [Interrupted(error)]

@@ -3,10 +3,17 @@ the engine."""
 
 import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
+from typing import Annotated
 
 import anyio
 import httpx2
-from pydantic import BaseModel, FiniteFloat, ValidationError
+from pydantic import (
+    BaseModel,
+    FiniteFloat,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from vibevoice_core.speakers import on_one_line
 from vibevoice_proxy.errors import InvalidAudio, UpstreamError, UpstreamTimeout, UpstreamUnavailable
@@ -44,13 +51,21 @@ class _AnswerMissing(BaseModel):
     reason: str
 
 
+def _only_ours(value: object, validate: ValidatorFunctionWrapHandler) -> list[_AnswerMissing]:
+    """The field is no part of OpenAI's API: another server may use its name for anything."""
+    try:
+        return validate(value)
+    except ValidationError:
+        return []
+
+
 class _Answer(BaseModel):
     """The fields of `verbose_json` and `json` that are used."""
 
     text: str
     language: str | None = None
     segments: list[_AnswerSegment] | None = None
-    missing: list[_AnswerMissing] = []
+    missing: Annotated[list[_AnswerMissing], WrapValidator(_only_ours)] = []
     """Sent by servers that run this project."""
 
 

@@ -1,7 +1,7 @@
 """Recognizes one of several sections, with a second attempt if the first one fails."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
@@ -56,7 +56,7 @@ async def recognize_or_miss(
                         continue
                     for segment in () if is_streamed else found:
                         yield segment
-                    yield replace(result, missing=(*continuation.missing, *result.missing))
+                    yield replace(result, missing=continuation.lacking(result.missing))
             return
         except (InvalidAudio, UpstreamError) as error:
             reason = error.code or "upstream_error"
@@ -93,6 +93,13 @@ class Continuation:
         if self._gap_end <= self._reached + TOLERANCE_SECONDS:
             return ()
         return (Missing(round(self._reached, 3), round(self._gap_end, 3), self._reason),)
+
+    def lacking(self, parts: Iterable[Missing]) -> tuple[Missing, ...]:
+        """What is missing in all: `missing`, and what this attempt misses after it. Its earlier
+        `parts` were sent by the other attempt."""
+        start = round(self._gap_end, 3)
+        later = (replace(part, start=max(part.start, start)) for part in parts if part.end > start)
+        return (*self.missing, *later)
 
     def add(self, segment: Segment) -> Segment | None:
         """`segment` with the label that its speaker has in the sent segments; None if it begins

@@ -40,9 +40,18 @@ export function reading(samples, time) {
     audio: sum(/^vibevoice_real_time_factor_count$/),
     work: sum(/^vibevoice_real_time_factor_sum$/),
     errors:
-      sum(/^vibevoice_requests_total$/, ({ status, route }) => Number(status) >= 400 && route !== "/health") +
+      sum(/^vibevoice_requests_total$/, isError) +
       sum(/^vibevoice_realtime_turns_total$/, ({ outcome }) => outcome === "failed"),
   };
+}
+
+/**
+ * Whether a request counts as an error. Two responses are part of normal operation: /health of a server that is not
+ * ready, and the list of enrolled speakers if enrollment is disabled, which the page requests itself.
+ * @param {Record<string, string>} labels
+ */
+function isError({ status, route }) {
+  return Number(status) >= 400 && route !== "/health" && !(status === "403" && route === "/v1/audio/speakers");
 }
 
 /**

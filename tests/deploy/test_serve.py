@@ -1,0 +1,139 @@
+"""What `make serve` and `make demo` print before and instead of a running server."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scripts.serve import ready_text
+from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, local_url, stack
+
+SERVE = """
+import sys
+from pathlib import Path
+from scripts.serve import main
+sys.exit(main(Path(sys.argv[1])))
+"""
+
+
+@pytest.fixture
+def used() -> Iterator[int]:
+    """A port on which something listens."""
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
+        yield listener.getsockname()[1]
+
+
+def serve(folder: Path, env_file: str, **environ: str) -> str:
+    """The error that `make serve` prints in a folder with this `.env`."""
+    (folder / ".env").write_text(env_file)
+    names = ("VIBEVOICE_", "API_", "ASR_", "TTS_", "MODEL_DIR")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    ran = subprocess.run(
+        [sys.executable, "-c", SERVE, folder],
+        env={**inherited, "PYTHONPATH": os.pathsep.join(sys.path), **environ},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 1 and ran.stdout == "", ran.stdout + ran.stderr
+    return ran.stderr
+
+
+def test_used_port(tmp_path: Path, used: int) -> None:
+    """The ports come from `.env`. A used one stops the start and is named with the remedy."""
+    free = free_port()
+    said = serve(tmp_path, f"API_PORT={used}\nASR_PORT={free}\n")
+    assert said == (
+        f"serve: port {used} (API_PORT) is in use; choose another, for example: "
+        f"API_PORT={used + 1} make serve\n"
+    )
+
+
+def test_both_ports_used(tmp_path: Path, used: int) -> None:
+    """The environment overrides `.env`; both used ports are named."""
+    with socket.create_server(("127.0.0.1", free_port())) as other:
+        port = other.getsockname()[1]
+        said = serve(tmp_path, f"API_PORT=1\nASR_PORT={used}\n", API_PORT=str(port))
+    assert f"port {port} (API_PORT) and port {used} (ASR_PORT) are in use" in said
+    assert f"API_PORT={port + 1} ASR_PORT={used + 1} make serve" in said
+
+
+@pytest.mark.parametrize(
+    ("env_file", "said"),
+    [
+        ("API_PORT=http\n", "Invalid settings: API_PORT: Input should be a valid integer"),
+        ("API_PORT=20001\nASR_PORT=20001\n", "API_PORT and ASR_PORT must be different ports"),
+        ("TTS_MODEL_TYPE=2b\n", "Invalid settings: TTS_MODEL_TYPE"),
+    ],
+)
+def test_invalid_env_file(env_file: str, said: str, tmp_path: Path) -> None:
+    """Nothing starts with invalid settings in `.env`, and one line says which."""
+    (line,) = serve(tmp_path, env_file).splitlines()
+    assert line.startswith(f"serve: {said}")
+
+
+def test_model_of_the_env_file(tmp_path: Path) -> None:
+    """`MODEL_DIR` in `.env` is the engine's model: a folder that does not exist is not served."""
+    ports = f"API_PORT={free_port()}\nASR_PORT={free_port()}\n"
+    assert "./nowhere" in serve(tmp_path, f"{ports}MODEL_DIR=./nowhere\n")
+
+
+def test_ready_text() -> None:
+    """The example sends a key only if the server has keys."""
+    url = "http://127.0.0.1:8899"
+    assert "  curl -F file=" in ready_text("tiny-asr", url, needs_key=False)
+    assert '  curl -H "Authorization: Bearer $KEY" -F file=' in ready_text(
+        "tiny-asr", url, needs_key=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("::", "http://127.0.0.1:80"),
+        ("192.0.2.7", "http://192.0.2.7:80"),
+        ("::1", "http://[::1]:80"),
+    ],
+)
+def test_an_address_of_this_machine(host: str, url: str) -> None:
+    """A server that listens on one address only is reached there."""
+    assert local_url(host, 80) == url
+
+
+def test_ended_part_is_named(tmp_path: Path) -> None:
+    """The message names the part that ended, not its command line."""
+    with (
+        pytest.raises(PartEnded, match=r"^the engine exited with code 2$"),
+        stack(EMBEDDED, free_port(), free_port(), tmp_path / "log", {"BATCH_SIZE": "0"}),
+    ):
+        pass
+    assert "BATCH_SIZE" in (tmp_path / "log").read_text()
+
+
+def test_failed_demo_prints_its_log() -> None:
+    """The log is a new file each time; it stays when the demo fails."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "scripts.demo"],
+        cwd=ROOT,
+        env={**os.environ, "BATCH_SIZE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 1
+    found = re.fullmatch(
+        r"demo: the engine exited with code 2; see the log: (\S+/vibevoice-demo-\w+/demo\.log)\n",
+        ran.stderr,
+    )
+    assert found, ran.stderr
+    log = Path(found[1])
+    assert "BATCH_SIZE" in log.read_text()
+    log.unlink()
+    log.parent.rmdir()
