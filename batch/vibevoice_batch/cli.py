@@ -29,6 +29,7 @@ from vibevoice_batch.summary import Plan, announce, plan, summarize
 
 ALL_DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is the one that shells use for SIGINT."""
+CONTINUE = "Run the same command again to continue."
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -159,9 +160,11 @@ def _transcribe(
         failures = {**dict(journal.failures(found.recordings)), **report.failures}
     left = summarize(report, work, failures, options.output)
     if interrupted:
+        if left:
+            report.say(CONTINUE)
         return INTERRUPTED
     if ended:
-        return _end(SOME_FAILED, ended, "Run the same command again to continue.")
+        return _end(SOME_FAILED, ended, CONTINUE)
     return SOME_FAILED if failures or left else ALL_DONE
 
 

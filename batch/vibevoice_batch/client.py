@@ -17,7 +17,7 @@ import httpx2
 from vibevoice_batch.errors import Busy, ConnectionLost, Failure, Refused
 from vibevoice_batch.outputs import Transcript
 from vibevoice_batch.recordings import Recording
-from vibevoice_batch.server import authorization, endpoint, proxy, shown, trust
+from vibevoice_batch.server import START, authorization, endpoint, proxy, shown, trust
 from vibevoice_batch.speakers import FIELD, KnownSpeakers
 from vibevoice_core import headers
 
@@ -140,7 +140,8 @@ class Client:
                 return Refused(f"no TLS connection to {where}: {cause.reason or cause}{hint}")
         reasons = [_words(cause) for cause in causes if isinstance(cause, OSError)]
         why = next(filter(None, reasons[::-1]), "it did not respond within 10 s")
-        return Busy(f"the server cannot be reached at {where}: {why}", None, is_full=False)
+        said = f"the server cannot be reached at {where}: {why} ({START})"
+        return Busy(said, None, is_full=False)
 
     def _read(self, answer: httpx2.Response) -> Transcript:
         """Read the transcript from a response.

@@ -29,7 +29,8 @@ class Report:
         """How many of the files to do have failed."""
         self.failures: dict[str, str] = {}
         """Reasons by name, including names that are not files to do."""
-        self.truncated = 0
+        self.incomplete: dict[str, str] = {}
+        """Reasons by name, for transcripts with missing parts."""
         self.audio = 0.0
         """Seconds transcribed, including copies."""
 
@@ -47,11 +48,10 @@ class Report:
         if self._console.is_terminal:
             self._bar.stop()
 
-    def done(self, size: int, audio: float, limit: int, *, copied: bool, truncated: bool) -> None:
+    def done(self, size: int, audio: float, limit: int, *, copied: bool) -> None:
         """Count a file of `size` bytes and `audio` seconds as transcribed."""
         self.transcribed += 1
         self.copied += copied
-        self.truncated += truncated
         self.audio += audio
         self._limit = limit
         self._show(size)

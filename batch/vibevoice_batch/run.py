@@ -185,13 +185,9 @@ class Run:
     ) -> None:
         if why := await self._write(self._store.keep, recording, content, transcript):
             return self._report.fail(recording.name, why, content.size)
-        self._report.done(
-            content.size,
-            seconds(transcript),
-            self._limit.value,
-            copied=copied,
-            truncated=bool(transcript.get("truncated")),
-        )
+        if reasons := transcript.get("truncated"):
+            self._report.incomplete[recording.name] = str(reasons)
+        self._report.done(content.size, seconds(transcript), self._limit.value, copied=copied)
 
     async def _fail(self, recording: Recording, content: Content, failure: Failure) -> None:
         await self._write(self._store.fail, recording, content, failure)

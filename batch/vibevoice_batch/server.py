@@ -12,6 +12,11 @@ from vibevoice_batch.errors import InputError
 
 DEFAULT_URL = "http://127.0.0.1:8899/v1"
 ENDPOINT = "/audio/transcriptions"
+START = "start it with `make serve` or `vibevoice-proxy`, or set --base-url"
+"""What to do if no server can be reached."""
+UNCLEAR = "unclear"
+"""Why a part is missing: the light recognizer heard speech, but no clear words."""
+UNCLEAR_HINT = "speech without clear words; by default, the light recognizer only supports English"
 _EXAMPLE = f"expected a URL like {DEFAULT_URL}"
 
 

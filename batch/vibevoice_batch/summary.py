@@ -7,9 +7,11 @@ from pathlib import Path
 from vibevoice_batch.journal import Journal
 from vibevoice_batch.progress import Report
 from vibevoice_batch.recordings import Found, Recording
+from vibevoice_batch.server import UNCLEAR, UNCLEAR_HINT
 
 NAMED = 20
-"""Maximum number of failures listed in the summary; the journal has all."""
+"""Maximum number of failures, and of incomplete transcripts, listed in the summary; the journal has
+all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,8 @@ def announce(found: Found, work: Plan) -> Report:
     report = Report(len(work.pending), size)
     count, to_do = len(found.recordings), len(work.pending)
     later = f", {len(work.later)} for later runs (--limit)" if work.later else ""
-    report.say(f"{count} recordings, {to_do} to do ({size / 1e6:.1f} MB){later}")
+    recordings = "recording" if count == 1 else "recordings"
+    report.say(f"{count} {recordings}, {to_do} to do ({size / 1e6:.1f} MB){later}")
     for paths, one, many, advice in _left_out(found):
         if paths:
             some = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
@@ -87,12 +90,14 @@ def summarize(report: Report, work: Plan, failures: dict[str, str], output: Path
     """
     left = len(work.pending) - report.transcribed - report.failed
     report.say(report.line())
-    for name, message in list(failures.items())[:NAMED]:
-        report.say(f"failed: {name}: {message}")
-    if len(failures) > NAMED:
-        report.say(f"… and {len(failures) - NAMED} more: see transcripts.jsonl")
-    if report.truncated:
-        report.say(f"{report.truncated} transcripts are incomplete (see `truncated` in them)")
+    _list(report, "failed", failures)
+    _list(report, "incomplete", report.incomplete)
+    if any(UNCLEAR in reasons.split(",") for reasons in report.incomplete.values()):
+        report.say(f"{UNCLEAR}: {UNCLEAR_HINT}")
+    if report.incomplete:
+        count = len(report.incomplete)
+        what = "1 transcript is" if count == 1 else f"{count} transcripts are"
+        report.say(f"{what} incomplete (see `missing` in transcripts.jsonl)")
     later = f", {len(work.later)} for later runs" if work.later else ""
     report.say(
         f"{report.transcribed} transcribed ({report.copied} as copies of another), "
@@ -100,6 +105,13 @@ def summarize(report: Report, work: Plan, failures: dict[str, str], output: Path
         f"transcripts in {output}"
     )
     return left
+
+
+def _list(report: Report, what: str, reasons: dict[str, str]) -> None:
+    for name, reason in list(reasons.items())[:NAMED]:
+        report.say(f"{what}: {name}: {reason}")
+    if len(reasons) > NAMED:
+        report.say(f"… and {len(reasons) - NAMED} more: see transcripts.jsonl")
 
 
 def _size(path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from vibevoice_batch.errors import InputError, Refused
 from vibevoice_batch.progress import printable
-from vibevoice_batch.server import DEFAULT_URL
+from vibevoice_batch.server import DEFAULT_URL, UNCLEAR, UNCLEAR_HINT
 from vibevoice_live.arguments import parser
 from vibevoice_live.captions import Captions, Display, JsonLines
 from vibevoice_live.config import SessionConfig
@@ -175,6 +175,8 @@ async def _caption(
         return _end(INCOMPLETE, f"{lost}; {session.seconds:.1f} s of audio were sent")
     if stop.is_set() and options.input not in (None, "-"):
         return INTERRUPTED
+    if any(line.missing == UNCLEAR for line in transcript.lines):
+        _say(f"{UNCLEAR}: {UNCLEAR_HINT}")
     return COMPLETE if transcript.is_complete else INCOMPLETE
 
 

@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidHandshake, InvalidProxy, InvalidStatus,
 from websockets.http11 import Response
 
 from vibevoice_batch.errors import InputError, Refused
-from vibevoice_batch.server import authorization, endpoint, shown, trust
+from vibevoice_batch.server import START, authorization, endpoint, shown, trust
 
 PING_SECONDS = 20.0
 PONG_SECONDS = 120.0
@@ -86,7 +86,7 @@ async def connected(server: Server) -> AsyncGenerator[ClientConnection]:
     except OSError as error:
         # asyncio's message repeats the address; a resolver's error numbers are negative.
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise Refused(f"{where} cannot be reached: {why or error}") from error
+        raise Refused(f"{where} cannot be reached: {why or error} ({START})") from error
     async with connection:
         yield connection
 

@@ -3,7 +3,7 @@
 Clients differ in which parts they send as files, so only the field name matters: a recording is in
 one of RECORDING_FIELDS or in a part without a name, with or without a filename. Any other field is
 text, even if it has a filename; if its content is not text, it is kept as an empty file with its
-size.
+size. The filename of a recording is None if the client did not mark the part as a file.
 """
 
 import io
@@ -154,7 +154,10 @@ class FormReader:
         part.size += end - start
         if part.is_recording:
             if self._recording is None:
-                self._recording = part.upload = UploadFile(self._new_file(), size=0, filename="")
+                filename = "" if part.is_file else None
+                self._recording = part.upload = UploadFile(
+                    self._new_file(), size=0, filename=filename
+                )
             if part.upload is not None:
                 self._to_write.append(data[start:end])
             return

@@ -38,7 +38,9 @@ async def list_models(request: Request) -> dict[str, Any]:
 async def retrieve_model(name: str, request: Request) -> dict[str, Any]:
     """One model."""
     if name not in _names(request):
-        raise ModelNotFound(f"The model {name!r} does not exist.", param="model")
+        raise ModelNotFound(
+            f"The model {name!r} does not exist. GET /v1/models lists the names.", param="model"
+        )
     return _model(name, request)
 
 

@@ -270,9 +270,13 @@ class Settings(BaseSettings):
     @property
     def uses_light(self) -> bool:
         """Whether OpenAI's model names select the light recognizer."""
-        if self.light == "auto":
-            return not names_real_engine(self.asr_api, self.asr_base_url, self.model_dir)
-        return self.light == "on"
+        return self.light == "on" or (self.light == "auto" and not self.has_real_engine)
+
+    @property
+    def has_real_engine(self) -> bool:
+        """Whether the settings name a real VibeVoice-ASR or another server, or disable the
+        engine."""
+        return names_real_engine(self.asr_api, self.asr_base_url, self.model_dir)
 
     @property
     def models_folder(self) -> Path | None:

@@ -31,6 +31,8 @@ _UNTYPED = ("", "application/x-www-form-urlencoded", "text/plain")
 """Media types that clients send by default."""
 _URL = re.compile(rb"\s*(?:[a-z][a-z0-9+.-]{1,20}://|data:[^,]{0,200},)", re.IGNORECASE)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_=\r\n-]{40,}")
+_TEXT = re.compile(rb"[^\x00-\x08\x0e-\x1f\x7f]+")
+"""Text in any encoding; the beginning of a recording has control characters."""
 _BEGINNING = 1024
 """Number of bytes of a file that are checked."""
 
@@ -139,19 +141,24 @@ def _named(names: Iterable[str]) -> str:
 
 
 def _check_bytes(upload: UploadFile, field: str) -> None:
-    """Raises InvalidRequest if `upload` is a URL or encoded text instead of a recording."""
+    """Raises InvalidRequest if `upload` is a URL or other text instead of a recording. Text in a
+    part that is not marked as a file was sent as a text field."""
     beginning = upload.file.read(_BEGINNING)
     upload.file.seek(0)
+    is_field = upload.filename is None and _TEXT.fullmatch(beginning)
+    hint = ""
     if _URL.match(beginning):
         found = "a URL, which is not fetched"
     elif _BASE64.fullmatch(beginning):
         found = "text, such as base64"
+    elif is_field:
+        found, hint = "text", f" With curl, use -F {field}=@recording.wav (with an @)."
     else:
         return
     raise InvalidRequest(
-        f"The field {field} is {found}; expected the bytes of the recording.",
+        f"The field {field} is {found}; expected the bytes of the recording.{hint}",
         param=field,
-        code="invalid_audio",
+        code="missing_file" if is_field else "invalid_audio",
     )
 
 

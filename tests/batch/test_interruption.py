@@ -37,6 +37,7 @@ def test_an_interrupt_waits_for_what_is_being_transcribed(
     assert process.returncode == 130
     assert len(batch.lines()) == 1
     assert "1 transcribed" in said and "4 left" in said
+    assert "Run the same command again to continue." in said
     assert batch.run(recordings)[0] == 1
     assert len(batch.lines()) == 5
 

@@ -141,6 +141,7 @@ def test_a_server_that_is_not_there_is_waited_for_in_vain(tmp_path: Path, record
 
     assert code == 1
     assert said.count("Retrying: the server cannot be reached") == 1
+    assert "vibevoice-proxy`, or set --base-url" in said
     assert "Run the same command again" in said
     assert batch.lines() == []
 
@@ -192,9 +193,27 @@ def test_what_a_manifest_says_comes_with_the_transcript(
 
     code, said = batch.run("--manifest", tmp_path / "list")
 
-    assert (code, "1 transcripts are incomplete" in said) == (0, True)
+    assert (code, "1 transcript is incomplete" in said) == (0, True)
+    assert f"incomplete: {str(recording)[1:]}: loop" in said
     (line,) = batch.lines()
     assert (line["manifest"], line["request"]) == ({"id": 7}, {"language": "de"})
+
+
+def test_incomplete_transcripts_are_named(
+    batch: Batch, script: Script, recording: Path, tmp_path: Path
+) -> None:
+    """The header has the reason as well; the summary says what a frequent one means."""
+    (tmp_path / "b.wav").write_bytes(noise(0.3))
+    unclear = (200, {"x-vibevoice-truncated": "unclear,loop"}, DIARIZED)
+    script.answers = [unclear, (200, {}, {**DIARIZED, "truncated": "length"})]
+
+    code, said = batch.run(recording, tmp_path / "b.wav", "--concurrency", "1")
+
+    assert code == 0
+    assert "incomplete: a.wav: unclear,loop\n" in said
+    assert "incomplete: b.wav: length\n" in said
+    assert "the light recognizer only supports English" in said
+    assert "2 transcripts are incomplete" in said
 
 
 def round_of(limit: Limit, seconds: float) -> None:

@@ -352,7 +352,7 @@ def test_the_batch_client_sees_what_is_missing(gateway: Gateway, tmp_path: Path)
     batch = Batch(tmp_path / "transcripts", gateway.url)
     code, said = batch.run(recording, VIBEVOICE_API_KEY=KEY)
     assert (code, batch.lines()[0]["transcript"]["truncated"]) == (0, "length"), said
-    assert "1 transcripts are incomplete" in said
+    assert "1 transcript is incomplete" in said
 
 
 def test_an_unreachable_server_is_passed_over(gateway: Gateway) -> None:

@@ -446,6 +446,30 @@ def test_a_file_that_is_no_recording(open_page: OpenPage) -> None:
     choose(page, {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear Anna," * 99})
     expect(page.locator(".job .state")).to_have_text("Failed")
     expect(page.locator(".editor .note")).to_contain_text("could not be decoded as audio")
+    expect(page.get_by_text("Your browser cannot play this file.", exact=True)).to_be_visible()
+
+
+def test_an_unclear_recording_is_not_silent(open_page: OpenPage) -> None:
+    """The page says what is missing and why, and does not claim that there was no speech."""
+    done = {
+        "type": "transcript.text.done",
+        "text": "",
+        "missing": [{"start": 0, "end": 11, "reason": "unclear"}],
+    }
+    page = open_page(light="off")
+    page.route(
+        "**/v1/audio/transcriptions",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body=f"data: {json.dumps(done)}\n\n"
+        ),
+    )
+    page.get_by_role("button", name="Try a sample").click()
+    expect(page.locator(".editor .note")).to_have_text(
+        "No transcript of 0:00–0:11 (unclear). By default, the light recognizer only supports "
+        "English."
+    )
+    expect(page.locator(".job .state")).to_have_text("Done")
+    expect(page.get_by_text("No speech was found")).to_be_hidden()
 
 
 def test_a_full_queue(open_page: OpenPage, page_engine: FakeEngine) -> None:

@@ -110,6 +110,16 @@ def test_what_cannot_be_enrolled(url: str) -> None:
     assert len(httpx2.get(url + SPEAKERS).json()["data"]) == 2
 
 
+def test_a_path_in_place_of_a_recording_is_told(url: str) -> None:
+    """Without the `@`, curl sends the path as a text field; the message shows the right flag."""
+    fields = {"name": "Ann", "consent": "yes", "audio_sample": "ann.wav"}
+    files = {name: (None, value) for name, value in fields.items()}
+    answer = httpx2.post(url + SPEAKERS, files=files)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (400, "missing_file")
+    assert "-F audio_sample=@recording.wav" in error["message"]
+
+
 def test_a_damaged_file_is_left_out(url: str, tmp_path: Path) -> None:
     """The other speakers are still listed."""
     assert enroll(url, ann()[0].samples, name="Ann").status_code == 200

@@ -225,6 +225,23 @@ def test_text_in_place_of_a_recording_is_told(
     assert said in message(send(http, form(part(head, data))))
 
 
+@pytest.mark.parametrize("value", ["bob.wav", "C:\\Musik\\für Zoë.mp3".encode("cp1252")])
+def test_a_path_in_place_of_a_recording_is_told(value: bytes | str, http: httpx2.Client) -> None:
+    """Without the `@`, curl sends the path as a text field; the message shows the right flag."""
+    answer = send(http, form(part(named("file"), value)))
+    assert "is text; expected the bytes of the recording. With curl, use -F file=@" in message(
+        answer
+    )
+    assert answer.json()["error"]["code"] == "missing_file"
+
+
+def test_a_text_file_is_not_a_missing_file(http: httpx2.Client) -> None:
+    """With a filename, the `@` was not forgotten."""
+    answer = send(http, form(part(FILE, "Notes")))
+    assert "-F" not in message(answer)
+    assert answer.json()["error"]["code"] == "invalid_audio"
+
+
 @pytest.mark.parametrize(
     ("content_type", "head", "value"),
     [

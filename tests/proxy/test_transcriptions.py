@@ -358,9 +358,10 @@ def test_strict_model_names_refuse_an_unknown_model(start_proxy: StartProxy) -> 
     with httpx2.Client(base_url=start_proxy(strict_model_names=True)) as http:
         assert post(http, model="whisper-1").status_code == 200
         assert post(http, model="").status_code == 200
-        answer = post(http, model="gpt-5")
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] == "model_not_found"
+        for answer in (post(http, model="gpt-5"), http.get("/v1/models/gpt-5")):
+            assert answer.status_code == 404
+            assert answer.json()["error"]["code"] == "model_not_found"
+            assert "GET /v1/models lists" in answer.json()["error"]["message"]
 
 
 def test_the_served_name_goes_to_the_engine(

@@ -98,7 +98,8 @@ class Items:
         unclear = [part for part in turn.missing if part.reason == "unclear"]
         if unclear and not turn.text:
             error = UpstreamError(
-                "Speech was detected, but the words are not clear enough to transcribe.",
+                "Speech was detected, but the words are not clear enough to transcribe. By "
+                "default, the light recognizer only supports English.",
                 code="unclear",
             )
             await self._put(f"{TRANSCRIPTION}.failed", item, error=describe(error))

@@ -86,8 +86,14 @@ async def _open_light(
             pool,
             timeout=settings.transcription_timeout,
             is_english=is_tiny_english(folder),
-            other_model=None if settings.asr_api == "off" else settings.served_model_name,
+            other_model=_multilingual_model(settings),
         )
+
+
+def _multilingual_model(settings: Settings) -> str | None:
+    """The engine's model, unless it is the embedded checkpoint, which only recognizes digits."""
+    has_one = settings.has_real_engine and settings.asr_api != "off"
+    return settings.served_model_name if has_one else None
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ class LightRecognizer:
     ) -> None:
         """`timeout`: maximum seconds per section. `is_english`: whether the model only supports
         English, as the default one does. `other_model`: a model of this server for other
-        languages."""
+        languages; None if it has none."""
         self.pool = pool
         self._other_model = other_model
         self._timeout = timeout
@@ -43,10 +43,14 @@ class LightRecognizer:
     def check(self, languages: Sequence[str]) -> None:
         """Raises InvalidRequest if the model supports none of `languages`."""
         if self._language and languages and not any(map(_is_english, languages)):
-            advice = "" if self._other_model is None else f" Use the model {self._other_model}."
+            advice = (
+                f"Use the model {self._other_model}."
+                if self._other_model
+                else "This server has no model for other languages."
+            )
             raise InvalidRequest(
                 "The light recognizer only supports English, not "
-                f"{', '.join(languages)!r}.{advice}",
+                f"{', '.join(languages)!r}. {advice}",
                 param="language",
                 code="unsupported_language",
             )

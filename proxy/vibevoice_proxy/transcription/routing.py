@@ -55,7 +55,9 @@ class Routing:
         if self._is_strict or model in self._own_names:
             own = ", ".join(route.name for route in self.routes)
             raise ModelNotFound(
-                f"The model {model!r} does not exist; expected {own}.", param="model"
+                f"The model {model!r} does not exist; expected {own}, or one of the other names "
+                "that GET /v1/models lists.",
+                param="model",
             )
         return self.routes[0]
 

@@ -13,8 +13,8 @@ import { Waveform } from "./waveform.js";
 
 /** Seconds that an arrow key seeks. */
 const STEP = 5;
-const CANNOT_DRAW = "The waveform could not be loaded. Playback and the transcript are not affected.";
-const CANNOT_PLAY = "Your browser cannot play this file. The transcript is not affected.";
+const CANNOT_DRAW = "The waveform could not be loaded. Playback is not affected.";
+const CANNOT_PLAY = "Your browser cannot play this file.";
 
 export class Editor {
   #closing = new AbortController();
@@ -69,7 +69,8 @@ export class Editor {
     this.#note.hidden = !this.#note.textContent;
     const isEmpty = this.job.transcript.segments.length === 0;
     this.#toolbar.hidden = isEmpty;
-    if (isEmpty && this.job.isDone) this.#status.textContent = "No speech was found in this recording.";
+    const isSilent = isEmpty && this.job.isDone && this.#note.hidden;
+    if (isSilent) this.#status.textContent = "No speech was found in this recording.";
   }
 
   /** Stops playback and releases the recording. */

@@ -8,6 +8,7 @@
 const UNKNOWN = "unknown";
 /** Classes `speaker-0`, … of style.css. */
 const COLORS = 8;
+const UNCLEAR = "By default, the light recognizer only supports English.";
 
 export class Transcript {
   /** @type {Segment[]} */
@@ -89,7 +90,9 @@ export class Transcript {
   /** A sentence about the parts without a transcript; empty if there are none. */
   get missingNote() {
     const parts = this.missing.map(({ start, end, reason }) => `${clock(start)}–${clock(end)} (${reason})`);
-    return parts.length > 0 ? `No transcript of ${parts.join(", ")}.` : "";
+    if (parts.length === 0) return "";
+    const hint = this.missing.some(({ reason }) => reason === "unclear") ? ` ${UNCLEAR}` : "";
+    return `No transcript of ${parts.join(", ")}.${hint}`;
   }
 
   /** The segments with display names. */
