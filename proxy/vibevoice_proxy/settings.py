@@ -171,9 +171,11 @@ class Settings(BaseSettings):
     """Maximum time in seconds for one translation response; then the request gets 504."""
     tts_model_type: str = Field(default="auto", validation_alias=_named("TTS_MODEL_TYPE"))
     """Speech models: 0.5b, 1.5b, both, hibari, espeak, or off. auto uses the models in `MODEL_DIR`;
-    if there are none, hibari for English and espeak for other languages."""
+    if there are none, hibari reads text in Latin letters, and espeak reads other text."""
     model_dir: str = Field(default="", validation_alias=_named("MODEL_DIR"))
-    """Folder with `VibeVoice-Realtime-0.5B`, `VibeVoice-1.5B`, and `voices`, all optional."""
+    """Folder of the models. For speech, the proxy loads `VibeVoice-Realtime-0.5B`,
+    `VibeVoice-1.5B`, and `voices` from it, all optional. The engine and `make serve` also accept
+    VibeVoice-ASR's folder or hub id."""
     tts_dtype: Dtype = Field(default="auto", validation_alias=_named("TTS_DTYPE"))
     """Precision of the speech models. auto means bfloat16 on GPUs that support it (Ampere or
     newer), otherwise float32. float16 is not safe with weights trained in bfloat16."""

@@ -22,6 +22,6 @@ NOT_RUN = {
 
 ILLUSTRATIONS = {
     "docs/background/how-it-works.md#1": "a picture",
-    "docs/guides/batch.md#2": "a line of progress, with figures of another day",
+    "docs/guides/batch.md#3": "a line of progress, with figures of another day",
 }
 """Output that no test reproduces."""

@@ -114,7 +114,6 @@ def folder(tmp_path: Path) -> Path:
     responses."""
     (tmp_path / "samples").symlink_to(ROOT / "samples")
     (tmp_path / ".venv").symlink_to(sys.prefix)
-    (tmp_path / "meeting.m4a").symlink_to(ROOT / "samples" / "conversation.flac")
     samples, rate = soundfile.read(ROOT / "samples" / "conversation.flac")
     for name, (start, end) in PEOPLE.items():
         soundfile.write(tmp_path / name, samples[int(start * rate) : int(end * rate)], rate)
