@@ -42,7 +42,7 @@ COMMANDS = {
 """Console scripts of this project, with their packages."""
 SYSTEM = {
     *("arecord", "base64", "cd", "curl", "docker", "echo", "git", "head", "helm", "kubectl"),
-    *("open-webui", "openssl", "pip", "pre-commit", "printf", "ssh"),
+    *("open-webui", "openssl", "pip", "pre-commit", "printf", "set", "source", "ssh"),
 }
 """System programs, and programs that the page installs."""
 CLIENT_VARIABLES = {"VIBEVOICE_BASE_URL", "VIBEVOICE_API_KEY"}
