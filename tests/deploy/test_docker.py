@@ -336,6 +336,15 @@ def test_open_webui_has_a_key_of_the_proxy(shell: dict[str, str], key: str) -> N
     assert set(keys.values()) == {key}
 
 
+def test_variables_of_open_webui_are_documented() -> None:
+    """The guide lists every variable of its Compose file."""
+    text = (DOCKER / "docker-compose.with-openwebui.yml").read_text()
+    names = set(re.findall(r"\$\{(\w+):-", text)) | set(re.findall(r"- ([A-Z_]+)$", text, re.M))
+    assert len(names) > 5
+    guide = (ROOT / "docs" / "guides" / "docker.md").read_text()
+    assert not {name for name in names if f"`{name}`" not in guide}
+
+
 def test_downloads_stay_beside_the_prepared_model() -> None:
     """Its weights are links to the download, so both are in the mounted folder."""
     prepare = yaml.safe_load((DOCKER / "services.yml").read_text())["services"]["prepare"]
