@@ -17,8 +17,8 @@ from vibevoice_proxy.setting_checks import check_client_key
 from vibevoice_proxy.settings import Settings
 
 ALWAYS_OPEN = frozenset({"/health", "/health/live"})
-REALTIME = "/v1/realtime"
-"""The only path that accepts client secrets."""
+REALTIME = frozenset({"/v1/realtime", "/realtime"})
+"""The only paths that accept client secrets."""
 KEY_PROTOCOL = "openai-insecure-api-key."
 """Prefix of the WebSocket subprotocol in which browsers send a key, since they cannot set
 headers."""
@@ -76,7 +76,7 @@ class ApiKeys:
             return
         key = _key_of(scope)
         if scope["type"] == "websocket" and key.startswith(PREFIX):
-            session = self._secrets.read(key) if scope["path"] == REALTIME else None
+            session = self._secrets.read(key) if scope["path"] in REALTIME else None
             if session is not None:
                 scope.setdefault("state", {})["client_secret"] = session
                 await self._app(scope, receive, send)

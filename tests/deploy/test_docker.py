@@ -307,6 +307,44 @@ def test_open_webui_is_set_up_as_documented() -> None:
     assert set(re.findall(r"Open WebUI (\d[\d.]+\d)", page)) == {version[1]}
 
 
+@pytest.mark.parametrize(
+    "stack", [f"docker-compose.{name}.yml" for name in ("cpu", "dgx-spark", "light-stt")]
+)
+def test_open_webui_can_be_added_to_other_files(stack: str) -> None:
+    """The file that OPEN_WEBUI_STACK names is started instead of the default."""
+    services = config("docker-compose.with-openwebui.yml", OPEN_WEBUI_STACK=stack)
+    added = services.pop("open-webui")
+    assert services.keys() == config(stack).keys()
+    assert services["proxy"]["image"] == config(stack)["proxy"]["image"]
+    assert added["depends_on"].keys() == {"proxy"}
+
+
+@pytest.mark.parametrize(
+    ("shell", "key"),
+    [
+        pytest.param({}, "none", id="no keys"),
+        pytest.param({"VIBEVOICE_API_KEYS": "a"}, "a", id="one key"),
+        pytest.param({"VIBEVOICE_API_KEYS": "a,b", "OPEN_WEBUI_API_KEY": "b"}, "b", id="several"),
+    ],
+)
+def test_open_webui_has_a_key_of_the_proxy(shell: dict[str, str], key: str) -> None:
+    """A single key is used without further settings; one of several must be named."""
+    environ = config("docker-compose.with-openwebui.yml", **shell)["open-webui"]["environment"]
+    keys = {name: value for name, value in environ.items() if name.endswith("OPENAI_API_KEY")}
+    del keys["OPENAI_API_KEY"]
+    assert len(keys) == 3
+    assert set(keys.values()) == {key}
+
+
+def test_variables_of_open_webui_are_documented() -> None:
+    """The guide lists every variable of its Compose file."""
+    text = (DOCKER / "docker-compose.with-openwebui.yml").read_text()
+    names = set(re.findall(r"\$\{(\w+):-", text)) | set(re.findall(r"- ([A-Z_]+)$", text, re.M))
+    assert len(names) > 5
+    guide = (ROOT / "docs" / "guides" / "docker.md").read_text()
+    assert not {name for name in names if f"`{name}`" not in guide}
+
+
 def test_downloads_stay_beside_the_prepared_model() -> None:
     """Its weights are links to the download, so both are in the mounted folder."""
     prepare = yaml.safe_load((DOCKER / "services.yml").read_text())["services"]["prepare"]

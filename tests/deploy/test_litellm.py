@@ -133,6 +133,8 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             "other": [recording],
             "half_dead": [nobody(), recording],
             "vibevoice-transcribe": proxies,
+            "vibevoice": proxies,
+            "light": proxies,
             "one_busy": proxies,
             "all_busy": proxies,
             "busy_for_long": proxies,
@@ -327,6 +329,23 @@ def test_a_transcription_is_not_streamed(gateway: Gateway) -> None:
     events = [line for line in answer.json()["text"].splitlines() if line]
     assert all(event.startswith("data: {") for event in events)
     assert "transcript.text.done" in events[-1]
+
+
+OTHER_GROUPS = {"vibevoice-asr", "gpt-realtime-whisper", "gpt-live-transcribe"}
+"""Names of the proxy that LiteLLM uses for chat and for realtime sessions."""
+
+
+@pytest.mark.parametrize("model", sorted({"vibevoice", *Settings().model_aliases} - OTHER_GROUPS))
+def test_the_names_of_the_proxy_are_accepted(model: str, gateway: Gateway) -> None:
+    """Clients keep the model names that they use with the proxy."""
+    assert gateway.transcribe(model).status_code == 200
+
+
+def test_a_fixed_recognizer_is_asked_for(gateway: Gateway) -> None:
+    """The name `light` reaches the proxy, which has no light recognizer here."""
+    answer = gateway.transcribe("light")
+    assert answer.status_code == 404
+    assert "light" in answer.json()["error"]["message"]
 
 
 def test_the_batch_client_works_through_it(gateway: Gateway, tmp_path: Path) -> None:

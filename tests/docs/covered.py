@@ -7,7 +7,7 @@ ELSEWHERE = {
     "docs/guides/live.md#4": "tests/live/test_documented.py runs it",
     "docs/guides/voice-calls.md#1": "tests/realtime/test_calls.py runs it",
     "docs/guides/open-webui.md#1": "tests/deploy/test_docker.py compares it with the container's",
-    "docs/guides/open-webui.md#2": "tests/deploy/test_open_webui_call.py starts Open WebUI with it",
+    "docs/guides/open-webui.md#3": "tests/deploy/test_open_webui_call.py starts Open WebUI with it",
     "docs/reference/realtime.md#1": "tests/live/test_documented.py compares it with a session",
 }
 """Blocks that another test runs or compares."""

@@ -41,8 +41,8 @@ COMMANDS = {
 }
 """Console scripts of this project, with their packages."""
 SYSTEM = {
-    *("arecord", "base64", "cd", "curl", "docker", "git", "head", "helm", "kubectl", "openssl"),
-    *("pip", "pre-commit", "printf", "ssh"),
+    *("arecord", "base64", "cd", "curl", "docker", "echo", "git", "head", "helm", "kubectl"),
+    *("open-webui", "openssl", "pip", "pre-commit", "printf", "set", "source", "ssh"),
 }
 """System programs, and programs that the page installs."""
 CLIENT_VARIABLES = {"VIBEVOICE_BASE_URL", "VIBEVOICE_API_KEY"}
@@ -222,15 +222,23 @@ def test_helm_values() -> None:
     jsonschema.validate(values, json.loads((chart / "values.schema.json").read_text()))
 
 
-def test_another_engine_for_litellm() -> None:
+LITELLM_LINES = [b for b in blocks("docs/guides/litellm.md") if b.language == "yaml"]
+
+
+@pytest.mark.parametrize("block", LITELLM_LINES, ids=str)
+def test_another_server_for_litellm(block: Snippet) -> None:
     """The line in the guide can be added to LiteLLM's configuration."""
-    (block,) = (b for b in blocks("docs/guides/litellm.md") if b.language == "yaml")
     text = (ROOT / "litellm" / "config.yaml").read_text()
     models = re.search(r"^model_list:\n.*?(?=^\w)", text, re.M | re.S)
     assert models
     added: Any = yaml.safe_load(models[0] + textwrap.indent(block.code, "  "))
     before: Any = yaml.safe_load(models[0])
-    assert len(added["model_list"]) == len(before["model_list"]) + 1
+    assert added["model_list"][:-1] == before["model_list"]
+    group = added["model_list"][-1]["model_name"]
+    params = [
+        item["litellm_params"] for item in before["model_list"] if item["model_name"] == group
+    ]
+    assert params[0].keys() <= added["model_list"][-1]["litellm_params"].keys()
 
 
 def uncovered() -> Iterator[Snippet]:

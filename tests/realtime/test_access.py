@@ -27,8 +27,8 @@ def closed(model_folder: object) -> Iterator[str]:
         yield url
 
 
-def address(base: str, query: str = "?intent=transcription") -> str:
-    return f"{base.replace('http', 'ws', 1)}/v1/realtime{query}"
+def address(base: str, query: str = "?intent=transcription", path: str = "/v1/realtime") -> str:
+    return f"{base.replace('http', 'ws', 1)}{path}{query}"
 
 
 async def status_of(url: str, *protocols: str) -> int:
@@ -80,6 +80,20 @@ async def test_client_secrets(closed: str) -> None:
     assert await status_of(url, "realtime", f"openai-insecure-api-key.{altered}") == 401
     expired = ClientSecrets([KEY]).issue({"type": "transcription"}, int(time()) - 1)
     assert await status_of(url, "realtime", f"openai-insecure-api-key.{expired}") == 401
+
+
+async def test_paths_without_v1(closed: str) -> None:
+    """Sessions and client secrets also work if the base URL lacks /v1, with the same keys."""
+    with openai.OpenAI(base_url=closed, api_key=KEY) as client:
+        secret = client.realtime.client_secrets.create(session={"type": "transcription"})
+    url = address(closed, path="/realtime")
+    assert await status_of(url, "realtime", f"openai-insecure-api-key.{secret.value}") == 101
+    assert await status_of(url, "realtime", "openai-insecure-api-key.sk-other") == 401
+    base = closed.replace("http", "ws", 1)
+    async with openai.AsyncOpenAI(
+        base_url=closed, websocket_base_url=base, api_key=KEY
+    ).realtime.connect(extra_query={"intent": "transcription"}) as connection:
+        assert (await connection.recv()).type == "session.created"
 
 
 async def test_client_secrets_without_api_keys(base: str, closed: str) -> None:

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 from tests.support.processes import running
+from tests.support.snippets import blocks
 
 ENVIRONMENT = Path(os.environ.get("OPEN_WEBUI_ENV", ROOT / ".open-webui"))
 """Created by scripts/setup_open_webui.sh."""
@@ -45,9 +46,8 @@ _WITHOUT = {
 def documented_settings(proxy_url: str, key: str, number: int = 0) -> dict[str, str]:
     """A block of settings in docs/guides/open-webui.md, for a proxy at `proxy_url`: 0 is the first
     one, 1 that of calls."""
-    page = (ROOT / "docs" / "guides" / "open-webui.md").read_text()
-    block = page.split("```\n")[1 + 2 * number]
-    block = block.replace("http://127.0.0.1:8899", proxy_url).replace("YOUR_KEY", key)
+    found = [b.code for b in blocks("docs/guides/open-webui.md") if b.language == "ini"]
+    block = found[number].replace("http://127.0.0.1:8899", proxy_url).replace("YOUR_KEY", key)
     return dict(re.findall(r"^([A-Z_]+)=(.*)$", block, re.M))
 
 

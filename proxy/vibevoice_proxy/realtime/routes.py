@@ -48,6 +48,7 @@ class SecretRequest(BaseModel):
         }
     },
 )
+@router.post("/realtime/client_secrets", include_in_schema=False)
 async def create_client_secret(request: Request) -> JSONResponse:
     """Create a short-lived key for a browser, and return the session that it opens."""
     service = realtime_of(request)
@@ -62,6 +63,7 @@ async def create_client_secret(request: Request) -> JSONResponse:
 
 
 @router.websocket("/v1/realtime")
+@router.websocket("/realtime")
 async def hold_session(socket: WebSocket) -> None:
     """Serve a realtime session."""
     service = realtime_of(socket)
