@@ -10,7 +10,7 @@ python=${PYTHON:-python3}
     exit 1
 }
 engine=${VIBEVOICE_ENGINE:-$(nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)}
-echo "setup: installing the $engine engine in .venv (the first run downloads about $([ "$engine" = gpu ] && echo 6 GB || echo 1 GB))"
+echo "setup: installing the $engine engine in .venv (the first run downloads about $([ "$engine" = gpu ] && echo 6 GB || echo 1.2 GB))"
 
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip --upgrade
