@@ -5,6 +5,7 @@ Long segments are split at sentence ends, or else at commas, or else between wor
 divided in proportion to the length of the text.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -73,7 +74,7 @@ def vtt(segments: Iterable[Cue], limits: Limits) -> str:
 
 def _escaped(text: str) -> str:
     """https://www.w3.org/TR/webvtt1/#webvtt-cue-text: these three, and so `-->`, are escaped."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return html.escape(text, quote=False)
 
 
 def _arranged(segments: Iterable[Cue], limits: Limits, label: str) -> list[Cue]:
