@@ -17,7 +17,8 @@ from pathlib import Path
 from dotenv import load_dotenv
 from pydantic import ValidationError
 
-from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, local_url, stack
+from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
+from vibevoice_core.addresses import local_url
 from vibevoice_proxy.listening import open_sockets
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.startup import describe_errors

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from scripts.shared_gpu import with_reserve
+from vibevoice_core.addresses import local_url
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = str(ROOT / "models" / "tiny-asr")
@@ -124,13 +125,6 @@ def stack(
         proxy = local_url(environment.get("API_HOST", ""), api_port)
         wait_until_ready(f"{proxy}/health", *parts, seconds=PROXY_SECONDS)
         yield parts
-
-
-def local_url(host: str, port: int) -> str:
-    """URL at which this machine reaches a server that listens on `host`: a name, an address, or
-    one that stands for all interfaces."""
-    name = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
 def _stop(parts: list[subprocess.Popen[bytes]]) -> None:

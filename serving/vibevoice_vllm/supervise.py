@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from vibevoice_core.addresses import local_url, reachable
 from vibevoice_vllm.failure import can_be_mended, failure_reason
 
 _SHOWN_LINES = 20
@@ -151,8 +152,7 @@ def supervise(
 
 
 def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
-    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    url = f"http://{reached}:{port}/health"
+    url = f"{local_url(host, port)}/health"
     started, reported, ready = time.monotonic(), 0.0, False
     while (code := engine.ended(1.0)) is None:
         elapsed = time.monotonic() - started
@@ -160,7 +160,7 @@ def _watch(engine: _Engine, host: str, port: int, wait_seconds: int) -> int:
             engine.stop()
         if ready or engine.stopping:
             continue
-        state = _health(reached, port)
+        state = _health(reachable(host), port)
         if state == "healthy":
             ready = True
             report(f"the engine is ready at http://{host}:{port} after {elapsed:.0f} s")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from scripts.serve import ready_text
-from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, local_url, stack
+from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
 
 SERVE = """
 import sys
@@ -90,21 +90,6 @@ def test_ready_text() -> None:
     assert '  curl -H "Authorization: Bearer $KEY" -F file=' in ready_text(
         "tiny-asr", url, needs_key=True
     )
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://127.0.0.1:80"),
-        ("::", "http://127.0.0.1:80"),
-        ("192.0.2.7", "http://192.0.2.7:80"),
-        ("::1", "http://[::1]:80"),
-    ],
-)
-def test_an_address_of_this_machine(host: str, url: str) -> None:
-    """A server that listens on one address only is reached there."""
-    assert local_url(host, 80) == url
 
 
 def test_ended_part_is_named(tmp_path: Path) -> None:
