@@ -78,8 +78,11 @@ async def test_client_secrets(closed: str) -> None:
         assert heard["turn_detection"] is None
         assert heard["transcription"]["language"] == "en"
     other = {"authorization": f"Bearer {secret.value}"}
-    assert httpx2.get(f"{closed}/metrics", headers=other).status_code == 401
-    assert httpx2.post(f"{closed}/v1/realtime/client_secrets", headers=other).status_code == 401
+    assert httpx2.get(f"{closed}/metrics", headers=other, timeout=60).status_code == 401
+    assert (
+        httpx2.post(f"{closed}/v1/realtime/client_secrets", headers=other, timeout=60).status_code
+        == 401
+    )
     altered = secret.value[:-2] + ("AA" if secret.value[-2:] != "AA" else "BB")
     assert await status_of(url, "realtime", f"openai-insecure-api-key.{altered}") == 401
     expired = ClientSecrets([KEY]).issue({"type": "transcription"}, int(time()) - 1)
@@ -145,14 +148,17 @@ def test_what_anybody_can_sign(text: str) -> None:
 )
 def test_requests_for_secrets_are_checked(base: str, body: object, param: str) -> None:
     """The response says what is wrong."""
-    answer = httpx2.post(f"{base}/v1/realtime/client_secrets", json=body)
+    answer = httpx2.post(f"{base}/v1/realtime/client_secrets", json=body, timeout=60)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 
 
 async def test_too_many_sessions(model_folder: object) -> None:
     """A session above the limit gets a 429, and a slot is free again when a session has ended."""
-    with light_proxy(realtime_max_sessions=2) as url, httpx2.Client(base_url=url) as http:
+    with (
+        light_proxy(realtime_max_sessions=2) as url,
+        httpx2.Client(base_url=url, timeout=60) as http,
+    ):
         async with session(url), session(url) as second:
             assert await status_of(address(url)) == 429
             await second.connection.close()

@@ -24,7 +24,7 @@ IN_WORKER = ("vibevoice_light_in_flight",)
 
 
 def wait_until_none_is_open(base: str) -> None:
-    with httpx2.Client(base_url=base) as http:
+    with httpx2.Client(base_url=base, timeout=60) as http:
         samples_when(http, lambda found: found[OPEN] == found.get(IN_WORKER, 0) == 0)
 
 

@@ -345,7 +345,7 @@ def test_client_that_hangs_up_stops_the_speech(start_proxy: StartProxy) -> None:
     body = {"input": LONG_TEXT * 3, "response_format": "pcm"}
     with httpx2.stream("POST", f"{base}/v1/audio/speech", json=body, timeout=60) as answer:
         next(answer.iter_bytes())
-    with httpx2.Client(base_url=base) as client:
+    with httpx2.Client(base_url=base, timeout=60) as client:
         idle = ("vibevoice_speech_in_flight", "espeak")
         found = samples_when(client, lambda found: found[idle] == 0)
     assert 0 < found["vibevoice_speech_audio_seconds_total", "espeak"] < 600
@@ -355,7 +355,7 @@ def test_client_that_hangs_up_stops_the_speech(start_proxy: StartProxy) -> None:
 def test_speech_can_be_off(start_proxy: StartProxy) -> None:
     """Requests get a 404 that says why, the listings are empty, and no worker is started."""
     before = len(workers(SPEECH))
-    with httpx2.Client(base_url=start_proxy(tts_model_type="off")) as client:
+    with httpx2.Client(base_url=start_proxy(tts_model_type="off"), timeout=60) as client:
         answer = speak(client)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
         assert "TTS_MODEL_TYPE" in answer.json()["error"]["message"]
@@ -367,7 +367,7 @@ def test_strict_names_refuse_unknown_models(start_proxy: StartProxy) -> None:
     """An unknown name returns 404 with strict names; otherwise it means the default model."""
     base = start_proxy(tts_model_type="espeak", strict_model_names=True)
     wait_until_it_speaks(base, "espeak")
-    with httpx2.Client(base_url=base) as client:
+    with httpx2.Client(base_url=base, timeout=60) as client:
         assert speak(client, model="tts-9").status_code == 404
         assert speak(client, model="tts-1-hd").status_code == 200
 

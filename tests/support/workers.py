@@ -1,5 +1,6 @@
-"""Finds the worker processes of the proxies that run in this process."""
+"""Finds child processes of this one, such as the workers of its proxies."""
 
+from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
@@ -7,16 +8,20 @@ import psutil
 SPEECH, LIGHT = "vibevoice_tts.worker", "vibevoice_light.worker"
 
 
-def workers(module: str) -> list[psutil.Process]:
-    """The running workers of `module`, the newest one last. Workers of the light recognizer that
-    only compare voices do not count: they have no folder as their argument."""
+def children(is_wanted: Callable[[list[str]], object]) -> list[psutil.Process]:
+    """The child processes whose command line is wanted, the newest one last."""
     found: list[tuple[float, psutil.Process]] = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):  # it has just exited
-            command = child.cmdline()
-            if module in command and command[-1]:
+            if is_wanted(child.cmdline()):
                 found.append((child.create_time(), child))
     return [child for _, child in sorted(found, key=lambda one: one[0])]
+
+
+def workers(module: str) -> list[psutil.Process]:
+    """The workers of `module`, the newest one last. Workers of the light recognizer that only
+    compare voices do not count: they have no folder as their argument."""
+    return children(lambda command: module in command and command[-1])
 
 
 def newest_worker(module: str) -> psutil.Process:
