@@ -12,6 +12,7 @@ import openai
 import pytest
 from tests.support.fakes import StartProxy
 from tests.support.speaking import encoded, recording, speak
+from tests.support.workers import keep_workers_from_starting
 
 from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.settings import Settings
@@ -229,9 +230,13 @@ def test_storing_needs_a_model_that_clones(start_proxy: StartProxy, tmp_path: Pa
 
 
 def test_names_are_known_before_a_voice_is_stored(
-    start_proxy: StartProxy, models_folder: Path, tmp_path: Path
+    start_proxy: StartProxy,
+    models_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While a model is loading, the names of its voices cannot be taken."""
+    """Before a model is loaded, the names of its voices cannot be taken."""
+    keep_workers_from_starting(monkeypatch)
     base = start_proxy(
         voice_uploads=True,
         voice_dir=str(tmp_path),

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,12 @@ import pytest
 from tests.support.fakes import StartProxy, serve
 from tests.support.metrics import samples_when
 from tests.support.processes import wait_for, wait_until_idle, wait_until_it_speaks
-from tests.support.workers import SPEECH, newest_worker, workers
+from tests.support.workers import (
+    SPEECH,
+    keep_workers_from_starting,
+    newest_worker,
+    workers,
+)
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings
@@ -27,8 +31,6 @@ pytest_plugins = ("tests.support.proxy_fixtures",)
 
 LONG_TEXT = "This is one of the many sentences of a long story. " * 300
 NOWHERE = "http://127.0.0.1:9"
-NO_PYTHON = "/nowhere/python"
-"""As `sys.executable`, it keeps workers from being started."""
 
 
 @pytest.fixture(scope="module", params=["espeak", "hibari"])
@@ -181,7 +183,7 @@ def test_a_silence_needs_no_worker(
     """Silence also works while a dead worker cannot be replaced."""
     base = start_proxy(tts_model_type="espeak")
     wait_until_it_speaks(base, "espeak")
-    monkeypatch.setattr(sys, "executable", NO_PYTHON)
+    keep_workers_from_starting(monkeypatch)
     with httpx2.Client(base_url=base, timeout=60) as client:
         newest_worker(SPEECH).kill()
         wait_for(lambda: speak(client).status_code == 503)
@@ -325,7 +327,7 @@ def test_worker_killed_in_the_middle(
         next(lines)
         with monkeypatch.context() as meanwhile:
             # The kill may hit between two passages, and a new worker would speak the next one.
-            meanwhile.setattr(sys, "executable", NO_PYTHON)
+            keep_workers_from_starting(meanwhile)
             newest_worker(SPEECH).kill()
             with pytest.raises(httpx2.RemoteProtocolError):
                 b"".join(parts)

@@ -1,9 +1,11 @@
-"""Finds child processes of this one, such as the workers of its proxies."""
+"""The child processes of this one, such as the workers of its proxies."""
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 
 import psutil
+import pytest
 
 SPEECH, LIGHT = "vibevoice_tts.worker", "vibevoice_light.worker"
 
@@ -27,3 +29,8 @@ def workers(module: str) -> list[psutil.Process]:
 def newest_worker(module: str) -> psutil.Process:
     """The worker of `module` that started last: that of the proxy that a test has just started."""
     return workers(module)[-1]
+
+
+def keep_workers_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until `monkeypatch` is undone, no proxy of this process can start a worker."""
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
