@@ -13,8 +13,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from vibevoice_proxy.errors import error_body
 
-HALF_CLOSE_SECONDS = 0.03
-"""A client that half-closes does so right after its request; a later EOF is a disconnect."""
+HALF_CLOSE_SECONDS = 0.25
+"""A client that half-closes does so right after its request, if the machine is not too busy; a
+later EOF is a disconnect."""
 PROBE_SECONDS = 0.5
 """Interval between checks whether a half-closed client is still connected."""
 

@@ -25,8 +25,8 @@ from tests.support.ways import certificate, tls
 
 @pytest.fixture(scope="module")
 def closed(model_folder: object) -> Iterator[str]:
-    """A proxy that requires a key, allows one session, and ends it after a second."""
-    with light_proxy(api_keys="sk-only", realtime_max_session_seconds=1.0) as url:
+    """A proxy that requires a key."""
+    with light_proxy(api_keys="sk-only") as url:
         yield url
 
 
@@ -104,15 +104,21 @@ def test_certificates(base: str, tmp_path: Path) -> None:
         assert run(url, "-", "--ca-file", own.cert, stdin=SECOND).returncode == 0
 
 
-def test_a_session_that_the_server_ends(closed: str, recording: Path, tmp_path: Path) -> None:
+def test_a_session_that_the_server_ends(
+    model_folder: object, recording: Path, tmp_path: Path
+) -> None:
     """The audio of the open turn is marked as missing, in the captions and in the file."""
-    output = tmp_path / "a.json"
-    done = run(closed, recording, "-o", output, VIBEVOICE_API_KEY="sk-only")
+    for seconds in (1.0, 3.0, 9.0):
+        output = tmp_path / f"{seconds}.json"
+        with light_proxy(realtime_max_session_seconds=seconds) as url:
+            done = run(url, recording, "-o", output)
+        if "; 0.0 s of audio" not in done.stderr:  # the client was quick enough to send some
+            break
     assert done.returncode == 1
     assert "maximum length" in done.stderr and "code 1001" in done.stderr
     assert "[not transcribed]" in done.stdout
     (missing,) = json.loads(output.read_text())["missing"]
-    assert 0 <= missing["start"] < missing["end"] < 2
+    assert 0 <= missing["start"] < missing["end"] <= seconds
 
 
 FAILED = item(f"{TRANSCRIPTION}.failed", error={"type": "server_error", "message": "off \x1b[2J"})
@@ -152,7 +158,7 @@ INTERRUPTED = {"type": "error", "event_id": "e", "error": {"type": "server_error
 def test_what_servers_tell(events: Any, code: int, captions: str, said: str) -> None:
     """Turns without segments, failed turns, and messages that are not events."""
     with scripted(events) as url:
-        done = run(url, "-", "--patience", "5", stdin=SECOND)
+        done = run(url, "-", "--patience", "60", stdin=SECOND)
     assert done.returncode == code
     assert done.stdout.startswith(captions) and bool(done.stdout) == bool(captions)
     assert said in done.stderr and bool(done.stderr) == bool(said)

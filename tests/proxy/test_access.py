@@ -13,7 +13,7 @@ import httpx2
 import openai
 import pytest
 from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy, serve
-from tests.support.processes import proxy_process
+from tests.support.processes import proxy_process, wait_for
 from tests.support.recordings import tone, wav
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
@@ -115,7 +115,7 @@ def test_listings_and_health_are_open_and_nothing_else(
 
 def test_listings_can_be_closed(start_proxy: StartProxy) -> None:
     """With closed listings, only the health check is open."""
-    with httpx2.Client(base_url=start_proxy(api_keys="k", open_listings=False)) as http:
+    with httpx2.Client(base_url=start_proxy(api_keys="k", open_listings=False), timeout=60) as http:
         assert http.get("/v1/models").status_code == 401
         assert http.get("/docs").status_code == 401
         assert http.get("/v1/models", headers=bearer("k")).status_code == 200
@@ -198,11 +198,16 @@ def test_every_answer_is_one_log_line_with_its_id(
     with caplog.at_level(logging.INFO, "vibevoice_proxy"):
         http.get("/v1/models?a=b")
         http.get("/x%0Ay")
-    lines = [record.getMessage() for record in caplog.records if " in " in record.getMessage()]
+        lines = wait_for(lambda: two if len(two := logged(caplog)) == 2 else None)
     assert [line.rpartition(" in ")[0] for line in lines] == [
         "GET /v1/models: 200",
         "GET /x%0Ay: 404",
     ]
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines about responses so far; each is logged after its response was sent."""
+    return [message for message in caplog.messages if " in " in message]
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics"])
@@ -212,15 +217,16 @@ def test_probes_are_logged_when_they_fail_or_at_debug(
     """Probes arrive every few seconds and would hide important lines."""
     url = start_proxy(api_keys="s3cret")
     with caplog.at_level(logging.INFO, "vibevoice_proxy"):
-        httpx2.get(url + path, headers=bearer("s3cret"))
+        httpx2.get(url + path, headers=bearer("s3cret"), timeout=60)
     assert f"GET {path}" not in caplog.text
     with caplog.at_level(logging.DEBUG, "vibevoice_proxy"):
-        httpx2.get(url + path, headers=bearer("s3cret"))
-    assert f"GET {path}: 200" in caplog.text
+        httpx2.get(url + path, headers=bearer("s3cret"), timeout=60)
+        wait_for(lambda: f"GET {path}: 200" in caplog.text)
     fake_engine.healthy = False
     with caplog.at_level(logging.INFO, "vibevoice_proxy"):
-        answer = httpx2.get(url + "/health", headers=bearer("s3cret"))
-    assert answer.status_code == 503 and "GET /health: 503" in caplog.text
+        answer = httpx2.get(url + "/health", headers=bearer("s3cret"), timeout=60)
+        assert answer.status_code == 503
+        wait_for(lambda: "GET /health: 503" in caplog.text)
 
 
 def test_nothing_of_what_was_said_is_logged(
@@ -234,6 +240,7 @@ def test_nothing_of_what_was_said_is_logged(
             data={"prompt": "Zanzibar", "language": "Klingon"},
             files={"file": ("diary.wav", SPEECH)},
             headers=bearer("s3cret"),
+            timeout=60,
         )
     assert answer.json()["text"] == "Good morning. Hello."
     assert "transcribed" in caplog.text
@@ -265,8 +272,8 @@ def test_keys_and_events_of_websockets_are_not_logged(
         ):
             with client:
                 client.send('{"type": "Zanzibar"}')
-                assert "session.created" in str(client.recv(10))
-                assert "Zanzibar" in str(client.recv(10))
+                assert "session.created" in str(client.recv(60))
+                assert "Zanzibar" in str(client.recv(60))
     text = log.read_text()
     assert "DEBUG" in text
     assert text.count("the session ended") == 2
@@ -305,7 +312,7 @@ def test_the_process_logs_json_with_the_request_id(fake_engine: FakeEngine, tmp_
         lines = (json.loads(line) for line in process.stderr)
         found = (re.search(r"running on (http://\S+)", line["message"]) for line in lines)
         url = next(match[1] for match in found if match)
-        answer = httpx2.get(url + "/v1/models")
+        answer = httpx2.get(url + "/v1/models", timeout=60)
         line = next(line for line in lines if "/v1/models" in line["message"])
     finally:
         process.terminate()

@@ -118,7 +118,7 @@ def test_who_is_turned_away_is_told_before_the_upload(
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         assert b"rate_limit_error" in answer.read()
         connection.close()
-        assert httpx2.get(url + "/v1/models").status_code == 200
+        assert httpx2.get(url + "/v1/models", timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
@@ -163,7 +163,7 @@ def test_who_waits_is_served(start_proxy: StartProxy, fake_engine: FakeEngine) -
     with busy(url, fake_engine):
         thread = threading.Thread(target=ask)
         thread.start()
-        wait_for(lambda: "vibevoice_waiting 1.0" in httpx2.get(url + "/metrics").text)
+        wait_for(lambda: "vibevoice_waiting 1.0" in httpx2.get(url + "/metrics", timeout=60).text)
         assert statuses == []
         fake_engine.stall_after = None
     thread.join()

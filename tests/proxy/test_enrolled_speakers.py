@@ -50,7 +50,7 @@ def test_an_enrolled_speaker_is_named_until_deleted(
     speaker = added.json()
     assert speaker["object"] == "audio.speaker" and speaker["consent"] == "signed 2026-11-30"
     assert speaker["seconds"] > 5
-    assert httpx2.get(url + SPEAKERS).json()["data"] == [speaker]
+    assert httpx2.get(url + SPEAKERS, timeout=60).json()["data"] == [speaker]
     (file,) = (tmp_path / "speakers").iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
@@ -107,14 +107,14 @@ def test_what_cannot_be_enrolled(url: str) -> None:
     assert enroll(url, good, name="Cy").json()["error"]["code"] == "speaker_limit_reached"
     for wrong in ("speaker_" + "0" * 32, "..%2fspeakers", "x"):
         assert httpx2.delete(f"{url}{SPEAKERS}/{wrong}").status_code == 404
-    assert len(httpx2.get(url + SPEAKERS).json()["data"]) == 2
+    assert len(httpx2.get(url + SPEAKERS, timeout=60).json()["data"]) == 2
 
 
 def test_a_path_in_place_of_a_recording_is_told(url: str) -> None:
     """Without the `@`, curl sends the path as a text field; the message shows the right flag."""
     fields = {"name": "Ann", "consent": "yes", "audio_sample": "ann.wav"}
     files = {name: (None, value) for name, value in fields.items()}
-    answer = httpx2.post(url + SPEAKERS, files=files)
+    answer = httpx2.post(url + SPEAKERS, files=files, timeout=60)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (400, "missing_file")
     assert "-F audio_sample=@recording.wav" in error["message"]
@@ -125,7 +125,7 @@ def test_a_damaged_file_is_left_out(url: str, tmp_path: Path) -> None:
     assert enroll(url, ann()[0].samples, name="Ann").status_code == 200
     for number, text in enumerate(("", "{}", '{"model": "other"}')):
         (tmp_path / "speakers" / f"speaker_{number:032x}.json").write_text(text)
-    assert [one["name"] for one in httpx2.get(url + SPEAKERS).json()["data"]] == ["Ann"]
+    assert [one["name"] for one in httpx2.get(url + SPEAKERS, timeout=60).json()["data"]] == ["Ann"]
 
 
 def test_enrolling_is_off_unless_allowed(http: httpx2.Client) -> None:
@@ -145,9 +145,9 @@ def test_the_list_of_speakers_needs_a_key(start_proxy: StartProxy, tmp_path: Pat
     url = start_proxy(
         api_keys="a-key", speaker_enrollment=True, speaker_dir=str(tmp_path / "speakers")
     )
-    assert httpx2.get(url + SPEAKERS).status_code == 401
+    assert httpx2.get(url + SPEAKERS, timeout=60).status_code == 401
     headers = {"authorization": "Bearer a-key"}
-    assert httpx2.get(url + SPEAKERS, headers=headers).json()["data"] == []
+    assert httpx2.get(url + SPEAKERS, headers=headers, timeout=60).json()["data"] == []
 
 
 def test_settings_that_do_not_fit_are_told() -> None:

@@ -104,7 +104,7 @@ def test_a_file_that_is_no_recording_is_a_400(
 
 def test_a_long_recording_is_a_400_with_the_limit(start_proxy: StartProxy) -> None:
     """A recording that is too long is the client's error; the message states the limit."""
-    with httpx2.Client(base_url=start_proxy(max_audio_seconds=60.0)) as http:
+    with httpx2.Client(base_url=start_proxy(max_audio_seconds=60.0), timeout=60) as http:
         answer = post(http, data=wav(tone(61.0)))
     assert answer.status_code == 400
     assert "1 minutes" in error_of(answer)["message"]
@@ -182,7 +182,7 @@ def test_a_body_that_is_no_form_with_a_file_is_refused(
 @pytest.fixture
 def small(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
     """A proxy with an upload limit of one million bytes."""
-    with httpx2.Client(base_url=start_proxy(max_upload_bytes=1_000_000)) as client:
+    with httpx2.Client(base_url=start_proxy(max_upload_bytes=1_000_000), timeout=60) as client:
         yield client
 
 
@@ -261,7 +261,7 @@ def test_an_engine_that_is_down_is_a_503(start_proxy: StartProxy) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         engine = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with httpx2.Client(base_url=start_proxy(asr_base_url=engine)) as http:
+        with httpx2.Client(base_url=start_proxy(asr_base_url=engine), timeout=60) as http:
             answer = post(http)
             health = http.get("/health")
     assert answer.status_code == health.status_code == 503
@@ -300,9 +300,9 @@ def test_a_bug_is_logged_and_hidden(started: bool, caplog: pytest.LogCaptureFixt
     with serve(RequestId(broken)) as url:
         if started:
             with pytest.raises(httpx2.RemoteProtocolError):
-                httpx2.get(url)
+                httpx2.get(url, timeout=60)
         else:
-            answer = httpx2.get(url)
+            answer = httpx2.get(url, timeout=60)
             assert answer.status_code == 500
             error = error_of(answer)
             assert (error["type"], error["code"]) == ("server_error", "internal_error")
@@ -331,7 +331,9 @@ def test_a_full_disk_is_a_503(tmp_path: Path) -> None:
         assert process.stderr is not None
         listening = (re.search(r"running on (http://\S+)", line) for line in process.stderr)
         url = next(match[1] for match in listening if match)
-        answer = httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", wav(tone(200.0)))})
+        answer = httpx2.post(
+            url + TRANSCRIPTIONS, files={"file": ("a", wav(tone(200.0)))}, timeout=60
+        )
     finally:
         process.terminate()
         process.communicate()

@@ -1,7 +1,6 @@
 """Crashes and stalls on either side: no request hangs and nothing is left behind."""
 
 import json
-import os
 import signal
 import socket
 import sys
@@ -20,9 +19,11 @@ import soundfile
 from scripts.stack import answers, free_port
 from tests.support.engine import TINY, completed_by_engine, in_engine, start_engine
 from tests.support.fakes import TRANSCRIPTIONS, FakeEngine, StartProxy, serve
+from tests.support.open_files import open_files
 from tests.support.processes import fake_engine_process, proxy_process, wait_for
 from tests.support.recordings import tone, wav
 from tests.support.uploads import start_upload
+from tests.support.workers import children
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.errors import UpstreamUnavailable
@@ -98,17 +99,6 @@ def test_a_shutdown_ends_after_its_grace_time(
         wait_for(lambda: fake_engine.at_once == 0)
 
 
-def spooled(pid: int, folder: Path) -> list[str]:
-    """Files in `folder` that a process has open, according to /proc."""
-    links = []
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            links.append(os.readlink(entry))
-        except FileNotFoundError:
-            continue  # closed in the meantime
-    return [link for link in links if link.startswith(str(folder))]
-
-
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_killed_proxy_leaves_no_file(
     engine_server: str, fake_engine: FakeEngine, tmp_path: Path
@@ -128,7 +118,9 @@ def test_a_killed_proxy_leaves_no_file(
                 b"content-type: multipart/form-data; boundary=x\r\n\r\n--x\r\ncontent-disposition: "
                 b'form-data; name="file"; filename="a"\r\n\r\n' + bytes(3_000_000)
             )
-            wait_for(lambda: len(spooled(process.pid, spool)) == 3)
+            wait_for(
+                lambda: sum(path.startswith(str(spool)) for path in open_files(process.pid)) == 3
+            )
             assert list(spool.iterdir()) == []
             process.kill()
             process.wait()
@@ -149,7 +141,12 @@ def test_a_client_that_stops_sending_is_sent_away(part: str, start_proxy: StartP
         answer = uploading.makefile("rb").read()
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_timeout"' in answer
-    assert httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}).status_code == 200
+    # This client may pause too long as well.
+    wait_for(
+        lambda: (
+            httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, timeout=60).is_success
+        )
+    )
 
 
 @pytest.mark.parametrize("at", range(0, 9))
@@ -164,7 +161,7 @@ def test_a_client_may_be_gone_at_any_moment(
     with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as connection:
         connection.sendall(f"POST {TRANSCRIPTIONS} HTTP/1.1\r\n{head}\r\n".encode())
         connection.sendall(body[: len(body) * at // 9])
-    wait_for(lambda: "vibevoice_in_flight 0.0" in httpx2.get(url + "/metrics").text)
+    wait_for(lambda: "vibevoice_in_flight 0.0" in httpx2.get(url + "/metrics", timeout=60).text)
     assert fake_engine.asked == 0
 
 
@@ -230,13 +227,25 @@ def test_an_engine_that_is_back_is_used_at_once(
     """After an outage, the proxy uses the engine again as soon as it responds."""
     port = free_port()
     url = start_proxy(asr_base_url=f"http://127.0.0.1:{port}")
-    assert httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}).status_code == 503
+    assert (
+        httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, timeout=60).status_code
+        == 503
+    )
     with ExitStack() as servers:
         servers.enter_context(serve(fake_engine.app(), port))
-        assert httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}).status_code == 200
-    assert httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}).status_code == 503
+        assert (
+            httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, timeout=60).status_code
+            == 200
+        )
+    assert (
+        httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, timeout=60).status_code
+        == 503
+    )
     with serve(fake_engine.app(), port):
-        assert httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}).status_code == 200
+        assert (
+            httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, timeout=60).status_code
+            == 200
+        )
 
 
 def test_a_connection_that_the_engine_closes_at_once_is_a_503() -> None:
@@ -272,7 +281,7 @@ def test_clients_that_hang_up_leave_the_engine_idle(
             completed = completed_by_engine(engine_url)
         wait_for(lambda: in_engine(engine_url) == 0)
         assert completed_by_engine(engine_url) == completed
-        assert "vibevoice_in_flight 0.0" in httpx2.get(url + "/metrics").text
+        wait_for(lambda: "vibevoice_in_flight 0.0" in httpx2.get(url + "/metrics", timeout=60).text)
 
 
 @pytest.mark.parametrize(
@@ -291,8 +300,12 @@ def test_an_engine_killed_under_32_clients(
     data = (SAMPLES / "one-speaker.wav").read_bytes()
     with serve(create_app(Settings(asr_base_url=f"http://127.0.0.1:{port}"))) as url:
         with start(tmp_path / "first", port=port, killed=True):
-            clients = [Client(url, data, stream="false") for _ in range(32)]
+            clients = [Client(url, data, stream="false") for _ in range(31)]
             wait_for(lambda: any(client.answer for client in clients), 120)
+            # A quick engine may have answered all by now, but not one that comes while it is held.
+            (engine,) = children(lambda command: str(port) in command)
+            engine.suspend()
+            clients.append(Client(url, data, stream="false"))
         for client in clients:
             client.join(120)
         outcomes = []
@@ -304,7 +317,7 @@ def test_an_engine_killed_under_32_clients(
             else:
                 assert client.answer.status_code in (502, 503)
                 assert client.answer.json()["error"]["type"] == "server_error"
-        assert set(outcomes) - {200}, "the engine was too quick to be killed"
+        assert outcomes[-1] != 200
         with fake_engine_process(tmp_path / "second", port=port):
             back = httpx2.post(url + TRANSCRIPTIONS, files={"file": ("a", data)}, timeout=120)
         assert (back.status_code, back.json()["text"]) == (200, GREETINGS)

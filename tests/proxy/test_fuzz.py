@@ -23,7 +23,7 @@ def test_no_hostile_input_is_the_proxys_fault(
         send()
     assert figures.faults == []
     assert sum(figures.statuses.values()) == 40
-    assert httpx2.get(url + "/health/live").status_code == 200
+    assert httpx2.get(url + "/health/live", timeout=60).status_code == 200
 
 
 def test_damage_is_the_same_for_the_same_seed() -> None:

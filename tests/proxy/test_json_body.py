@@ -314,7 +314,7 @@ def test_a_json_body_is_counted_while_it_is_read(start_proxy: StartProxy) -> Non
         for _ in range(50):
             yield b"A" * 100_000
 
-    with httpx2.Client(base_url=start_proxy(max_upload_bytes=1_000_000)) as http:
+    with httpx2.Client(base_url=start_proxy(max_upload_bytes=1_000_000), timeout=60) as http:
         headers = {"content-type": "application/json"}
         answer = http.post(TRANSCRIPTIONS, content=chunks(), headers=headers)
     assert answer.status_code == 413

@@ -2,24 +2,23 @@
 
 import base64
 import os
-import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 import httpx2
 import numpy as np
 import openai
-import psutil
 import pytest
 from tests.support.fakes import FakeEngine, StartProxy
-from tests.support.metrics import samples
+from tests.support.metrics import samples_when
+from tests.support.processes import wait_for
 from tests.support.real_voices import RATE, conversation, librivox, prompts
 from tests.support.recordings import wav
 from tests.support.wording import errors, words
+from tests.support.workers import LIGHT, newest_worker
 
 from vibevoice_light import Ended, ModelFilesMissing, Said, Segment, Stopped, find_moonshine
 from vibevoice_proxy.live import MissingPart, TurnEnded
@@ -59,10 +58,7 @@ def light(start_proxy: StartProxy) -> Iterator[httpx2.Client]:
 
 
 def wait_until_ready(http: httpx2.Client) -> None:
-    deadline = monotonic() + 60
-    while http.get("/health").json()["parts"]["light"] != "ok":
-        assert monotonic() < deadline
-        sleep(0.1)
+    wait_for(lambda: http.get("/health").json()["parts"]["light"] == "ok", 300)
 
 
 def post(http: httpx2.Client, audio: bytes, **fields: Any) -> httpx2.Response:
@@ -267,35 +263,25 @@ def test_noise_takes_no_longer_than_it_may(start_proxy: StartProxy) -> None:
 
 def test_a_lost_worker_is_an_answer(light: httpx2.Client, talk: tuple[bytes, list[str]]) -> None:
     """The request in that worker gets a 503, and the next one is served. Metrics count it."""
-    workers = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        # The worker of the default proxy, which only compares voices, has no folder.
-        if "vibevoice_light.worker" in child.cmdline() and child.cmdline()[-1]
-    ]
-    # Proxies of other tests may be running.
-    worker = max(workers, key=psutil.Process.create_time)
-    counted: list[dict[tuple[str, ...], float]] = []
+    worker = newest_worker(LIGHT)
+    names = ("workers", "workers_ready", "workers_busy", "in_flight", "worker_restarts_total")
 
-    def count_and_kill() -> None:
-        counted.append(samples(light))
+    def has(*numbers: int) -> Callable[[dict[tuple[str, ...], float]], bool]:
+        keys = [(f"vibevoice_light_{name}",) for name in names]
+        return lambda found: [found[key] for key in keys] == list(numbers)
+
+    worker.suspend()
+    with ThreadPoolExecutor() as pool:
+        posting = pool.submit(post, light, talk[0])
+        samples_when(light, has(1, 1, 1, 1, 0))
         worker.kill()
-
-    worker.send_signal(signal.SIGSTOP)
-    timer = threading.Timer(1.0, count_and_kill)
-    timer.start()
-    answer = post(light, talk[0])
+        answer = posting.result()
     assert answer.status_code == 503
     assert answer.json()["error"]["code"] == "upstream_unavailable"
     assert "retry-after" in answer.headers
     wait_until_ready(light)
     assert post(light, talk[0]).status_code == 200
-    names = ("workers", "workers_ready", "workers_busy", "in_flight", "worker_restarts_total")
-    before, after = (
-        [found[f"vibevoice_light_{name}",] for name in names]
-        for found in (counted[0], samples(light))
-    )
-    assert (before, after) == ([1, 1, 1, 1, 0], [1, 1, 0, 0, 1])
+    samples_when(light, has(1, 1, 0, 0, 1))
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_sections_come_in_order(
     thread = threading.Thread(target=listen)
     thread.start()
     for _ in range(4 * held):
-        assert seen.acquire(timeout=10)
+        assert seen.acquire(timeout=60)
     assert len(events) == 4 * held
     fake_engine.release.set()
     thread.join(30)

@@ -69,9 +69,9 @@ def check_refusal(body: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def url(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
+def url(fake_engine_url: str) -> Iterator[str]:
     """A proxy without keys that lists one origin."""
-    settings = Settings(asr_base_url=_engine_server[1], tts_model_type="off", cors_origins=(PAGE,))
+    settings = Settings(asr_base_url=fake_engine_url, tts_model_type="off", cors_origins=(PAGE,))
     with serve(create_app(settings), protocol=HttpProtocol) as url:
         yield url
 
@@ -80,7 +80,10 @@ def url(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
 def test_http(headers: dict[str, str], is_allowed: bool, url: str, fake_engine: FakeEngine) -> None:
     """A form from a foreign page is rejected before anything is processed."""
     answer = httpx2.post(
-        url + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=filled(headers, url)
+        url + TRANSCRIPTIONS,
+        files={"file": ("a", SPEECH)},
+        headers=filled(headers, url),
+        timeout=60,
     )
     assert answer.status_code == (200 if is_allowed else 403)
     if not is_allowed:
@@ -93,7 +96,9 @@ def test_http(headers: dict[str, str], is_allowed: bool, url: str, fake_engine: 
 def test_websockets(headers: dict[str, str], is_allowed: bool, url: str) -> None:
     """A handshake from a foreign page is rejected."""
     address = f"{url}/v1/realtime?intent=transcription"
-    with httpx2.stream("GET", address, headers={**HANDSHAKE, **filled(headers, url)}) as answer:
+    with httpx2.stream(
+        "GET", address, headers={**HANDSHAKE, **filled(headers, url)}, timeout=60
+    ) as answer:
         assert answer.status_code == (101 if is_allowed else 403)
         if not is_allowed:
             check_refusal(answer.read())
@@ -141,6 +146,9 @@ def test_settings(
     """API keys make the check unnecessary, `*` disables it, and host names are only checked on a
     loopback address."""
     answer = httpx2.post(
-        start_proxy(**settings) + TRANSCRIPTIONS, files={"file": ("a", SPEECH)}, headers=headers
+        start_proxy(**settings) + TRANSCRIPTIONS,
+        files={"file": ("a", SPEECH)},
+        headers=headers,
+        timeout=60,
     )
     assert answer.status_code == status

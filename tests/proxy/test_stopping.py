@@ -45,6 +45,8 @@ def stopping(
         start_upload(url, SPEECH, stream=stream) as connection,
     ):
         wait_for(lambda: fake_engine.asked)
+        if stream == "true":
+            connection.recv(1, socket.MSG_PEEK)  # the response has begun
         process.send_signal(signal.SIGTERM)
         wait_for(lambda: "shutting down" in (tmp_path / "log").read_text())
         yield url, connection
@@ -77,7 +79,7 @@ def test_whoever_comes_later_is_sent_elsewhere(
 ) -> None:
     """Health checks get a 503 too, so a load balancer removes the proxy."""
     with stopping(tmp_path, fake_engine) as (url, _):
-        check_refusal(httpx2.get(url + path))
+        check_refusal(httpx2.get(url + path, timeout=60))
 
 
 def test_an_upload_that_comes_later_hears_why(tmp_path: Path, fake_engine: FakeEngine) -> None:
@@ -133,6 +135,6 @@ def test_who_is_cut_off_in_the_upload_gets_a_503(tmp_path: Path, fake_engine: Fa
         socket.create_connection(("127.0.0.1", urlsplit(url).port or 0), timeout=20) as uploading,
     ):
         uploading.sendall(HEAD + bytes(100_000))
-        wait_for(lambda: "vibevoice_in_flight 1.0" in httpx2.get(f"{url}/metrics").text)
+        wait_for(lambda: "vibevoice_in_flight 1.0" in httpx2.get(f"{url}/metrics", timeout=60).text)
         process.send_signal(signal.SIGTERM)
         check_refusal(read(uploading))

@@ -127,7 +127,7 @@ def test_a_client_that_leaves_among_comments_stops_the_engine(
             assert block == ": ping"
             if fake_engine.requests:
                 break  # the engine is at work
-    assert fake_engine.closed.wait(10)
+    assert fake_engine.closed.wait(60)
 
 
 def test_nothing_on_the_way_holds_events_back(start_proxy: StartProxy) -> None:

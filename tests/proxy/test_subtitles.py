@@ -24,7 +24,9 @@ def long_segment(fake_engine: FakeEngine) -> None:
 def lines(url: str, **fields: str) -> list[list[str]]:
     """The lines of each cue of an srt answer."""
     data = {"response_format": "srt", **fields}
-    answer = httpx2.post(url + TRANSCRIPTIONS, data=data, files={"file": ("a", RECORDING)})
+    answer = httpx2.post(
+        url + TRANSCRIPTIONS, data=data, files={"file": ("a", RECORDING)}, timeout=60
+    )
     assert answer.status_code == 200
     return [block.split("\n")[2:] for block in answer.text.strip().split("\n\n")]
 
@@ -66,7 +68,7 @@ def test_a_json_body_may_have_them_too(start_proxy: StartProxy) -> None:
         "max_line_width": 0,
         "max_cue_seconds": 0,
     }
-    answer = httpx2.post(start_proxy() + TRANSCRIPTIONS, json=body)
+    answer = httpx2.post(start_proxy() + TRANSCRIPTIONS, json=body, timeout=60)
     assert WORDS.strip() in answer.text
 
 
@@ -74,7 +76,7 @@ def test_json_formats_keep_the_models_segments(start_proxy: StartProxy) -> None:
     """Only subtitles are split."""
     data = {"response_format": "verbose_json", "max_line_width": "10"}
     files = {"file": ("a", RECORDING)}
-    answer = httpx2.post(start_proxy() + TRANSCRIPTIONS, data=data, files=files).json()
+    answer = httpx2.post(start_proxy() + TRANSCRIPTIONS, data=data, files=files, timeout=60).json()
     assert [segment["text"] for segment in answer["segments"]] == [WORDS.strip()]
 
 
@@ -83,6 +85,6 @@ def test_a_wrong_limit_is_a_400(value: str, start_proxy: StartProxy) -> None:
     """The message names the field."""
     data = {"response_format": "srt", "max_line_width": value}
     files = {"file": ("a", RECORDING)}
-    answer = httpx2.post(start_proxy() + TRANSCRIPTIONS, data=data, files=files)
+    answer = httpx2.post(start_proxy() + TRANSCRIPTIONS, data=data, files=files, timeout=60)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "max_line_width"

@@ -97,7 +97,7 @@ def test_without_a_translating_model_it_says_so(
     path: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
     """A clear 400, which clients do not retry; the engine is not called."""
-    answer = httpx2.post(start_proxy() + path, files={"file": ("a", SPEECH)})
+    answer = httpx2.post(start_proxy() + path, files={"file": ("a", SPEECH)}, timeout=60)
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (400, "unsupported")
     assert "/v1/audio/transcriptions" in error["message"]

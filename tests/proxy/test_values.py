@@ -84,7 +84,7 @@ def test_what_clients_write_for_nothing(
     nothing: str, start_proxy: StartProxy, fake_engine: FakeEngine
 ) -> None:
     """An unset variable of a dynamically typed language is not a value for any field."""
-    with httpx2.Client(base_url=start_proxy(strict_model_names=True)) as http:
+    with httpx2.Client(base_url=start_proxy(strict_model_names=True), timeout=60) as http:
         fields = dict.fromkeys([*FIELDS, "timestamp_granularities[]", "include[]"], nothing)
         answer = http.post(TRANSCRIPTIONS, data=fields, files={"file": ("a", SPEECH)})
     assert (answer.status_code, info(fake_engine)) == (200, "")

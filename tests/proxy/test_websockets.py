@@ -5,6 +5,7 @@ import logging
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ import psutil
 import pytest
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.support.fakes import serve
 from tests.support.processes import wait_for
 
@@ -73,7 +74,8 @@ def test_a_client_that_stops_reading_is_dropped(
         if scope["type"] == "websocket":
             client = WebSocket(scope, receive, send)
             await client.accept()
-            await play(client)
+            with suppress(WebSocketDisconnect, RuntimeError):  # dropped before it was noticed
+                await play(client)
             is_over.set()
 
     with serve(app, protocol=HttpProtocol, websockets=Impatient, ping_seconds=0.3) as url:
@@ -100,7 +102,7 @@ def test_a_refusal_is_not_an_error_of_the_application(caplog: pytest.LogCaptureF
     logger.removeHandler(caplog.handler)
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert answer.endswith(b'"no"')
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name.startswith("uvicorn")]
 
 
 def states(port: int | None) -> list[str]:

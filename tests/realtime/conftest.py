@@ -36,7 +36,7 @@ def light_proxy(**settings: Any) -> Iterator[str]:
     chosen = {"light": "on", "light_models": FOLDER, "light_workers": 1, "asr_api": "off"}
     app = create_app(Settings(**{"tts_model_type": "off", **chosen, **settings}))
     with serve(app, protocol=HttpProtocol) as url:
-        wait_for(lambda: httpx2.get(f"{url}/health").status_code == 200, 60)
+        wait_for(lambda: httpx2.get(f"{url}/health", timeout=60).status_code == 200, 300)
         yield url
 
 

@@ -147,7 +147,7 @@ async def test_random_events(speaking: str) -> None:
                 pass
 
     await asyncio.gather(*map(play, range(10)))
-    with httpx2.Client(base_url=speaking) as http:
+    with httpx2.Client(base_url=speaking, timeout=60) as http:
         samples_when(http, lambda found: found[("vibevoice_realtime_sessions_open",)] == 0)
 
 
@@ -180,7 +180,7 @@ async def test_metrics(speaking: str, talk: Talk) -> None:
         await client.offer_tool()
         await client.answer(await ask(client, talk, 0), "Yes, of course it does.")
         await client.respond()
-    with httpx2.Client(base_url=speaking) as http:
+    with httpx2.Client(base_url=speaking, timeout=60) as http:
         found = samples_when(http, lambda found: found[("vibevoice_realtime_sessions_open",)] == 0)
     assert found[("vibevoice_realtime_responses_total", "completed")] >= 2
     assert found[("vibevoice_realtime_answer_seconds_count",)] >= 1
@@ -194,6 +194,6 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer(speaking: str, ta
         await client.send("response.create")
         await client.until("response.output_audio.delta")
         client.connection._connection.transport.abort()  # type: ignore[attr-defined]
-    with httpx2.Client(base_url=speaking) as http:
+    with httpx2.Client(base_url=speaking, timeout=60) as http:
         samples_when(http, lambda found: found[("vibevoice_realtime_sessions_open",)] == 0)
         samples_when(http, lambda found: found[("vibevoice_speech_in_flight", "espeak")] == 0)

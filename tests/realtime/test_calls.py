@@ -14,6 +14,8 @@ from tests.support.calls import LONG, TOOL, Talk, ask, call, question, sound, tu
 from tests.support.realtime import RATE, TRANSCRIPTION, Event
 from tests.support.wording import errors, words
 
+from vibevoice_proxy.realtime.responses import LEAD_SECONDS
+
 COMPLETED = f"{TRANSCRIPTION}.completed"
 
 
@@ -100,7 +102,7 @@ async def test_barge_in(speaking: str, talk: Talk) -> None:
     assert done["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
     assert done["output"][0]["status"] == "incomplete"
     assert len(done["output"][0]["content"][0]["transcript"]) < len(LONG)
-    assert len(sound(events)) <= 2 * RATE
+    assert len(sound(events)) <= LEAD_SECONDS * 2 * RATE
     assert errors(words(talk[1][1].text), words(question(rest[-1]))) <= 3
     assert sound(rest) == b""
 

@@ -6,24 +6,25 @@ import json
 import random
 
 import httpx2
-import psutil
 import pytest
 from tests.realtime.conftest import light_proxy
 from tests.support.fakes import FakeEngine, StartProxy
 from tests.support.metrics import samples_when
 from tests.support.real_voices import Spoken
 from tests.support.realtime import RATE, TRANSCRIPTION, random_message, session
+from tests.support.workers import LIGHT, newest_worker
 from websockets.exceptions import ConnectionClosed
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
 
 Talk = tuple[bytes, list[Spoken]]
 OPEN = ("vibevoice_realtime_sessions_open",)
+COMPLETED = f"{TRANSCRIPTION}.completed"
 IN_WORKER = ("vibevoice_light_in_flight",)
 
 
 def wait_until_none_is_open(base: str) -> None:
-    with httpx2.Client(base_url=base) as http:
+    with httpx2.Client(base_url=base, timeout=60) as http:
         samples_when(http, lambda found: found[OPEN] == found.get(IN_WORKER, 0) == 0)
 
 
@@ -94,15 +95,6 @@ async def test_random_events(base: str) -> None:
     wait_until_none_is_open(base)
 
 
-def newest_worker() -> psutil.Process:
-    workers = [
-        child
-        for child in psutil.Process().children()
-        if "vibevoice_light.worker" in child.cmdline() and child.cmdline()[-1]
-    ]
-    return max(workers, key=lambda worker: worker.create_time())
-
-
 async def test_a_lost_worker_costs_the_turn(model_folder: object, talk: Talk) -> None:
     """The worker's current turn fails, and the session continues with the next worker."""
     data, turns = talk
@@ -111,11 +103,11 @@ async def test_a_lost_worker_costs_the_turn(model_folder: object, talk: Talk) ->
         async with session(base) as client:
             await client.append(data[:cut])
             await client.until("input_audio_buffer.speech_started", count=2)
-            newest_worker().kill()  # the worker of this test's own proxy
+            newest_worker(LIGHT).kill()
             failed = (await client.until(f"{TRANSCRIPTION}.failed"))[-1]
             assert failed["error"]["code"] == "upstream_unavailable"
             await client.append(data[cut:])
-            completed = (await client.until(f"{TRANSCRIPTION}.completed", count=2))[-1]
+            completed = (await client.until(COMPLETED, count=2))[-1]
             assert completed["transcript"]
 
 
@@ -163,37 +155,34 @@ async def test_long_messages(base: str) -> None:
         assert (await client.update(turn_detection=None))["type"] == "session.updated"
 
 
-async def test_limits(model_folder: object, talk: Talk) -> None:
-    """Each limit ends the session with its reason, or rejects the audio. The open turn is
-    completed."""
-    limits = {
-        "realtime_idle_timeout": 2.0,
-        "realtime_max_session_seconds": 6.0,
-        "realtime_max_buffer_seconds": 2.0,
-    }
-    with light_proxy(**limits) as base:
-        async with session(base) as client:
-            await client.update(turn_detection=None)
-            await client.append(bytes(2 * 3 * RATE), 2 * RATE)
-            assert (await client.until("error"))[-1]["error"]["code"] == "input_audio_buffer_full"
-            await client.connection.input_audio_buffer.commit()
-            assert (await client.until(f"{TRANSCRIPTION}.completed"))[-1]["transcript"] == ""
-            assert (await client.until("error"))[-1]["error"]["code"] == "session_idle"
+async def test_a_full_buffer(start_proxy: StartProxy) -> None:
+    """Audio above the limit is rejected; what the buffer holds can still be committed."""
+    async with session(start_proxy(realtime_max_buffer_seconds=2.0)) as client:
+        await client.update(turn_detection=None)
+        await client.append(bytes(2 * 3 * RATE), 2 * RATE)
+        assert (await client.until("error"))[-1]["error"]["code"] == "input_audio_buffer_full"
+        await client.connection.input_audio_buffer.commit()
+        assert (await client.until(COMPLETED))[-1]["transcript"] == ""
+
+
+async def test_the_longest_session(start_proxy: StartProxy) -> None:
+    """It ends with its reason."""
+    async with session(start_proxy(realtime_max_session_seconds=1.0)) as client:
+        assert (await client.receive())["error"]["code"] == "session_expired"
+
+
+async def test_an_idle_session(start_proxy: StartProxy, talk: Talk) -> None:
+    """The open turn is completed before the session ends with its reason."""
+    speech = talk[0][: round(talk[1][0].end * RATE) * 2]
+    for seconds in (1.0, 5.0, 25.0):
+        async with session(start_proxy(realtime_idle_timeout=seconds)) as client:
             with pytest.raises(ConnectionClosed) as closed:
-                await client.receive()
-            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
-        async with session(base) as client:
-
-            async def stay() -> None:
+                await client.append(speech, len(speech))
                 while True:
-                    await client.connection.input_audio_buffer.clear()
-                    await asyncio.sleep(0.2)
-
-            staying = asyncio.create_task(stay())
-            assert (await client.until("error"))[-1]["error"]["code"] == "session_expired"
-            staying.cancel()
-        async with session(base) as client:
-            await client.append(talk[0][: round(talk[1][0].end * RATE) * 2])
-            assert (await client.until(f"{TRANSCRIPTION}.completed"))[-1]["transcript"]
-            assert (await client.until("error"))[-1]["error"]["code"] == "session_idle"
-        wait_until_none_is_open(base)
+                    await client.receive()
+            if COMPLETED in [event["type"] for event in client.events]:
+                break  # otherwise the session had ended before the audio arrived
+    completed, error = client.events[-2:]
+    assert completed["transcript"]
+    assert error["error"]["code"] == "session_idle"
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001

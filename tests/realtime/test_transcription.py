@@ -10,7 +10,14 @@ from av.audio.frame import AudioFrame
 from av.codec import CodecContext
 from tests.support.fakes import FakeEngine, StartProxy
 from tests.support.real_voices import Spoken
-from tests.support.realtime import RATE, TRANSCRIPTION, Event, base64_blocks, session
+from tests.support.realtime import (
+    RATE,
+    TRANSCRIPTION,
+    Event,
+    base64_blocks,
+    decode_open_turn,
+    session,
+)
 from tests.support.wording import errors, words
 
 pytest_plugins = ("tests.support.proxy_fixtures",)
@@ -66,10 +73,12 @@ async def test_words_come_while_somebody_speaks(base: str, talk: Talk) -> None:
     async with session(base) as client:
         for block in base64_blocks(data[: round((turns[0].end + 1) * RATE) * 2]):
             await client.connection.input_audio_buffer.append(audio=block)
-            await asyncio.sleep(
-                0.25
-            )  # at half of real time, so the recognizer has time between blocks
-        events = await client.until(COMPLETED)
+            await client.connection.send_raw("{}")
+            await client.until("error")  # the recognizer has the block
+            await asyncio.to_thread(decode_open_turn, base)
+        while COMPLETED not in [event["type"] for event in client.events]:
+            await client.receive()
+    events = [event for event in client.events if event["type"] != "error"]
     types = [event["type"] for event in events]
     assert types.index(f"{TRANSCRIPTION}.delta") < types.index(ORDER[1])
     deltas = [event["delta"] for event in events if event["type"].endswith(".delta")]

@@ -12,6 +12,7 @@ import openai
 import pytest
 from tests.support.fakes import StartProxy
 from tests.support.speaking import encoded, recording, speak
+from tests.support.workers import keep_workers_from_starting
 
 from vibevoice_proxy.errors import InvalidRequest
 from vibevoice_proxy.settings import Settings
@@ -212,7 +213,7 @@ def test_a_name_is_given_once_and_the_store_is_bounded(models_http: httpx2.Clien
 
 def test_storing_is_off_unless_allowed(start_proxy: StartProxy) -> None:
     """The 403 names the setting and the alternative, before the upload is read."""
-    with httpx2.Client(base_url=start_proxy()) as http:
+    with httpx2.Client(base_url=start_proxy(), timeout=60) as http:
         for answer in (http.post(VOICES, content=b"x"), http.delete(f"{VOICES}/voice_0")):
             assert (answer.status_code, error_of(answer)["code"]) == (403, "voice_uploads_off")
             assert "VIBEVOICE_VOICE_UPLOADS" in error_of(answer)["message"]
@@ -221,22 +222,30 @@ def test_storing_is_off_unless_allowed(start_proxy: StartProxy) -> None:
 def test_storing_needs_a_model_that_clones(start_proxy: StartProxy, tmp_path: Path) -> None:
     """Without one, a stored voice would be useless; the 400 says which model can clone."""
     base = start_proxy(voice_uploads=True, voice_dir=str(tmp_path))
-    answer = httpx2.post(f"{base}{VOICES}", data={"name": "D"}, files={"file": ("a", ANNA)})
+    answer = httpx2.post(
+        f"{base}{VOICES}", data={"name": "D"}, files={"file": ("a", ANNA)}, timeout=60
+    )
     assert answer.status_code == 400
     assert "vibevoice-1.5b can" in error_of(answer)["message"]
 
 
 def test_names_are_known_before_a_voice_is_stored(
-    start_proxy: StartProxy, models_folder: Path, tmp_path: Path
+    start_proxy: StartProxy,
+    models_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While a model is loading, the names of its voices cannot be taken."""
+    """Before a model is loaded, the names of its voices cannot be taken."""
+    keep_workers_from_starting(monkeypatch)
     base = start_proxy(
         voice_uploads=True,
         voice_dir=str(tmp_path),
         tts_model_type="both",
         model_dir=str(models_folder),
     )
-    answer = httpx2.post(f"{base}{VOICES}", data={"name": "alloy"}, files={"file": ("a", ANNA)})
+    answer = httpx2.post(
+        f"{base}{VOICES}", data={"name": "alloy"}, files={"file": ("a", ANNA)}, timeout=60
+    )
     assert (answer.status_code, error_of(answer)["code"]) == (503, "speech_unavailable")
     assert not list(tmp_path.iterdir())
 

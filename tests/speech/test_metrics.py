@@ -3,11 +3,11 @@
 import threading
 
 import httpx2
-import psutil
 from tests.support.fakes import StartProxy
 from tests.support.metrics import samples, samples_when
 from tests.support.processes import wait_until_it_speaks
 from tests.support.speaking import encoded, recording, speak
+from tests.support.workers import SPEECH, newest_worker
 
 pytest_plugins = ("tests.support.proxy_fixtures", "tests.support.speech_fixtures")
 
@@ -49,16 +49,21 @@ def test_places_are_counted(start_proxy: StartProxy) -> None:
     by code, but a bad request is not."""
     base = start_proxy(tts_model_type="espeak", tts_batch_size=1, tts_max_queue=1)
     wait_until_it_speaks(base, "espeak")
-    body = {"input": "This is one of the many sentences of a long story. " * 600}
+    worker = newest_worker(SPEECH)
     state = [("vibevoice_speech_in_flight", "espeak"), ("vibevoice_speech_waiting", "espeak")]
     with httpx2.Client(base_url=base, timeout=60) as http:
-        with http.stream("POST", "/v1/audio/speech", json=body):
-            waiting = threading.Thread(target=speak, args=(http,), kwargs={"input": TEXT})
-            waiting.start()
-            samples_when(http, lambda found: [found[key] for key in state] == [1, 1])
-            assert speak(http, input=TEXT).status_code == 429
-            assert speak(http, input="").status_code == 400
-        waiting.join()
+        worker.suspend()  # so that no request ends before the state is read
+        speaking = [
+            threading.Thread(target=speak, args=(http,), kwargs={"input": TEXT}) for _ in range(2)
+        ]
+        for thread in speaking:
+            thread.start()
+        samples_when(http, lambda found: [found[key] for key in state] == [1, 1])
+        assert speak(http, input=TEXT).status_code == 429
+        assert speak(http, input="").status_code == 400
+        worker.resume()
+        for thread in speaking:
+            thread.join()
         found = samples_when(http, lambda found: [found[key] for key in state] == [0, 0])
     errors = {key[1:]: n for key, n in found.items() if key[0] == "vibevoice_speech_errors_total"}
     assert errors == {("rate_limit_exceeded", "espeak"): 1}
@@ -66,14 +71,12 @@ def test_places_are_counted(start_proxy: StartProxy) -> None:
 
 def test_lost_workers_are_counted(start_proxy: StartProxy) -> None:
     """Killing the worker counts an error and a restart; then it is ready again."""
-    children = {process.pid for process in psutil.Process().children()}
     base = start_proxy(tts_model_type="espeak")
     wait_until_it_speaks(base, "espeak")
-    (worker,) = [one for one in psutil.Process().children() if one.pid not in children]
     restarts = ("vibevoice_speech_worker_restarts_total", "espeak")
     ready = ("vibevoice_speech_worker_ready", "espeak")
     with httpx2.Client(base_url=base, timeout=60) as http:
         found = samples(http)
         assert (found[restarts], found[ready]) == (0, 1)
-        worker.kill()
+        newest_worker(SPEECH).kill()
         found = samples_when(http, lambda found: found[restarts] == 1 and found[ready] == 1)

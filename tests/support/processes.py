@@ -70,7 +70,7 @@ def wait_until_it_speaks(base: str, *models: str) -> None:
     """Wait until the proxy at `base` is ready to speak with `models`."""
 
     def ready() -> bool:
-        parts = httpx2.get(f"{base}/health").json()["parts"]
+        parts = httpx2.get(f"{base}/health", timeout=60).json()["parts"]
         return all(parts[model] == "ok" for model in models)
 
     wait_for(ready, 300)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from starlette.types import Receive, Scope, Send
 from tests.support.fakes import FakeEngine, StartProxy, serve
 
 from vibevoice_proxy.app import create_app
@@ -18,31 +19,51 @@ from vibevoice_proxy.http_protocol import HttpProtocol
 from vibevoice_proxy.settings import Settings
 
 
-@pytest.fixture(scope="session")
-def _engine_server() -> Iterator[tuple[FakeEngine, str]]:
-    engine = FakeEngine()
-    with serve(engine.app()) as url:
-        yield engine, url
+class _Engines:
+    """Serves one fake engine after the other at the same address. Requests that a test leaves
+    behind stay with its engine."""
+
+    def __init__(self) -> None:
+        self._app = FakeEngine().app()
+
+    def replace(self) -> FakeEngine:
+        """Serve a new engine from now on."""
+        engine = FakeEngine()
+        self._app = engine.app()
+        return engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 @pytest.fixture(scope="session")
-def _default_proxy(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
-    settings = Settings(asr_base_url=_engine_server[1], tts_model_type="off")
+def _engines() -> _Engines:
+    return _Engines()
+
+
+@pytest.fixture(scope="session")
+def fake_engine_url(_engines: _Engines) -> Iterator[str]:
+    """The base URL of the fake engine behind every proxy here."""
+    with serve(_engines) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _default_proxy(fake_engine_url: str) -> Iterator[str]:
+    settings = Settings(asr_base_url=fake_engine_url, tts_model_type="off")
     with serve(create_app(settings), protocol=HttpProtocol) as url:
         yield url
 
 
 @pytest.fixture
-def fake_engine(_engine_server: tuple[FakeEngine, str]) -> FakeEngine:
-    """The fake engine behind every proxy here, reset: its responses and recorded requests."""
-    engine = _engine_server[0]
-    vars(engine).update(vars(FakeEngine()))
-    return engine
+def fake_engine(_engines: _Engines) -> FakeEngine:
+    """The fake engine behind every proxy here, a new one for each test."""
+    return _engines.replace()
 
 
 @pytest.fixture
 def start_proxy(
-    fake_engine: FakeEngine, _engine_server: tuple[FakeEngine, str], _default_proxy: str
+    fake_engine: FakeEngine, fake_engine_url: str, _default_proxy: str
 ) -> Iterator[StartProxy]:
     """Start a proxy with the given settings; returns its base URL without /v1."""
     with ExitStack() as servers:
@@ -50,7 +71,7 @@ def start_proxy(
         def start(**settings: Any) -> str:
             if not settings:
                 return _default_proxy
-            settings.setdefault("asr_base_url", _engine_server[1])
+            settings.setdefault("asr_base_url", fake_engine_url)
             settings.setdefault("tts_model_type", "off")
             return servers.enter_context(
                 serve(create_app(Settings(**settings)), protocol=HttpProtocol)

@@ -3,23 +3,30 @@
 import base64
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx2
 import numpy as np
 import openai
 from numpy.typing import NDArray
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
+from tests.support.metrics import samples_when
 from tests.support.real_voices import resampled
+from tests.support.recordings import wav
 
 RATE = 24_000
 INTENT = {"intent": "transcription"}
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
+RECEIVED = ("vibevoice_realtime_audio_seconds_total",)
+OPEN = ("vibevoice_realtime_sessions_open",)
+
 Event = dict[str, Any]
+Samples = dict[tuple[str, ...], float]
 
 _TYPES: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
@@ -53,6 +60,32 @@ def random_message(source: random.Random) -> str:
     ]
     text = json.dumps(source.choice(events))
     return text if source.random() < 0.9 else text[: source.randrange(1 + len(text))]
+
+
+def decode_open_turn(base: str) -> None:
+    """Return once the light recognizer of the proxy `base` has decoded what it has of the open
+    turn, if that is enough for new words. Its only worker alternates between live turns and
+    recordings, so it does so before it is done with the recording sent here."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * RATE).astype(np.float32)
+    files = {"file": ("noise", wav(noise))}
+    httpx2.post(f"{base}/v1/audio/transcriptions", files=files, timeout=60).raise_for_status()
+
+
+class Received:
+    """How much audio the recognizer of the proxy `base` gets from the next session."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._before = self._when(lambda found: found[OPEN] == 0)[RECEIVED]
+
+    def wait_for(self, data: bytes) -> None:
+        """Wait until it is as long as `data`, samples as `audio/pcm`."""
+        seconds = len(data) / 2 / RATE - 0.001
+        self._when(lambda found: found[RECEIVED] - self._before >= seconds)
+
+    def _when(self, condition: Callable[[Samples], bool]) -> Samples:
+        with httpx2.Client(base_url=self._base, timeout=60) as http:
+            return samples_when(http, condition)
 
 
 class Client:

@@ -173,11 +173,11 @@ class Hearing:
             return  # still in the resampler
         seconds = len(samples) / SAMPLE_RATE
         self._fed += seconds
-        self._metrics.received(seconds)
         if len(self._arrivals) > 1 and self._fed - self._arrivals[-2][0] < ARRIVAL_SECONDS:
             self._arrivals.pop()
         self._arrivals.append((self._fed, monotonic()))
         await (await self._open()).feed(samples)
+        self._metrics.received(seconds)
 
     def _count(self, event: LiveEvent) -> None:
         match event:
