@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from tests.support.fakes import FakeEngine, StartProxy, serve
+from tests.support.fakes import EngineAddress, FakeEngine, StartProxy, serve
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.http_protocol import HttpProtocol
@@ -19,30 +19,29 @@ from vibevoice_proxy.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def _engine_server() -> Iterator[tuple[FakeEngine, str]]:
-    engine = FakeEngine()
-    with serve(engine.app()) as url:
-        yield engine, url
+def _engine_server() -> Iterator[tuple[EngineAddress, str]]:
+    address = EngineAddress()
+    with serve(address) as url:
+        yield address, url
 
 
 @pytest.fixture(scope="session")
-def _default_proxy(_engine_server: tuple[FakeEngine, str]) -> Iterator[str]:
+def _default_proxy(_engine_server: tuple[EngineAddress, str]) -> Iterator[str]:
     settings = Settings(asr_base_url=_engine_server[1], tts_model_type="off")
     with serve(create_app(settings), protocol=HttpProtocol) as url:
         yield url
 
 
 @pytest.fixture
-def fake_engine(_engine_server: tuple[FakeEngine, str]) -> FakeEngine:
-    """The fake engine behind every proxy here, reset: its responses and recorded requests."""
-    engine = _engine_server[0]
-    vars(engine).update(vars(FakeEngine()))
-    return engine
+def fake_engine(_engine_server: tuple[EngineAddress, str]) -> FakeEngine:
+    """The fake engine behind every proxy here, a new one for each test: its responses and recorded
+    requests."""
+    return _engine_server[0].replace(FakeEngine())
 
 
 @pytest.fixture
 def start_proxy(
-    fake_engine: FakeEngine, _engine_server: tuple[FakeEngine, str], _default_proxy: str
+    fake_engine: FakeEngine, _engine_server: tuple[EngineAddress, str], _default_proxy: str
 ) -> Iterator[StartProxy]:
     """Start a proxy with the given settings; returns its base URL without /v1."""
     with ExitStack() as servers:
