@@ -126,8 +126,8 @@ def restarts(url: str, kind: str) -> float:
 
 
 def test_alerts_are_silent_while_nothing_fails(stack: Stack) -> None:
-    """While /health is 503 because an engine is down, requests succeed. (In this faster time, a model
-    that loads may be an alert; alerts.test.yml has the true time.)"""
+    """While /health is 503 because an engine is down, requests succeed. In this faster time, models
+    that load may be an alert; alerts.test.yml has the true time."""
     health = f"{stack.lonely}/health"
 
     def parts() -> dict[str, str]:
