@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.real_voices import RATE, conversation, librivox
 
+from vibevoice_core.messages import Message
 from vibevoice_core.worker_process import WorkerLost
 from vibevoice_light import LightPool, LightRecognizer, Segment, open_pool, open_voices
 from vibevoice_light.pool import CAPACITY
@@ -107,6 +108,26 @@ async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
         await ready(pool)
         assert pool.restarts == 1
         assert all(await asyncio.gather(*(recognized(pool, reading) for _ in range(2))))
+
+
+async def test_a_new_process_gets_nothing_of_a_lost_request(
+    model_folder: Path, reading: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would start a recording that nobody ends or cancels."""
+    async with open_pool(model_folder, 1) as pool:
+        await ready(pool)
+        [worker], release = pool.workers, asyncio.Event()
+        lost = asyncio.create_task(heard(pool, held(reading, release)))
+        await until(lambda: worker.in_flight == 1)
+        assert worker.pid
+        os.kill(worker.pid, signal.SIGKILL)
+        await until(lambda: worker.restarts == 1 and worker.is_ready)
+        written: list[Message] = []
+        monkeypatch.setattr(worker, "write", written.append)
+        release.set()
+        with pytest.raises(WorkerLost):
+            await lost
+        assert written == []
 
 
 async def test_a_pool_without_a_model_is_not_ready(tmp_path: Path) -> None:
