@@ -8,7 +8,7 @@ from typing import Any
 
 from playwright.sync_api import Dialog, Page, WebSocketRoute, expect
 from scripts.stack import ROOT
-from tests.support.pages import OpenPage
+from tests.support.pages import OpenPage, wait_until
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
@@ -50,7 +50,7 @@ def test_captions(open_page: OpenPage) -> None:
     page.get_by_role("button", name="Start").click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
     page.evaluate("recording => speak(recording)", base64.b64encode(CONVERSATION).decode())
-    page.wait_for_function("document.querySelector('meter').value > 0")
+    wait_until(page, "document.querySelector('meter').value > 0")
     captions = page.locator(".captions > li")
     expect(captions.first).to_contain_text("The person you are calling is not at their desk")
     expect(page.locator(".captions .name", has_text="B")).not_to_have_count(0)

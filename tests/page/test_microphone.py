@@ -2,7 +2,7 @@
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.support.pages import HOLD_MICROPHONE, OpenPage, wait_until_recorded
+from tests.support.pages import HOLD_MICROPHONE, OpenPage, wait_until, wait_until_recorded
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
@@ -43,7 +43,7 @@ def record(page: Page) -> None:
 
 def wait_until_closed(page: Page) -> None:
     """Wait until the only stream that was opened is closed."""
-    page.wait_for_function(f"streams.length === 1 && {OPEN} === 0")
+    wait_until(page, f"streams.length === 1 && {OPEN} === 0")
 
 
 def test_a_double_click(cloning: Page) -> None:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Request, expect
 from tests.support.fakes import serve
-from tests.support.pages import OpenPage
+from tests.support.pages import OpenPage, wait_until
 from tests.support.processes import wait_until_it_speaks
 from tests.support.speaking import make_models, recording
 
@@ -32,7 +32,7 @@ def test_a_text_is_spoken(open_page: OpenPage, light_url: str) -> None:
     page.get_by_label("Text or script").fill("Please check the number and try again.")
     page.get_by_role("button", name="Speak", exact=True).click()
     expect(page.locator("[role=status]").last).to_contain_text("by hibari; first sound after")
-    page.wait_for_function("document.querySelector('.result audio').duration > 1.5")
+    wait_until(page, "document.querySelector('.result audio').duration > 1.5")
     for form, head in (("wav", b"RIFF"), ("mp3", b"ID3")):
         page.get_by_label("Format").select_option(form)
         with page.expect_download() as download:

@@ -19,6 +19,7 @@ from tests.support.pages import (
     rows,
     tab_to,
     talk,
+    wait_until,
     wait_until_recorded,
 )
 from tests.support.processes import wait_for
@@ -202,7 +203,7 @@ def test_an_unplugged_microphone(open_page: OpenPage) -> None:
     page.evaluate("allow()")
     wait_until_recorded(page)
     page.evaluate("streams[0].getTracks().forEach((track) => track.stop())")
-    page.wait_for_function("recorders[0].state === 'inactive'")
+    wait_until(page, "recorders[0].state === 'inactive'")
     page.get_by_role("button", name="Stop recording").click()
     expect(page.locator(".job .state")).to_have_text("Done")
 

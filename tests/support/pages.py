@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Locator, Page
+from tests.support.processes import wait_for
 from tests.support.recordings import gliding_tone, wav
 
 OpenPage = Callable[..., Page]
@@ -50,9 +51,15 @@ HOLD_PLAYBACK = """() => {
 the current one only for as long as it takes."""
 
 
+def wait_until(page: Page, condition: str) -> None:
+    """Wait until a JavaScript expression is true. The page's policy forbids what Playwright's
+    `wait_for_function` does."""
+    wait_for(lambda: page.evaluate(condition) or page.wait_for_timeout(50))
+
+
 def wait_until_recorded(page: Page, parts: int = 2) -> None:
     """Wait until so many parts of a recording were encoded, one per second, with sound in them."""
-    page.wait_for_function(f"recorded.length >= {parts} && Math.max(...recorded) > 1000")
+    wait_until(page, f"recorded.length >= {parts} && Math.max(...recorded) > 1000")
 
 
 def talk(seconds: float = 3.0, name: str = "talk.wav") -> dict[str, Any]:
