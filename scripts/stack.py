@@ -24,6 +24,8 @@ ENGINE_SECONDS = 1800
 PROXY_SECONDS = 660
 """Longer than the proxy takes to load the speech models."""
 _ENGINE, _PROXY = "vibevoice_vllm.launch", "vibevoice_proxy"
+_WORKERS = 8
+"""Maximum number of processes that get different ports."""
 STOP_SECONDS = 45
 """Longer than the start script takes to kill an engine that does not stop by itself."""
 
@@ -41,9 +43,11 @@ class Parts(NamedTuple):
 
 def free_port() -> int:
     """A port on which nothing listens, below those that the kernel gives to other programs (32768
-    and up on Linux): a server may take long to listen on it."""
+    and up on Linux): a server may take long to listen on it. For the same reason, processes of
+    pytest-xdist, and what they start, get different ports."""
+    first = 20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
     while True:
-        port = random.randrange(20_000, 32_768)
+        port = random.randrange(first, 32_768, _WORKERS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -38,9 +38,11 @@ class Exchange:
         self._worker = worker
 
     def send(self, message: Message) -> None:
-        """Send a message about this request; the request's id is added."""
-        fields = {"id": self.number, **message.fields}
-        self._worker.write(Message(message.kind, fields, message.samples))
+        """Send a message about this request; the request's id is added. It is dropped if the worker
+        was lost: the next one does not know the request."""
+        if self._worker.serves(self):
+            fields = {"id": self.number, **message.fields}
+            self._worker.write(Message(message.kind, fields, message.samples))
 
     async def receive(self) -> Message:
         """Wait for the worker's next message about this request. Raises WorkerLost."""
@@ -147,6 +149,10 @@ class WorkerProcess:
         finally:
             self.wanted -= 1
 
+    def serves(self, exchange: Exchange) -> bool:
+        """Whether the request is in flight in the process that runs now."""
+        return exchange.number in self._in_flight
+
     def write(self, message: Message) -> None:
         """Write a message to the worker, if there is one."""
         # Not drained: a worker that does not read has hung, and its capacity limits how much waits.
@@ -162,8 +168,8 @@ class WorkerProcess:
         try:
             yield exchange
         finally:
-            if self._in_flight.pop(exchange.number, None) is not None:
-                exchange.send(Message("cancel"))
+            exchange.send(Message("cancel"))
+            self._in_flight.pop(exchange.number, None)
 
     async def _run_once(self) -> tuple[bool, str]:
         """Run the worker once; return whether it became ready, and how it ended."""

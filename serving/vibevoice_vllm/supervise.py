@@ -51,12 +51,16 @@ class EngineEnded(EngineError):
 class _Engine:
     """The engine's process in its own session. Its output is passed on and the end remembered."""
 
-    def __init__(self, argv: list[str], environ: Mapping[str, str], stop_seconds: int) -> None:
+    def __init__(self, stop_seconds: int) -> None:
         self._stop_seconds = stop_seconds
+        self._process: subprocess.Popen[str] | None = None
         self.last_lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self.stopping: signal.Signals | None = None
+
+    def start(self, argv: list[str], environ: Mapping[str, str]) -> None:
+        """Start the process. Raises EngineError if there is no such program."""
         try:
-            self.process = subprocess.Popen(
+            self._process = subprocess.Popen(
                 argv,
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,
@@ -70,6 +74,14 @@ class _Engine:
             raise EngineError(f"cannot run {argv[0]}: {error.strerror}") from error
         self._reader = threading.Thread(target=self._pass_on, daemon=True)
         self._reader.start()
+        if self.stopping:  # a signal arrived before there was a process
+            self.forward(self.stopping)
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        """The process, once it was started."""
+        assert self._process is not None
+        return self._process
 
     def _pass_on(self) -> None:
         assert self.process.stdout is not None
@@ -97,8 +109,9 @@ class _Engine:
 
     def forward(self, number: int, frame: FrameType | None = None) -> None:
         self.stopping = signal.Signals(number)
-        with suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     def stop(self) -> None:
         """Stop the engine, and kill it if necessary. No effect if it has exited."""
@@ -142,8 +155,10 @@ def supervise(
         EngineError: the port is taken, or it was not healthy after `wait_seconds` (0: no limit).
     """
     _require_free(host, port)
-    engine = _Engine(argv, environ, _STOP_SECONDS + finish_seconds)
+    engine = _Engine(_STOP_SECONDS + finish_seconds)
+    # Before the start: a signal that arrives during it must not leave an engine behind.
     with _signals_forwarded(engine):
+        engine.start(argv, environ)
         try:
             return _watch(engine, host, port, wait_seconds)
         finally:

@@ -37,14 +37,19 @@ def test_a_thousand_files_killed_three_times(
     arguments = ["--manifest", manifest.name, "--base", folder, "--format", "json,srt"]
     arguments += ["--concurrency", str(at_once)]
     fake_engine.seconds = 0.05
+    fake_engine.stall_after = 0
 
     def run_until(asked: int) -> None:
+        """Kill the client while all its requests are in the engine."""
+        fake_engine.stall_if = lambda _: fake_engine.asked >= asked
         with batch.start(*arguments) as process:
-            wait_for(lambda: fake_engine.asked >= asked or process.poll() is not None, 120)
+            wait_for(lambda: fake_engine.asked >= asked and fake_engine.at_once == at_once)
         assert process.returncode == -signal.SIGKILL
+        wait_for(lambda: fake_engine.at_once == 0)
 
     for asked in (200, 400, 600):
         run_until(asked)
+    fake_engine.stall_after = None
     code, said = batch.run(*arguments)
 
     assert code == 1
@@ -82,6 +87,7 @@ def test_the_tree_is_mirrored_in_every_format(batch: Batch, recordings: Path) ->
                     f"{batch.url}/v1/audio/transcriptions",
                     files={"file": file},
                     data={"response_format": format},
+                    timeout=60,
                 )
             assert (batch.output / f"{name}.{format}").read_text() == answer.text
         assert (batch.output / f"{name}.txt").read_text() == "A: Good morning.\nB: Hello.\n"
@@ -213,7 +219,7 @@ def test_uploads_are_never_in_memory(batch: Batch, tmp_path: Path) -> None:
                 sizes.append(psutil.Process(process.pid).memory_info().rss)
             return process.poll() is not None
 
-        wait_for(ended, 120)
+        wait_for(ended, 300)
         _, said = process.communicate()
 
     assert "FAILED long.wav: The file could not be decoded" in said

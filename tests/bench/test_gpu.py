@@ -4,10 +4,13 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from bench.engine_requests import OutOfTime
+from bench.engine_requests import OutOfTime, events
 from bench.gpu import main
 from bench.gpu_load import hour, sweep, to_engine, to_proxy
 from bench.gpu_results import (
@@ -88,8 +91,7 @@ def test_the_rest_of_the_page_stays() -> None:
 @pytest.mark.engine
 def test_many_clients_and_one_long_recording(engine_url: str) -> None:
     """Every answer has the forced number of tokens, whatever the model predicts."""
-    until = time.monotonic() + 120
-    found = sweep(to_engine(engine_url, TOKENS), "tiny", 3, 4, 2.0, until, 1)
+    found = sweep(to_engine(engine_url, TOKENS), "tiny", 3, 4, 2.0, math.inf, 1)
     assert (found.clients, found.clips, found.failures) == (3, 4, 0)
     assert found.tokens == 4 * TOKENS
     assert 0 < found.first[0] <= found.first[-1] <= found.seconds
@@ -102,7 +104,7 @@ def test_many_clients_and_one_long_recording(engine_url: str) -> None:
 def test_the_proxy_is_measured_too(tmp_path: Path) -> None:
     """The answers have the length that the model gives them."""
     with fake_engine(tmp_path / "log", 0.2, TTS_MODEL_TYPE="off") as (url, *_):
-        found = sweep(to_proxy(url), "proxy", 2, 2, 2.0, time.monotonic() + 60, 3)
+        found = sweep(to_proxy(url), "proxy", 2, 2, 2.0, math.inf, 3)
         with pytest.raises(OutOfTime):
             sweep(to_proxy(url), "proxy", 1, 1, 2.0, time.monotonic() + 0.1, 4)
     assert (found.clips, found.failures) == (2, 0)
@@ -111,9 +113,22 @@ def test_the_proxy_is_measured_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
-def test_an_answer_is_broken_off_when_the_time_is_up(engine_url: str) -> None:
+def test_an_answer_is_broken_off_when_the_time_is_up(
+    engine_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tokens that arrived in time are counted."""
-    alone = hour(engine_url, "tiny", 2.0, 30_000, time.monotonic() + 4)
+    now = 0.0
+
+    def slow(engine: str, body: dict[str, Any], until: float) -> Iterator[bytes]:
+        """Events that take 300 seconds each."""
+        nonlocal now
+        for event in events(engine, body, until):
+            yield event
+            now += 300.0
+
+    monkeypatch.setattr("bench.gpu_load.events", slow)
+    monkeypatch.setattr("bench.engine_requests.time", SimpleNamespace(monotonic=lambda: now))
+    alone = hour(engine_url, "tiny", 2.0, 30_000, 1000.0)
     assert not alone.whole
     assert 0 < alone.tokens < 30_000
 
@@ -181,7 +196,6 @@ def test_a_long_recording_that_takes_too_long(tmp_path: Path) -> None:
 def test_a_run_stops_in_time(tmp_path: Path) -> None:
     """An engine that is too slow is stopped, and the file says what is missing."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 1.0)
-    started = time.monotonic()
     with fake_engine_process(tmp_path / "log", 600.0, killed=True) as engine:
 
         def slow() -> None:
@@ -194,18 +208,17 @@ def test_a_run_stops_in_time(tmp_path: Path) -> None:
                 subprocess.run(["sleep", "600"], check=True)
 
         bench.step("a process", endless)
-    assert time.monotonic() - started < 120
     found = Results.load(tmp_path / "gpu.json")
     assert found.skipped[-2:] == [("sweep", "time ran out"), ("a process", "time ran out")]
 
 
 def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
     """Memory is measured while the process is running."""
-    bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 0.5)
     started = time.monotonic()
+    bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, 0.5)
     with pytest.raises(OutOfTime), bench.in_time():
         subprocess.run(["sleep", "600"], check=True)
-    assert 0.4 < time.monotonic() - started < 60
+    assert time.monotonic() - started > 0.4
     unlimited = Bench(results(), tmp_path / "gpu.json", SHORT, {}, math.inf)
     with unlimited.in_time():
         pass
@@ -214,8 +227,7 @@ def test_a_process_is_ended_when_the_time_is_up(tmp_path: Path) -> None:
 def test_what_cannot_be_measured_is_written_with_the_reason(tmp_path: Path) -> None:
     """Examples are a missing engine, an unknown setting, and a plugin that is not installed."""
     bench = Bench(results(), tmp_path / "gpu.json", SHORT, {}, math.inf)
-    until = time.monotonic() + 20
-    bench.step("nobody", lambda: hour(nobody(), "x", 1.0, 1, until) and None)
+    bench.step("nobody", lambda: hour(nobody(), "x", 1.0, 1, math.inf) and None)
     bench.step("setting", Setting("x", {"VIBEVOICE_NO_SUCH": "1"}).require)
     bench.step("plugin", lambda: microsoft("").require())
     reasons = dict(Results.load(tmp_path / "gpu.json").skipped)

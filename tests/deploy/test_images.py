@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from scripts.stack import ROOT, free_port
-from tests.support.processes import running
+from tests.support.processes import START_SECONDS, running
 
 from vibevoice_core.distribution import installed_version
 
@@ -87,7 +87,9 @@ def proxy_url(proxy_python: Path, tmp_path: Path) -> Iterator[str]:
     argv = [proxy_python, "-m", "vibevoice_proxy"]
     environ = {"API_PORT": str(port), "ASR_API": "off", "PATH": "/usr/bin:/bin"}
     log = tmp_path / "log"
-    with running("the proxy", argv, f"{url}/health", log, 60, environ=environ, cwd=tmp_path):
+    with running(
+        "the proxy", argv, f"{url}/health", log, START_SECONDS, environ=environ, cwd=tmp_path
+    ):
         yield url
 
 

@@ -7,8 +7,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tests.support.batch_client import Batch
-from tests.support.fakes import FakeEngine, serve
+from tests.support.fakes import EngineAddress, FakeEngine, serve
 from tests.support.gateway import KEY, install, start_litellm
 from tests.support.processes import nobody, wait_for
 from tests.support.real_voices import librivox
@@ -62,7 +62,9 @@ class Gateway:
 
     url: str
     recorder: Recorder
-    engines: list[FakeEngine]
+    addresses: tuple[EngineAddress, ...]
+    """Where the engines are."""
+    engines: tuple[FakeEngine, ...]
     """Behind the two proxies of the groups `vibevoice-transcribe` and `tts-1`; the first one also
     serves the proxy of `vibevoice-live`."""
     listening: str
@@ -73,17 +75,25 @@ class Gateway:
 
     def chat(self, model: str, text: str | None = None, **fields: Any) -> httpx2.Response:
         """A chat completion on a recording of 2 seconds; `text` defaults to the model's own."""
+        return httpx2.post(**self._chat(model, text, **fields))
+
+    def stream(self, model: str) -> AbstractContextManager[httpx2.Response]:
+        """A streamed chat completion on that recording."""
+        return httpx2.stream("POST", **self._chat(model, stream=True))
+
+    def _chat(self, model: str, text: str | None = None, **fields: Any) -> dict[str, Any]:
+        """The arguments of the request."""
         parts: list[dict[str, Any]] = [{"type": "audio_url", "audio_url": {"url": DATA_URL}}]
         if text := user_text(2.0, "") if text is None else text:
             parts.append({"type": "text", "text": text})
         system = {"role": "system", "content": SYSTEM}
         messages = [system, {"role": "user", "content": parts}]
-        return httpx2.post(
-            f"{self.url}/v1/chat/completions",
-            json={"model": model, "messages": messages, **fields},
-            headers={"authorization": f"Bearer {KEY}"},
-            timeout=60,
-        )
+        return {
+            "url": f"{self.url}/v1/chat/completions",
+            "json": {"model": model, "messages": messages, **fields},
+            "headers": {"authorization": f"Bearer {KEY}"},
+            "timeout": 60,
+        }
 
     def transcribe(self, model: str = "whisper-1", **fields: Any) -> httpx2.Response:
         """A transcription of that recording."""
@@ -98,15 +108,16 @@ class Gateway:
 
 @pytest.fixture(scope="module")
 def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    recorder, engines = Recorder(), [FakeEngine(), FakeEngine()]
+    recorder, addresses = Recorder(), (EngineAddress(), EngineAddress())
     with ExitStack() as servers:
         recording = servers.enter_context(serve(recorder.app()))
+        engines = [servers.enter_context(serve(address)) for address in addresses]
         proxies = [
             servers.enter_context(
                 serve(
                     create_app(
                         Settings(
-                            asr_base_url=servers.enter_context(serve(engine.app())),
+                            asr_base_url=engine,
                             tts_model_type="off",
                             upstream_read_timeout=5,
                         )
@@ -120,7 +131,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             serve(
                 create_app(
                     Settings(
-                        asr_base_url=servers.enter_context(serve(engines[0].app())),
+                        asr_base_url=engines[0],
                         tts_model_type="off",
                         api_keys=(SecretStr("none"),),
                     )
@@ -131,6 +142,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             "vibevoice-asr": [recording],
             "asr": [recording],
             "other": [recording],
+            "streamed": engines[:1],
             "half_dead": [nobody(), recording],
             "vibevoice-transcribe": proxies,
             "vibevoice": proxies,
@@ -144,22 +156,24 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         models = {
             "asr": "VibeVoice-ASR",
             "other": "qwen",
+            "streamed": "vibevoice",
             "half_dead": "vibevoice",
             "one_busy": "whisper-1",
             "all_busy": "whisper-1",
             "busy_for_long": "whisper-1",
         }
         folder = tmp_path_factory.mktemp("litellm")
-        url = servers.enter_context(start_litellm(folder, groups, **models))
-        yield Gateway(url, recorder, engines, listening)
+        # Longer than the test takes.
+        cooldowns = {"one_busy": 3600}
+        url = servers.enter_context(start_litellm(folder, groups, models, cooldowns))
+        yield Gateway(url, recorder, addresses, (), listening)
 
 
 @pytest.fixture
 def gateway(_gateway: Gateway) -> Gateway:
-    """LiteLLM with all engines reset."""
-    for engine in _gateway.engines:
-        vars(engine).update(vars(FakeEngine()))
-    return _gateway
+    """LiteLLM with new engines."""
+    engines = tuple(address.replace(FakeEngine()) for address in _gateway.addresses)
+    return replace(_gateway, engines=engines)
 
 
 PINNED = {
@@ -329,6 +343,21 @@ def test_a_transcription_is_not_streamed(gateway: Gateway) -> None:
     events = [line for line in answer.json()["text"].splitlines() if line]
     assert all(event.startswith("data: {") for event in events)
     assert "transcript.text.done" in events[-1]
+
+
+def test_a_chat_is_streamed_while_the_engine_generates(gateway: Gateway) -> None:
+    """Deltas are passed on before the answer is complete."""
+    engine = gateway.engines[0]
+    engine.gate_after = 3
+    text = ""
+    with gateway.stream("streamed") as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: {") and (choices := json.loads(line[6:])["choices"]):
+                text += choices[0]["delta"].get("content") or ""
+                if text:
+                    engine.gate.set()
+    assert engine.gate.is_set()
+    assert text == engine.text
 
 
 OTHER_GROUPS = {"vibevoice-asr", "gpt-realtime-whisper", "gpt-live-transcribe"}

@@ -16,7 +16,7 @@ import psutil
 import pytest
 import soundfile
 from scripts.stack import ROOT
-from tests.support.engine import TINY, in_engine, start_engine
+from tests.support.engine import TINY, start_engine
 from tests.support.fakes import serve
 from tests.support.gateway import KEY, start_litellm
 
@@ -157,18 +157,15 @@ def test_chat_goes_to_an_engine_pinned(stack: Stack) -> None:
 
 
 def test_chat_is_streamed(stack: Stack) -> None:
-    """Deltas arrive while the engine is generating, and add up to the same answer."""
+    """Deltas add up to the same answer. (test_litellm.py: they arrive while it is generated.)"""
     deltas: list[str] = []
-    writing = 0
     with httpx2.stream("POST", **chat_request(stack, stream=True)) as answer:
         for line in answer.iter_lines():
             if line.startswith("data: {") and (choices := json.loads(line[6:])["choices"]):
                 if content := choices[0]["delta"].get("content"):
                     deltas.append(content)
-                    writing = writing or sum(map(in_engine, stack.engines))
     assert [segment["Content"] for segment in json.loads("".join(deltas))] == WORDS
     assert len(deltas) > 1
-    assert writing == 1
 
 
 def kill(url: str) -> None:
@@ -206,17 +203,22 @@ def test_an_engine_killed_under_load_fails_no_other_request(
 
     answers: list[tuple[float, str, bool]] = []
     killed = 0.0
+    both = {f"{engine}/v1" for engine in stack.engines}
     with ThreadPoolExecutor(6) as pool:
-        pending: set[Future[tuple[float, str, bool]]] = {pool.submit(ask, n) for n in range(20)}
+        pending: set[Future[tuple[float, str, bool]]] = {pool.submit(ask, n) for n in range(16)}
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             answers += [future.result() for future in done]
-            if not killed and len(answers) >= 10:
-                assert all(ok for _, _, ok in answers)
-                assert {server for _, server, _ in answers} >= {f"{e}/v1" for e in stack.engines}
+            if killed:
+                continue
+            assert all(ok for _, _, ok in answers)
+            if len(answers) >= 10 and {server for _, server, _ in answers} >= both:
                 kill(stack.engines[1])
                 killed = time.monotonic()
                 pending |= {pool.submit(ask, n) for n in range(12)}
+            else:  # the load goes on until both engines have answered a chat
+                assert len(answers) < 100
+                pending |= {pool.submit(ask, len(answers) + n) for n in range(len(done))}
     later = [(server, ok) for started, server, ok in answers if started > killed]
     assert len(later) >= 12
     assert all(ok for _, ok in later)

@@ -38,7 +38,7 @@ def asked(prefix: str) -> set[str]:
 def there(url: str) -> set[str]:
     """Names in a /metrics response, including the sample names of every declared metric."""
     names: set[str] = set()
-    for family in text_string_to_metric_families(httpx2.get(f"{url}/metrics").text):
+    for family in text_string_to_metric_families(httpx2.get(f"{url}/metrics", timeout=60).text):
         suffixes = {
             "counter": ["_total"],
             "histogram": ["_bucket", "_sum", "_count"],

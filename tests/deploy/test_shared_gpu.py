@@ -51,21 +51,23 @@ def test_no_gpu_no_reserve(models: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 SERVE = """
 import sys, vibevoice_vllm.gpu
-vibevoice_vllm.gpu._SECONDS = 0.5
+vibevoice_vllm.gpu._SECONDS = float(sys.argv[1])
 from scripts.serve import main
 sys.exit(main())
 """
 
 
 @pytest.mark.parametrize(
-    ("smi", "speech", "said"),
+    ("smi", "seconds", "speech", "said"),
     [
-        pytest.param("echo 'GPU 0: NVIDIA H100'", "2b", "TTS_MODEL_TYPE", id="no such model"),
-        pytest.param("exec sleep 30", "0.5b", "did not respond within 0.5 s", id="no response"),
+        pytest.param("echo 'GPU 0: NVIDIA H100'", "60", "2b", "TTS_MODEL_TYPE", id="no such model"),
+        pytest.param(
+            "exec sleep 30", "0.5", "0.5b", "did not respond within 0.5 s", id="no response"
+        ),
     ],
 )
 def test_serve_says_in_a_line_why_it_does_not_start(
-    smi: str, speech: str, said: str, models: str
+    smi: str, seconds: str, speech: str, said: str, models: str
 ) -> None:
     """The output is one line without a traceback, and nothing is started."""
     (Path(models).parent / "nvidia-smi").write_text(f"#!/bin/sh\n{smi}\n")
@@ -73,7 +75,11 @@ def test_serve_says_in_a_line_why_it_does_not_start(
     environ |= {"MODEL_DIR": models, "TTS_MODEL_TYPE": speech}
     environ |= {"API_PORT": "0", "ASR_PORT": str(free_port())}
     ran = subprocess.run(
-        [sys.executable, "-c", SERVE], cwd=ROOT, env=environ, capture_output=True, text=True
+        [sys.executable, "-c", SERVE, seconds],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 1
     (line,) = ran.stderr.splitlines()

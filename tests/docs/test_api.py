@@ -74,7 +74,7 @@ def test_every_metric_is_told(start_proxy: StartProxy) -> None:
         for name in re.findall(r"`([^`]+)`", cells[0])
     }
     url = start_proxy(light="on", light_workers=1)
-    families = text_string_to_metric_families(httpx2.get(f"{url}/metrics").text)
+    families = text_string_to_metric_families(httpx2.get(f"{url}/metrics", timeout=60).text)
     ours = {
         family.name + ("_total" if family.type == "counter" else "")
         for family in families

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -108,14 +109,21 @@ def test_pages_that_the_code_names_exist() -> None:
     """Pages named in docstrings, messages, comments, and configuration exist."""
     named: dict[str, Path] = {}
     for folder in CODE:
-        for file in sorted((ROOT / folder).rglob("*")):
-            if file.suffix in SUFFIXES and "node_modules" not in file.parts:
+        for file in _files(ROOT / folder):
+            if file.suffix in SUFFIXES:
                 text = file.read_text()
                 named |= {page: file for page in re.findall(r"\bdocs/[\w/-]+\.md\b", text)}
     named |= {page: ROOT for page in re.findall(r"\bdocs/[\w/-]+\.md\b", _root_files())}
     assert len(named) > 20
     # a page in onnxruntime's repository
     assert [page for page in named if not (ROOT / page).exists()] == ["docs/Privacy.md"]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below `folder` except for npm packages, which another process may be installing."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted({*folders} - {"node_modules"})
+        yield from (Path(parent, name) for name in sorted(names))
 
 
 def _root_files() -> str:

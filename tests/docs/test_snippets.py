@@ -18,7 +18,7 @@ from scripts.stack import ROOT, answers
 from tests.docs.covered import ELSEWHERE, NOT_RUN
 from tests.support.fakes import serve
 from tests.support.installing import require_npm
-from tests.support.processes import wait_for
+from tests.support.processes import START_SECONDS, wait_for
 from tests.support.snippets import (
     ENGINE,
     NPM,
@@ -90,7 +90,7 @@ def light_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         speaker_dir=str(tmp_path_factory.mktemp("speakers")),
     )
     with serve(create_app(settings)) as url:
-        wait_for(lambda: answers(f"{url}/health"), 60)
+        wait_for(lambda: answers(f"{url}/health"), START_SECONDS)
         yield url
 
 
@@ -98,7 +98,7 @@ def light_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def engine_proxy_url(engine_url: str) -> Iterator[str]:
     """A proxy with the real engine, ready for transcription and speech."""
     with serve(create_app(Settings(asr_base_url=engine_url, tts_model_type="espeak"))) as url:
-        wait_for(lambda: answers(f"{url}/health"), 60)
+        wait_for(lambda: answers(f"{url}/health"), START_SECONDS)
         yield url
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.support.real_voices import RATE, conversation, librivox
 
+from vibevoice_core.messages import Message
 from vibevoice_core.worker_process import WorkerLost
 from vibevoice_light import LightPool, LightRecognizer, Segment, open_pool, open_voices
 from vibevoice_light.pool import CAPACITY
@@ -31,17 +32,33 @@ async def blocks(samples: Samples) -> AsyncIterator[Samples]:
         yield samples[at : at + 10 * RATE]
 
 
+async def held(samples: Samples, release: asyncio.Event) -> AsyncIterator[Samples]:
+    """A recording whose request lasts until `release`."""
+    await release.wait()
+    async for block in blocks(samples):
+        yield block
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for `condition`."""
+    async with asyncio.timeout(300):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 async def ready(pool: LightPool) -> LightPool:
     """The pool once all its processes are ready."""
-    async with asyncio.timeout(60):
-        while not all(worker.is_ready for worker in pool.workers):
-            await asyncio.sleep(0.05)
+    await until(lambda: all(worker.is_ready for worker in pool.workers))
     return pool
 
 
-async def recognized(pool: LightPool, samples: Samples, lookahead: float = 120.0) -> list[Segment]:
-    async with asyncio.timeout(120):
-        return [segment async for segment in pool.recognize(blocks(samples), lookahead)]
+async def heard(pool: LightPool, recording: AsyncIterator[Samples]) -> list[Segment]:
+    async with asyncio.timeout(300):
+        return [segment async for segment in pool.recognize(recording, 120.0)]
+
+
+async def recognized(pool: LightPool, samples: Samples) -> list[Segment]:
+    return await heard(pool, blocks(samples))
 
 
 async def test_processes_answer_as_the_recognizer_does(
@@ -79,19 +96,38 @@ async def test_a_process_that_dies_or_hangs_costs_its_own_requests_only(
     processes serve again afterwards."""
     async with open_pool(model_folder, 2, hang_timeout=10.0) as pool:
         await ready(pool)
-        first = asyncio.create_task(recognized(pool, np.tile(reading, 4)))
-        await asyncio.sleep(0.1)
-        second = asyncio.create_task(recognized(pool, reading))
-        await asyncio.sleep(0.1)
-        assert [worker.in_flight for worker in pool.workers] == [1, 1]
+        release = asyncio.Event()
+        first, second = (asyncio.create_task(heard(pool, held(reading, release))) for _ in range(2))
+        await until(lambda: [worker.in_flight for worker in pool.workers] == [1, 1])
         assert pool.workers[0].pid
         os.kill(pool.workers[0].pid, sent)
+        release.set()
         with pytest.raises(WorkerLost, match="The light worker .* while processing the request"):
             await first
         assert await second
         await ready(pool)
         assert pool.restarts == 1
         assert all(await asyncio.gather(*(recognized(pool, reading) for _ in range(2))))
+
+
+async def test_a_new_process_gets_nothing_of_a_lost_request(
+    model_folder: Path, reading: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would start a recording that nobody ends or cancels."""
+    async with open_pool(model_folder, 1) as pool:
+        await ready(pool)
+        [worker], release = pool.workers, asyncio.Event()
+        lost = asyncio.create_task(heard(pool, held(reading, release)))
+        await until(lambda: worker.in_flight == 1)
+        assert worker.pid
+        os.kill(worker.pid, signal.SIGKILL)
+        await until(lambda: worker.restarts == 1 and worker.is_ready)
+        written: list[Message] = []
+        monkeypatch.setattr(worker, "write", written.append)
+        release.set()
+        with pytest.raises(WorkerLost):
+            await lost
+        assert written == []
 
 
 async def test_a_pool_without_a_model_is_not_ready(tmp_path: Path) -> None:
@@ -116,10 +152,11 @@ async def test_recordings_that_wait_are_spread(model_folder: Path, reading: Samp
     """Waiting recordings are spread over all workers, even while all slots are in use."""
     async with open_pool(model_folder, 2) as pool:
         await ready(pool)
-        short = reading[: 2 * RATE]
-        tasks = [asyncio.create_task(recognized(pool, short)) for _ in range(40)]
-        await asyncio.sleep(0.01)
+        short, release = reading[: 2 * RATE], asyncio.Event()
+        tasks = [asyncio.create_task(heard(pool, held(short, release))) for _ in range(40)]
+        await until(lambda: sum(worker.wanted for worker in pool.workers) == 40)
         assert [worker.wanted for worker in pool.workers] == [20, 20]
+        release.set()
         await asyncio.gather(*tasks)
         assert [worker.wanted for worker in pool.workers] == [0, 0]
 

@@ -1,5 +1,6 @@
 """What the page says and keeps when the server fails halfway."""
 
+import threading
 from pathlib import Path
 
 import anyio
@@ -17,17 +18,26 @@ pytest_plugins = ("tests.support.page_fixtures",)
 
 SECOND = 2 * 24_000
 """Bytes of pcm."""
+REWIND = """element => {
+  element.style.animation = "none";
+  element.getAnimations(); // computes the style
+  element.style.animation = "";
+  element.getAnimations()[0].pause();
+}"""
+"""Stops the animation that makes an element appear late, at its start."""
 UNREACHABLE = (
     "The server closed the connection or cannot be reached. Check that it is running and try again."
 )
 
 
 class BreakOff:
-    """ASGI middleware that closes the connection after so many bytes of speech."""
+    """ASGI middleware that sends so many bytes of speech, and closes the connection once `read` is
+    set. Browsers discard what the page has not read by then."""
 
     def __init__(self, app: ASGIApp, size: int) -> None:
         self._app = app
         self._size = size
+        self.read = threading.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         left = self._size
@@ -39,7 +49,8 @@ class BreakOff:
                 left -= len(message["body"])
             await send(message)
             if left == 0:
-                await anyio.sleep(0.5)  # browsers discard what the page has not read by then
+                while not self.read.is_set():
+                    await anyio.sleep(0.01)
                 raise ConnectionAbortedError
 
         is_speech = scope["type"] == "http" and scope["path"] == "/v1/audio/speech"
@@ -49,10 +60,13 @@ class BreakOff:
 def test_speech_that_breaks_off(open_page: OpenPage) -> None:
     """The page says so and keeps the part that it has received, marked as incomplete."""
     settings = Settings(asr_api="off", light="off", tts_model_type="espeak")
-    with serve(BreakOff(create_app(settings), SECOND), protocol=HttpProtocol) as url:
+    app = BreakOff(create_app(settings), SECOND)
+    with serve(app, protocol=HttpProtocol) as url:
         wait_until_it_speaks(url, "espeak")
         page = open_page("#speak", url=url)
         page.get_by_role("button", name="Speak", exact=True).click()
+        expect(page.get_by_text("Playing, 0:01 so far…")).to_be_visible()
+        app.read.set()
         alert = page.get_by_role("alert").filter(visible=True)
         expect(alert).to_have_text(f"The speech broke off after 0:01. {UNREACHABLE}")
         expect(page.get_by_text("Incomplete: only the part that arrived.")).to_be_visible()
@@ -86,7 +100,9 @@ def test_a_script_that_does_not_load(open_page: OpenPage) -> None:
     expect(late).to_have_count(0)
     page.route("**/page/dom.js", lambda route: route.abort())
     page.reload(wait_until="domcontentloaded")
+    late.evaluate(REWIND)
     expect(late).to_be_hidden()
+    late.evaluate("element => element.getAnimations()[0].play()")
     expect(late).to_be_visible()
 
 
@@ -112,7 +128,8 @@ def test_a_bug(open_page: OpenPage, complaints: list[str]) -> None:
     """An error that no view handles is shown instead of nothing."""
     page = open_page("#status", light="off")
     expect(page.get_by_role("heading", level=1)).to_have_text("Status")
-    page.evaluate("void Promise.reject(new Error('This is a bug.'))")
+    with page.expect_event("pageerror"):
+        page.evaluate("void Promise.reject(new Error('This is a bug.'))")
     expect(page.get_by_role("alert").filter(visible=True)).to_have_text(
         "Something went wrong: This is a bug. "
         "If the page no longer works, save your transcripts and reload it."

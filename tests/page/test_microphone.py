@@ -2,38 +2,18 @@
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.support.pages import OpenPage
+from tests.support.pages import HOLD_MICROPHONE, OpenPage, wait_until, wait_until_recorded
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
-COUNT_STREAMS = """() => {
-  const media = navigator.mediaDevices;
-  const open = media.getUserMedia.bind(media);
-  window.streams = [];
-  const asked = new Promise((resolve) => { window.allow = resolve; });
-  media.getUserMedia = async (wanted) => {
-    await asked;
-    const stream = await open(wanted);
-    streams.push(stream);
-    return stream;
-  };
-}"""
 OPEN = "streams.filter((stream) => stream.active).length"
-
-IS_CLOSED = f"""async () => {{
-  const isClosed = () => streams.length === 1 && {OPEN} === 0;
-  for (let left = 200; left > 0 && !isClosed(); left -= 1)
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  return isClosed();
-}}"""
-"""Whether the only stream that was opened is closed within 10 s."""
 
 
 @pytest.fixture
 def page(open_page: OpenPage) -> Page:
-    """A page that counts the microphone's streams. `allow()` answers the browser's question."""
+    """A page that counts the microphone's streams."""
     page = open_page(light="off", tts_model_type="espeak")
-    page.evaluate(COUNT_STREAMS)
+    page.evaluate(HOLD_MICROPHONE)
     return page
 
 
@@ -61,6 +41,11 @@ def record(page: Page) -> None:
     assert page.evaluate("streams.length") == page.evaluate(OPEN) == 1
 
 
+def wait_until_closed(page: Page) -> None:
+    """Wait until the only stream that was opened is closed."""
+    wait_until(page, f"streams.length === 1 && {OPEN} === 0")
+
+
 def test_a_double_click(cloning: Page) -> None:
     """Two clicks open the microphone once, and Stop closes it."""
     record(cloning)
@@ -73,7 +58,7 @@ def test_the_sample_is_kept_when_the_view_changes(cloning: Page) -> None:
     """Leaving Speak closes the microphone and keeps the sample."""
     record(cloning)
     show(cloning, "Status")
-    assert cloning.evaluate(IS_CLOSED)
+    wait_until_closed(cloning)
     show(cloning, "Speak")
     expect(cloning.get_by_text("The next speech uses the voice in Recording")).to_be_visible()
 
@@ -81,9 +66,9 @@ def test_the_sample_is_kept_when_the_view_changes(cloning: Page) -> None:
 def test_the_recording_is_transcribed_when_the_view_changes(page: Page) -> None:
     """Leaving Transcribe closes the microphone and transcribes the recording."""
     record(page)
-    page.wait_for_timeout(1000)
+    wait_until_recorded(page)
     show(page, "Status")
-    assert page.evaluate(IS_CLOSED)
+    wait_until_closed(page)
     show(page, "Transcribe")
     expect(page.locator(".job .state")).to_have_text("Done")
     expect(page.locator(".editor .segment")).not_to_have_count(0)
@@ -94,7 +79,7 @@ def test_the_view_changes_while_the_browser_asks(page: Page) -> None:
     page.get_by_role("button", name="Record", exact=True).click()
     show(page, "Status")
     page.evaluate("allow()")
-    assert page.evaluate(IS_CLOSED)
+    wait_until_closed(page)
     show(page, "Transcribe")
     expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()
     expect(page.locator(".job")).to_have_count(0)
@@ -105,7 +90,7 @@ def test_withdrawn_consent(cloning: Page) -> None:
     record(cloning)
     consent = cloning.get_by_label("This person has given")
     consent.uncheck()
-    assert cloning.evaluate(IS_CLOSED)
+    wait_until_closed(cloning)
     consent.check()
     expect(cloning.get_by_role("button", name="Record", exact=True)).to_be_enabled()
     expect(cloning.get_by_label("The sample")).to_be_hidden()

@@ -34,8 +34,9 @@ def test_work_is_plotted(open_page: OpenPage, page_engine: FakeEngine) -> None:
     url = page.url.partition("#")[0]
     expect(page.get_by_role("img", name=re.compile("^Errors: [–0],"))).to_be_visible()
     # The page asks for enrolled speakers when its options open: not an error.
-    assert httpx2.get(f"{url}v1/audio/speakers").status_code == 403
-    httpx2.post(f"{url}v1/audio/transcriptions", files={"file": b"no recording"})
+    assert httpx2.get(f"{url}v1/audio/speakers", timeout=60).status_code == 403
+    files = {"file": b"no recording"}
+    httpx2.post(f"{url}v1/audio/transcriptions", files=files, timeout=60)
     expect(page.get_by_role("img", name=re.compile("^Errors: 1,"))).to_be_visible()
     page_engine.stall_after = 3
     page.get_by_role("link", name="Transcribe").click()
@@ -53,6 +54,6 @@ def test_live_sessions_are_plotted(open_page: OpenPage) -> None:
     """Sessions of any client are shown while they are open."""
     page = open_page("#status", light="off")
     address = page.url.partition("#")[0].replace("http", "ws", 1)
-    with connect(f"{address}v1/realtime?intent=transcription"):
+    with connect(f"{address}v1/realtime?intent=transcription", open_timeout=60):
         expect(page.get_by_role("img", name=re.compile("^Live sessions: 1,"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Live sessions: 0, max. 1"))).to_be_visible()

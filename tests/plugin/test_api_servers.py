@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from scripts.stack import ROOT
 from tests.support.engine import TINY, in_engine, start_engine
+from tests.support.processes import wait_for
 
 from vibevoice_vllm.transcription import prompt
 
@@ -48,7 +49,7 @@ def test_every_api_process_pins(tmp_path: Path) -> None:
 
         with ThreadPoolExecutor(4) as pool:
             answers = set(pool.map(ask, range(REQUESTS)))
-        assert in_engine(url) == 0
+        wait_for(lambda: in_engine(url) == 0)
         metrics = httpx2.get(f"{url}/metrics", timeout=60).text
     assert len(answers) == 1
     assert '"Content"' in answers.pop()

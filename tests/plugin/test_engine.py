@@ -147,7 +147,7 @@ def test_others_decode_while_a_long_recording_is_encoded(engine_url: str) -> Non
     thread = threading.Thread(target=talk)
     thread.start()
     try:
-        assert spoken.wait(60)
+        assert spoken.wait(300)
         before = counted
         transcribe(engine_url, gliding_tone(30.0 * windows), max_tokens=1)
         during = counted - before

@@ -98,7 +98,7 @@ def test_the_proxy_transcribes_and_speaks(proxy_url: str, recording: Path) -> No
     speech = httpx2.post(f"{proxy_url}/v1/audio/speech", json=body, timeout=120)
     assert (speech.status_code, speech.headers["x-vibevoice-model"]) == (200, "hibari")
     assert len(speech.content) > 5000
-    page = httpx2.get(proxy_url, headers={"accept": "text/html"})
+    page = httpx2.get(proxy_url, headers={"accept": "text/html"}, timeout=60)
     assert "<!doctype html>" in page.text.lower()
 
 

@@ -33,7 +33,7 @@ AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 UNUSED = ("torchaudio", "torchvision", "torchcodec", "triton")
 """Requirements that vLLM's CPU build does not use; the first three cannot be loaded with this torch
 (scripts/setup.sh)."""
-START_SECONDS = 30
+START_SECONDS = 120
 PULL_SECONDS = 120
 PROBE_SECONDS = 120
 

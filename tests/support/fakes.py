@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 TWO_SPEAKERS = (
     '[{"Start":0.0,"End":1.5,"Speaker":0,"Content":"Good morning."},'
@@ -132,10 +132,6 @@ class FakeEngine:
         answer = self._answer(text, finish_reason, user_text)
         return StreamingResponse(answer, media_type="text/event-stream")
 
-    async def _stall(self) -> None:
-        while not self.release.is_set():
-            await asyncio.sleep(0.01)
-
     async def _answer(self, text: str, finish_reason: str, user_text: str) -> AsyncIterator[str]:
         deltas = [text[at : at + self.split] for at in range(0, len(text), self.split)]
         self.at_once += 1
@@ -144,9 +140,9 @@ class FakeEngine:
             await asyncio.sleep(self.seconds)
             for number, delta in enumerate([*deltas, None]):
                 if number == self.gate_after:
-                    await asyncio.to_thread(self.gate.wait, 30)
+                    await _wait(self.gate)
                 if number == self.stall_after and self.stall_if(user_text):
-                    await self._stall()
+                    await _wait(self.release)
                 if number == self.cut_after and self.cut_if(user_text):
                     return
                 if number == self.fail_after or self.fail_if(user_text):
@@ -164,6 +160,27 @@ class FakeEngine:
             raise
         finally:
             self.at_once -= 1
+
+
+class EngineAddress:
+    """An ASGI app that serves another engine in each test. A request that an earlier test has left
+    behind stays with the engine of that test, so it changes nothing in the next one."""
+
+    def __init__(self) -> None:
+        self.replace(FakeEngine())
+
+    def replace(self, engine: FakeEngine) -> FakeEngine:
+        """Serve `engine` from now on, and return it."""
+        self._app = engine.app()
+        return engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+async def _wait(event: threading.Event) -> None:
+    while not event.is_set():
+        await asyncio.sleep(0.01)
 
 
 def _choice(delta: dict[str, str], finish_reason: str | None) -> str:

@@ -49,13 +49,17 @@ def _install(wanted: str) -> None:
 
 
 def configuration(
-    servers: Mapping[str, Sequence[str]], models: Mapping[str, str]
+    servers: Mapping[str, Sequence[str]],
+    models: Mapping[str, str],
+    cooldowns: Mapping[str, int],
 ) -> dict[str, Any]:
     """`litellm/config.yaml` with other servers.
 
     Args:
         servers: model group → base URLs without /v1.
         models: for a group that is not in the file, the model name that its servers use.
+        cooldowns: for a group, the seconds for which a busy server is left alone; by default,
+            those of its `Retry-After`.
     """
     config = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     groups = {item["model_name"]: item for item in config["model_list"]}
@@ -66,6 +70,7 @@ def configuration(
         {
             **groups[group],
             "litellm_params": {**groups[group]["litellm_params"], "api_base": f"{url}/v1"},
+            "model_info": {**groups[group]["model_info"], "cooldown_time": cooldowns.get(group)},
         }
         for group, urls in servers.items()
         for url in urls
@@ -75,20 +80,25 @@ def configuration(
 
 @contextmanager
 def start_litellm(
-    folder: Path, servers: Mapping[str, Sequence[str]], **models: str
+    folder: Path,
+    servers: Mapping[str, Sequence[str]],
+    models: Mapping[str, str] | None = None,
+    cooldowns: Mapping[str, int] | None = None,
 ) -> Iterator[str]:
     """Yield the base URL of LiteLLM in front of `servers` until the block ends.
 
     Args:
         folder: an empty folder for the configuration and the log.
-        servers, models: as for `configuration`.
+        servers, models, cooldowns: as for `configuration`.
 
     Raises:
         RuntimeError: LiteLLM exited or was not ready in time; the message ends with its log.
     """
     commands = install()
     shutil.copy(ROOT / "litellm" / "custom_callbacks.py", folder)
-    (folder / "config.yaml").write_text(yaml.safe_dump(configuration(servers, models)))
+    (folder / "config.yaml").write_text(
+        yaml.safe_dump(configuration(servers, models or {}, cooldowns or {}))
+    )
     port = free_port()
     argv = ["--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"

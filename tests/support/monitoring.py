@@ -14,13 +14,15 @@ import httpx2
 import pytest
 import yaml
 from scripts.stack import ROOT, free_port
-from tests.support.processes import running
+from tests.support.processes import START_SECONDS, running
 
 FOLDER = ROOT / "docker" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "vibevoice.json").read_text())
 ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text())
 FASTER = 60
 """Factor by which all durations in the alerts are divided."""
+SCRAPE_SECONDS = 2
+"""Also how long a scrape may take; two of them fit into the WINDOW."""
 WINDOW = "5s"
 """Value of Grafana's $__rate_interval."""
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -65,11 +67,12 @@ class Prometheus:
         found = self._http.get("/query", params={"query": "min by (job) (up) == 1"}).json()
         return {series["metric"]["job"] for series in found["data"]["result"]}
 
-    def history(self, query: str) -> list[float]:
-        """All finite values of the query, one per second since the start."""
+    def history(self, query: str, since: float | None = None) -> list[float]:
+        """All finite values of the query, one per second since the start, or since a time
+        (`time.time()`)."""
         params: dict[str, str | float] = {
             "query": query.replace("$__rate_interval", WINDOW),
-            "start": self._started,
+            "start": self._started if since is None else since,
             "end": time.time(),
             "step": 1,
         }
@@ -83,9 +86,9 @@ class Prometheus:
 @contextmanager
 def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]]) -> Iterator[Prometheus]:
     """A Prometheus with the project's configuration. It scrapes `targets` (job → base URLs) every
-    second, and its alerts run FASTER."""
+    SCRAPE_SECONDS, and its alerts run FASTER."""
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["global"] = {"scrape_interval": f"{SCRAPE_SECONDS}s", "evaluation_interval": "1s"}
     config["rule_files"] = ["alerts.yml"]
     jobs = [job for job in config["scrape_configs"] if job["job_name"] in targets]
     assert len(jobs) == len(targets)
@@ -105,8 +108,10 @@ def running_prometheus(folder: Path, targets: Mapping[str, Sequence[str]]) -> It
     url = f"http://127.0.0.1:{port}"
     log = folder / "prometheus.log"
     with (
-        running("Prometheus", command, f"{url}/-/ready", log, 60, environ={}, cwd=folder),
-        httpx2.Client(base_url=f"{url}/api/v1", timeout=10) as http,
+        running(
+            "Prometheus", command, f"{url}/-/ready", log, START_SECONDS, environ={}, cwd=folder
+        ),
+        httpx2.Client(base_url=f"{url}/api/v1", timeout=60) as http,
     ):
         yield Prometheus(http)
 

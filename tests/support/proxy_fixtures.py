@@ -11,41 +11,24 @@ from typing import Any
 import httpx2
 import openai
 import pytest
-from starlette.types import Receive, Scope, Send
-from tests.support.fakes import FakeEngine, StartProxy, serve
+from tests.support.fakes import EngineAddress, FakeEngine, StartProxy, serve
 
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.http_protocol import HttpProtocol
 from vibevoice_proxy.settings import Settings
 
 
-class _Engines:
-    """Serves one fake engine after the other at the same address. Requests that a test leaves
-    behind stay with its engine."""
-
-    def __init__(self) -> None:
-        self._app = FakeEngine().app()
-
-    def replace(self) -> FakeEngine:
-        """Serve a new engine from now on."""
-        engine = FakeEngine()
-        self._app = engine.app()
-        return engine
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+@pytest.fixture(scope="session")
+def _engine_server() -> Iterator[tuple[EngineAddress, str]]:
+    address = EngineAddress()
+    with serve(address) as url:
+        yield address, url
 
 
 @pytest.fixture(scope="session")
-def _engines() -> _Engines:
-    return _Engines()
-
-
-@pytest.fixture(scope="session")
-def fake_engine_url(_engines: _Engines) -> Iterator[str]:
+def fake_engine_url(_engine_server: tuple[EngineAddress, str]) -> str:
     """The base URL of the fake engine behind every proxy here."""
-    with serve(_engines) as url:
-        yield url
+    return _engine_server[1]
 
 
 @pytest.fixture(scope="session")
@@ -56,9 +39,10 @@ def _default_proxy(fake_engine_url: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def fake_engine(_engines: _Engines) -> FakeEngine:
-    """The fake engine behind every proxy here, a new one for each test."""
-    return _engines.replace()
+def fake_engine(_engine_server: tuple[EngineAddress, str]) -> FakeEngine:
+    """The fake engine behind every proxy here, a new one for each test: its responses and recorded
+    requests."""
+    return _engine_server[0].replace(FakeEngine())
 
 
 @pytest.fixture

