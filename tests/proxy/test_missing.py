@@ -260,6 +260,44 @@ def test_text_that_is_not_the_models_format_is_marked(
     assert fake_engine.asked == (4 if limit == 4 else 2)
 
 
+@pytest.mark.parametrize("limit", [4, 60], ids=["sections", "one-section"])
+@pytest.mark.parametrize("response_format", FORMATS)
+def test_the_end_of_a_file_that_was_cut_off_is_marked(
+    response_format: str, limit: int, start_proxy: StartProxy
+) -> None:
+    """What is there is transcribed, and the response says how much the file's header declares."""
+    url = start_proxy(speaker_linking=False, max_section_seconds=limit)
+    whole = wav(noise(), format="FLAC")
+    answer = httpx2.post(
+        url + TRANSCRIPTIONS,
+        data={"response_format": response_format},
+        files={"file": ("a", whole[: len(whole) // 2])},
+        timeout=60,
+    )
+    assert answer.status_code == 200
+    assert "Good morning." in answer.text
+    assert answer.headers["x-vibevoice-truncated"] == "incomplete_file"
+    times, reason = answer.headers["x-vibevoice-missing"].split()
+    start, end = map(float, times.split("-"))
+    assert (start, end, reason) == (pytest.approx(5, abs=0.2), 10, "incomplete_file")
+    if response_format in ("verbose_json", "diarized_json"):
+        body = answer.json()
+        assert body["missing"] == [{"start": start, "end": end, "reason": "incomplete_file"}]
+        assert body["duration"] == pytest.approx(start, abs=0.001)
+    with httpx2.Client(base_url=url) as http:
+        seconds = samples(http)[("vibevoice_missing_seconds_total", "incomplete_file")]
+    assert seconds == pytest.approx(end - start)
+
+
+def test_silence_that_was_cut_off_is_marked(url: str) -> None:
+    """Without any segments, the response is still a transcript."""
+    whole = wav(np.zeros(10 * RATE, np.int16))
+    files = {"file": ("a", whole[: len(whole) // 2])}
+    answer = httpx2.post(url + TRANSCRIPTIONS, files=files, timeout=60)
+    assert (answer.status_code, answer.json()["text"]) == (200, "")
+    assert answer.headers["x-vibevoice-truncated"] == "incomplete_file"
+
+
 def test_missing_seconds_are_counted(url: str, fake_engine: FakeEngine) -> None:
     """The metrics count missing seconds by reason."""
     error(fake_engine)

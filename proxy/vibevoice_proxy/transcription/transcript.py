@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+INCOMPLETE_FILE = "incomplete_file"
+"""Why a part is missing: the uploaded file ends before the length that its header declares."""
 _NON_SPEECH = re.compile(r"\[[^\[\]]+\]")
 
 
@@ -81,8 +83,8 @@ class Missing:
     reason: str
     """`loop`: the model repeated itself and could not recover; `length`: it ran out of tokens;
     `format`: its output is plain text, without speakers and times; `unclear`: the light recognizer
-    heard speech but could not understand it; otherwise the code of the error that ended the
-    section."""
+    heard speech but could not understand it; INCOMPLETE_FILE; otherwise the code of the error that
+    ended the section."""
 
 
 @dataclass(frozen=True, slots=True)
