@@ -135,6 +135,25 @@ def test_what_a_section_gave_before_it_failed_is_kept(url: str, fake_engine: Fak
     assert (part["start"], part["end"]) == pytest.approx((FIRST + 1.5, SECOND), abs=0.2)
 
 
+@pytest.mark.parametrize("stream", ["false", "true"])
+@pytest.mark.parametrize(("end", "seconds"), [("3.4", 0.0), ("3.3", 0.0), ("2.9", 0.5)])
+def test_a_section_that_fails_at_its_very_end(
+    stream: str, end: str, seconds: float, url: str, fake_engine: FakeEngine
+) -> None:
+    """If its segments reach the end of the section, nothing is missing: there is no mark of no
+    length."""
+    text = f'[{{"Start":0.0,"End":{end},"Speaker":0,"Content":"Good morning."}},' + " " * 100
+    fake_engine.text_for = lambda asked: text if in_second(asked) else None
+    fake_engine.cut_after = len(text) // fake_engine.split - 1
+    fake_engine.cut_if = in_second
+    answer = transcribe(url, response_format="diarized_json", stream=stream)
+    data = answer.text.splitlines()[-2][6:] if stream == "true" else answer.text
+    missing = json.loads(data).get("missing", [])
+    assert answer.text.count('"A2"') == 1
+    lengths = [part["end"] - part["start"] for part in missing]
+    assert lengths == ([pytest.approx(seconds, abs=0.11)] if seconds else [])
+
+
 def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
     """A temporary fault has no effect on the result."""
     failed: list[str] = []
@@ -217,6 +236,7 @@ def test_a_second_attempt_misses_nothing_that_was_sent() -> None:
     """Its marks count from the end of the sent segments, in order of time."""
     continuation = Continuation([Segment(0.0, 4.0, "A", "One.")], "upstream_error")
     assert continuation.add(Segment(3.0, 4.5, "A", "One. Two.")) is None
+    assert continuation.lacking([Missing(3.5, 4.6, "loop")]) == continuation.missing
     found = [Missing(0.0, 3.0, "loop"), Missing(3.5, 6.0, "loop"), Missing(8.0, 9.0, "length")]
     assert continuation.lacking(found) == (
         Missing(4.0, 4.5, "upstream_error"),
