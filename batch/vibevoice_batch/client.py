@@ -26,6 +26,7 @@ TRUNCATED = (headers.TRUNCATED, f"llm_provider-{headers.TRUNCATED}")
 LiteLLM passes it on, since it drops the reason from the body."""
 LONGEST_WAIT = 300.0
 """Maximum seconds; a larger `Retry-After` is reduced to this."""
+_CHECK_SECONDS = 10.0
 _PROXY_LOGIN = "set HTTP_PROXY or HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT"
 _WANTS_TLS = re.compile(r"HTTP request (was sent )?to (an )?HTTPS|plain HTTP to an SSL", re.I)
 """How nginx, Go, and Apache respond to http:// on a port for https://."""
@@ -50,6 +51,7 @@ class Client:
         self._model = model
         self._known = known or KnownSpeakers()
         self._has_key = api_key is not None
+        self._has_answered = False
         context = trust(ca_file)
         way = proxy(self._url, urllib.request.getproxies(), context)
         self._proxy = None if way is None else way.url
@@ -112,14 +114,39 @@ class Client:
         except httpx2.DecodingError as error:
             raise Failure("the server's response cannot be decoded") from error
         except httpx2.RequestError as error:
-            raise ConnectionLost("the connection was lost") from error
+            raise await self._lost() from error
+        self._has_answered = True
         return self._read(answer)
 
-    def _not_reached(self, error: httpx2.TransportError) -> Busy | Refused:
-        """Classify the failure to connect to the server."""
+    async def _lost(self) -> Busy | ConnectionLost:
+        """Classify a broken connection. If the server has never answered, send a request without a
+        recording: either the recording breaks the connection, or no HTTP server is ready there."""
+        if not self._has_answered:
+            try:
+                await self._http.get(self._url, timeout=_CHECK_SECONDS)
+                self._has_answered = True
+            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
+                return Busy(
+                    f"{self._where} closes connections without an HTTP response: is the address "
+                    "right (port, https://), or is the server still starting?",
+                    None,
+                    is_full=False,
+                )
+            except httpx2.RequestError:
+                pass  # the next attempt reports it
+        return ConnectionLost("the connection was lost")
+
+    @property
+    def _where(self) -> str:
+        """The server, for messages."""
         where = shown(self._url.copy_with(path="/", query=None)).rstrip("/")
         if self._proxy:
             where += f" through the proxy {shown(self._proxy).rstrip('/')}"
+        return where
+
+    def _not_reached(self, error: httpx2.TransportError) -> Busy | Refused:
+        """Classify the failure to connect to the server."""
+        where = self._where
         if isinstance(error, httpx2.ProxyError):
             said = str(error)
             if said.startswith("407"):

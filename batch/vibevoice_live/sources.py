@@ -31,7 +31,8 @@ _NO_PORTAUDIO = (
 
 
 async def file_blocks(path: Path) -> AsyncGenerator[bytes]:
-    """The audio of a recording in any common format. Raises SourceError."""
+    """The audio of a recording in any common format. Raises SourceError, at the end if the file was
+    cut off."""
     blocks = await asyncio.to_thread(_decoded, path)
     while block := await asyncio.to_thread(next, blocks, None):
         yield block
@@ -41,15 +42,20 @@ def _decoded(path: Path) -> Iterator[bytes]:
     # Imported here: they take half a second to load, and a microphone does not need them.
     import numpy as np
 
-    from vibevoice_core.decode import decode
+    from vibevoice_core.decode import Report, decode
     from vibevoice_core.errors import AudioTooLong, DecodeError
 
     def blocks() -> Iterator[bytes]:
         rest = b""
+        report = Report()
         try:
             with path.open("rb") as file:
                 for samples in decode(
-                    file, np.int16, max_seconds=_LONGEST_FILE, timeout=2 * _LONGEST_FILE
+                    file,
+                    np.int16,
+                    max_seconds=_LONGEST_FILE,
+                    timeout=2 * _LONGEST_FILE,
+                    report=report,
                 ):
                     data = rest + samples.astype("<i2").tobytes()
                     whole = len(data) - len(data) % _BLOCK
@@ -62,6 +68,8 @@ def _decoded(path: Path) -> Iterator[bytes]:
             raise SourceError(f"{path}: {error}") from error
         if rest:
             yield rest
+        if report.lost_seconds:
+            raise SourceError(f"{path} was cut off: the last {report.lost_seconds:.1f} s are lost")
 
     return blocks()
 

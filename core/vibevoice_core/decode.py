@@ -7,9 +7,9 @@ those that a player would show: gaps in the container become silence.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import BinaryIO, Generic
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -22,20 +22,25 @@ from av.stream import Disposition
 from numpy.typing import NDArray
 
 from vibevoice_core.audio import SAMPLE_RATE
-from vibevoice_core.containers import DEMUXERS
+from vibevoice_core.containers import open_container
+from vibevoice_core.declared import Reached, lost_seconds
 from vibevoice_core.errors import AudioTooComplex, AudioTooLong, DecodeError, undecodable
+from vibevoice_core.placer import Placer, silence
 from vibevoice_core.resampling import Levels, Resampler, Sample
-from vibevoice_core.timeline import Span, Timeline
+from vibevoice_core.timeline import Timeline
 
 SILENCE_PEAK = 3 / 32768
 """Relative to full scale: -81 dBFS, below the noise of any microphone."""
-_OPEN_OPTIONS = {
-    "format_whitelist": DEMUXERS,
-    "protocol_whitelist": "pipe",
-}
-# By default, FFmpeg searches every WAV file for DTS, which takes 8 to 26 ms, and splits it into
-# packets of 43 to 85 ms, each of which takes time here.
-_WAV_OPTIONS = {**_OPEN_OPTIONS, "max_probe_packets": "1", "max_size": "32768"}
+
+
+@dataclass
+class Report:
+    """What decoding finds out about a recording."""
+
+    levels: Levels = field(default_factory=Levels)
+    lost_seconds: float = 0.0
+    """Seconds at the end that the file's header declares, but the file does not contain; known when
+    decoding ends."""
 
 
 def decode(
@@ -46,7 +51,7 @@ def decode(
     timeout: float,
     check_cancelled: Callable[[], None] = lambda: None,
     gain: float = 1.0,
-    levels: Levels | None = None,
+    report: Report | None = None,
 ) -> Generator[NDArray[Sample]]:
     """Decode the audio of `source`, a seekable file. If it has several audio tracks, decode the
     default one, or else the first one; if that is silent, the next one that is not. Corrupt packets
@@ -58,7 +63,7 @@ def decode(
         timeout: limit in seconds on the time between the first block and the last.
         check_cancelled: called for every packet; may raise to stop decoding.
         gain: factor for recordings with a resolution of more than 16 bits.
-        levels: filled in while decoding.
+        report: filled in while decoding.
 
     Yields:
         Blocks of mono 24 kHz audio, shape (samples,), never empty.
@@ -76,7 +81,7 @@ def decode(
         if time.monotonic() > deadline:
             raise AudioTooComplex(f"The recording could not be decoded within {timeout:g} seconds.")
 
-    found = Levels() if levels is None else levels
+    found = Report() if report is None else report
     room = int(max_seconds * SAMPLE_RATE)
     for block in _first_heard(source, dtype, gain, found, check):
         room -= len(block)
@@ -85,22 +90,7 @@ def decode(
                 f"The recording is too long; expected at most {max_seconds:g} seconds of audio."
             )
         yield block
-
-
-def _open(source: BinaryIO) -> InputContainer:
-    source.seek(0)
-    start = source.read(12)
-    source.seek(0)
-    is_wav = start[:4] in (b"RIFF", b"RF64") and start[8:] == b"WAVE"
-    try:
-        return av.open(
-            source,
-            "r",
-            options=_WAV_OPTIONS if is_wav else _OPEN_OPTIONS,
-            metadata_errors="replace",
-        )
-    except (FFmpegError, ValueError) as error:
-        raise undecodable() from error
+    found.lost_seconds = min(found.lost_seconds, room / SAMPLE_RATE)
 
 
 def _tracks(container: InputContainer) -> list[AudioStream]:
@@ -120,27 +110,27 @@ def _tracks(container: InputContainer) -> list[AudioStream]:
 
 
 def _first_heard(
-    source: BinaryIO, dtype: type[Sample], gain: float, levels: Levels, check: Callable[[], None]
+    source: BinaryIO, dtype: type[Sample], gain: float, report: Report, check: Callable[[], None]
 ) -> Iterator[NDArray[Sample]]:
     """The samples of the first track that is not silent. If all are silent, silence of the length
     of the longest."""
-    silence = SILENCE_PEAK * (32768 if dtype is np.int16 else 1)
+    quiet = SILENCE_PEAK * (32768 if dtype is np.int16 else 1)
     track, longest = 0, 0
     while True:
-        with _open(source) as container:
+        with open_container(source) as container:
             tracks = _tracks(container)
             resampler = Resampler(
-                dtype, gain=gain, is_lossless=_is_lossless(tracks[track]), levels=levels
+                dtype, gain=gain, is_lossless=_is_lossless(tracks[track]), levels=report.levels
             )
-            placer = _Placer(Timeline(*_bounds(container)), resampler, dtype)
-            blocks = placer.blocks(_frames(container, tracks[track], check))
+            placer = Placer(Timeline(*_bounds(container)), resampler, dtype)
+            blocks = _track_blocks(source, container, tracks[track], placer, report, check)
             if len(tracks) == 1:
                 yield from blocks
                 return
             silent = 0
             for block in blocks:
-                if np.abs(block.astype(np.float32)).max() > silence:
-                    yield from _silence(silent, dtype)
+                if np.abs(block.astype(np.float32)).max() > quiet:
+                    yield from silence(silent, dtype)
                     yield block
                     yield from blocks
                     return
@@ -148,62 +138,27 @@ def _first_heard(
         longest = max(longest, silent)
         track += 1
         if track == len(tracks):
-            yield from _silence(longest, dtype)
+            yield from silence(longest, dtype)
             return
+
+
+def _track_blocks(
+    source: BinaryIO,
+    container: InputContainer,
+    stream: AudioStream,
+    placer: Placer[Sample],
+    report: Report,
+    check: Callable[[], None],
+) -> Iterator[NDArray[Sample]]:
+    """The samples of a track; then what is lost at its end is known."""
+    reached = Reached()
+    yield from placer.blocks(_frames(container, stream, check, reached))
+    reached.decoded = placer.seconds
+    report.lost_seconds = lost_seconds(source, container, stream, reached)
 
 
 def _is_lossless(stream: AudioStream) -> bool:
     return not stream.codec_context.codec.properties & Properties.LOSSY.value
-
-
-def _silence(samples: int, dtype: type[Sample]) -> Iterator[NDArray[Sample]]:
-    while samples > 0:
-        yield np.zeros(min(samples, SAMPLE_RATE), dtype)
-        samples -= SAMPLE_RATE
-
-
-class _Placer(Generic[Sample]):
-    """Places the frames of a track where a player would, with silence in the container's gaps.
-
-    This is a class because closures would keep the container alive for as long as any traceback
-    exists.
-    """
-
-    def __init__(
-        self, timeline: Timeline, resampler: Resampler[Sample], dtype: type[Sample]
-    ) -> None:
-        self._timeline = timeline
-        self._resampler = resampler
-        self._dtype = dtype
-        self._waiting: deque[AudioFrame] = deque()
-        self._position = 0.0
-        self._emitted = 0
-
-    def blocks(self, frames: Iterable[AudioFrame]) -> Iterator[NDArray[Sample]]:
-        """The samples of all frames."""
-        for frame in frames:
-            self._waiting.append(frame)
-            seconds = frame.samples / frame.sample_rate
-            for start in self._timeline.feed(Span(frame.time, seconds)):
-                yield from self._put(start)
-        for start in self._timeline.finish():
-            yield from self._put(start)
-        yield from self._counted(self._resampler.flush())
-
-    def _put(self, start: float) -> Iterator[NDArray[Sample]]:
-        """Emit the earliest waiting frame, which begins at `start` seconds."""
-        frame = self._waiting.popleft()
-        if start > self._position + 1e-6:
-            yield from self._counted(self._resampler.flush())
-            missing = round(start * SAMPLE_RATE) - self._emitted
-            yield from self._counted(_silence(missing, self._dtype))
-        self._position = start + frame.samples / frame.sample_rate
-        yield from self._counted(self._resampler.feed(frame))
-
-    def _counted(self, blocks: Iterable[NDArray[Sample]]) -> Iterator[NDArray[Sample]]:
-        for block in blocks:
-            self._emitted += len(block)
-            yield block
 
 
 def _bounds(container: InputContainer) -> tuple[float, float | None]:
@@ -221,11 +176,11 @@ def _bounds(container: InputContainer) -> tuple[float, float | None]:
 
 
 def _frames(
-    container: InputContainer, stream: AudioStream, check: Callable[[], None]
+    container: InputContainer, stream: AudioStream, check: Callable[[], None], reached: Reached
 ) -> Iterator[AudioFrame]:
     """The frames of a track. Rejects a file if most of it cannot be decoded."""
     good = corrupt = 0
-    for packet in _packets(container, stream):
+    for packet in _packets(container, stream, reached):
         check()
         try:
             frames = packet.decode()
@@ -235,16 +190,23 @@ def _frames(
         for frame in frames:
             if isinstance(frame, AudioFrame) and frame.samples and frame.sample_rate:
                 good += 1
+                reached.track_to(frame)
                 yield frame
     if corrupt > good:
         raise undecodable()
 
 
-def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet]:
+def _packets(
+    container: InputContainer, stream: AudioStream, reached: Reached
+) -> Iterator[av.Packet]:
     """Packets up to the end of the file, or up to where a damaged file becomes unreadable."""
-    packets = container.demux(stream)
+    packets = container.demux()
     while True:
         try:
-            yield next(packets)
+            packet = next(packets)
         except (StopIteration, FFmpegError):
             return
+        if packet.stream.index == stream.index:
+            yield packet
+        else:
+            reached.other_to(packet)

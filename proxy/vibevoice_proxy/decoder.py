@@ -9,9 +9,8 @@ import numpy as np
 from anyio import CapacityLimiter, from_thread, to_thread
 from numpy.typing import NDArray
 
-from vibevoice_core.decode import decode
+from vibevoice_core.decode import Report, decode
 from vibevoice_core.errors import DecodeError
-from vibevoice_core.resampling import Levels
 from vibevoice_proxy.errors import InvalidAudio
 
 QUIET_PEAK = 0.01
@@ -37,9 +36,10 @@ class AudioDecoder:
         source: BinaryIO,
         max_seconds: float,
         consume: Callable[[Iterator[NDArray[np.int16]]], T],
-    ) -> T:
-        """Call `consume` in a thread with the audio of `source` and return its result. The audio
-        comes in blocks of mono 24 kHz samples, shape (samples,), at most `max_seconds` in total.
+    ) -> tuple[T, float]:
+        """Call `consume` in a thread with the audio of `source`. The audio comes in blocks of mono
+        24 kHz samples, shape (samples,), at most `max_seconds` in total. Return the result of
+        `consume` and the seconds that the file declares after its end, if it was cut off.
 
         A very quiet recording with more than 16 bits is decoded again with gain, and `consume` is
         called a second time. `consume` sees DecodeErrors and may raise its own error for them; any
@@ -47,7 +47,7 @@ class AudioDecoder:
         the call stops the thread at the next packet.
         """
 
-        def attempt(gain: float, levels: Levels) -> T:
+        def attempt(gain: float, report: Report) -> T:
             blocks = decode(
                 source,
                 np.int16,
@@ -55,7 +55,7 @@ class AudioDecoder:
                 timeout=self._timeout,
                 check_cancelled=from_thread.check_cancelled,
                 gain=gain,
-                levels=levels,
+                report=report,
             )
             try:
                 with closing(blocks):
@@ -69,11 +69,12 @@ class AudioDecoder:
                     raise InvalidAudio(str(error), code=error.code) from error
                 raise
 
-        def work() -> T:
-            levels = Levels()
-            result = attempt(1.0, levels)
+        def work() -> tuple[T, float]:
+            report = Report()
+            result = attempt(1.0, report)
+            levels = report.levels
             if levels.is_fine and 3 * FINE_STEP < levels.peak < QUIET_PEAK:
-                result = attempt(QUIET_GAIN_PEAK / levels.peak, Levels())
-            return result
+                result = attempt(QUIET_GAIN_PEAK / levels.peak, Report())
+            return result, report.lost_seconds
 
         return await to_thread.run_sync(work, limiter=self._limiter)

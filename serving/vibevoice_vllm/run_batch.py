@@ -60,8 +60,12 @@ def files_problem(requests: str, results: str) -> str:
         return f"{results} is a folder"
     if Path(results).exists() and Path(requests).samefile(results):
         return "requests and results are the same file"
+    file = Path(results).resolve()
+    is_new = not file.exists()
     try:
-        Path(results).open("a").close()
+        file.open("a").close()
+        if is_new:
+            file.unlink()  # a dry run, or a failed start, leaves no empty results
     except OSError as error:
         return f"cannot write to {results}: {error.strerror}"
     return ""

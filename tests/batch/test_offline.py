@@ -206,7 +206,8 @@ def test_microsofts_plugin_runs_a_batch_too(tmp_path: Path) -> None:
 def test_a_dry_run_prints_the_command_of_run_batch(
     tmp_path: Path, files: list[str], passed: list[str]
 ) -> None:
-    """It has no options of a server, and file names that begin with - are not options."""
+    """It has no options of a server, and file names that begin with - are not options. Nothing is
+    written."""
     (tmp_path / files[-2]).write_text("{}\n")
     flags = ["--model-dir", TINY, "--device", "cpu", "--dry-run", "--", "--seed", "7"]
 
@@ -223,6 +224,7 @@ def test_a_dry_run_prints_the_command_of_run_batch(
     assert words[program + 1 : program + 3] == ["--model", str(TINY)]
     assert words[-6:] == ["--seed", "7", *passed]
     assert "--middleware" not in words
+    assert [path.name for path in tmp_path.iterdir()] == [files[-2]]
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,7 @@ def test_a_dry_run_prints_the_command_of_run_batch(
         (["requests", "requests"], "requests and results are the same file"),
         (["requests", "folder"], "folder is a folder"),
         (["requests", "nowhere/out"], "cannot write to nowhere/out"),
+        (["requests", "requests/out"], "cannot write to requests/out"),
     ],
 )
 def test_files_that_run_batch_cannot_use_are_told(

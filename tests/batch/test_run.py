@@ -147,13 +147,26 @@ def test_a_server_that_is_not_there_is_waited_for_in_vain(tmp_path: Path, record
 
 
 class Hangup(socketserver.BaseRequestHandler):
-    """Accepts a connection and closes it during the request."""
+    """Accepts a connection and closes it during an upload."""
 
     asked = 0
 
     def handle(self) -> None:
+        if self.request.recv(100).startswith(b"POST"):
+            Hangup.asked += 1
+        else:
+            self.request.sendall(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
+
+
+class NoHttp(socketserver.BaseRequestHandler):
+    """Another kind of server, or a port whose server is still starting: Docker accepts connections
+    for it and closes them."""
+
+    greeting = b""
+
+    def handle(self) -> None:
+        self.request.sendall(self.greeting)
         self.request.recv(100)
-        Hangup.asked += 1
 
 
 def test_a_recording_that_breaks_the_connection_is_given_up(
@@ -168,6 +181,24 @@ def test_a_recording_that_breaks_the_connection_is_given_up(
 
     assert (code, Hangup.asked) == (1, TRIES_AFTER_LOSS)
     assert "FAILED a.wav: the connection was lost" in said
+
+
+@pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.6\r\n"])
+def test_a_port_without_http_is_told(tmp_path: Path, recording: Path, greeting: bytes) -> None:
+    """The message asks for the address at once. The server may be starting, so no file is marked
+    as failed."""
+    handler = type("Handler", (NoHttp,), {"greeting": greeting})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        batch = Batch(tmp_path / "transcripts", address)
+        code, said = batch.run(recording, "--patience", "0.1")
+        server.shutdown()
+
+    trouble = f"{address} closes connections without an HTTP response: is the address right"
+    assert (code, said.count(f"Retrying: {trouble}")) == (1, 1)
+    assert "Run the same command again" in said
+    assert batch.lines() == []
 
 
 def test_unreadable_files_are_named(batch: Batch, script: Script, tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from tests.support.recordings import tone, wav
 
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.containers import DEMUXERS
-from vibevoice_core.decode import decode
+from vibevoice_core.decode import Report, decode
 from vibevoice_core.mixing import Mixer
-from vibevoice_core.resampling import Levels
 
 QUIET = 1e-5
 """-100 dBFS: nothing of this remains in 16 bits."""
@@ -100,8 +99,9 @@ def test_effects_do_not_drown_the_dialog() -> None:
 def test_levels_of_fine_recordings_are_seen(form: str, subtype: str) -> None:
     """The peak is that of the file, far below 16-bit resolution, and a gain raises it."""
     data = wav(QUIET * 2 * tone(2.0), subtype=subtype, format=form)
-    levels = Levels()
-    assert np.abs(decoded(data, levels=levels)).max() < 2 / 32768
+    report = Report()
+    assert np.abs(decoded(data, report=report)).max() < 2 / 32768
+    levels = report.levels
     assert levels.is_fine
     assert levels.peak == pytest.approx(QUIET, rel=0.05)
     assert level(decoded(data, gain=0.5 / levels.peak)) == pytest.approx(TONE, abs=0.5)
@@ -120,9 +120,9 @@ def test_lossy_recordings_are_not_fine(container: str, codec: str) -> None:
             frame.sample_rate = 48_000
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    levels = Levels()
-    decoded(file.getvalue(), levels=levels)
-    assert not levels.is_fine
+    report = Report()
+    decoded(file.getvalue(), report=report)
+    assert not report.levels.is_fine
 
 
 def test_the_next_track_is_heard_when_the_first_is_silent() -> None:

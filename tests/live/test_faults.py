@@ -20,6 +20,7 @@ from tests.support.live_client import (
     scripted,
 )
 from tests.support.processes import nobody
+from tests.support.recordings import tone, wav
 from tests.support.ways import certificate, tls
 
 
@@ -162,6 +163,17 @@ def test_what_servers_tell(events: Any, code: int, captions: str, said: str) -> 
     assert done.returncode == code
     assert done.stdout.startswith(captions) and bool(done.stdout) == bool(captions)
     assert said in done.stderr and bool(done.stderr) == bool(said)
+
+
+def test_a_file_that_was_cut_off(tmp_path: Path) -> None:
+    """What is there is transcribed; then the message says how much is lost."""
+    whole = wav(tone(3.0), format="FLAC")
+    path = tmp_path / "a.flac"
+    path.write_bytes(whole[: len(whole) // 2])
+    with scripted((*TURN, WHOLE)) as url:
+        done = run(url, path, "--fast")
+    assert (done.returncode, done.stdout) == (1, "0:00 Hello.\n")
+    assert f"{path} was cut off: the last 1." in done.stderr
 
 
 def test_a_server_that_vanishes(tmp_path: Path) -> None:

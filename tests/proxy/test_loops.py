@@ -229,12 +229,25 @@ def test_an_answer_out_of_tokens_is_continued(http: httpx2.Client, fake_engine: 
 def test_an_answer_that_stays_out_of_tokens_is_marked(
     http: httpx2.Client, fake_engine: FakeEngine
 ) -> None:
-    """The transcript has the words so far, and the reason is reported."""
-    fake_engine.text = WHOLE[:-20]
+    """The transcript has the words so far, and the segment that was cut off is reported, even if
+    its stated time reaches the end."""
+    fake_engine.text = answer((0, 2, "One."), (2, 4, "Two."), (4, 8, "Three"), end="")[:-4]
     fake_engine.finish_reason = "length"
     response = transcribe(http)
-    assert response.json()["text"].startswith("One. Two.")
+    assert response.json()["text"] == "One. Two. Thr"
     assert response.headers["x-vibevoice-truncated"] == "length"
+    assert response.headers["x-vibevoice-missing"] == "4.000-8.000 length"
+
+
+def test_out_of_tokens_at_the_very_end_nothing_is_missing(
+    http: httpx2.Client, fake_engine: FakeEngine
+) -> None:
+    """All segments are complete: only the closing bracket is missing."""
+    fake_engine.text = answer((0, 4, "One."), (4, 7.9, "Two."), end="")
+    fake_engine.finish_reason = "length"
+    response = transcribe(http)
+    assert response.json()["text"] == "One. Two."
+    assert "x-vibevoice-truncated" not in response.headers
 
 
 @pytest.mark.parametrize(

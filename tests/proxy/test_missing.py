@@ -136,6 +136,25 @@ def test_what_a_section_gave_before_it_failed_is_kept(url: str, fake_engine: Fak
     assert (part["start"], part["end"]) == pytest.approx((FIRST + 1.5, SECOND), abs=0.2)
 
 
+@pytest.mark.parametrize("stream", ["false", "true"])
+@pytest.mark.parametrize(("end", "seconds"), [("3.4", 0.0), ("3.3", 0.0), ("2.9", 0.5)])
+def test_a_section_that_fails_at_its_very_end(
+    stream: str, end: str, seconds: float, url: str, fake_engine: FakeEngine
+) -> None:
+    """If its segments reach the end of the section, nothing is missing: there is no mark of no
+    length."""
+    text = f'[{{"Start":0.0,"End":{end},"Speaker":0,"Content":"Good morning."}},' + " " * 100
+    fake_engine.text_for = lambda asked: text if in_second(asked) else None
+    fake_engine.cut_after = len(text) // fake_engine.split - 1
+    fake_engine.cut_if = in_second
+    answer = transcribe(url, response_format="diarized_json", stream=stream)
+    data = answer.text.splitlines()[-2][6:] if stream == "true" else answer.text
+    missing = json.loads(data).get("missing", [])
+    assert answer.text.count('"A2"') == 1
+    lengths = [part["end"] - part["start"] for part in missing]
+    assert lengths == ([pytest.approx(seconds, abs=0.11)] if seconds else [])
+
+
 def test_a_section_is_tried_again(url: str, fake_engine: FakeEngine) -> None:
     """A temporary fault has no effect on the result."""
     failed: list[str] = []
@@ -218,6 +237,7 @@ def test_a_second_attempt_misses_nothing_that_was_sent() -> None:
     """Its marks count from the end of the sent segments, in order of time."""
     continuation = Continuation([Segment(0.0, 4.0, "A", "One.")], "upstream_error")
     assert continuation.add(Segment(3.0, 4.5, "A", "One. Two.")) is None
+    assert continuation.lacking([Missing(3.5, 4.6, "loop")]) == continuation.missing
     found = [Missing(0.0, 3.0, "loop"), Missing(3.5, 6.0, "loop"), Missing(8.0, 9.0, "length")]
     assert continuation.lacking(found) == (
         Missing(4.0, 4.5, "upstream_error"),
@@ -259,6 +279,44 @@ def test_text_that_is_not_the_models_format_is_marked(
     assert answer.headers["x-vibevoice-truncated"] == "format"
     assert [part["reason"] for part in answer.json()["missing"]] == ["format"]
     assert fake_engine.asked == (4 if limit == 4 else 2)
+
+
+@pytest.mark.parametrize("limit", [4, 60], ids=["sections", "one-section"])
+@pytest.mark.parametrize("response_format", FORMATS)
+def test_the_end_of_a_file_that_was_cut_off_is_marked(
+    response_format: str, limit: int, start_proxy: StartProxy
+) -> None:
+    """What is there is transcribed, and the response says how much the file's header declares."""
+    url = start_proxy(speaker_linking=False, max_section_seconds=limit)
+    whole = wav(noise(), format="FLAC")
+    answer = httpx2.post(
+        url + TRANSCRIPTIONS,
+        data={"response_format": response_format},
+        files={"file": ("a", whole[: len(whole) // 2])},
+        timeout=60,
+    )
+    assert answer.status_code == 200
+    assert "Good morning." in answer.text
+    assert answer.headers["x-vibevoice-truncated"] == "incomplete_file"
+    times, reason = answer.headers["x-vibevoice-missing"].split()
+    start, end = map(float, times.split("-"))
+    assert (start, end, reason) == (pytest.approx(5, abs=0.2), 10, "incomplete_file")
+    if response_format in ("verbose_json", "diarized_json"):
+        body = answer.json()
+        assert body["missing"] == [{"start": start, "end": end, "reason": "incomplete_file"}]
+        assert body["duration"] == pytest.approx(start, abs=0.001)
+    with httpx2.Client(base_url=url) as http:
+        seconds = samples(http)[("vibevoice_missing_seconds_total", "incomplete_file")]
+    assert seconds == pytest.approx(end - start)
+
+
+def test_silence_that_was_cut_off_is_marked(url: str) -> None:
+    """Without any segments, the response is still a transcript."""
+    whole = wav(np.zeros(10 * RATE, np.int16))
+    files = {"file": ("a", whole[: len(whole) // 2])}
+    answer = httpx2.post(url + TRANSCRIPTIONS, files=files, timeout=60)
+    assert (answer.status_code, answer.json()["text"]) == (200, "")
+    assert answer.headers["x-vibevoice-truncated"] == "incomplete_file"
 
 
 def test_missing_seconds_are_counted(url: str, fake_engine: FakeEngine) -> None:

@@ -178,3 +178,19 @@ async def test_the_query(base: str) -> None:
         assert answer["error"]["code"] == "unsupported_language"
         assert answer["error"]["param"] == "session.audio.input.transcription.language"
         assert not [event for event in client.events if event["type"].startswith(TRANSCRIPTION)]
+
+
+@pytest.mark.parametrize("name", ["auto", "Detect Language", "null", "", None])
+async def test_an_automatic_language_is_unset(base: str, name: str | None) -> None:
+    """As in a form, it means any language, also after another one was set. The light recognizer,
+    which only supports English, accepts it."""
+    async with session(base) as client:
+        await client.update(transcription={"language": "en", "languages": ["en"]})
+        answer = await client.update(
+            transcription={"language": name, "languages": [name or "auto"]}
+        )
+        assert answer["type"] == "session.updated"
+        heard = answer["session"]["audio"]["input"]["transcription"]
+        assert heard.keys().isdisjoint({"language", "languages"})
+        answer = await client.update(transcription={"languages": ["auto", "fr"]})
+        assert answer["error"]["code"] == "unsupported_language"

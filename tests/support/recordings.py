@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import anyio
@@ -52,7 +53,40 @@ def encoded(
 ) -> bytes:
     """A 440 Hz tone in any container and codec, with a video stream if `video`."""
     file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
+    encode_to(file, container, codec, seconds, rate=rate, layout=layout, video=video)
+    return file.getvalue()
+
+
+class Pipe(io.RawIOBase):
+    """A file that cannot be seeked, so nothing is written to its header afterward."""
+
+    def __init__(self) -> None:
+        self._file = io.BytesIO()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def getvalue(self) -> bytes:
+        """Everything written so far."""
+        return self._file.getvalue()
+
+
+def encode_to(
+    file: Path | io.IOBase,
+    container: str,
+    codec: str,
+    seconds: float = 2.0,
+    *,
+    rate: int = 48_000,
+    layout: str = "mono",
+    video: bool = False,
+    options: dict[str, str] | None = None,
+) -> None:
+    """Write a recording as `encoded` returns it, with `options` of FFmpeg's muxer."""
+    with av.open(file, "w", format=container, options=options or {}) as output:
         picture = output.add_stream("mpeg4", rate=5) if video else None
         stream = cast(AudioStream, output.add_stream(codec, rate=rate, layout=layout))
         if picture:
@@ -71,7 +105,6 @@ def encoded(
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             output.mux(stream.encode(part))
         output.mux(stream.encode(None))
-    return file.getvalue()
 
 
 def transcoded(
@@ -88,4 +121,5 @@ def transcoded(
         transcode, new_file=new_file, encoding=encoding, max_section_seconds=max_section_seconds
     )
     decoder = AudioDecoder(1, timeout)
-    return anyio.run(decoder.run, io.BytesIO(data), max_seconds, consume)
+    recording, _ = anyio.run(decoder.run, io.BytesIO(data), max_seconds, consume)
+    return recording

@@ -4,12 +4,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vibevoice_core.prompt import clean_words
 from vibevoice_light import Detection
 from vibevoice_proxy.live import LiveOptions
 from vibevoice_proxy.realtime.client_events import invalid_field
+from vibevoice_proxy.values import is_language_given
 
 EAGERNESS_SECONDS = {"high": 0.5, "auto": 1.0, "medium": 1.0, "low": 2.0}
 """Seconds of silence that end a turn; they replace OpenAI's semantic model."""
@@ -70,6 +71,16 @@ class Transcription(Part):
     keywords: list[str] | None = Field(default=None, max_length=MAX_WORDS)
     prompt: str | None = None
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+
+    @field_validator("language")
+    @classmethod
+    def _unset(cls, language: str | None) -> str | None:
+        return language if language and is_language_given(language) else None
+
+    @field_validator("languages")
+    @classmethod
+    def _without_unset(cls, languages: list[str] | None) -> list[str] | None:
+        return [name for name in languages or () if is_language_given(name)] or None
 
     @property
     def info_texts(self) -> list[str]:

@@ -66,7 +66,8 @@ class VoiceSamples:
         contains too little speech.
         """
         try:
-            return await self._decoder.run(source, MAX_FILE_SECONDS, _checked)
+            samples, _ = await self._decoder.run(source, MAX_FILE_SECONDS, _checked)
+            return samples
         except InvalidAudio as error:
             error.param = param
             raise

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from time import monotonic
@@ -13,7 +13,13 @@ import anyio
 from vibevoice_proxy.errors import ProxyError, UpstreamError
 from vibevoice_proxy.transcription.section_attempts import recognize_or_miss
 from vibevoice_proxy.transcription.sections import Recording, Section
-from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
+from vibevoice_proxy.transcription.transcript import (
+    INCOMPLETE_FILE,
+    Missing,
+    Segment,
+    Transcript,
+    Usage,
+)
 from vibevoice_proxy.values import only_language
 
 JOIN_SECONDS = 0.01
@@ -116,7 +122,7 @@ async def assemble(
         recording.duration,
         _total([end.usage for end in ends if end.usage]),
         language or next((end.language for end in ends if end.language), None),
-        _joined([part for end in ends for part in end.missing]),
+        _joined([*(part for end in ends for part in end.missing), *_cut_off(recording)]),
     )
 
 
@@ -207,6 +213,13 @@ def _moved(parts: tuple[Missing, ...], start: float) -> tuple[Missing, ...]:
         replace(part, start=round(part.start + start, 3), end=round(part.end + start, 3))
         for part in parts
     )
+
+
+def _cut_off(recording: Recording) -> Iterator[Missing]:
+    """The part after the end of a file that was cut off."""
+    if recording.lost_seconds:
+        end = recording.duration + recording.lost_seconds
+        yield Missing(round(recording.duration, 3), round(end, 3), INCOMPLETE_FILE)
 
 
 def _joined(parts: list[Missing]) -> tuple[Missing, ...]:

@@ -4,13 +4,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.metrics import SECONDS
+from vibevoice_proxy.transcription.transcript import INCOMPLETE_FILE
 
 RATIOS = (0.003, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 """Buckets for seconds of processing per second of audio."""
 
 MISSING_REASONS = (
     *("loop", "length", "format", "unclear", "no_transcript", "refused_by_engine"),
-    *("upstream_error", "upstream_timeout", "upstream_unavailable"),
+    *("upstream_error", "upstream_timeout", "upstream_unavailable", INCOMPLETE_FILE),
 )
 """Initialized to 0, because Prometheus sees no increase in a series that starts with its first
 event."""

@@ -142,7 +142,7 @@ class VoiceReader:
                 ) from error
 
         try:
-            samples = await self._decoder.run(io.BytesIO(data), most + TOLERANCE, consume)
+            samples, _ = await self._decoder.run(io.BytesIO(data), most + TOLERANCE, consume)
             return self._check(samples, await self._embed(samples), place, most)
         except InvalidAudio as error:
             message = str(error)

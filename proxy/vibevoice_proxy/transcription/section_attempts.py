@@ -10,14 +10,20 @@ import anyio
 
 from vibevoice_core.speakers import label
 from vibevoice_proxy.errors import InvalidAudio, ProxyError, UpstreamError
-from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript
+from vibevoice_proxy.transcription.transcript import (
+    MIN_REST_SECONDS,
+    Missing,
+    Segment,
+    Transcript,
+    missing_rest,
+)
 
 ATTEMPTS = 2
 """Attempts per section if there are several sections."""
 RETRY_SECONDS = 1.0
 """Delay before a retry."""
-TOLERANCE_SECONDS = 0.25
-"""Two attempts may place the same pause this far apart. Shorter than most words."""
+TOLERANCE_SECONDS = MIN_REST_SECONDS
+"""Two attempts may place the same pause this far apart."""
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ async def recognize_or_miss(
 ) -> Results:
     """Yield the results of `recognize`, which gets the id of an attempt, with a retry after an
     UpstreamError. A final failure is added to `failures`, and the rest of the section's `duration`
-    in seconds is reported as missing.
+    in seconds, if there is any, is reported as missing.
 
     Unless `is_streamed`, no segment is yielded before the end, so that all are from one attempt:
     the one that succeeded, or else the one that got further.
@@ -70,8 +76,8 @@ async def recognize_or_miss(
             for segment in () if is_streamed else kept:
                 yield segment
             start = max([_end(kept), *(part.end for part in continuation.missing)])
-            rest = Missing(round(start, 3), round(duration, 3), reason)
-            yield Transcript((), duration, missing=(*continuation.missing, rest))
+            rest = missing_rest(start, duration, reason)
+            yield Transcript((), duration, missing=(*continuation.missing, *rest))
             return
 
 
@@ -98,7 +104,12 @@ class Continuation:
         """What is missing in all: `missing`, and what this attempt misses after it. Its earlier
         `parts` were sent by the other attempt."""
         start = round(self._gap_end, 3)
-        later = (replace(part, start=max(part.start, start)) for part in parts if part.end > start)
+        later: list[Missing] = []
+        for part in parts:
+            if part.start >= start:
+                later.append(part)
+            else:
+                later += missing_rest(start, part.end, part.reason)
         return (*self.missing, *later)
 
     def add(self, segment: Segment) -> Segment | None:

@@ -51,6 +51,8 @@ class Recording:
     """Decoded audio in one or more consecutive sections."""
 
     sections: tuple[Section, ...]
+    lost_seconds: float = 0.0
+    """Seconds that the file declares after its end, if it was cut off."""
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@ import logging
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from time import monotonic
 from typing import BinaryIO, cast
 
@@ -17,12 +18,7 @@ from vibevoice_core.errors import AudioTooLong
 from vibevoice_light import LightPool
 from vibevoice_proxy.admission import Admission
 from vibevoice_proxy.decoder import AudioDecoder
-from vibevoice_proxy.errors import (
-    InvalidAudio,
-    InvalidRequest,
-    UpstreamError,
-    storage_errors,
-)
+from vibevoice_proxy.errors import InvalidAudio, InvalidRequest, UpstreamError, storage_errors
 from vibevoice_proxy.live import LiveOptions
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.transcription.assembly import assemble
@@ -264,7 +260,8 @@ class TranscriptionService:
                     code=error.code,
                 ) from error
 
-        return await self._decoder.run(upload.file, seconds, consume)
+        recording, lost_seconds = await self._decoder.run(upload.file, seconds, consume)
+        return replace(recording, lost_seconds=lost_seconds)
 
     def _encode(
         self, files: ExitStack, blocks: Iterator[NDArray[np.int16]], max_section_seconds: float

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+INCOMPLETE_FILE = "incomplete_file"
+"""Why a part is missing: the uploaded file ends before the length that its header declares."""
+MIN_REST_SECONDS = 0.25
+"""Shorter than most words."""
 _NON_SPEECH = re.compile(r"\[[^\[\]]+\]")
 
 
@@ -81,8 +85,16 @@ class Missing:
     reason: str
     """`loop`: the model repeated itself and could not recover; `length`: it ran out of tokens;
     `format`: its output is plain text, without speakers and times; `unclear`: the light recognizer
-    heard speech but could not understand it; otherwise the code of the error that ended the
-    section."""
+    heard speech but could not understand it; INCOMPLETE_FILE; otherwise the code of the error that
+    ended the section."""
+
+
+def missing_rest(start: float, end: float, reason: str) -> tuple[Missing, ...]:
+    """The rest of a section that is transcribed up to `start` seconds; nothing if the rest is too
+    short for a word."""
+    if start and end - start < MIN_REST_SECONDS:
+        return ()
+    return (Missing(round(start, 3), round(end, 3), reason),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ a slightly higher temperature each time.
 """
 
 import logging
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -16,7 +17,13 @@ from vibevoice_proxy.transcription.loops import LoopWatch, is_loop
 from vibevoice_proxy.transcription.metrics import TranscriptionMetrics
 from vibevoice_proxy.transcription.model_text import TranscriptDecoder
 from vibevoice_proxy.transcription.sections import Section
-from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
+from vibevoice_proxy.transcription.transcript import (
+    Missing,
+    Segment,
+    Transcript,
+    Usage,
+    missing_rest,
+)
 from vibevoice_proxy.transcription.upstream import (
     Finish,
     TextDelta,
@@ -125,6 +132,8 @@ class _Answer:
         """Complete segments that are not part of a loop, including those of earlier attempts."""
         self.end = 0.0
         """End of the kept segments, in seconds of the section."""
+        self.cut_from = math.inf
+        """Start of a last segment that is not complete, in seconds of the section."""
         self.kept_tokens = 0
         """Minimum number of this attempt's tokens in them."""
         self.is_looping = False
@@ -181,7 +190,9 @@ class _Answer:
         """The segments that are complete only at the end of the output; none if it is a loop."""
         if self.is_looping:
             return []
-        return self._pass_on(self._decoder.finish()) + self._new(self._watch.finish())
+        cut = self._decoder.finish()
+        self.cut_from = min([self.cut_from, *(segment.start for segment in cut)])
+        return self._pass_on(cut) + self._new(self._watch.finish())
 
     def _read(self, text: str) -> list[Segment]:
         found = self._pass_on(self._decoder.feed(text))
@@ -210,8 +221,8 @@ def _missing(answer: _Answer, reason: str | None) -> tuple[Missing, ...]:
     if reason is None:
         return ()
     end = answer.duration
-    start = 0.0 if reason == "format" else min(answer.end, end)
-    return (Missing(round(start, 3), round(end, 3), reason),)
+    start = 0.0 if reason == "format" else min(answer.end, answer.cut_from, end)
+    return missing_rest(start, end, reason)
 
 
 def _whole(attempts: list[Usage]) -> Usage | None:
