@@ -64,7 +64,7 @@ export class Editor {
     this.list.add();
     this.speakers.update();
     this.waveform.add(this.job.transcript);
-    this.#status.textContent = this.job.isRunning ? this.job.progress : "";
+    this.#status.textContent = this.job.isRunning ? this.job.stage : "";
     this.#note.textContent = this.job.error || this.job.transcript.missingNote;
     this.#note.hidden = !this.#note.textContent;
     const isEmpty = this.job.transcript.segments.length === 0;

@@ -25,3 +25,16 @@ export function dataUrl(blob) {
     reader.readAsDataURL(blob);
   });
 }
+
+/**
+ * Whether the browser can read a file. It cannot read a folder, or a file that has changed since the user chose it.
+ * @param {File} file
+ */
+export async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,8 +1,13 @@
 /** A recording and the state of its transcription. */
 
+import { isReadable } from "./files.js";
 import { Transcript } from "./transcript.js";
 
 /** @typedef {"waiting" | "running" | "done" | "failed" | "canceled"} State */
+
+/** Browsers report this as a network error. */
+const UNREADABLE =
+  "Your browser cannot read this file. Choose a file, not a folder, and check that it has not been moved, changed or deleted.";
 
 export class Job {
   /** @type {State} */
@@ -34,11 +39,15 @@ export class Job {
   }
 
   /** The state as a text for the user. */
+  get stage() {
+    if (this.state === "running") return this.sent < 1 ? "Uploading…" : "Transcribing…";
+    return { waiting: "Waiting…", done: "Done", failed: "Failed", canceled: "Canceled" }[this.state];
+  }
+
+  /** Like `stage`, with the share of the file that was uploaded. Screen readers would announce each change. */
   get progress() {
-    if (this.state === "waiting") return "Waiting…";
-    if (this.state === "running" && this.sent < 1) return `Uploading, ${Math.floor(100 * this.sent)} %…`;
-    if (this.state === "running") return "Transcribing…";
-    return { done: "Done", failed: "Failed", canceled: "Canceled" }[/** @type {"done"} */ (this.state)];
+    const isUploading = this.state === "running" && this.sent < 1;
+    return isUploading ? `Uploading, ${Math.floor(100 * this.sent)} %…` : this.stage;
   }
 
   /**
@@ -72,8 +81,9 @@ export class Job {
       if (!isWhole) throw new Error("The server ended the response early. The segments received so far are kept.");
       this.state = "done";
     } catch (error) {
+      const message = (await isReadable(this.file)) ? /** @type {Error} */ (error).message : UNREADABLE;
       this.state = signal.aborted ? "canceled" : "failed";
-      this.error = signal.aborted ? "" : /** @type {Error} */ (error).message;
+      this.error = signal.aborted ? "" : message;
     }
     this.onChange();
   }

@@ -40,6 +40,7 @@ export class SpeakView {
     this.voices = new Voices(
       api,
       () => this.#preview(),
+      (models, chosen) => this.cloning.setModels(models, chosen),
       (message) => this.#warn(message),
     );
     this.cloning = new Cloning(api, () => this.voices.load());

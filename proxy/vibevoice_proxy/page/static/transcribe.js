@@ -34,6 +34,8 @@ export class TranscribeView {
   #jobList = el("ul", { class: "jobs", "aria-label": "Recordings" });
   #place = el("div", { class: "place" });
   #alert = el("p", { class: "note", role: "alert", hidden: true });
+  #said = el("p", { class: "visually-hidden", role: "status" });
+  #choose = button("Choose files", () => this.#input.click(), { class: "primary" });
 
   /** @param {import("./api.js").Api} api */
   constructor(api) {
@@ -51,7 +53,7 @@ export class TranscribeView {
       el(
         "div",
         { class: "actions" },
-        button("Choose files", () => this.#input.click(), { class: "primary" }),
+        this.#choose,
         this.#record.element,
         button("Try a sample", () => this.#sample(), { icon: "sample" }),
       ),
@@ -63,6 +65,7 @@ export class TranscribeView {
       drop,
       this.#options.element,
       this.#alert,
+      this.#said,
       this.#jobList,
       this.#place,
     );
@@ -120,6 +123,7 @@ export class TranscribeView {
   /** @param {Job} job */
   async #run(job) {
     await job.run(this.api, () => this.#options.fields());
+    if (this.#jobs.includes(job)) this.#said.textContent = `${job.stage}: ${job.file.name}`;
     this.#start();
   }
 
@@ -165,13 +169,21 @@ export class TranscribeView {
     this.#start();
   }
 
-  /** @param {Job} job */
+  /**
+   * Removes a job and ends its request. The focus moves to the next row, or to the previous one at the end of the list.
+   * @param {Job} job
+   */
   #remove(job) {
     if (!mayDiscard(job)) return;
-    this.#jobs = this.#jobs.filter((one) => one !== job);
+    job.cancel();
+    const index = this.#jobs.indexOf(job);
+    this.#jobs.splice(index, 1);
+    const next = this.#jobs[index] ?? this.#jobs.at(-1) ?? null;
     this.#rows.get(job)?.element.remove();
     this.#rows.delete(job);
-    if (job === this.#selected) this.#select(this.#jobs.at(-1) ?? null);
+    if (job === this.#selected) this.#select(next);
+    (next ? this.#rows.get(next)?.open : this.#choose)?.focus();
+    this.#said.textContent = `Removed: ${job.file.name}`;
     this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
     this.#change();
   }
