@@ -28,8 +28,8 @@ def answer_sessions(page: Page, *events: dict[str, Any]) -> None:
 def test_captions(open_page: OpenPage) -> None:
     """Captions appear with their speakers; speakers can be renamed and captions downloaded."""
     page = open_page("#live")
-    page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.get_by_role("button", name="Start").press("Enter")
+    expect(page.get_by_role("button", name="Stop")).to_be_focused()
     captions = page.locator(".captions > li")
     expect(captions.first).to_contain_text("The person you are calling is not at their desk")
     expect(page.locator(".captions .name", has_text="B")).not_to_have_count(0)

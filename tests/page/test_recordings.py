@@ -99,6 +99,39 @@ def test_a_file_that_is_gone(open_page: OpenPage, page_engine: FakeEngine, tmp_p
     expect(page.locator(".editor .note")).to_contain_text("Your browser cannot read this file.")
 
 
+def test_an_upload_that_is_cut(open_page: OpenPage) -> None:
+    """The page says that the server cannot be reached, and uploads the recording on another try."""
+    page = open_page(light="off")
+    page.route("**/v1/audio/transcriptions", lambda route: route.abort("connectionreset"))
+    choose(page, talk())
+    expect(states(page)).to_have_text("Failed")
+    expect(page.locator(".editor .note")).to_contain_text("The server closed the connection")
+    page.unroute("**/v1/audio/transcriptions")
+    page.get_by_role("button", name="Try again: talk.wav").click()
+    expect(states(page)).to_have_text("Done")
+    expect(page.locator(".editor .note")).to_be_hidden()
+
+
+def test_a_declined_key(open_page: OpenPage) -> None:
+    """Whoever declines to enter a key is asked once, not for each recording that waits."""
+    page = open_page(light="off", api_keys=("sk-page",))
+    choose(page, *(talk(name=f"{number}.wav") for number in range(4)))
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(states(page)).to_have_text(["Failed"] * 4)
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.get_by_role("button", name="3.wav Failed").click()
+    expect(page.locator(".editor .note")).to_contain_text("No API key provided")
+
+
+def test_nothing_transcribes(open_page: OpenPage) -> None:
+    """The page says so before the user uploads anything."""
+    page = open_page(light="off", asr_api="off")
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_text(
+        "Transcription is disabled on this server (ASR_API=off)."
+    )
+
+
 def test_the_response_of_a_reverse_proxy(open_page: OpenPage) -> None:
     """A page in place of events is not reported as a transcript that ended early."""
     page = open_page(light="off")

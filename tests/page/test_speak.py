@@ -158,8 +158,9 @@ def test_cloning_with_another_model(open_page: OpenPage) -> None:
     consent.check()
     page.get_by_label("I will tell listeners").check()
     expect(page.get_by_role("button", name="Store on the server")).to_be_hidden()
-    sample = {"name": "anna.wav", "mimeType": "audio/wav", "buffer": recording(8.0)}
-    page.get_by_label("Recording", exact=True).set_input_files(sample)
+    page.get_by_label("Recording", exact=True).set_input_files(
+        {"name": "anna.wav", "mimeType": "audio/wav", "buffer": recording(8.0)}
+    )
     expect(page.get_by_text("The next speech uses the voice in anna.wav.")).to_be_visible()
     page.get_by_role("button", name="Speak", exact=True).click()
     message = f"The model hibari {CANNOT}; vibevoice-1.5b can."
@@ -168,3 +169,12 @@ def test_cloning_with_another_model(open_page: OpenPage) -> None:
     with page.expect_request("**/v1/audio/speech") as sent:
         page.get_by_role("button", name="Speak", exact=True).click()
     assert "ref_audio" not in sent_body(sent.value)
+
+
+def test_nothing_speaks(open_page: OpenPage) -> None:
+    """The page says so before the user presses Speak."""
+    page = open_page("#speak", light="off", tts_model_type="off")
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_text(
+        "Speech synthesis is disabled on this server (TTS_MODEL_TYPE=off)."
+    )
+    expect(page.get_by_role("button", name="Speak", exact=True)).to_be_disabled()

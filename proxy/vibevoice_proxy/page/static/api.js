@@ -7,6 +7,12 @@ const KEY = "vibevoice-key";
 /** An error response of the server, or no response at all. */
 export class ApiError extends Error {}
 
+/** The browser received no response. */
+export class Unreachable extends ApiError {}
+
+/** The server needs a key, and the user gave none. */
+export class KeyMissing extends ApiError {}
+
 export class Api {
   /** @type {Promise<string | null> | null} */
   #asking = null;
@@ -73,8 +79,8 @@ export class Api {
   async ensureKey(signal) {
     const response = await this.#fetch("metrics", signal ? { signal } : {});
     if (response.status !== 401) return;
-    const error = errorOf(response.status, await received(response.text()));
-    if (!(await this.#newKey(error.message))) throw error;
+    const { message } = errorOf(response.status, await received(response.text()));
+    if (!(await this.#newKey(message))) throw new KeyMissing(message);
     await this.ensureKey(signal);
   }
 
@@ -190,7 +196,9 @@ function foreign() {
 }
 
 function unreachable() {
-  return new ApiError("The server closed the connection or cannot be reached. Check that it is running and try again.");
+  return new Unreachable(
+    "The server closed the connection or cannot be reached. Check that it is running and try again.",
+  );
 }
 
 /**

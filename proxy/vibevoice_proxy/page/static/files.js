@@ -31,8 +31,10 @@ export function dataUrl(blob) {
  * @param {File} file
  */
 export async function isReadable(file) {
+  const reader = file.stream().getReader();
   try {
-    await file.slice(0, 1).arrayBuffer();
+    await reader.read();
+    await reader.cancel();
     return true;
   } catch {
     return false;

@@ -1,5 +1,6 @@
 /** A recording and the state of its transcription. */
 
+import { KeyMissing, Unreachable } from "./api.js";
 import { isReadable } from "./files.js";
 import { Transcript } from "./transcript.js";
 
@@ -14,6 +15,8 @@ export class Job {
   state = "waiting";
   /** Message of the error that ended the job. */
   error = "";
+  /** Whether the job failed because the user entered no API key. */
+  lacksKey = false;
   /** Upload progress, from 0 to 1. */
   sent = 0;
   transcript = new Transcript();
@@ -81,9 +84,10 @@ export class Job {
       if (!isWhole) throw new Error("The server ended the response early. The segments received so far are kept.");
       this.state = "done";
     } catch (error) {
-      const message = (await isReadable(this.file)) ? /** @type {Error} */ (error).message : UNREADABLE;
+      const isLost = error instanceof Unreachable && !(await isReadable(this.file));
       this.state = signal.aborted ? "canceled" : "failed";
-      this.error = signal.aborted ? "" : message;
+      this.error = signal.aborted ? "" : isLost ? UNREADABLE : /** @type {Error} */ (error).message;
+      this.lacksKey = error instanceof KeyMissing;
     }
     this.onChange();
   }
@@ -93,8 +97,19 @@ export class Job {
     this.#canceling = new AbortController();
     this.state = "waiting";
     this.error = "";
+    this.lacksKey = false;
     this.sent = 0;
     this.transcript = new Transcript();
+  }
+
+  /**
+   * Ends the job before it has started.
+   * @param {string} message
+   */
+  fail(message) {
+    this.state = "failed";
+    this.error = message;
+    this.onChange();
   }
 
   /** Cancels the job, including its request to the server. */

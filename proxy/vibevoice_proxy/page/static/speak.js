@@ -81,6 +81,8 @@ export class SpeakView {
   async show() {
     this.#read();
     await this.voices.load();
+    this.#speak.disabled = !this.voices.model.value;
+    if (this.#speak.disabled) this.#warn("Speech synthesis is disabled on this server (TTS_MODEL_TYPE=off).");
   }
 
   hide() {

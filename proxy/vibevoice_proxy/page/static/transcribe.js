@@ -77,7 +77,8 @@ export class TranscribeView {
 
   async show() {
     if (!this.#selected) this.#select(this.#jobs.at(-1) ?? null);
-    await this.#options.load(this.api);
+    const canTranscribe = await this.#options.load(this.api);
+    if (!canTranscribe) this.#warn("Transcription is disabled on this server (ASR_API=off).");
   }
 
   /** Ends a recording, so that the microphone is not left open, and transcribes it. */
@@ -106,6 +107,7 @@ export class TranscribeView {
    * @param {string} [credit]
    */
   #add(files, credit) {
+    this.#warn("");
     const jobs = files.map((file) => new Job(file, () => this.#change(), credit));
     this.#jobs.push(...jobs);
     if (jobs[0] && this.element.isConnected) this.#select(jobs[0]); // a hidden waveform cannot be drawn
@@ -123,6 +125,8 @@ export class TranscribeView {
   /** @param {Job} job */
   async #run(job) {
     await job.run(this.api, () => this.#options.fields());
+    // Whoever has declined to enter a key is not asked again for each recording that waits.
+    if (job.lacksKey) for (const other of this.#jobs) if (other.state === "waiting") other.fail(job.error);
     if (this.#jobs.includes(job)) this.#said.textContent = `${job.stage}: ${job.file.name}`;
     this.#start();
   }
@@ -189,7 +193,6 @@ export class TranscribeView {
   }
 
   async #sample() {
-    this.#warn("");
     try {
       const sample = await received((await this.api.request("page/sample.mp3")).blob());
       this.#add([new File([sample], "sample.mp3", { type: sample.type })], SAMPLE_CREDIT);
