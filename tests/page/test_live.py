@@ -47,8 +47,8 @@ def test_captions(open_page: OpenPage) -> None:
     """Captions appear with their speakers; speakers can be renamed and captions downloaded."""
     page = open_page("#live")
     page.evaluate(SPEAK_WHEN_TOLD)
-    page.get_by_role("button", name="Start").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.get_by_role("button", name="Start").press("Enter")
+    expect(page.get_by_role("button", name="Stop")).to_be_focused()
     page.evaluate("recording => speak(recording)", base64.b64encode(CONVERSATION).decode())
     wait_until(page, "document.querySelector('meter').value > 0")
     captions = page.locator(".captions > li")

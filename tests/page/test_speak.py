@@ -21,6 +21,9 @@ pytest_plugins = ("tests.support.page_fixtures",)
 SCRIPT = "Anna: Good morning, Bob.\nBob: Good morning! How are you?\nAnna: Fine."
 
 
+CANNOT = "cannot clone voices"
+
+
 def sent_body(request: Request) -> dict[str, Any]:
     """The JSON body of a request."""
     return json.loads(request.post_data or "")
@@ -138,3 +141,50 @@ def test_a_voice_is_cloned_with_consent(open_page: OpenPage, cloning_url: str) -
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete this voice").click()
     expect(page.locator("option[value=Anna]")).to_have_count(0)
+
+
+def test_cloning_is_offered_only_where_it_works(open_page: OpenPage) -> None:
+    """No model of this server can clone voices, so the page does not offer it."""
+    page = open_page("#speak")
+    expect(page.get_by_label("Model")).to_have_value("hibari")
+    expect(page.get_by_text("Clone a voice")).to_be_hidden()
+
+
+def test_cloning_with_another_model(open_page: OpenPage) -> None:
+    """If only one of two models can clone, the page says so while the other one is chosen. A
+    sample that the server rejects gets the server's message. Here the list of models is wrong."""
+    models = [
+        {"root": "espeak", "voice_cloning": False, "voice_uploads": False},
+        {"root": "hibari", "voice_cloning": True, "voice_uploads": False},
+    ]
+    page = open_page()
+    page.route("**/v1/audio/models", lambda route: route.fulfill(json={"data": models}))
+    page.get_by_role("navigation").get_by_role("link", name="Speak").click()
+    page.get_by_text("Clone a voice").click()
+    consent = page.get_by_label("This person has given")
+    expect(consent).to_be_disabled()
+    expect(page.get_by_text(f"espeak {CANNOT}. Choose hibari.")).to_be_visible()
+    page.get_by_label("Model").select_option("hibari")
+    consent.check()
+    page.get_by_label("I will tell listeners").check()
+    expect(page.get_by_role("button", name="Store on the server")).to_be_hidden()
+    page.get_by_label("Recording", exact=True).set_input_files(
+        {"name": "anna.wav", "mimeType": "audio/wav", "buffer": recording(8.0)}
+    )
+    expect(page.get_by_text("The next speech uses the voice in anna.wav.")).to_be_visible()
+    page.get_by_role("button", name="Speak", exact=True).click()
+    message = f"The model hibari {CANNOT}; vibevoice-1.5b can."
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_text(message)
+    page.get_by_label("Model").select_option("espeak")
+    with page.expect_request("**/v1/audio/speech") as sent:
+        page.get_by_role("button", name="Speak", exact=True).click()
+    assert "ref_audio" not in sent_body(sent.value)
+
+
+def test_nothing_speaks(open_page: OpenPage) -> None:
+    """The page says so before the user presses Speak."""
+    page = open_page("#speak", light="off", tts_model_type="off")
+    expect(page.get_by_role("alert").filter(visible=True)).to_have_text(
+        "Speech synthesis is disabled on this server (TTS_MODEL_TYPE=off)."
+    )
+    expect(page.get_by_role("button", name="Speak", exact=True)).to_be_disabled()

@@ -57,3 +57,23 @@ def test_live_sessions_are_plotted(open_page: OpenPage) -> None:
     with connect(f"{address}v1/realtime?intent=transcription", open_timeout=60):
         expect(page.get_by_role("img", name=re.compile("^Live sessions: 1,"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Live sessions: 0, max. 1"))).to_be_visible()
+
+
+def test_a_key_is_asked_for_once(open_page: OpenPage) -> None:
+    """Whoever declines to enter a key is not asked again by the view's own requests, only when they
+    try again."""
+    page = open_page("#status", light="off", api_keys=("sk-page",))
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    page.keyboard.press("Escape")
+    note = page.locator(".note", has_text="No API key provided")
+    expect(note).to_be_visible()
+    for _ in range(2):
+        with page.expect_response("**/metrics"):
+            pass
+    expect(dialog).to_be_hidden()
+    note.get_by_role("button", name="Try again").click()
+    page.get_by_label("API key").fill("sk-page")
+    page.get_by_label("API key").press("Enter")
+    expect(page.locator(".plots figure")).to_have_count(5)
+    expect(note).to_be_hidden()

@@ -109,6 +109,24 @@ def test_realtime_says_which_model_clones(models_http: httpx2.Client, stored: An
         assert "vibevoice-1.5b can" in error_of(answer)["message"]
 
 
+def test_models_say_whether_they_clone(
+    models_http: httpx2.Client, start_proxy: StartProxy, models_folder: Path
+) -> None:
+    """The list of models tells clients which ones can clone, and whether voices can be stored."""
+    without_store = start_proxy(tts_model_type="1.5b", model_dir=str(models_folder))
+    found = [
+        {one["root"]: (one["voice_cloning"], one["voice_uploads"]) for one in listed["models"]}
+        for listed in (
+            models_http.get("/v1/audio/models").json(),
+            httpx2.get(f"{without_store}/v1/audio/models").json(),
+        )
+    ]
+    assert found == [
+        {"vibevoice-realtime-0.5b": (False, False), "vibevoice-1.5b": (True, True)},
+        {"vibevoice-1.5b": (True, False)},
+    ]
+
+
 def test_a_stored_voice_is_used_by_id_and_by_name(models_http: httpx2.Client, stored: Any) -> None:
     """Both sound like the sample itself and share its cached features."""
     sent = speak(models_http, input=TEXT, ref_audio=encoded(ANNA))

@@ -72,12 +72,24 @@ async def list_voices(request: Request, model: str = "") -> dict[str, Any]:
 @router.get("/v1/audio/models")
 @router.get("/audio/models", include_in_schema=False)
 async def list_speech_models(request: Request) -> dict[str, Any]:
-    """List the speech models, and their aliases with the model that each one selects."""
+    """List the speech models, and their aliases with the model that each one selects. Each has
+    `voice_cloning`, whether it accepts `ref_audio`, and `voice_uploads`, whether clients can store
+    voices for it."""
     service = speech_of(request)
-    listed = [
-        {"id": name, "name": name, "object": "model", "root": service.find(name).name}
-        for name in service.model_names
-    ]
+    has_store = service.samples.store is not None
+    listed: list[dict[str, Any]] = []
+    for name in service.model_names:
+        model = service.find(name)
+        listed.append(
+            {
+                "id": name,
+                "name": name,
+                "object": "model",
+                "root": model.name,
+                "voice_cloning": model.clones,
+                "voice_uploads": model.clones and has_store,
+            }
+        )
     return _listing("models", listed)
 
 

@@ -7,6 +7,12 @@ const KEY = "vibevoice-key";
 /** An error response of the server, or no response at all. */
 export class ApiError extends Error {}
 
+/** The browser received no response. */
+export class Unreachable extends ApiError {}
+
+/** The server needs a key, and the user gave none. */
+export class KeyMissing extends ApiError {}
+
 export class Api {
   /** @type {Promise<string | null> | null} */
   #asking = null;
@@ -33,16 +39,17 @@ export class Api {
   }
 
   /**
-   * Sends a request and returns its successful response. Asks the user for a key on status 401.
+   * Sends a request and returns its successful response.
    * @param {string} path relative to the page
    * @param {RequestInit} [init]
+   * @param {boolean} [mayAsk] whether to ask the user for a key on status 401
    * @returns {Promise<Response>}
    */
-  async request(path, init = {}) {
+  async request(path, init = {}, mayAsk = true) {
     const response = await this.#fetch(path, init);
     if (response.ok) return response;
     const error = errorOf(response.status, await received(response.text()));
-    if (response.status === 401 && (await this.#newKey(error.message))) return this.request(path, init);
+    if (response.status === 401 && mayAsk && (await this.#newKey(error.message))) return this.request(path, init);
     throw error;
   }
 
@@ -72,8 +79,8 @@ export class Api {
   async ensureKey(signal) {
     const response = await this.#fetch("metrics", signal ? { signal } : {});
     if (response.status !== 401) return;
-    const error = errorOf(response.status, await received(response.text()));
-    if (!(await this.#newKey(error.message))) throw error;
+    const { message } = errorOf(response.status, await received(response.text()));
+    if (!(await this.#newKey(message))) throw new KeyMissing(message);
     await this.ensureKey(signal);
   }
 
@@ -115,9 +122,10 @@ export class Api {
           if (isStream()) readOn();
         };
         request.onload = () => {
-          if (request.status === 200) readOn();
-          if (request.status === 200) resolve();
-          else reject(errorOf(request.status, request.responseText));
+          if (request.status !== 200) return reject(errorOf(request.status, request.responseText));
+          if (!isStream()) return reject(foreign());
+          readOn();
+          resolve();
         };
         request.onerror = () => reject(unreachable());
         request.onabort = () => reject(signal.reason);
@@ -179,12 +187,18 @@ export async function jsonOf(response) {
   try {
     return JSON.parse(text);
   } catch {
-    throw new ApiError("The response is not from the VibeVoice server. Check the reverse proxy in front of it.");
+    throw foreign();
   }
 }
 
+function foreign() {
+  return new ApiError("The response is not from the VibeVoice server. Check the reverse proxy in front of it.");
+}
+
 function unreachable() {
-  return new ApiError("The server closed the connection or cannot be reached. Check that it is running and try again.");
+  return new Unreachable(
+    "The server closed the connection or cannot be reached. Check that it is running and try again.",
+  );
 }
 
 /**

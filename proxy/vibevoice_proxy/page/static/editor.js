@@ -25,6 +25,7 @@ export class Editor {
   #zoom = button("Zoom in", () => this.#toggleZoom(), { icon: "zoom", iconOnly: true, class: "quiet", hidden: true });
   #time = el("span", { class: "clock" });
   #note = el("p", { class: "note", role: "alert", hidden: true });
+  #player = el("div", { class: "player" });
   #silent = el("p", { class: "soft", hidden: true }, CANNOT_PLAY);
   #status = el("p", { class: "progress-note", role: "status" });
   #search = el("input", { type: "search", placeholder: "Search", "aria-label": "Search the transcript" });
@@ -64,7 +65,7 @@ export class Editor {
     this.list.add();
     this.speakers.update();
     this.waveform.add(this.job.transcript);
-    this.#status.textContent = this.job.isRunning ? this.job.progress : "";
+    this.#status.textContent = this.job.isRunning ? this.job.stage : "";
     this.#note.textContent = this.job.error || this.job.transcript.missingNote;
     this.#note.hidden = !this.#note.textContent;
     const isEmpty = this.job.transcript.segments.length === 0;
@@ -84,6 +85,7 @@ export class Editor {
 
   #layout() {
     this.#slider.append(this.#wave);
+    this.#player.append(this.#play, this.#slider, el("div", { class: "times" }, this.#time, this.#zoom));
     this.#toolbar.append(
       el("div", { class: "search" }, this.#search, this.#hits),
       el("label", { class: "check" }, this.#follow, "Follow"),
@@ -95,7 +97,7 @@ export class Editor {
     return el(
       "article",
       { class: "editor", "aria-label": this.job.file.name },
-      el("div", { class: "player" }, this.#play, this.#slider, el("div", { class: "times" }, this.#time, this.#zoom)),
+      this.#player,
       this.speakers.element,
       this.#toolbar,
       this.#note,
@@ -133,7 +135,7 @@ export class Editor {
     transcript.duration = Math.max(transcript.duration, duration);
     this.#showTime();
     if (duration === 0) {
-      this.#slider.hidden = this.#play.hidden = true;
+      this.#player.hidden = true;
       this.#silent.hidden = false;
       return;
     }

@@ -25,3 +25,18 @@ export function dataUrl(blob) {
     reader.readAsDataURL(blob);
   });
 }
+
+/**
+ * Whether the browser can read a file. It cannot read a folder, or a file that has changed since the user chose it.
+ * @param {File} file
+ */
+export async function isReadable(file) {
+  const reader = file.stream().getReader();
+  try {
+    await reader.read();
+    await reader.cancel();
+    return true;
+  } catch {
+    return false;
+  }
+}

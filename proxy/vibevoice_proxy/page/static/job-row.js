@@ -1,35 +1,26 @@
-/** A row in the list of recordings: opens the recording, shows its progress, and has one action. */
+/** A row in the list of recordings: opens the recording, shows its progress, and cancels, repeats or removes it. */
 
 import { button, el } from "./dom.js";
 
 /** @typedef {import("./job.js").Job} Job */
-/** @typedef {"cancel" | "remove" | "retry"} Action */
-
-/** @type {Record<Action, { label: string, icon: string }>} */
-const ACTIONS = {
-  cancel: { label: "Cancel", icon: "close" },
-  remove: { label: "Remove", icon: "close" },
-  retry: { label: "Try again", icon: "retry" },
-};
+/** @typedef {{ cancel: () => void, retry: () => void, remove: () => void }} Actions */
 
 export class JobRow {
   #state = el("span");
   #progress = el("progress", { max: 1, "aria-label": "Progress" });
-  /** @type {Action} */
-  #action = "cancel";
 
   /**
    * @param {Job} job
    * @param {() => void} onOpen
-   * @param {Record<Action, () => void>} actions
+   * @param {Actions} actions
    */
-  constructor(job, onOpen, actions) {
+  constructor(job, onOpen, { cancel, retry, remove }) {
     this.job = job;
-    this.actions = actions;
     const name = el("bdi", { class: "file" }, job.file.name);
     this.open = el("button", { type: "button", class: "job", onclick: onOpen }, name, this.#state, this.#progress);
-    this.act = this.#button();
-    this.element = el("li", {}, this.open, this.act);
+    this.cancel = this.#action("Cancel", "stop", cancel);
+    this.retry = this.#action("Try again", "retry", retry);
+    this.element = el("li", {}, this.open, this.cancel, this.retry, this.#action("Remove", "close", remove));
   }
 
   /** @param {boolean} isSelected */
@@ -42,22 +33,24 @@ export class JobRow {
     this.#progress.hidden = state !== "running";
     if (sent < 1) this.#progress.value = sent;
     else this.#progress.removeAttribute("value");
-    this.#show(isRunning ? "cancel" : isDone ? "remove" : "retry");
+    const actions = [this.cancel, this.retry];
+    const focused = actions.find((action) => action === document.activeElement);
+    this.cancel.hidden = !isRunning;
+    this.retry.hidden = isRunning || isDone;
+    if (focused?.hidden) (actions.find(({ hidden }) => !hidden) ?? this.open).focus();
   }
 
-  /** @param {Action} action */
-  #show(action) {
-    if (action === this.#action) return;
-    this.#action = action;
-    const hadFocus = this.act === document.activeElement;
-    const act = this.#button();
-    this.act.replaceWith(act);
-    this.act = act;
-    if (hadFocus) act.focus();
-  }
-
-  #button() {
-    const { label, icon } = ACTIONS[this.#action];
-    return button(label, this.actions[this.#action], { icon, iconOnly: true, class: "quiet" });
+  /**
+   * @param {string} label
+   * @param {string} icon
+   * @param {() => void} act
+   */
+  #action(label, icon, act) {
+    return button(label, act, {
+      icon,
+      iconOnly: true,
+      class: "quiet",
+      "aria-label": `${label}: ${this.job.file.name}`,
+    });
   }
 }

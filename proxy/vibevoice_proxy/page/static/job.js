@@ -1,14 +1,22 @@
 /** A recording and the state of its transcription. */
 
+import { KeyMissing, Unreachable } from "./api.js";
+import { isReadable } from "./files.js";
 import { Transcript } from "./transcript.js";
 
 /** @typedef {"waiting" | "running" | "done" | "failed" | "canceled"} State */
+
+/** Browsers report this as a network error. */
+const UNREADABLE =
+  "Your browser cannot read this file. Choose a file, not a folder, and check that it has not been moved, changed or deleted.";
 
 export class Job {
   /** @type {State} */
   state = "waiting";
   /** Message of the error that ended the job. */
   error = "";
+  /** Whether the job failed because the user entered no API key. */
+  lacksKey = false;
   /** Upload progress, from 0 to 1. */
   sent = 0;
   transcript = new Transcript();
@@ -34,11 +42,15 @@ export class Job {
   }
 
   /** The state as a text for the user. */
+  get stage() {
+    if (this.state === "running") return this.sent < 1 ? "Uploading…" : "Transcribing…";
+    return { waiting: "Waiting…", done: "Done", failed: "Failed", canceled: "Canceled" }[this.state];
+  }
+
+  /** Like `stage`, with the share of the file that was uploaded. Screen readers would announce each change. */
   get progress() {
-    if (this.state === "waiting") return "Waiting…";
-    if (this.state === "running" && this.sent < 1) return `Uploading, ${Math.floor(100 * this.sent)} %…`;
-    if (this.state === "running") return "Transcribing…";
-    return { done: "Done", failed: "Failed", canceled: "Canceled" }[/** @type {"done"} */ (this.state)];
+    const isUploading = this.state === "running" && this.sent < 1;
+    return isUploading ? `Uploading, ${Math.floor(100 * this.sent)} %…` : this.stage;
   }
 
   /**
@@ -72,8 +84,10 @@ export class Job {
       if (!isWhole) throw new Error("The server ended the response early. The segments received so far are kept.");
       this.state = "done";
     } catch (error) {
+      const isLost = error instanceof Unreachable && !(await isReadable(this.file));
       this.state = signal.aborted ? "canceled" : "failed";
-      this.error = signal.aborted ? "" : /** @type {Error} */ (error).message;
+      this.error = signal.aborted ? "" : isLost ? UNREADABLE : /** @type {Error} */ (error).message;
+      this.lacksKey = error instanceof KeyMissing;
     }
     this.onChange();
   }
@@ -83,8 +97,19 @@ export class Job {
     this.#canceling = new AbortController();
     this.state = "waiting";
     this.error = "";
+    this.lacksKey = false;
     this.sent = 0;
     this.transcript = new Transcript();
+  }
+
+  /**
+   * Ends the job before it has started.
+   * @param {string} message
+   */
+  fail(message) {
+    this.state = "failed";
+    this.error = message;
+    this.onChange();
   }
 
   /** Cancels the job, including its request to the server. */

@@ -72,6 +72,7 @@ export class KnownSpeakers {
     const remove = () => {
       row.remove();
       this.#limit();
+      this.#add.focus();
     };
     row.append(button("Remove", remove, { icon: "close", iconOnly: true, class: "quiet" }));
     this.#rows.append(row);

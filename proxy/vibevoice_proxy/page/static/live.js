@@ -21,6 +21,7 @@ export class LiveView {
   #speakers = new SpeakerBar(this.#transcript, () => this.#label(0));
   /** @type {{ row: HTMLElement, name: HTMLElement }[]} */
   #rows = [];
+  #isConnecting = false;
   #start = button("Start", () => this.#toggle(), { icon: "microphone", class: "primary" });
   #level = el("meter", { min: 0, max: 1, high: 0.95, value: 0, "aria-label": "Level of the microphone" });
   #status = el("p", { class: "soft", role: "status" });
@@ -60,16 +61,19 @@ export class LiveView {
     this.#stop();
   }
 
+  /** The button is not disabled while the page connects, because it would lose the focus. */
   async #toggle() {
     if (this.#session) this.#stop();
-    else await this.#begin();
+    if (this.#session || this.#isConnecting) return;
+    this.#isConnecting = true;
+    await this.#begin();
+    this.#isConnecting = false;
   }
 
   async #begin() {
     const hasText = this.#transcript.segments.length > 0;
     if (hasText && !confirm("Start a new transcript? The current one and its names will be discarded.")) return;
     this.#alert.hidden = true;
-    this.#start.disabled = true;
     this.#say("Connecting…");
     let secret = "";
     try {
@@ -81,13 +85,11 @@ export class LiveView {
     } catch (error) {
       this.#microphone.close();
       this.#fail(/** @type {Error} */ (error).message);
-      this.#start.disabled = false;
       return;
     }
     if (!this.element.isConnected) {
       // the user has switched to another view
       this.#closed();
-      this.#start.disabled = false;
       return;
     }
     this.#clear();
@@ -109,7 +111,6 @@ export class LiveView {
       onError: (message) => this.#fail(message),
       onClose: () => this.#closed(),
     });
-    this.#start.disabled = false;
   }
 
   #stop() {

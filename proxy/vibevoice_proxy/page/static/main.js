@@ -100,7 +100,10 @@ const api = new Api(new URL(".", document.baseURI), askForKey, () => {
 });
 const forget = byId("forget-key", HTMLButtonElement);
 forget.hidden = !api.key;
-forget.addEventListener("click", () => api.forgetKey());
+forget.addEventListener("click", () => {
+  api.forgetKey();
+  byId("main", HTMLElement).focus(); // the button is hidden now
+});
 const route = router(api);
 window.addEventListener("hashchange", () => void route());
 void route();

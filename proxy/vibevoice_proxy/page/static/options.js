@@ -38,7 +38,7 @@ export class Options {
 
   /**
    * Loads the models that transcribe: all models except those that speak. Enrolled speakers are loaded when the user
-   * opens the options, because most servers have none.
+   * opens the options, because most servers have none. Returns whether any model transcribes.
    * @param {import("./api.js").Api} api
    */
   async load(api) {
@@ -53,6 +53,7 @@ export class Options {
     const models = listed.map((/** @type {string} */ name) => el("option", { value: name }, name));
     this.#model.replaceChildren(el("option", { value: "" }, "Default"), ...models);
     this.#model.value = listed.includes(chosen) ? chosen : "";
+    return listed.length > 0;
   }
 
   /** @returns {import("./subtitles.js").Limits} */

@@ -26,17 +26,22 @@ export function plot(title, points, { from, to, written, bars = false, sum = fal
           points: known.map(({ time, value }) => `${x(time).toFixed(1)},${y(value).toFixed(1)}`).join(" "),
         }),
       ];
-  const text = `${title}: ${now}, max. ${written(most)}`;
+  const highest = `max. ${known.length > 0 ? written(most) : "–"}`;
   return el(
     "figure",
     { class: "plot" },
     el("figcaption", {}, title, el("strong", {}, now)),
     svg(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": text, preserveAspectRatio: "none" },
+      {
+        viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+        role: "img",
+        "aria-label": `${title}: ${now}, ${highest}`,
+        preserveAspectRatio: "none",
+      },
       svg("path", { class: "base", d: `M0 ${HEIGHT - 2}H${WIDTH}` }),
       ...shape,
     ),
-    el("small", {}, `max. ${written(most)}`),
+    el("small", {}, highest),
   );
 }

@@ -40,6 +40,7 @@ export class SpeakView {
     this.voices = new Voices(
       api,
       () => this.#preview(),
+      (models, chosen) => this.cloning.setModels(models, chosen),
       (message) => this.#warn(message),
     );
     this.cloning = new Cloning(api, () => this.voices.load());
@@ -80,6 +81,8 @@ export class SpeakView {
   async show() {
     this.#read();
     await this.voices.load();
+    this.#speak.disabled = !this.voices.model.value;
+    if (this.#speak.disabled) this.#warn("Speech synthesis is disabled on this server (TTS_MODEL_TYPE=off).");
   }
 
   hide() {

@@ -1,7 +1,7 @@
 /** The Status view: health of each part, models, and plots of recent load. */
 
 import { ApiError, received } from "./api.js";
-import { el } from "./dom.js";
+import { button, el } from "./dom.js";
 import { between, parseMetrics, reading } from "./metrics.js";
 import { plot } from "./plot.js";
 
@@ -27,6 +27,13 @@ export class StatusView {
   #parts = el("ul", { class: "parts" });
   #models = el("p", { class: "models" });
   #plots = el("div", { class: "plots" });
+  #error = el("span", { role: "status" });
+  #note = el(
+    "div",
+    { class: "note actions", hidden: true },
+    this.#error,
+    button("Try again", () => this.#showMetrics(), { class: "quiet" }),
+  );
   #version = el("p", { class: "soft" });
 
   /** @param {import("./api.js").Api} api */
@@ -36,7 +43,7 @@ export class StatusView {
       "div",
       { class: "status stack" },
       el("section", { class: "panel stack" }, el("h2", {}, "Parts"), this.#parts),
-      el("section", { class: "panel stack" }, el("h2", {}, "Last ten minutes"), this.#plots),
+      el("section", { class: "panel stack" }, el("h2", {}, "Last ten minutes"), this.#note, this.#plots),
       el("section", { class: "panel stack" }, el("h2", {}, "Models"), this.#models),
       el(
         "p",
@@ -58,10 +65,10 @@ export class StatusView {
     ]);
     this.#models.replaceChildren(...models.data.map((/** @type {{ id: string }} */ model) => el("code", {}, model.id)));
     this.#version.textContent = `${about.name} ${about.version}`;
-    await this.#refresh();
+    await Promise.all([this.#showHealth(), this.#showMetrics()]);
     window.clearInterval(this.#timer);
     if (!this.#isShown) return; // the user has switched to another view
-    this.#timer = window.setInterval(() => void this.#refresh(), EVERY);
+    this.#timer = window.setInterval(() => this.#refresh(), EVERY);
   }
 
   hide() {
@@ -69,8 +76,10 @@ export class StatusView {
     window.clearInterval(this.#timer);
   }
 
-  async #refresh() {
-    await Promise.all([this.#showHealth(), this.#showMetrics()]);
+  /** Whoever has declined to enter a key is not asked again every few seconds. */
+  #refresh() {
+    void this.#showHealth();
+    void this.#showMetrics(false);
   }
 
   async #showHealth() {
@@ -85,18 +94,25 @@ export class StatusView {
     }
   }
 
-  async #showMetrics() {
+  async #showMetrics(mayAsk = true) {
     try {
-      const text = await received((await this.api.request("metrics")).text());
+      const text = await received((await this.api.request("metrics", {}, mayAsk)).text());
       const now = reading(parseMetrics(text), Date.now());
       if (this.#last) this.#points.push(between(this.#last, now));
       this.#last = now;
       this.#points = this.#points.filter(({ time }) => time > now.time - SHOWN);
       this.#draw(now);
+      this.#fail("");
     } catch (error) {
-      if (error instanceof ApiError) this.#plots.replaceChildren(el("p", { class: "note" }, error.message));
-      else throw error;
+      if (!(error instanceof ApiError)) throw error;
+      this.#fail(error.message);
     }
+  }
+
+  /** @param {string} message empty if the metrics were read */
+  #fail(message) {
+    if (this.#error.textContent !== message) this.#error.textContent = message;
+    this.#note.hidden = !message;
   }
 
   /** @param {import("./metrics.js").Reading} now */

@@ -34,6 +34,8 @@ export class TranscribeView {
   #jobList = el("ul", { class: "jobs", "aria-label": "Recordings" });
   #place = el("div", { class: "place" });
   #alert = el("p", { class: "note", role: "alert", hidden: true });
+  #said = el("p", { class: "visually-hidden", role: "status" });
+  #choose = button("Choose files", () => this.#input.click(), { class: "primary" });
 
   /** @param {import("./api.js").Api} api */
   constructor(api) {
@@ -51,7 +53,7 @@ export class TranscribeView {
       el(
         "div",
         { class: "actions" },
-        button("Choose files", () => this.#input.click(), { class: "primary" }),
+        this.#choose,
         this.#record.element,
         button("Try a sample", () => this.#sample(), { icon: "sample" }),
       ),
@@ -63,6 +65,7 @@ export class TranscribeView {
       drop,
       this.#options.element,
       this.#alert,
+      this.#said,
       this.#jobList,
       this.#place,
     );
@@ -74,7 +77,8 @@ export class TranscribeView {
 
   async show() {
     if (!this.#selected) this.#select(this.#jobs.at(-1) ?? null);
-    await this.#options.load(this.api);
+    const canTranscribe = await this.#options.load(this.api);
+    if (!canTranscribe) this.#warn("Transcription is disabled on this server (ASR_API=off).");
   }
 
   /** Ends a recording, so that the microphone is not left open, and transcribes it. */
@@ -103,6 +107,7 @@ export class TranscribeView {
    * @param {string} [credit]
    */
   #add(files, credit) {
+    this.#warn("");
     const jobs = files.map((file) => new Job(file, () => this.#change(), credit));
     this.#jobs.push(...jobs);
     if (jobs[0] && this.element.isConnected) this.#select(jobs[0]); // a hidden waveform cannot be drawn
@@ -120,6 +125,9 @@ export class TranscribeView {
   /** @param {Job} job */
   async #run(job) {
     await job.run(this.api, () => this.#options.fields());
+    // Whoever has declined to enter a key is not asked again for each recording that waits.
+    if (job.lacksKey) for (const other of this.#jobs) if (other.state === "waiting") other.fail(job.error);
+    if (this.#jobs.includes(job)) this.#said.textContent = `${job.stage}: ${job.file.name}`;
     this.#start();
   }
 
@@ -165,19 +173,26 @@ export class TranscribeView {
     this.#start();
   }
 
-  /** @param {Job} job */
+  /**
+   * Removes a job and ends its request. The focus moves to the next row, or to the previous one at the end of the list.
+   * @param {Job} job
+   */
   #remove(job) {
     if (!mayDiscard(job)) return;
-    this.#jobs = this.#jobs.filter((one) => one !== job);
+    job.cancel();
+    const index = this.#jobs.indexOf(job);
+    this.#jobs.splice(index, 1);
+    const next = this.#jobs[index] ?? this.#jobs.at(-1) ?? null;
     this.#rows.get(job)?.element.remove();
     this.#rows.delete(job);
-    if (job === this.#selected) this.#select(this.#jobs.at(-1) ?? null);
+    if (job === this.#selected) this.#select(next);
+    (next ? this.#rows.get(next)?.open : this.#choose)?.focus();
+    this.#said.textContent = `Removed: ${job.file.name}`;
     this.element.classList.toggle("has-jobs", this.#jobs.length > 0);
     this.#change();
   }
 
   async #sample() {
-    this.#warn("");
     try {
       const sample = await received((await this.api.request("page/sample.mp3")).blob());
       this.#add([new File([sample], "sample.mp3", { type: sample.type })], SAMPLE_CREDIT);

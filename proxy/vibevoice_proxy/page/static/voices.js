@@ -3,12 +3,15 @@
 import { button, el, field } from "./dom.js";
 
 /** @typedef {{ id: string, name: string, object: string, models: string[] }} Voice */
+/** @typedef {{ root: string, voice_cloning: boolean, voice_uploads: boolean }} SpeechModel */
 
 export class Voices {
+  /** @type {SpeechModel[]} */
+  #models = [];
   /** @type {Voice[]} */
   #voices = [];
   #names = /** @type {string[]} */ ([]);
-  model = el("select", { onchange: () => this.#update() });
+  model = el("select", { onchange: () => this.#onModel() });
   voice = el("select", { onchange: () => this.#update() });
   #cast = el("fieldset", { class: "grid", hidden: true });
   #preview = button("Preview", () => this.onPreview(), { icon: "play", "aria-label": "Preview the voice" });
@@ -17,11 +20,13 @@ export class Voices {
   /**
    * @param {import("./api.js").Api} api
    * @param {() => unknown} onPreview
+   * @param {(models: SpeechModel[], chosen: string) => void} onModel called when models were loaded or another was chosen
    * @param {(message: string) => void} onError
    */
-  constructor(api, onPreview, onError) {
+  constructor(api, onPreview, onModel, onError) {
     this.api = api;
     this.onPreview = onPreview;
+    this.onModel = onModel;
     this.onError = onError;
     const voice = el("div", { class: "pair" }, field("Voice", this.voice), this.#preview);
     this.elements = [field("Model", this.model), el("div", {}, voice, this.#remove)];
@@ -32,12 +37,13 @@ export class Voices {
   async load() {
     const [models, voices] = await Promise.all([this.api.json("v1/audio/models"), this.api.json("v1/audio/voices")]);
     this.#voices = voices.data;
-    const names = new Set(models.data.map((/** @type {{ root: string }} */ model) => model.root));
+    const byName = new Map(models.data.map((/** @type {SpeechModel} */ model) => [model.root, model]));
+    this.#models = [...byName.values()];
     choose(
       this.model,
-      [...names].map((name) => ({ value: name, label: name })),
+      this.#models.map(({ root }) => ({ value: root, label: root })),
     );
-    this.#update();
+    this.#onModel();
   }
 
   /**
@@ -59,6 +65,11 @@ export class Voices {
       voice: this.voice.value,
       ...(this.#names.length > 0 ? { speakers } : {}),
     };
+  }
+
+  #onModel() {
+    this.onModel(this.#models, this.model.value);
+    this.#update();
   }
 
   #update() {
