@@ -2,6 +2,7 @@
 
     python -m bench.speakers                 # all tables, about half an hour
     python -m bench.speakers --only linking  # or light, known, cost
+    python -m bench.speakers --only light --people 4 --sections 5 --minutes 6
     python -m bench.voice_likeness           # over thresholds
 
 The recordings are assembled from speech of real people (see bench.conversations). Thresholds were
@@ -43,8 +44,8 @@ from vibevoice_proxy.transcription.transcript import Segment, Transcript
 from vibevoice_proxy.transcription.voice_finder import VoiceFinder
 from vibevoice_proxy.transcription.voices import KnownSpeaker
 
+TABLES = ("linking", "light", "known", "cost")
 THRESHOLD = 0.5
-SECTIONS = (60.0, 300.0)
 
 Voices = Mapping[str, Sequence[Utterance]]
 
@@ -125,16 +126,18 @@ async def linking_rows(
     cases: Sequence[tuple[str, ...]],
     voices: Voices,
     pool: LightPool,
-    minutes: float,
+    options: argparse.Namespace,
     *,
     light: bool,
 ) -> AsyncGenerator[Sequence[object]]:
     """A row for each case: speakers found, and words (or time) with the right label, before and
     after linking."""
     for people in cases:
-        built = converse({name: voices[name] for name in people}, minutes * 60, seed=7)
-        for seconds in SECTIONS:
-            recording = sections_of(built.samples, seconds)
+        if options.people and len(people) not in options.people:
+            continue
+        built = converse({name: voices[name] for name in people}, options.minutes * 60, seed=7)
+        for length in options.sections:
+            recording = sections_of(built.samples, length * 60)
             recognizer: Recognizer = (
                 LightThroughPool(pool, timeout=3600, is_english=True, other_model=None)
                 if light
@@ -151,7 +154,7 @@ async def linking_rows(
             doubtful = sum((one.confidence or 0) < 0.9 for one in after.people)
             yield (
                 f"{len(people)} ({', '.join(people)})",
-                f"{seconds / 60:g} min",
+                f"{length:g} min",
                 len({one.speaker for one in before}),
                 f"{len(after.people)}, {len(streamed.people)}",
                 doubtful,
@@ -255,8 +258,9 @@ async def print_rows(head: Sequence[str], rows: AsyncGenerator[Sequence[object]]
     print()
 
 
-async def measure(chosen: Sequence[str], minutes: float) -> None:
-    """Print the tables named in `chosen`."""
+async def measure(options: argparse.Namespace) -> None:
+    """Print the tables named in `options.only`."""
+    chosen = options.only or TABLES
     voices = {**load_voices(), **more_voices()}
     async with open_pool(find_moonshine(), 2) as pool:
         await pool.embed(np.zeros(RATE, np.float32))
@@ -266,15 +270,15 @@ async def measure(chosen: Sequence[str], minutes: float) -> None:
             print("Reference segments; share of the time with the right label:\n")
             cases = [CHOSEN[:count] for count in (2, 4)]
             cases += [HELD_OUT[:count] for count in (2, 3, 4, 8)]
-            await print_rows(head, linking_rows(cases, voices, pool, minutes, light=False))
+            await print_rows(head, linking_rows(cases, voices, pool, options, light=False))
         if "known" in chosen:
             names = ("people", "channel", "reference", "right name", "strangers with a name")
-            await print_rows(names, known_rows(voices, pool, minutes))
+            await print_rows(names, known_rows(voices, pool, options.minutes))
         if "light" in chosen:
             print("The light recognizer; share of recognized words with the right label:\n")
             english = ("Allison", "LibriVox", "Bruce", "cards")
             cases = [english[:2], (english[0], english[2]), english[:3], english]
-            await print_rows(head, linking_rows(cases, voices, pool, minutes, light=True))
+            await print_rows(head, linking_rows(cases, voices, pool, options, light=True))
         if "cost" in chosen:
             costs = ("sections", "number", "wall s", "workers' processor s", "proxy's processor s")
             costs += ("workers' MiB",)
@@ -282,12 +286,12 @@ async def measure(chosen: Sequence[str], minutes: float) -> None:
 
 
 def main() -> None:
-    names = ("linking", "light", "known", "cost")
     parser = argparse.ArgumentParser(description="Score speaker labels across sections, and names.")
-    parser.add_argument("--only", choices=names, nargs="*", help="some tables")
+    parser.add_argument("--only", choices=TABLES, nargs="*", help="some tables")
     parser.add_argument("--minutes", type=float, default=15, help="of a recording (15)")
-    args = parser.parse_args()
-    asyncio.run(measure(args.only or names, args.minutes))
+    parser.add_argument("--people", type=int, nargs="*", help="some numbers of people")
+    parser.add_argument("--sections", type=float, nargs="+", default=[1, 5], help="in minutes")
+    asyncio.run(measure(parser.parse_args()))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from scripts.stack import ROOT
 
 BIN = Path(sys.executable).parent
 FILES = sorted((ROOT / ".github" / "workflows").iterdir())
-IMAGES, PACKAGE, CI = (
+RELEASE, IMAGES, CI, DOCS = (
     yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text())
-    for name in ("images", "package", "ci")
+    for name in ("release", "images", "ci", "docs")
 )
+ON = True
+"""YAML 1.1 reads the key `on` as true."""
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
@@ -48,13 +50,18 @@ def test_actions_are_pinned(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_jobs_may_do_little(file: Path) -> None:
-    """Jobs may read the sources; only jobs that push to the registry may write to it."""
+    """Jobs may read the sources. Only jobs that push to the registry may write to it, and only
+    jobs that publish, and run no code of the project, may sign in elsewhere."""
     workflow = yaml.safe_load(file.read_text())
     assert workflow["permissions"] == {"contents": "read"}
     for job in workflow["jobs"].values():
-        pushes = "secrets.GITHUB_TOKEN" in str(job)
-        assert job.get("permissions", {}).get("packages") == ("write" if pushes else None)
-        assert job.get("permissions", {}).get("contents") in ("read", None)
+        permissions = job.get("permissions", {})
+        pushes = "secrets.GITHUB_TOKEN" in str(job) or "/images.yml" in job.get("uses", "")
+        assert permissions.get("packages") == ("write" if pushes else None)
+        assert permissions.get("contents") in ("read", None)
+        if permissions.keys() - {"packages", "contents"}:
+            assert permissions.keys() <= {"id-token", "pages"} and job["environment"]
+            assert not any("run" in step or "checkout" in step["uses"] for step in job["steps"])
         for step in job.get("steps", []):
             if "checkout" in step.get("uses", ""):
                 assert step["with"]["persist-credentials"] is False
@@ -76,7 +83,7 @@ def test_scripts_are_sound(script: str) -> None:
 
 def test_only_the_job_that_publishes_may_sign_in_to_pypi() -> None:
     """It builds nothing, and uploads what the tests passed with, for every supported Python."""
-    build, publish = (PACKAGE["jobs"][name] for name in ("build", "publish"))
+    build, publish = (RELEASE["jobs"][name] for name in ("build", "publish"))
     assert publish["permissions"] == {"id-token": "write"} and publish["environment"] == "pypi"
     assert "build" in publish["needs"] and not any("run" in step for step in publish["steps"])
     assert "permissions" not in build
@@ -95,14 +102,53 @@ def test_only_the_job_that_publishes_may_sign_in_to_pypi() -> None:
 
 
 def test_a_release_needs_ci_of_the_same_commit() -> None:
-    """CI of the tag runs before the upload, and neither starts if the tag is wrong."""
-    jobs = PACKAGE["jobs"]
-    assert "ci" in jobs["publish"]["needs"]
+    """CI of the tag runs once before anything is published, and nothing starts if the tag is
+    wrong."""
+    jobs = RELEASE["jobs"]
     assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml"
-    assert "workflow_call" in CI[True], "YAML 1.1 reads the key `on` as true"
+    assert jobs["images"]["uses"] == "./.github/workflows/images.yml"
+    for name in ("publish", "images"):
+        assert "ci" in jobs[name]["needs"]
     assert jobs["ci"]["needs"] == jobs["build"]["needs"] == "tag"
-    groups = {workflow["concurrency"]["group"].lower() for workflow in (CI, PACKAGE)}
+    assert "workflow_call" in CI[ON] and CI[ON]["push"] == {"branches": ["main"]}
+    assert IMAGES[ON].keys() == {"workflow_call"}
+    assert jobs["images"]["with"].keys() == IMAGES[ON]["workflow_call"]["inputs"].keys()
+    granted = jobs["images"]["permissions"]
+    assert all(job["permissions"].items() <= granted.items() for job in IMAGES["jobs"].values())
+    groups = {workflow["concurrency"]["group"].lower() for workflow in (CI, RELEASE)}
     assert len(groups) == 2 and not any("github.workflow" in group for group in groups)
+
+
+def test_a_rebuild_of_images_publishes_no_package() -> None:
+    """A manual run also waits for CI, but does not upload the package again."""
+    assert "workflow_dispatch" in RELEASE[ON]
+    assert RELEASE["jobs"]["build"]["if"] == "github.event_name == 'push'"
+    assert "build" in RELEASE["jobs"]["publish"]["needs"], "it is skipped with it"
+    assert "build" not in RELEASE["jobs"]["images"]["needs"]
+
+
+def test_the_docs_site_is_built_as_by_make_docs(tmp_path: Path) -> None:
+    """Runs the command that builds it, with the workflow's variables filled in."""
+    [step] = [step for step in DOCS["jobs"]["build"]["steps"] if "run" in step]
+    values = {
+        "github.server_url": "https://forge.example",
+        "github.repository": "some-body/speech",
+        "github.repository_owner": "some-body",
+        "github.event.repository.name": "speech",
+    }
+    variables = {
+        name: re.sub(r"\$\{\{ (.*?) \}\}", lambda found: values[found[1]], value)
+        for name, value in step["env"].items()
+    }
+    build = step["run"].splitlines()[-1]
+    assert build in (ROOT / "Makefile").read_text()
+    command = [BIN / "python", "-m", *build.split(), "--site-dir", tmp_path]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=True)
+    [upload] = [one for one in DOCS["jobs"]["build"]["steps"] if "pages" in one.get("uses", "")]
+    assert upload["with"]["path"] == "site"
+    text = (tmp_path / "guides" / "docker" / "index.html").read_text()
+    assert 'rel="canonical" href="https://some-body.github.io/speech/guides/docker/"' in text
+    assert 'href="https://forge.example/some-body/speech/blob/main/.github/workflows/' in text
 
 
 def test_every_image_is_built() -> None:
@@ -127,21 +173,21 @@ def test_every_image_is_built() -> None:
     assert IMAGES["jobs"]["publish"]["strategy"]["matrix"]["image"] == images
 
 
-@pytest.mark.parametrize("job", [IMAGES["jobs"]["release"], PACKAGE["jobs"]["tag"]])
-@pytest.mark.parametrize(("tag", "code"), [(f"v{VERSION}", 0), ("v99.0.0", 1)])
-def test_a_tag_must_be_the_projects_version(
-    job: dict[str, Any], tag: str, code: int, tmp_path: Path
-) -> None:
-    """Runs the step that compares them, as the workflows would."""
-    [step] = [step for step in job["steps"] if "run" in step]
+@pytest.mark.parametrize(
+    ("ref", "code"),
+    [(f"refs/tags/v{VERSION}", 0), ("refs/tags/v99.0.0", 1), (f"refs/heads/v{VERSION}", 1)],
+)
+def test_a_tag_must_be_the_projects_version(ref: str, code: int, tmp_path: Path) -> None:
+    """Runs the step that compares them, as the workflow would."""
+    [step] = [step for step in RELEASE["jobs"]["tag"]["steps"] if "run" in step]
     output = tmp_path / "output"
-    environ = {**os.environ, "OWNER": "Some-Body", "TAG": tag, "GITHUB_OUTPUT": str(output)}
+    environ = {**os.environ, "OWNER": "Some-Body", "REF": ref, "GITHUB_OUTPUT": str(output)}
     command = ["bash", "-e", "-o", "pipefail", "-c", step["run"]]
     found = subprocess.run(
         command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False
     )
     assert found.returncode == code
     if code:
-        assert f"the tag is {tag}, pyproject.toml says {VERSION}" in found.stdout
-    elif job is IMAGES["jobs"]["release"]:
+        assert f"this is {ref}, pyproject.toml says {VERSION}" in found.stdout
+    else:
         assert output.read_text() == f"version={VERSION}\nregistry=ghcr.io/some-body\n"
