@@ -13,7 +13,6 @@ import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
 
 from vibevoice_core.containers import open_container
 from vibevoice_core.errors import DecodeError
@@ -25,12 +24,15 @@ padding, and rounded times, are less than 0.3 s: 5 frames of MP3 at 8 kHz take 0
 _CHUNKED = {
     b"RIFF": ("<I", b"data"),
     b"RF64": ("<I", b"data"),
+    b"BW64": ("<I", b"data"),
     b"FORM": (">I", b"SSND"),
 }
 """WAV and AIFF: the format of sizes, and the chunk with the samples."""
 _MAX_CHUNKS = 100
 _LONG = 0xFFFF_FFFF
-"""In RF64: the size is in the chunk `ds64`."""
+"""In RF64 and BW64: the size is in the chunk `ds64`."""
+_MAX_LONG = 2**48
+"""Larger than any file: a long size above it stands for an unknown one."""
 _STREAMED = (range(1), range(0x7F00_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
 """Sizes written by programs that do not know the length because they write to a pipe: 0, 2 GiB, 4
 GiB, or a little less. For instance, sox writes 0x7F000000 in AIFF and 0x7FFFF000 in WAV."""
@@ -64,14 +66,10 @@ class Reached:
             self.track = max(self.track, frame.time + frame.samples / frame.sample_rate)
 
     def other_to(self, packet: av.Packet) -> None:
-        """Count a packet of another track, if it is audio or video: the times of subtitles and
-        metadata may reach to the end from the beginning."""
-        stream = packet.stream
-        is_played = stream.type in ("audio", "video")
-        if packet.pts is None or not is_played or stream.disposition & Disposition.attached_pic:
-            return
-        end = (packet.pts + (packet.duration or 0)) * packet.time_base
-        self.others = max(self.others, float(end))
+        """Count a packet of another track."""
+        if packet.pts is not None:
+            end = (packet.pts + (packet.duration or 0)) * packet.time_base
+            self.others = max(self.others, float(end))
 
 
 def lost_seconds(
@@ -102,7 +100,7 @@ def _lost_of_chunk(source: BinaryIO, decoded: float) -> float | None:
     if kind not in _CHUNKED:
         return None
     size_format, wanted = _CHUNKED[kind]
-    long_size = None
+    long_size = 0
     at = 12
     for _ in range(_MAX_CHUNKS):
         source.seek(at)
@@ -115,7 +113,7 @@ def _lost_of_chunk(source: BinaryIO, decoded: float) -> float | None:
             (long_size,) = struct.unpack_from("<Q", header, 16)
         if name == wanted:
             present = size - at
-            if declared == _LONG and long_size:
+            if declared == _LONG and 0 < long_size <= _MAX_LONG:
                 declared = long_size
             elif any(declared in sizes for sizes in _STREAMED):
                 return None

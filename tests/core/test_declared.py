@@ -121,6 +121,14 @@ def test_a_size_that_stands_for_an_unknown_one_is_not_believed(size: int) -> Non
     assert lengths(bytes(data)) == (2.0, 0)
 
 
+def test_a_long_size_may_stand_for_an_unknown_one_too() -> None:
+    """RF64 has 64-bit sizes. FFmpeg rejects 0 and those that are negative."""
+    data = bytearray(wav(tone(2.0), format="RF64"))
+    at = data.index(b"ds64") + 16
+    data[at : at + 8] = struct.pack("<Q", 2**63 - 1)
+    assert lengths(bytes(data)) == (2.0, 0)
+
+
 @pytest.mark.parametrize(("container", "codec"), SILENT_ABOUT_IT)
 def test_an_estimated_length_loses_nothing(container: str, codec: str) -> None:
     """Where only the bit rate or the last time is known, nothing can be said."""
@@ -172,6 +180,13 @@ def test_a_recording_that_begins_late_loses_nothing(
     data = recording(
         container, codec, lambda packets: moved(packets, -1, 30.0), has_picture=has_picture
     )
+    assert lengths(data)[1] == 0
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska"])
+def test_a_recording_whose_beginning_is_skipped_loses_nothing(container: str) -> None:
+    """An edit list of MP4 hides the samples before 0."""
+    data = recording(container, "aac", lambda packets: moved(packets, -1, -2.0))
     assert lengths(data)[1] == 0
 
 
