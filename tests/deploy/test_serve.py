@@ -38,7 +38,7 @@ def serve(folder: Path, env_file: str, **environ: str) -> str:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert ran.returncode == 1 and ran.stdout == "", ran.stdout + ran.stderr
     return ran.stderr
@@ -110,7 +110,7 @@ def test_failed_demo_prints_its_log() -> None:
         env={**os.environ, "BATCH_SIZE": "0"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert ran.returncode == 1
     found = re.fullmatch(

@@ -338,7 +338,7 @@ def run(tmp_path: Path) -> Iterator:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
 
