@@ -79,6 +79,7 @@ def _transcribe(context: BrowserContext, url: str) -> None:
     expect(page.locator(".clock")).to_have_text(re.compile("^0:1[0-5] /"))
     page.get_by_role("button", name="Pause").click()
     page.mouse.move(0, 0)  # nothing is hovered over
+    page.evaluate("scrollTo(0, 0)")
     _shoot(page, "transcribe-light.png")
     _shoot(page, "transcribe-dark.png", scheme="dark")
     page.set_viewport_size(PHONE)
@@ -145,7 +146,7 @@ def _shoot(
 ) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.evaluate("new Promise(requestAnimationFrame)")  # the waveform is drawn in other colors
-    page.screenshot(path=IMAGES / name, full_page=whole)
+    page.screenshot(path=IMAGES / name, full_page=whole, animations="disabled")
 
 
 if __name__ == "__main__":
