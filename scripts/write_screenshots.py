@@ -8,6 +8,7 @@ samples/conversation.flac.
 """
 
 import argparse
+import re
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,11 +31,13 @@ SCRIPT = (
 )
 PATIENCE = 60_000
 """Milliseconds."""
-STEP, REAL_STEP = 6000, 500
-"""Milliseconds of the charts that pass in so many real ones."""
-CHARTED_STEPS = 60
-LOAD = {5: [b""], 20: [b"", b""], 25: [b"no recording"], 35: [b""] * 3, 52: [b""]}
-"""Files to transcribe at a step; an empty one stands for the conversation."""
+STEP, REAL_STEP = 3000, 250
+"""Milliseconds of the charts that pass in so many real ones. The view reads the metrics once in a
+step."""
+STEPS = 120
+CONVERSATIONS = {10: 1, 40: 2, 75: 3, 105: 1}
+"""How many requests begin at a step."""
+BAD_FILE_AT = 60
 
 
 def main() -> None:
@@ -73,9 +76,10 @@ def _transcribe(context: BrowserContext, url: str) -> None:
     for label, name in (("A", "Allison"), ("B", "Reader")):
         page.get_by_label(f"Name of speaker {label}").fill(name)
     page.locator(".segment .time").nth(2).click()
-    expect(page.locator(".clock")).to_contain_text("0:10")
+    expect(page.locator(".clock")).to_have_text(re.compile("^0:1[0-5] /"))
     page.get_by_role("button", name="Pause").click()
     page.mouse.move(0, 0)  # nothing is hovered over
+    page.evaluate("scrollTo(0, 0)")
     _shoot(page, "transcribe-light.png")
     _shoot(page, "transcribe-dark.png", scheme="dark")
     page.set_viewport_size(PHONE)
@@ -116,13 +120,16 @@ def _status(context: BrowserContext, url: str) -> None:
     expect(page.locator(".plots figure")).to_have_count(5)
     recording = CONVERSATION.read_bytes()
     with httpx2.Client(base_url=url, timeout=60) as client, ThreadPoolExecutor() as pool:
-        for step in range(CHARTED_STEPS):
-            for content in LOAD.get(step, []):
-                files = {"file": content or recording}
-                pool.submit(client.post, "/v1/audio/transcriptions", files=files)
+        for step in range(STEPS):
+            files = [recording] * CONVERSATIONS.get(step, 0)
+            if step == BAD_FILE_AT:
+                files.append(b"no recording")
+            for content in files:
+                pool.submit(client.post, "/v1/audio/transcriptions", files={"file": content})
             with page.expect_response("**/metrics"):
                 page.clock.run_for(STEP)
             page.wait_for_timeout(REAL_STEP)
+    page.clock.resume()
     _shoot(page, "status-light.png", whole=True)
     page.close()
 
@@ -138,7 +145,8 @@ def _shoot(
     page: Page, name: str, *, scheme: Literal["light", "dark"] = "light", whole: bool = False
 ) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    page.screenshot(path=IMAGES / name, full_page=whole)
+    page.evaluate("new Promise(requestAnimationFrame)")  # the waveform is drawn in other colors
+    page.screenshot(path=IMAGES / name, full_page=whole, animations="disabled")
 
 
 if __name__ == "__main__":

@@ -105,9 +105,10 @@ def test_certificates(base: str, tmp_path: Path) -> None:
         assert run(url, "-", "--ca-file", own.cert, stdin=SECOND).returncode == 0
 
 
-def test_a_session_that_the_server_ends(closed: str, recording: Path) -> None:
+def test_a_session_that_the_server_ends(model_folder: object, recording: Path) -> None:
     """The message says why."""
-    done = run(closed, recording, VIBEVOICE_API_KEY="sk-only")
+    with light_proxy(realtime_max_session_seconds=1.0) as url:
+        done = run(url, recording)
     assert done.returncode == 1
     assert "maximum length" in done.stderr and "code 1001" in done.stderr
 

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, expect
 from tests.support.fakes import FakeEngine
-from tests.support.pages import OpenPage, choose, talk
+from tests.support.pages import OpenPage, choose, say_who_clones, talk
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
@@ -32,6 +32,7 @@ def test_axe_finds_nothing(
     """Views with content and with all sections open, at desktop and phone width."""
     axe = node_modules / "axe-core" / "axe.min.js"
     page = open_page(light="off", tts_model_type="espeak")
+    say_who_clones(page, espeak=True)
     page.emulate_media(color_scheme=scheme)
     found = {}
     for view in VIEWS:
@@ -41,6 +42,7 @@ def test_axe_finds_nothing(
             expect(page.locator(".job .state")).to_have_text(["Done", "Failed"])
             page.locator(".segment .time").first.click()
         if view == "#speak":
+            expect(page.get_by_text("Clone a voice")).to_be_visible()
             page.get_by_label("Text or script").fill("Speaker 1: One.\nSpeaker 2: Two.")
         if view == "#status":
             expect(page.locator(".plots figure")).to_have_count(5)

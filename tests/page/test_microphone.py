@@ -2,7 +2,13 @@
 
 import pytest
 from playwright.sync_api import Page, expect
-from tests.support.pages import HOLD_MICROPHONE, OpenPage, wait_until, wait_until_recorded
+from tests.support.pages import (
+    HOLD_MICROPHONE,
+    OpenPage,
+    say_who_clones,
+    wait_until,
+    wait_until_recorded,
+)
 
 pytest_plugins = ("tests.support.page_fixtures",)
 
@@ -19,7 +25,8 @@ def page(open_page: OpenPage) -> Page:
 
 @pytest.fixture
 def cloning(page: Page) -> Page:
-    """The Speak view, ready to record a voice."""
+    """The Speak view, ready to record a voice. The server has no model that could clone it."""
+    say_who_clones(page, espeak=True)
     show(page, "Speak")
     page.get_by_text("Clone a voice").click()
     page.get_by_label("This person has given").check()

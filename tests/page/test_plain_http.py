@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 from tests.support.fakes import FakeEngine, serve
-from tests.support.pages import OTHER_HOST, OpenPage, choose, rows, talk
+from tests.support.pages import OTHER_HOST, OpenPage, choose, rows, say_who_clones, talk
 from tests.support.processes import wait_until_it_speaks
 
 from vibevoice_proxy.app import create_app
@@ -83,6 +83,7 @@ def test_the_microphone_needs_a_secure_context(page: Page) -> None:
     show(page, "Live")
     expect(page.get_by_role("alert").filter(visible=True)).to_have_text(message)
     expect(page.get_by_role("button", name="Start")).to_be_disabled()
+    say_who_clones(page, espeak=True)
     show(page, "Speak")
     page.get_by_text("Clone a voice").click()
     page.get_by_label("This person has given").check()

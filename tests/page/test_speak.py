@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from playwright.sync_api import Request, expect
 from tests.support.fakes import serve
-from tests.support.pages import OpenPage, wait_until
+from tests.support.pages import OpenPage, say_who_clones, wait_until
 from tests.support.processes import wait_until_it_speaks
 from tests.support.speaking import make_models, recording
 
@@ -153,12 +153,8 @@ def test_cloning_is_offered_only_where_it_works(open_page: OpenPage) -> None:
 def test_cloning_with_another_model(open_page: OpenPage) -> None:
     """If only one of two models can clone, the page says so while the other one is chosen. A
     sample that the server rejects gets the server's message. Here the list of models is wrong."""
-    models = [
-        {"root": "espeak", "voice_cloning": False, "voice_uploads": False},
-        {"root": "hibari", "voice_cloning": True, "voice_uploads": False},
-    ]
     page = open_page()
-    page.route("**/v1/audio/models", lambda route: route.fulfill(json={"data": models}))
+    say_who_clones(page, espeak=False, hibari=True)
     page.get_by_role("navigation").get_by_role("link", name="Speak").click()
     page.get_by_text("Clone a voice").click()
     consent = page.get_by_label("This person has given")

@@ -72,6 +72,15 @@ def choose(page: Page, *files: Any) -> None:
     page.locator(".drop input[type=file]").set_input_files(list(files))
 
 
+def say_who_clones(page: Page, **models: bool) -> None:
+    """Let the page believe that the server has these models, and whether each can clone voices."""
+    listed = [
+        {"root": name, "voice_cloning": clones, "voice_uploads": False}
+        for name, clones in models.items()
+    ]
+    page.route("**/v1/audio/models", lambda route: route.fulfill(json={"data": listed}))
+
+
 def rows(page: Page) -> Locator:
     """The rows of the transcript."""
     return page.locator("ol.segments > li")
