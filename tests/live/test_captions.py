@@ -130,7 +130,7 @@ def _all(screen: int) -> str:
 @contextmanager
 def microphone(home: Path, data: bytes) -> Iterator[None]:
     """An ALSA microphone, the default one if HOME is `home`. It plays `data` at five times real
-    time, then silence in real time."""
+    time, then silence."""
     require_debian("libportaudio2")
     pipe = home / "microphone"
     os.mkfifo(pipe)
@@ -146,7 +146,7 @@ def microphone(home: Path, data: bytes) -> Iterator[None]:
         while not over.is_set():
             os.write(number, data[at : at + TENTH] or bytes(TENTH))
             at += TENTH
-            over.wait(0.02 if at < len(data) else 0.1)
+            over.wait(0.02)
 
     thread = threading.Thread(target=speak)
     thread.start()
