@@ -323,7 +323,7 @@ def test_many_files_are_sent_two_at_a_time(open_page: OpenPage, page_engine: Fak
     page_engine.release.set()
     expect(states).to_have_text(["Done"] * 5)
     assert page_engine.most_at_once == 2
-    page.get_by_role("button", name="film.mp4").click()
+    page.get_by_role("button", name="film.mp4 Done").click()
     expect(rows(page).first).to_contain_text("Good morning.")
     expect(page.locator(".clock")).to_have_text(re.compile("/ 0:0[23]$"))
 
