@@ -45,6 +45,22 @@ def test_a_voice_on_one_channel_of_many_is_kept(channels: int, speaking: str) ->
     assert level(decoded(wav(samples))) > TONE - 9.1
 
 
+@pytest.mark.parametrize(("layout", "channels"), [("7.1", 8), ("hexadecagonal", 16)])
+def test_a_voice_on_one_plane_of_many_is_kept(layout: str, channels: int) -> None:
+    """Frames whose channels are in separate planes are read only up to the last plane."""
+    samples = np.zeros((2 * SAMPLE_RATE, channels), np.float32)
+    samples[:, -1] = tone(2.0)
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = cast(AudioStream, output.add_stream("libopus", rate=SAMPLE_RATE, layout=layout))
+        stream.codec_context.options = {"mapping_family": "255"}
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate = SAMPLE_RATE
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert level(decoded(file.getvalue())) > TONE - 9.1
+
+
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_channels_that_cancel_are_kept(subtype: str) -> None:
     """On a balanced microphone at a stereo input, the right channel is the inverse of the left
