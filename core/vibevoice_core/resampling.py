@@ -140,7 +140,9 @@ class Resampler(Generic[Sample]):
 
 def channels_of(frame: AudioFrame) -> NDArray[np.float32]:
     """The samples of a frame as float32 with full scale 1.0, shape (channels, samples)."""
-    if frame.format.is_planar and frame.layout.nb_channels >= _PLANES:
+    has_many_planes = frame.format.is_planar and frame.layout.nb_channels >= _PLANES
+    if has_many_planes or frame.format.packed.name == "s64":
+        # PyAV does not convert s64 to NumPy.
         frame = _packed(frame)
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
@@ -153,8 +155,8 @@ def channels_of(frame: AudioFrame) -> NDArray[np.float32]:
 
 
 def _packed(frame: AudioFrame) -> AudioFrame:
-    """The same samples in a single plane. Raises DecodeError."""
-    resampler = AudioResampler(frame.format.packed.name, frame.layout, frame.sample_rate)
+    """The same samples as float32 in a single plane. Raises DecodeError."""
+    resampler = AudioResampler("flt", frame.layout, frame.sample_rate)
     try:
         [packed] = resampler.resample(frame)
     except (FFmpegError, ValueError) as error:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
-from tests.support.recordings import tone, wav
+from tests.support.recordings import encoded, tone, wav
 
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.containers import DEMUXERS
@@ -59,6 +59,11 @@ def test_a_voice_on_one_plane_of_many_is_kept(layout: str, channels: int) -> Non
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
     assert level(decoded(file.getvalue())) > TONE - 9.1
+
+
+def test_samples_of_64_bits_are_read() -> None:
+    """FFmpeg writes such WAV files, but PyAV does not convert them to NumPy."""
+    assert level(decoded(encoded("wav", "pcm_s64le", 2.0))) == pytest.approx(TONE, abs=0.5)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
