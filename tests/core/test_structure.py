@@ -115,7 +115,7 @@ COMPLETE: dict[str, Make] = {
     "mp3 piped": piped("mp3", "libmp3lame"),
     "mp3 joined": joined(MP3, MP3),
     "mp3 joined, 16 and 48 kHz": joined(MP3_16K, MP3),
-    "mp3 joined, 48 and 16 kHz": joined(MP3, MP3_16K),
+    "mp3 joined, 48 and 16 kHz": joined(MP3, remuxed(MP3_16K, "mp3", end=1.0)),
     "mp3 damaged": changed(MP3, damaged),
     "mp3 with a large tag": changed(BARE, lambda d: id3(TITLE + bytes(1 << 20)) + d),
     "mp3 with a footer": changed(BARE, lambda d: id3(TITLE, has_footer=True) + d),
