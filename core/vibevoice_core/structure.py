@@ -25,6 +25,8 @@ _MAX_FLAC_FRAME = 4 << 20
 
 _LONG = 0xFFFF_FFFF
 """In RF64 and BW64: the size is in the chunk `ds64`."""
+_MAX_LONG = 2**48
+"""Larger than any file: a long size above it stands for an unknown one."""
 _STREAMED = 2_000_000_000
 """Programs that write to a pipe do not know the size. They write 0, 2 GB, 2 GiB, 4 GiB, or a little
 less, such as 0x7F000000 (sox). No size from here on is believed."""
@@ -93,7 +95,7 @@ def _chunk(source: BinaryIO, size: int) -> _Part | None:
         if name == b"ds64" and len(header) == 24:
             (long_size,) = struct.unpack_from("<Q", header, 16)
         if name == wanted:
-            if declared == _LONG and long_size:
+            if declared == _LONG and 0 < long_size <= _MAX_LONG:
                 return at, at + long_size, False
             return (at, at + declared, False) if declared < _STREAMED else None
         at += declared + declared % 2

@@ -79,6 +79,14 @@ def with_sox_size(data: bytes) -> bytes:
     return data[:at] + b"\x7f\x00\x00\x00" + data[at + 4 :]
 
 
+def with_unknown_long_size(_: Path) -> bytes:
+    """RF64 has 64-bit sizes. FFmpeg rejects 0 and those that are negative."""
+    data = bytearray(wav(tone(SECONDS), format="RF64"))
+    at = data.index(b"ds64") + 16
+    data[at : at + 8] = struct.pack("<Q", 2**63 - 1)
+    return bytes(data)
+
+
 def with_chunk(name: bytes, size: int) -> Callable[[bytes], bytes]:
     """Puts a chunk before the samples of a WAV file, and after them."""
     chunk = name + struct.pack("<I", size) + bytes(size + size % 2)
@@ -124,6 +132,7 @@ COMPLETE: dict[str, Make] = {
     "wav adpcm": written("wav", "adpcm_ms"),
     "wav adpcm_ima": written("wav", "adpcm_ima_wav"),
     "wav piped": piped("wav", "pcm_s16le"),
+    "wav rf64 of unknown length": with_unknown_long_size,
     "wav with junk": changed(plain_wav, with_chunk(b"JUNK", 28)),
     "wav with an odd chunk": changed(plain_wav, with_chunk(b"LIST", 1_001)),
     "wav with a forged file size": changed(
@@ -165,11 +174,11 @@ def test_a_complete_file_has_lost_nothing(make: Make, tmp_path: Path) -> None:
     ("container", "codec"), [("matroska", "aac"), ("webm", "libopus"), ("mp4", "aac")]
 )
 @pytest.mark.parametrize("has_picture", [False, True])
-@pytest.mark.parametrize("start", [0.0, 30.0])
+@pytest.mark.parametrize("start", [-2.0, 0.0, 30.0])
 def test_tracks_need_not_begin_and_end_together(
     container: str, codec: str, has_picture: bool, start: float
 ) -> None:
-    """The picture goes on for six seconds after the sound; a part of a stream begins late."""
+    """The picture goes on for six seconds after the sound; a stream begins late, or before 0."""
     data = recording(
         container, codec, lambda packets: moved(packets, -1, start), has_picture=has_picture
     )
