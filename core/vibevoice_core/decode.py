@@ -71,8 +71,9 @@ def decode(
     Raises:
         AudioTooLong: there is more than `max_seconds` of audio.
         AudioTooComplex: decoding took longer than `timeout`.
-        DecodeError: there is no audio, most of it is corrupt, the sampling rate is implausible, or
-            samples are NaN or infinite (which would corrupt other requests in the engine).
+        DecodeError: there is no audio, the file was cut off before it, most of it is corrupt, the
+            sampling rate is implausible, or samples are NaN or infinite (which would corrupt other
+            requests in the engine).
     """
     deadline = time.monotonic() + timeout
 
@@ -83,13 +84,17 @@ def decode(
 
     found = Report() if report is None else report
     room = int(max_seconds * SAMPLE_RATE)
+    is_empty = True
     for block in _first_heard(source, dtype, gain, found, check):
         room -= len(block)
         if room < 0:
             raise AudioTooLong(
                 f"The recording is too long; expected at most {max_seconds:g} seconds of audio."
             )
+        is_empty = False
         yield block
+    if found.lost_seconds and is_empty:
+        raise DecodeError("The file was cut off before its audio begins; send the whole file.")
     found.lost_seconds = min(found.lost_seconds, room / SAMPLE_RATE)
 
 
@@ -115,7 +120,7 @@ def _first_heard(
     """The samples of the first track that is not silent. If all are silent, silence of the length
     of the longest."""
     quiet = SILENCE_PEAK * (32768 if dtype is np.int16 else 1)
-    track, longest = 0, 0
+    track, longest, declared = 0, 0, 0.0
     while True:
         with open_container(source) as container:
             tracks = _tracks(container)
@@ -136,8 +141,10 @@ def _first_heard(
                     return
                 silent += len(block)
         longest = max(longest, silent)
+        declared = max(declared, silent / SAMPLE_RATE + report.lost_seconds)
         track += 1
         if track == len(tracks):
+            report.lost_seconds = declared - longest / SAMPLE_RATE
             yield from silence(longest, dtype)
             return
 
@@ -207,6 +214,6 @@ def _packets(
         except (StopIteration, FFmpegError):
             return
         if packet.stream.index == stream.index:
+            if packet.size:
+                reached.last_packet = packet
             yield packet
-        else:
-            reached.other_to(packet)

@@ -20,6 +20,9 @@ BATCH_SECONDS = 1.0
 """Length of audio mixed at once; a decoder's own frames are only a few milliseconds long."""
 _SCALES = {"u8": (2.0**-7, 128), "s16": (2.0**-15, 0), "s32": (2.0**-31, 0), "s64": (2.0**-63, 0)}
 """Scale and offset of FFmpeg's integer formats."""
+_PLANES = 8
+"""FFmpeg's AV_NUM_DATA_POINTERS. PyAV takes the first null pointer for the end of a frame's planes.
+A frame with this many planes has none, so PyAV would read other memory, and crash."""
 _RESAMPLER_FORMATS = {np.int16: "s16", np.float32: "flt"}
 
 Sample = TypeVar("Sample", np.int16, np.float32)
@@ -137,6 +140,10 @@ class Resampler(Generic[Sample]):
 
 def channels_of(frame: AudioFrame) -> NDArray[np.float32]:
     """The samples of a frame as float32 with full scale 1.0, shape (channels, samples)."""
+    has_many_planes = frame.format.is_planar and frame.layout.nb_channels >= _PLANES
+    if has_many_planes or frame.format.packed.name == "s64":
+        # PyAV does not convert s64 to NumPy.
+        frame = _packed(frame)
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -145,3 +152,13 @@ def channels_of(frame: AudioFrame) -> NDArray[np.float32]:
     if scale != 1.0:
         converted = (converted - np.float32(offset)) * np.float32(scale)
     return converted
+
+
+def _packed(frame: AudioFrame) -> AudioFrame:
+    """The same samples as float32 in a single plane. Raises DecodeError."""
+    resampler = AudioResampler("flt", frame.layout, frame.sample_rate)
+    try:
+        [packed] = resampler.resample(frame)
+    except (FFmpegError, ValueError) as error:
+        raise undecodable() from error
+    return packed

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
-from tests.support.recordings import tone, wav
+from tests.support.recordings import encoded, tone, wav
 
 from vibevoice_core.audio import SAMPLE_RATE
 from vibevoice_core.containers import DEMUXERS
@@ -43,6 +43,27 @@ def test_a_voice_on_one_channel_of_many_is_kept(channels: int, speaking: str) ->
     number = {"first": 0, "middle": channels // 2, "last": channels - 1}[speaking]
     samples[:, number] = tone(2.0)
     assert level(decoded(wav(samples))) > TONE - 9.1
+
+
+@pytest.mark.parametrize(("layout", "channels"), [("7.1", 8), ("hexadecagonal", 16)])
+def test_a_voice_on_one_plane_of_many_is_kept(layout: str, channels: int) -> None:
+    """Frames whose channels are in separate planes are read only up to the last plane."""
+    samples = np.zeros((2 * SAMPLE_RATE, channels), np.float32)
+    samples[:, -1] = tone(2.0)
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as output:
+        stream = cast(AudioStream, output.add_stream("libopus", rate=SAMPLE_RATE, layout=layout))
+        stream.codec_context.options = {"mapping_family": "255"}
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+        frame.sample_rate = SAMPLE_RATE
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert level(decoded(file.getvalue())) > TONE - 9.1
+
+
+def test_samples_of_64_bits_are_read() -> None:
+    """FFmpeg writes such WAV files, but PyAV does not convert them to NumPy."""
+    assert level(decoded(encoded("wav", "pcm_s64le", 2.0))) == pytest.approx(TONE, abs=0.5)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
