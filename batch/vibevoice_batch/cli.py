@@ -158,7 +158,8 @@ def _transcribe(
             ended = f"{error.filename or options.output}: {error.strerror or error}"
         journal.compact()
         failures = {**dict(journal.failures(found.recordings)), **report.failures}
-    left = summarize(report, work, failures, options.output)
+        incomplete = dict(journal.incomplete(found.recordings))
+    left = summarize(report, work, failures, incomplete, options.output)
     if interrupted:
         if left:
             report.say(CONTINUE)

@@ -185,8 +185,6 @@ class Run:
     ) -> None:
         if why := await self._write(self._store.keep, recording, content, transcript):
             return self._report.fail(recording.name, why, content.size)
-        if reasons := transcript.get("truncated"):
-            self._report.incomplete[recording.name] = str(reasons)
         self._report.done(content.size, seconds(transcript), self._limit.value, copied=copied)
 
     async def _fail(self, recording: Recording, content: Content, failure: Failure) -> None:

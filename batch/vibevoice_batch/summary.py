@@ -83,19 +83,25 @@ def _left_out(found: Found) -> Iterator[tuple[Sequence[object], str, str, str]]:
     yield found.comments, "line of a manifest is a comment", "lines of manifests are comments", ""
 
 
-def summarize(report: Report, work: Plan, failures: dict[str, str], output: Path) -> int:
+def summarize(
+    report: Report,
+    work: Plan,
+    failures: dict[str, str],
+    incomplete: dict[str, str],
+    output: Path,
+) -> int:
     """Report how the run ended; return how many recordings are left.
 
-    `failures`: reasons by name, including those of earlier runs.
+    `failures` and `incomplete`: reasons by name, including those of earlier runs.
     """
     left = len(work.pending) - report.transcribed - report.failed
     report.say(report.line())
     _list(report, "failed", failures)
-    _list(report, "incomplete", report.incomplete)
-    if any(UNCLEAR in reasons.split(",") for reasons in report.incomplete.values()):
+    _list(report, "incomplete", incomplete)
+    if any(UNCLEAR in reasons.split(",") for reasons in incomplete.values()):
         report.say(f"{UNCLEAR}: {UNCLEAR_HINT}")
-    if report.incomplete:
-        count = len(report.incomplete)
+    if incomplete:
+        count = len(incomplete)
         what = "1 transcript is" if count == 1 else f"{count} transcripts are"
         report.say(f"{what} incomplete (see `missing` in transcripts.jsonl)")
     later = f", {len(work.later)} for later runs" if work.later else ""
