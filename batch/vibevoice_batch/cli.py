@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from pathlib import Path
 from typing import Any
 
-from vibevoice_batch.arguments import parser
+from vibevoice_batch.arguments import DEFAULT_MODEL, parser
 from vibevoice_batch.client import Client
 from vibevoice_batch.errors import GaveUp, InputError, Refused
 from vibevoice_batch.inputs import find
@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             found = _find(options, set(options.results))
             return _transcribe(options, found, results.ask, nullcontext())
         known = read_speakers(options.speakers) if options.speakers else KnownSpeakers()
-        found = _find(options, set(), known)
+        found = _find(options, set(), _online_fields(options, known))
         client = _client(options, known)
         return _transcribe(options, found, client.transcribe, client)
     except (InputError, JournalError) as error:
@@ -89,22 +89,31 @@ def _client(options: argparse.Namespace, known: KnownSpeakers) -> Client:
     return Client(url, api_key, options.model, options.timeout, options.ca_file, known)
 
 
+def _online_fields(options: argparse.Namespace, known: KnownSpeakers) -> dict[str, Any]:
+    """What identifies an online request besides the fields that all commands have. `read-batch`
+    does not know the model, so offline requests do not include it."""
+    fields: dict[str, Any] = {}
+    if known.digests:
+        fields[FIELD] = dict(known.digests)
+    if options.model != DEFAULT_MODEL:
+        fields["model"] = options.model
+    return fields
+
+
 def _find(
-    options: argparse.Namespace, files: set[Path], known: KnownSpeakers | None = None
+    options: argparse.Namespace, files: set[Path], fields: dict[str, Any] | None = None
 ) -> Found:
-    """Find the recordings in the inputs, except for `files`. The `known` speakers are sent with
-    each of them. Raises InputError."""
+    """Find the recordings in the inputs, except for `files`. More `fields` are sent with each of
+    them. Raises InputError."""
     names = [*options.manifest, *("-" for given in options.input if given == "-")]
     defaults: dict[str, Any] = {
         key: value for key in ("language", "prompt", "hotwords") if (value := getattr(options, key))
     }
-    if known and known.digests:
-        defaults[FIELD] = dict(known.digests)
     return find(
         (given for given in options.input if given != "-"),
         map(_manifest, dict.fromkeys(names)),
         base=options.base,
-        defaults=defaults,
+        defaults={**defaults, **(fields or {})},
         all_files=options.all_files,
         products=Products(files),
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vibevoice_batch.journal import Journal
+from vibevoice_batch.journal import Entry, Journal
 from vibevoice_batch.progress import Report
 from vibevoice_batch.recordings import Found, Recording
 from vibevoice_batch.server import UNCLEAR, UNCLEAR_HINT
@@ -24,6 +24,9 @@ class Plan:
     """Left for later because of --limit."""
     before: list[Recording] = field(default_factory=list)
     """Already transcribed."""
+    again: int = 0
+    """How many of `pending` have a transcript, but changed since, or were transcribed with other
+    options."""
 
 
 def plan(
@@ -38,7 +41,13 @@ def plan(
         elif not entry.error:
             before.append(recording)
     limit = len(to_do) if limit is None else limit
-    return Plan(to_do[:limit], to_do[limit:], before)
+    pending = to_do[:limit]
+    again = sum(_has_transcript(journal.named(recording.name)) for recording in pending)
+    return Plan(pending, to_do[limit:], before, again)
+
+
+def _has_transcript(entry: Entry | None) -> bool:
+    return entry is not None and entry.error is None
 
 
 def announce(found: Found, work: Plan) -> Report:
@@ -49,6 +58,9 @@ def announce(found: Found, work: Plan) -> Report:
     later = f", {len(work.later)} for later runs (--limit)" if work.later else ""
     recordings = "recording" if count == 1 else "recordings"
     report.say(f"{count} {recordings}, {to_do} to do ({size / 1e6:.1f} MB){later}")
+    if work.again:
+        have = "1 of them has" if work.again == 1 else f"{work.again} of them have"
+        report.say(f"{have} a transcript, but the file or an option has changed since")
     for paths, one, many, advice in _left_out(found):
         if paths:
             some = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")

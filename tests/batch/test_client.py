@@ -176,6 +176,25 @@ def test_a_wrong_key_ends_the_run(
     assert batch.run(recordings / "a.wav", VIBEVOICE_API_KEY="secret")[0] == 0
 
 
+def test_another_model_is_another_request(
+    start_proxy: StartProxy, recordings: Path, fake_engine: FakeEngine, tmp_path: Path
+) -> None:
+    """The run says so. Naming the default model changes nothing."""
+    batch = Batch(tmp_path / "out", start_proxy())
+    arguments = (recordings / "a.wav", recordings / "b.wav")
+    batch.run(*arguments)
+    code, said = batch.run(*arguments, "--model", "whisper-1")
+    assert (code, fake_engine.asked, "2 done before" in said) == (0, 2, True), said
+    assert "request" not in batch.lines()[0]
+
+    code, said = batch.run(*arguments, "--model", "vibevoice")
+    assert (code, fake_engine.asked) == (0, 4), said
+    assert "2 of them have a transcript, but the file or an option has changed since" in said
+    assert batch.lines()[0]["request"] == {"model": "vibevoice"}
+    code, said = batch.run(*arguments, "--model", "vibevoice")
+    assert (code, fake_engine.asked, "2 done before" in said) == (0, 4, True), said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
