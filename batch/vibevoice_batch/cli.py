@@ -25,11 +25,13 @@ from vibevoice_batch.run_batch import Results, check_requests, write_requests
 from vibevoice_batch.server import DEFAULT_URL
 from vibevoice_batch.speakers import FIELD, KnownSpeakers, read_speakers
 from vibevoice_batch.store import Store
-from vibevoice_batch.summary import Plan, announce, plan, summarize
+from vibevoice_batch.summary import Plan, announce, plan, standing, summarize
 
 ALL_DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is the one that shells use for SIGINT."""
 CONTINUE = "Run the same command again to continue."
+CORRECT = "Correct this, then run the command again to continue."
+"""If the server rejects every request, the same command would end in the same way."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -146,7 +148,7 @@ def _transcribe(
 ) -> int:
     """Transcribe with `ask`, which works while `server` is open. Raises JournalError, and OSError
     if the journal cannot be read or created."""
-    ended = ""
+    ended, advice = "", CONTINUE
     with _journal(options) as journal:
         work = _plan(options, found, journal)
         report = announce(found, work)
@@ -161,21 +163,22 @@ def _transcribe(
             limit = Limit(getattr(options, "concurrency", None))
             run = Run(ask, journal, store, report, limit, patience)
             interrupted = asyncio.run(_until_stopped(run, server, work.pending, report))
-        except (Refused, GaveUp) as error:
+        except Refused as error:
+            ended, advice = str(error), CORRECT
+        except GaveUp as error:
             ended = str(error)
         except OSError as error:
             ended = f"{error.filename or options.output}: {error.strerror or error}"
         journal.compact()
-        failures = {**dict(journal.failures(found.recordings)), **report.failures}
-        incomplete = dict(journal.incomplete(found.recordings))
-    left = summarize(report, work, failures, incomplete, options.output)
+        end = standing(report, found.recordings, journal)
+    left = summarize(report, work, end, options.output)
     if interrupted:
         if left:
             report.say(CONTINUE)
         return INTERRUPTED
     if ended:
-        return _end(SOME_FAILED, ended, CONTINUE)
-    return SOME_FAILED if failures or left else ALL_DONE
+        return _end(SOME_FAILED, ended, advice)
+    return SOME_FAILED if end.failures or left else ALL_DONE
 
 
 def _dry_run(work: Plan, report: Report) -> int:
@@ -205,7 +208,8 @@ async def _until_stopped(
             task.cancel()
             return
         interrupted = True
-        report.say("Waiting for the requests in flight; interrupt again to stop now.")
+        requests = "1 request" if run.asking == 1 else f"{run.asking} requests"
+        report.say(f"Waiting for {requests} in flight; interrupt again to stop now.")
         run.stop()
 
     loop = asyncio.get_running_loop()

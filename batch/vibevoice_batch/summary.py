@@ -95,31 +95,50 @@ def _left_out(found: Found) -> Iterator[tuple[Sequence[object], str, str, str]]:
     yield found.comments, "line of a manifest is a comment", "lines of manifests are comments", ""
 
 
-def summarize(
-    report: Report,
-    work: Plan,
-    failures: dict[str, str],
-    incomplete: dict[str, str],
-    output: Path,
-) -> int:
-    """Report how the run ended; return how many recordings are left.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is wrong with the recordings after a run, including what earlier runs left."""
 
-    `failures` and `incomplete`: reasons by name, including those of earlier runs.
-    """
+    failures: dict[str, str]
+    """Reasons by name."""
+    incomplete: dict[str, str]
+    """Reasons by name, for transcripts with missing parts."""
+    rejected: int
+    """How many of the failed recordings later runs skip."""
+
+
+def standing(report: Report, recordings: list[Recording], journal: Journal) -> Standing:
+    """The state of `recordings` at the end of a run. The journal must be open."""
+    failures = {**dict(journal.failures(recordings)), **report.failures}
+    entries = map(journal.entry, recordings)
+    rejected = sum(1 for entry in entries if entry and entry.error and entry.is_final)
+    return Standing(failures, dict(journal.incomplete(recordings)), rejected)
+
+
+def summarize(report: Report, work: Plan, end: Standing, output: Path) -> int:
+    """Report how the run ended; return how many recordings are left."""
     left = len(work.pending) - report.transcribed - report.failed
-    report.say(report.line())
-    _list(report, "failed", failures)
-    _list(report, "incomplete", incomplete)
-    if any(UNCLEAR in reasons.split(",") for reasons in incomplete.values()):
+    if work.pending:
+        report.say(report.line())
+    # Those of this run were reported when they failed.
+    earlier = {name: why for name, why in end.failures.items() if name not in report.failures}
+    _list(report, "failed earlier", earlier)
+    if end.rejected:
+        rejected = "recording" if end.rejected == 1 else "recordings"
+        report.say(
+            f"later runs skip {end.rejected} rejected {rejected}, unless you pass --retry-failed"
+        )
+    _list(report, "incomplete", end.incomplete)
+    if any(UNCLEAR in reasons.split(",") for reasons in end.incomplete.values()):
         report.say(f"{UNCLEAR}: {UNCLEAR_HINT}")
-    if incomplete:
-        count = len(incomplete)
+    if end.incomplete:
+        count = len(end.incomplete)
         what = "1 transcript is" if count == 1 else f"{count} transcripts are"
         report.say(f"{what} incomplete (see `missing` in transcripts.jsonl)")
     later = f", {len(work.later)} for later runs" if work.later else ""
     report.say(
         f"{report.transcribed} transcribed ({report.copied} as copies of another), "
-        f"{len(failures)} failed, {left} left{later}, {len(work.before)} done before; "
+        f"{len(end.failures)} failed, {left} left{later}, {len(work.before)} done before; "
         f"transcripts in {output}"
     )
     return left
