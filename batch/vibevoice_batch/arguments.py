@@ -10,6 +10,8 @@ from vibevoice_batch.server import DEFAULT_URL
 from vibevoice_core.distribution import add_version_option
 from vibevoice_core.penalties import Penalties, pinned_penalties
 
+DEFAULT_MODEL = "whisper-1"
+"""Model of online requests. Transcripts of another model have its name in the journal."""
 _ABOUT = """Transcribe folders of recordings with any server that supports diarized_json in OpenAI's
 audio API: this project's proxy, or LiteLLM in front of it. After an interruption, run the same
 command again: it continues where it stopped and transcribes nothing twice."""
@@ -69,7 +71,7 @@ def parser(command: str) -> argparse.ArgumentParser:
     for name in ("language", "prompt", "hotwords"):
         add(f"--{name}", default="", help="sent with every recording")
     if command != "read-batch":
-        default = "vibevoice" if command else "whisper-1"
+        default = "vibevoice" if command else DEFAULT_MODEL
         add(
             "--model",
             default=default,

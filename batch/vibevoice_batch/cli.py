@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, null
 from pathlib import Path
 from typing import Any
 
-from vibevoice_batch.arguments import parser
+from vibevoice_batch.arguments import DEFAULT_MODEL, parser
 from vibevoice_batch.client import Client
 from vibevoice_batch.errors import GaveUp, InputError, Refused
 from vibevoice_batch.inputs import find
@@ -25,11 +25,13 @@ from vibevoice_batch.run_batch import Results, check_requests, write_requests
 from vibevoice_batch.server import DEFAULT_URL
 from vibevoice_batch.speakers import FIELD, KnownSpeakers, read_speakers
 from vibevoice_batch.store import Store
-from vibevoice_batch.summary import Plan, announce, plan, summarize
+from vibevoice_batch.summary import Plan, announce, plan, standing, summarize
 
 ALL_DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is the one that shells use for SIGINT."""
 CONTINUE = "Run the same command again to continue."
+CORRECT = "Correct this, then run the command again to continue."
+"""If the server rejects every request, the same command would end in the same way."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
             found = _find(options, set(options.results))
             return _transcribe(options, found, results.ask, nullcontext())
         known = read_speakers(options.speakers) if options.speakers else KnownSpeakers()
-        found = _find(options, set(), known)
+        found = _find(options, set(), _online_fields(options, known))
         client = _client(options, known)
         return _transcribe(options, found, client.transcribe, client)
     except (InputError, JournalError) as error:
@@ -89,22 +91,31 @@ def _client(options: argparse.Namespace, known: KnownSpeakers) -> Client:
     return Client(url, api_key, options.model, options.timeout, options.ca_file, known)
 
 
+def _online_fields(options: argparse.Namespace, known: KnownSpeakers) -> dict[str, Any]:
+    """What identifies an online request besides the fields that all commands have. `read-batch`
+    does not know the model, so offline requests do not include it."""
+    fields: dict[str, Any] = {}
+    if known.digests:
+        fields[FIELD] = dict(known.digests)
+    if options.model != DEFAULT_MODEL:
+        fields["model"] = options.model
+    return fields
+
+
 def _find(
-    options: argparse.Namespace, files: set[Path], known: KnownSpeakers | None = None
+    options: argparse.Namespace, files: set[Path], fields: dict[str, Any] | None = None
 ) -> Found:
-    """Find the recordings in the inputs, except for `files`. The `known` speakers are sent with
-    each of them. Raises InputError."""
+    """Find the recordings in the inputs, except for `files`. More `fields` are sent with each of
+    them. Raises InputError."""
     names = [*options.manifest, *("-" for given in options.input if given == "-")]
     defaults: dict[str, Any] = {
         key: value for key in ("language", "prompt", "hotwords") if (value := getattr(options, key))
     }
-    if known and known.digests:
-        defaults[FIELD] = dict(known.digests)
     return find(
         (given for given in options.input if given != "-"),
         map(_manifest, dict.fromkeys(names)),
         base=options.base,
-        defaults=defaults,
+        defaults={**defaults, **(fields or {})},
         all_files=options.all_files,
         products=Products(files),
     )
@@ -137,7 +148,7 @@ def _transcribe(
 ) -> int:
     """Transcribe with `ask`, which works while `server` is open. Raises JournalError, and OSError
     if the journal cannot be read or created."""
-    ended = ""
+    ended, advice = "", CONTINUE
     with _journal(options) as journal:
         work = _plan(options, found, journal)
         report = announce(found, work)
@@ -152,20 +163,22 @@ def _transcribe(
             limit = Limit(getattr(options, "concurrency", None))
             run = Run(ask, journal, store, report, limit, patience)
             interrupted = asyncio.run(_until_stopped(run, server, work.pending, report))
-        except (Refused, GaveUp) as error:
+        except Refused as error:
+            ended, advice = str(error), CORRECT
+        except GaveUp as error:
             ended = str(error)
         except OSError as error:
             ended = f"{error.filename or options.output}: {error.strerror or error}"
         journal.compact()
-        failures = {**dict(journal.failures(found.recordings)), **report.failures}
-    left = summarize(report, work, failures, options.output)
+        end = standing(report, found.recordings, journal)
+    left = summarize(report, work, end, options.output)
     if interrupted:
         if left:
             report.say(CONTINUE)
         return INTERRUPTED
     if ended:
-        return _end(SOME_FAILED, ended, CONTINUE)
-    return SOME_FAILED if failures or left else ALL_DONE
+        return _end(SOME_FAILED, ended, advice)
+    return SOME_FAILED if end.failures or left else ALL_DONE
 
 
 def _dry_run(work: Plan, report: Report) -> int:
@@ -195,7 +208,8 @@ async def _until_stopped(
             task.cancel()
             return
         interrupted = True
-        report.say("Waiting for the requests in flight; interrupt again to stop now.")
+        requests = "1 request" if run.asking == 1 else f"{run.asking} requests"
+        report.say(f"Waiting for {requests} in flight; interrupt again to stop now.")
         run.stop()
 
     loop = asyncio.get_running_loop()

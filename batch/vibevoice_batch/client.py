@@ -192,7 +192,7 @@ class Client:
             said = f"{shown(answer.url)} returned {status}: {message}"
             raise Refused(f"{said} ({hint})" if hint else said)
         if status == 400 and (_param(answer) or "").startswith("known_speaker_"):
-            raise Refused(f"the server rejected the speakers: {message}")
+            raise Refused(self._known.rejected(message))
         raise Failure(message, status, code)
 
     def _hint(self, answer: httpx2.Response) -> str:
@@ -204,6 +204,8 @@ class Client:
             return "set VIBEVOICE_API_KEY to the server's key"
         if status == 407:
             return _PROXY_LOGIN
+        if _error(answer)[1] == "model_not_found":
+            return "set --model"
         if status in (404, 405):
             return "is the base URL right? It usually ends in /v1"
         if location := answer.headers.get("location"):

@@ -52,6 +52,8 @@ class Entry:
     content: Content
     key: str
     error: dict[str, Any] | None
+    truncated: str
+    """Why the transcript is incomplete, such as `loop,length`; empty if it is complete."""
     formats: frozenset[str]
     """Formats whose output files belong to this recording."""
 
@@ -144,7 +146,8 @@ class Journal:
         content = Content(line["size"], line["mtime_ns"], line["sha256"])
         key = request_key(content.sha256, line.get("request", {}))
         formats = frozenset(claimed_formats(line))
-        entry = Entry(offset, line["path"], content, key, line.get("error"), formats)
+        error, truncated = line.get("error"), line.get("transcript", {}).get("truncated")
+        entry = Entry(offset, line["path"], content, key, error, str(truncated or ""), formats)
         self._lines += 1
         self._entries[line["file"]] = entry
         if entry.error is None:
@@ -248,3 +251,8 @@ class Journal:
         """(name, message) of those whose latest entry is an error."""
         entries = ((recording.name, self._entries.get(recording.name)) for recording in recordings)
         return [(name, entry.error["message"]) for name, entry in entries if entry and entry.error]
+
+    def incomplete(self, recordings: Iterable[Recording]) -> list[tuple[str, str]]:
+        """(name, reasons) of those whose transcript has missing parts."""
+        entries = ((recording.name, self.entry(recording)) for recording in recordings)
+        return [(name, entry.truncated) for name, entry in entries if entry and entry.truncated]

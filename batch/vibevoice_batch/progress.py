@@ -29,8 +29,6 @@ class Report:
         """How many of the files to do have failed."""
         self.failures: dict[str, str] = {}
         """Reasons by name, including names that are not files to do."""
-        self.incomplete: dict[str, str] = {}
-        """Reasons by name, for transcripts with missing parts."""
         self.audio = 0.0
         """Seconds transcribed, including copies."""
 

@@ -22,7 +22,8 @@ class Recording:
     path: Path
     """Absolute."""
     fields: dict[str, Any] = field(default_factory=dict)
-    """Sent to the server with the recording; the keys are in manifests.FIELDS."""
+    """Sent to the server with the recording: the keys in manifests.FIELDS, the model unless it is
+    the default, and the hashes of known speakers instead of their references."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """All other keys of its line in the manifest."""
 

@@ -52,7 +52,8 @@ class Run:
         self._stop = asyncio.Event()
         self._in_flight: dict[str, list[tuple[Recording, Content]]] = {}
         """For each key, files of the same content that wait for its transcript."""
-        self._asking = 0
+        self.asking = 0
+        """Requests in flight."""
         self._last_answer = time.monotonic()
         self._trouble = ""
         """The last message shown."""
@@ -141,7 +142,7 @@ class Run:
             busy_since = busy_since or time.monotonic()
             self._say_why(trouble)
             quiet = time.monotonic() - max(busy_since, self._last_answer)
-            if quiet > self._patience and not self._asking:
+            if quiet > self._patience and not self.asking:
                 raise GaveUp(f"no response for {quiet:.0f} s: {trouble}")
             await self._pause(asked_for or wait)
             wait = min(LONGEST_WAIT, 2 * wait)
@@ -149,7 +150,7 @@ class Run:
 
     async def _once(self, recording: Recording, key: str) -> Transcript:
         round, sent = self._limit.sent(), time.monotonic()
-        self._asking += 1
+        self.asking += 1
         try:
             transcript = await self._ask(recording, key)
         except Busy as busy:
@@ -160,7 +161,7 @@ class Run:
             self._last_answer = time.monotonic()
             raise
         finally:
-            self._asking -= 1
+            self.asking -= 1
         self._last_answer = time.monotonic()
         self._limit.answered(round, seconds(transcript), self._last_answer - sent)
         return transcript
@@ -185,8 +186,6 @@ class Run:
     ) -> None:
         if why := await self._write(self._store.keep, recording, content, transcript):
             return self._report.fail(recording.name, why, content.size)
-        if reasons := transcript.get("truncated"):
-            self._report.incomplete[recording.name] = str(reasons)
         self._report.done(content.size, seconds(transcript), self._limit.value, copied=copied)
 
     async def _fail(self, recording: Recording, content: Content, failure: Failure) -> None:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,8 @@ from vibevoice_batch.recordings import EXTENSIONS
 
 MAX_BYTES = 9 * 1024 * 1024
 """Maximum size of all references: the proxy accepts 12 MiB of text, and base64 adds a third."""
+_PLACE = re.compile(r"\b(?:reference|name) (\d+) of known_speaker_(?:reference|name)s\b")
+"""How the proxy names one of several references or names, counted from 1."""
 FIELD = "speakers"
 """Name of the references among the fields of a recording in the journal."""
 
@@ -24,6 +27,17 @@ class KnownSpeakers:
     """Name → data URL with 2 to 10 s of the voice."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Name → SHA-256 of the reference. If it changes, recordings are transcribed again."""
+
+    files: tuple[Path, ...] = ()
+    """The recording of each reference."""
+
+    def rejected(self, message: str) -> str:
+        """The server's `message` about the speakers, with the file that it is about, if known."""
+        place = _PLACE.search(message)
+        if place is None or not 1 <= int(place[1]) <= len(self.files):
+            return f"the server rejected the speakers: {message}"
+        file = self.files[int(place[1]) - 1]
+        return f"the server rejected {file}: {message} Replace or remove this file."
 
     @property
     def form(self) -> dict[str, list[str]]:
@@ -73,4 +87,4 @@ def read_speakers(folder: Path) -> KnownSpeakers:
         kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
         references[name] = f"data:{kind};base64,{base64.b64encode(data).decode()}"
         digests[name] = hashlib.sha256(data).hexdigest()
-    return KnownSpeakers(references, digests)
+    return KnownSpeakers(references, digests, tuple(files))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vibevoice_batch.journal import Journal
+from vibevoice_batch.journal import Entry, Journal
 from vibevoice_batch.progress import Report
 from vibevoice_batch.recordings import Found, Recording
 from vibevoice_batch.server import UNCLEAR, UNCLEAR_HINT
@@ -24,6 +24,9 @@ class Plan:
     """Left for later because of --limit."""
     before: list[Recording] = field(default_factory=list)
     """Already transcribed."""
+    again: int = 0
+    """How many of `pending` have a transcript, but changed since, or were transcribed with other
+    options."""
 
 
 def plan(
@@ -38,7 +41,13 @@ def plan(
         elif not entry.error:
             before.append(recording)
     limit = len(to_do) if limit is None else limit
-    return Plan(to_do[:limit], to_do[limit:], before)
+    pending = to_do[:limit]
+    again = sum(_has_transcript(journal.named(recording.name)) for recording in pending)
+    return Plan(pending, to_do[limit:], before, again)
+
+
+def _has_transcript(entry: Entry | None) -> bool:
+    return entry is not None and entry.error is None
 
 
 def announce(found: Found, work: Plan) -> Report:
@@ -49,6 +58,9 @@ def announce(found: Found, work: Plan) -> Report:
     later = f", {len(work.later)} for later runs (--limit)" if work.later else ""
     recordings = "recording" if count == 1 else "recordings"
     report.say(f"{count} {recordings}, {to_do} to do ({size / 1e6:.1f} MB){later}")
+    if work.again:
+        have = "1 of them has" if work.again == 1 else f"{work.again} of them have"
+        report.say(f"{have} a transcript, but the file or an option has changed since")
     for paths, one, many, advice in _left_out(found):
         if paths:
             some = ", ".join(map(str, paths[:3])) + (", …" if len(paths) > 3 else "")
@@ -83,25 +95,50 @@ def _left_out(found: Found) -> Iterator[tuple[Sequence[object], str, str, str]]:
     yield found.comments, "line of a manifest is a comment", "lines of manifests are comments", ""
 
 
-def summarize(report: Report, work: Plan, failures: dict[str, str], output: Path) -> int:
-    """Report how the run ended; return how many recordings are left.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is wrong with the recordings after a run, including what earlier runs left."""
 
-    `failures`: reasons by name, including those of earlier runs.
-    """
+    failures: dict[str, str]
+    """Reasons by name."""
+    incomplete: dict[str, str]
+    """Reasons by name, for transcripts with missing parts."""
+    rejected: int
+    """How many of the failed recordings later runs skip."""
+
+
+def standing(report: Report, recordings: list[Recording], journal: Journal) -> Standing:
+    """The state of `recordings` at the end of a run. The journal must be open."""
+    failures = {**dict(journal.failures(recordings)), **report.failures}
+    entries = map(journal.entry, recordings)
+    rejected = sum(1 for entry in entries if entry and entry.error and entry.is_final)
+    return Standing(failures, dict(journal.incomplete(recordings)), rejected)
+
+
+def summarize(report: Report, work: Plan, end: Standing, output: Path) -> int:
+    """Report how the run ended; return how many recordings are left."""
     left = len(work.pending) - report.transcribed - report.failed
-    report.say(report.line())
-    _list(report, "failed", failures)
-    _list(report, "incomplete", report.incomplete)
-    if any(UNCLEAR in reasons.split(",") for reasons in report.incomplete.values()):
+    if work.pending:
+        report.say(report.line())
+    # Those of this run were reported when they failed.
+    earlier = {name: why for name, why in end.failures.items() if name not in report.failures}
+    _list(report, "failed earlier", earlier)
+    if end.rejected:
+        rejected = "recording" if end.rejected == 1 else "recordings"
+        report.say(
+            f"later runs skip {end.rejected} rejected {rejected}, unless you pass --retry-failed"
+        )
+    _list(report, "incomplete", end.incomplete)
+    if any(UNCLEAR in reasons.split(",") for reasons in end.incomplete.values()):
         report.say(f"{UNCLEAR}: {UNCLEAR_HINT}")
-    if report.incomplete:
-        count = len(report.incomplete)
+    if end.incomplete:
+        count = len(end.incomplete)
         what = "1 transcript is" if count == 1 else f"{count} transcripts are"
         report.say(f"{what} incomplete (see `missing` in transcripts.jsonl)")
     later = f", {len(work.later)} for later runs" if work.later else ""
     report.say(
         f"{report.transcribed} transcribed ({report.copied} as copies of another), "
-        f"{len(failures)} failed, {left} left{later}, {len(work.before)} done before; "
+        f"{len(end.failures)} failed, {left} left{later}, {len(work.before)} done before; "
         f"transcripts in {output}"
     )
     return left

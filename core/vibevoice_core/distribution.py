@@ -34,7 +34,7 @@ def missing_package(error: ModuleNotFoundError) -> str:
 @contextmanager
 def needs_extra(command: str, extra: str) -> Generator[None]:
     """If the block imports a package that is not installed, exit with a message that names it and
-    the extra that contains it.
+    the extra that contains it; `--version` alone prints the version anyway.
 
     Raises:
         SystemExit: a package is missing.
@@ -44,5 +44,8 @@ def needs_extra(command: str, extra: str) -> Generator[None]:
         yield
     except ModuleNotFoundError as error:
         if package := missing_package(error):
+            if sys.argv[1:] == ["--version"]:
+                print(f"{command} {installed_version()}")
+                sys.exit()
             sys.exit(f"{command} needs the Python package {package}: {pip_install(extra)}")
         raise

@@ -2,6 +2,8 @@
 
 TEMPERATURE = "x-vibevoice-temperature"
 """Proxy → engine: temperature for an attempt to leave a loop; otherwise the engine pins it."""
+MODEL = "x-vibevoice-model"
+"""Proxy → clients: the model that transcribed the recording or generated the speech."""
 TRUNCATED = "x-vibevoice-truncated"
 """Proxy → clients: why a transcript is incomplete, such as `loop`; a comma-separated list."""
 MISSING = "x-vibevoice-missing"

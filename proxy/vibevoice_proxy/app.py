@@ -115,7 +115,8 @@ def create_app(settings: Settings) -> FastAPI:
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=[
-                *("x-request-id", "retry-after", headers.TRUNCATED, headers.MISSING),
+                *("x-request-id", "retry-after"),
+                *(headers.MODEL, headers.TRUNCATED, headers.MISSING),
                 *SPEECH_HEADERS,
             ],
         )

@@ -57,7 +57,9 @@ def test_a_thousand_files_killed_three_times(
     assert len(batch.lines()) == len(lines) == 1000
     assert {name for name, line in lines.items() if "error" in line} == bad
     for name in bad:
-        assert f"failed: {name}: The file could not be decoded as audio" in said
+        reported = said.count(f" {name}: The file could not be decoded as audio")
+        assert reported == 1, f"{name} failed in this run or in an earlier one"
+    assert f"later runs skip {len(bad)} rejected recordings" in said
     good = set(seconds) - bad
     for name in good:
         transcript = json.loads((batch.output / f"{name}.json").read_text())
@@ -80,6 +82,7 @@ def test_the_tree_is_mirrored_in_every_format(batch: Batch, recordings: Path) ->
 
     assert code == 1
     assert "FAILED bad.mp3: The file could not be decoded as audio" in said
+    assert said.count("bad.mp3") == 1
     for name in GOOD:
         for format in ("srt", "vtt"):
             with (recordings / name).open("rb") as file:
@@ -118,6 +121,9 @@ def test_what_is_done_is_not_asked_for_again(
 
     assert (code, fake_engine.asked) == (1, asked)
     assert "5 recordings, 0 to do" in said
+    assert "0/0" not in said
+    assert "failed earlier: bad.mp3: The file could not be decoded as audio" in said
+    assert "skip 1 rejected recording, unless you pass --retry-failed" in said
     assert all((batch.output / f"{name}.vtt").exists() for name in GOOD)
     assert (batch.output / "b.wav.json").exists()
 
@@ -171,9 +177,41 @@ def test_a_wrong_key_ends_the_run(
 
     code, said = batch.run(recordings, VIBEVOICE_API_KEY="guessed")
     assert code == 1
-    assert "returned 401" in said and "Run the same command again" in said
+    assert "returned 401" in said and "then run the command again" in said
     assert batch.lines() == []
     assert batch.run(recordings / "a.wav", VIBEVOICE_API_KEY="secret")[0] == 0
+
+
+def test_another_model_is_another_request(
+    start_proxy: StartProxy, recordings: Path, fake_engine: FakeEngine, tmp_path: Path
+) -> None:
+    """The run says so. Naming the default model changes nothing."""
+    batch = Batch(tmp_path / "out", start_proxy())
+    arguments = (recordings / "a.wav", recordings / "b.wav")
+    batch.run(*arguments)
+    code, said = batch.run(*arguments, "--model", "whisper-1")
+    assert (code, fake_engine.asked, "2 done before" in said) == (0, 2, True), said
+    assert "request" not in batch.lines()[0]
+
+    code, said = batch.run(*arguments, "--model", "vibevoice")
+    assert (code, fake_engine.asked) == (0, 4), said
+    assert "2 of them have a transcript, but the file or an option has changed since" in said
+    assert batch.lines()[0]["request"] == {"model": "vibevoice"}
+    code, said = batch.run(*arguments, "--model", "vibevoice")
+    assert (code, fake_engine.asked, "2 done before" in said) == (0, 4, True), said
+
+
+def test_a_wrong_model_ends_the_run(
+    start_proxy: StartProxy, recordings: Path, tmp_path: Path
+) -> None:
+    """The run says which option to set."""
+    batch = Batch(tmp_path / "out", start_proxy(strict_model_names=True))
+
+    code, said = batch.run(recordings, "--model", "whisper-99")
+
+    assert (code, batch.lines()) == (1, [])
+    assert "expected vibevoice, or one of the other names" in said
+    assert "(set --model)" in said and "base URL" not in said
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_an_interrupt_waits_for_what_is_being_transcribed(
     with batch.start(recordings, "--concurrency", "1") as process:
         wait_for(lambda: fake_engine.at_once)
         process.send_signal(signal.SIGINT)
-        _read_until(process, "Waiting for the requests in flight")
+        _read_until(process, "Waiting for 1 request in flight")
         fake_engine.release.set()
         _, said = process.communicate(timeout=SECONDS)
 

@@ -122,7 +122,7 @@ def test_failed_requests_are_named(
     code, said = batch.run("read-batch", "--results", tmp_path / "results.jsonl", folder)
 
     assert code == 1
-    assert all(f"failed: {n}: too long" in said for n in ("a.wav", "b.wav", "same.wav"))
+    assert all(f"FAILED {n}: too long" in said for n in ("a.wav", "b.wav", "same.wav"))
 
 
 def test_a_file_that_holds_no_results_is_told(batch: Batch, folder: Path, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_run_batch_itself_transcribes(batch: Batch, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr[-4000:]
     code, said = batch.run("read-batch", "--results", files[1], folder)
 
-    assert (code, "3 transcribed" in said, "failed: bad.wav: " in said) == (1, True, True)
+    assert (code, "3 transcribed" in said, "FAILED bad.wav: " in said) == (1, True, True)
     for sample in samples:
         expected = json.loads(sample.with_suffix(".json").read_text())["segments"]
         segments = json.loads((batch.output / f"{sample.name}.json").read_text())["segments"]

@@ -233,18 +233,22 @@ def test_what_a_manifest_says_comes_with_the_transcript(
 def test_incomplete_transcripts_are_named(
     batch: Batch, script: Script, recording: Path, tmp_path: Path
 ) -> None:
-    """The header has the reason as well; the summary says what a frequent one means."""
+    """The header has the reason as well; the summary says what a frequent one means. Later runs
+    list them again."""
     (tmp_path / "b.wav").write_bytes(noise(0.3))
     unclear = (200, {"x-vibevoice-truncated": "unclear,loop"}, DIARIZED)
     script.answers = [unclear, (200, {}, {**DIARIZED, "truncated": "length"})]
 
-    code, said = batch.run(recording, tmp_path / "b.wav", "--concurrency", "1")
+    first = batch.run(recording, tmp_path / "b.wav", "--concurrency", "1")
+    second = batch.run(recording, tmp_path / "b.wav")
 
-    assert code == 0
-    assert "incomplete: a.wav: unclear,loop\n" in said
-    assert "incomplete: b.wav: length\n" in said
-    assert "the light recognizer only supports English" in said
-    assert "2 transcripts are incomplete" in said
+    assert script.asked == 2
+    for code, said in (first, second):
+        assert code == 0
+        assert "incomplete: a.wav: unclear,loop\n" in said
+        assert "incomplete: b.wav: length\n" in said
+        assert "the light recognizer only supports English" in said
+        assert "2 transcripts are incomplete" in said
 
 
 def round_of(limit: Limit, seconds: float) -> None:

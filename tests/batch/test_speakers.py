@@ -72,7 +72,8 @@ def test_references_that_the_server_refuses_end_the_run(
     batch = Batch(talks / "out", start_proxy())
     code, said = batch.run(talks / "talks", "--speakers", talks / "who")
     assert code == 1
-    assert "rejected the speakers: The reference 2" in said
+    assert f"rejected {talks / 'who' / 'Bob.wav'}: The reference 2" in said
+    assert "Replace or remove this file." in said and "Run the same command" not in said
     assert fake_engine.asked == 0
 
 

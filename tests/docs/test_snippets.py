@@ -64,7 +64,6 @@ def needs_engine(snippet: Snippet) -> bool:
     return (
         snippet.page.startswith(("docs/guides/migrate/", "docs/reference/api.md"))
         or "model=vibevoice" in snippet.code
-        or BATCH in snippet.code
     )
 
 
@@ -153,7 +152,7 @@ def test_every_language_is_found() -> None:
         for page in ("README.md", "docs/guides/transcribe.md", "docs/guides/migrate/openai.md")
     }
     assert list(languages.values()) == [
-        {"python"},
+        {"bash", "python"},
         {"bash", "python"},
         {"bash", "python", "javascript"},
     ]

@@ -173,10 +173,12 @@ def test_names_go_where_they_belong(
     assert light.get("/health").json()["parts"] == {"proxy": "ok", "light": "ok", "asr": "ok"}
     audio = talk[0]
     for name in ("light", "whisper-1", ""):
-        post(light, audio, model=name).raise_for_status()
+        answer = post(light, audio, model=name).raise_for_status()
+        assert answer.headers["x-vibevoice-model"] == "light"
     assert not fake_engine.requests
     for name in ("vibevoice", "vibevoice-asr"):
-        post(light, audio, model=name).raise_for_status()
+        answer = post(light, audio, model=name).raise_for_status()
+        assert answer.headers["x-vibevoice-model"] == "vibevoice"
     assert len(fake_engine.requests) == 2
 
 

@@ -70,6 +70,21 @@ def test_the_engine_names_the_extra_for_each_device(commands: Path, tmp_path: Pa
     assert f"{commands.parent}/lib" in plan.stdout, "the chat template of the wheel"
 
 
+def test_the_version_needs_no_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only `--version`; anything else says which extra is missing."""
+    for arguments, code, printed in (
+        (["--version"], None, f"vibevoice-proxy {PROJECT['version']}\n"),
+        (["--help"], "vibevoice-proxy needs the Python package x: pip install", ""),
+    ):
+        monkeypatch.setattr("sys.argv", ["vibevoice-proxy", *arguments])
+        with pytest.raises(SystemExit) as ended, needs_extra("vibevoice-proxy", "proxy"):
+            raise ModuleNotFoundError(name="x")
+        assert str(ended.value.code).startswith(str(code))
+        assert capsys.readouterr().out == printed
+
+
 def test_a_missing_module_of_this_project_is_a_bug() -> None:
     """The error keeps its traceback, since no extra would help."""
     with pytest.raises(ModuleNotFoundError), needs_extra("vibevoice-proxy", "proxy"):

@@ -10,6 +10,7 @@ from time import monotonic
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 
+from vibevoice_core import headers
 from vibevoice_core.audio import TOKENS_PER_SECOND
 from vibevoice_proxy.speech.errors import speech_errors
 from vibevoice_proxy.speech.formats import Encoder
@@ -21,14 +22,13 @@ ENCODE_SECONDS = 1.0
 """Maximum audio encoded in one call, so that a long chunk is not delayed and does not block."""
 SILENCE_SECONDS = 0.2
 """Length of the silence returned for a text without letters or digits."""
-MODEL, CACHE, CACHE_SECONDS, WARNING = HEADERS = (
-    "x-vibevoice-model",
+CACHE, CACHE_SECONDS, WARNING = HEADERS = (
     "x-vibevoice-voice-cache",
     "x-vibevoice-voice-seconds",
     "x-vibevoice-voice-warning",
 )
-"""Response headers: the model used, whether the features of its voices were cached (`hit`) or not
-(`miss`), the seconds taken to compute them, and a warning about a voice sample."""
+"""Response headers: whether the features of the voices were cached (`hit`) or not (`miss`), the
+seconds taken to compute them, and a warning about a voice sample."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Delivery:
 
     def headers(self) -> dict[str, str]:
         """Response headers about the model and the voices."""
-        found = {MODEL: self._synthesizer.name}
+        found = {headers.MODEL: self._synthesizer.name}
         if self._warning:
             found[WARNING] = self._warning
         if self._voices:

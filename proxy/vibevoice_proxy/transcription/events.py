@@ -1,7 +1,7 @@
 """A transcription as OpenAI's server-sent events (openai 3.52 `TranscriptionStreamEvent`)."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 
 import anyio
@@ -31,11 +31,15 @@ def stream_events(
     ping_interval: float,
     *,
     with_logprobs: bool = False,
+    more_headers: Callable[[], Mapping[str, str]] = dict,
 ) -> StreamedAnswer:
     """`results` as they arrive, and a comment after every `ping_interval` seconds without one; a
-    comment can also start the response. `cleanup` is closed at the end."""
+    comment can also start the response. `cleanup` is closed at the end. `more_headers`: called when
+    the response begins."""
     events = transcription_events(results, response_format, with_logprobs=with_logprobs)
-    return StreamedAnswer(with_pings(events, ping_interval), EVENTS, cleanup=cleanup)
+    return StreamedAnswer(
+        with_pings(events, ping_interval), EVENTS, cleanup=cleanup, more_headers=more_headers
+    )
 
 
 async def with_pings(events: AsyncGenerator[bytes], ping_interval: float) -> AsyncGenerator[bytes]:

@@ -6,6 +6,7 @@ from functools import partial
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from vibevoice_core import headers
 from vibevoice_proxy.disconnect import until_disconnect
 from vibevoice_proxy.transcription.events import stream_events
 from vibevoice_proxy.transcription.formats import render, truncation_headers
@@ -33,7 +34,7 @@ async def create_transcription(request: Request) -> Response:
     async with AsyncExitStack() as cleanup:
         form = await cleanup.enter_async_context(service.receive(request))
         options = TranscriptionOptions.from_form(form, service.settings)
-        service.check(options)
+        about = {headers.MODEL: service.check(options).name}
         results = service.transcribe(uploaded_file(form), options, request.state.request_id)
         if options.stream:
             interval = service.settings.ping_interval
@@ -43,9 +44,10 @@ async def create_transcription(request: Request) -> Response:
                 cleanup.pop_all(),
                 interval,
                 with_logprobs=options.with_logprobs,
+                more_headers=lambda: about,
             )
         transcript = await until_disconnect(request, partial(final, results))
-        return _respond(transcript, options, service)
+        return _respond(transcript, options, service, about)
 
 
 @router.post(
@@ -60,21 +62,24 @@ async def create_translation(request: Request) -> Response:
     service.check_translation()
     async with service.receive(request) as form:
         options = TranslationOptions.from_form(form, service.settings)
-        service.check(options)
+        about = {headers.MODEL: service.check(options).name}
         work = partial(service.translate, uploaded_file(form), options, request.state.request_id)
-        return _respond(await until_disconnect(request, work), options, service)
+        return _respond(await until_disconnect(request, work), options, service, about)
 
 
 def _respond(
     transcript: Transcript,
     options: TranscriptionOptions | TranslationOptions,
     service: TranscriptionService,
+    about: dict[str, str],
 ) -> Response:
-    """The complete `transcript` as a response."""
+    """The complete `transcript` as a response, with the headers in `about`."""
     limits = options.subtitle_limits(service.settings)
     rendering = render(
         transcript, options.response_format, limits, with_logprobs=options.with_logprobs
     )
     return Response(
-        rendering.body, headers=truncation_headers(transcript), media_type=rendering.media_type
+        rendering.body,
+        headers={**about, **truncation_headers(transcript)},
+        media_type=rendering.media_type,
     )
