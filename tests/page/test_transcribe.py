@@ -480,10 +480,10 @@ def test_an_unclear_recording_is_not_silent(open_page: OpenPage) -> None:
     )
     page.get_by_role("button", name="Try a sample").click()
     expect(page.locator(".editor .note")).to_have_text(
-        "No transcript of 0:00–0:11 (unclear). By default, the light recognizer only supports "
-        "English."
+        "No transcript of 0:00–0:11 (the words were not clear). By default, the light recognizer "
+        "only supports English."
     )
-    expect(page.locator(".job .state")).to_have_text("Done")
+    expect(page.locator(".job .state")).to_have_text("Incomplete")
     expect(page.get_by_text("No speech was found")).to_be_hidden()
 
 
