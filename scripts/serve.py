@@ -2,7 +2,7 @@
 
 Reads the environment, then `.env`. Serves `MODEL_DIR` (a VibeVoice-ASR folder, a folder that
 contains `VibeVoice-ASR/`, or a hub id, which is downloaded), or else the embedded checkpoint.
-Exits with 1 as soon as either part exits.
+The engine logs to a file, the proxy to the terminal. Exits with 1 as soon as either part exits.
 """
 
 import errno
@@ -10,19 +10,24 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from dotenv import load_dotenv
 from pydantic import ValidationError
 
-from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
+from scripts.stack import EMBEDDED, ROOT, PartEnded, Parts, free_port, started
 from vibevoice_core.addresses import local_url
 from vibevoice_proxy.listening import open_sockets
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.startup import describe_errors
 from vibevoice_vllm.gpu import GpuError
+
+LOG_LINES = 30
+"""How many lines of the engine's log are printed if it fails: its last words and the reason."""
 
 
 def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
@@ -61,15 +66,65 @@ def _load_env_file(folder: Path) -> None:
         raise ValueError(f".env in {folder} cannot be read: {error}") from error
 
 
-def ready_text(model: str, url: str, *, needs_key: bool) -> str:
+def waiting_text(states: Mapping[str, str], url: str) -> str:
+    """What is printed when everything except the engine is ready.
+
+    Args:
+        states: the state of each component of the proxy, as in /health.
+    """
+    works = ["the web page"]
+    if "light" in states:
+        works.append("transcription of English (whisper-1)")
+    if set(states) - {"proxy", "asr", "light"}:
+        works.append("speech")
+    return f"{url} is ready for {_listed(works)}. The engine is still loading."
+
+
+def ready_text(model: str, states: Mapping[str, str], url: str, *, needs_key: bool) -> str:
     """What is printed when both parts are ready. `$KEY` stands for one of the API keys, which are
-    not printed."""
+    not printed.
+
+    Args:
+        model: name of the engine's model, and what it is.
+        states: the state of each component of the proxy, as in /health.
+    """
+    served: list[str] = []
+    if "light" in states:
+        served.append("whisper-1 (English)")
+    if "asr" in states:
+        served.append(model)
     key = '-H "Authorization: Bearer $KEY" ' if needs_key else ""
     return (
-        f"\nReady. Serving {model} on {url}; open it in a browser, or try:\n\n"
-        f"  curl {key}-F file=@samples/conversation.flac -F response_format=srt "
+        f"\nReady. Serving {_listed(served or ['speech'])} on {url}; open it in a browser, or "
+        f"try:\n\n  curl {key}-F file=@samples/conversation.flac -F response_format=srt "
         f"{url}/v1/audio/transcriptions\n"
     )
+
+
+def _listed(words: Sequence[str]) -> str:
+    """`words` as an enumeration in a sentence."""
+    *rest, last = words
+    comma = "," if len(rest) > 1 else ""
+    return f"{', '.join(rest)}{comma} and {last}" if rest else last
+
+
+def _serve(parts: Parts, log: Path, model: str, url: str, *, needs_key: bool) -> NoReturn:
+    """Say what is ready, and wait until one of the parts exits. Raises PartEnded."""
+    try:
+        parts.wait_for_others()
+        states = parts.states()
+        if states.get("asr", "ok") != "ok":
+            print(waiting_text(states, url), flush=True)
+        parts.wait()
+        print(ready_text(model, parts.states(), url, needs_key=needs_key), flush=True)
+        while True:
+            parts.check()
+            time.sleep(0.5)
+    except PartEnded as error:
+        if parts.engine.poll() is None:
+            raise
+        lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+        raise PartEnded("\n".join([f"{error}. The end of its log, {log}:", *lines])) from error
 
 
 def main(folder: Path = ROOT) -> int:
@@ -98,14 +153,19 @@ def main(folder: Path = ROOT) -> int:
             if code := subprocess.run(prepare).returncode:
                 return code
             model = str(Path("models") / Path(model).name)
-        with stack(model, api_port, settings.asr_port, folder=folder) as parts:
+        log = Path(tempfile.mkdtemp(prefix="vibevoice-serve-")) / "engine.log"
+        with (
+            log.open("wb") as output,
+            started(model, api_port, settings.asr_port, output, None, os.environ, folder) as parts,
+        ):
+            print(f"Starting the proxy and the engine (engine's log: {log}) …", flush=True)
             needs_key = bool(settings.api_keys or settings.api_keys_file)
             url = local_url(settings.api_host, api_port)
-            print(ready_text(Path(model).name, url, needs_key=needs_key), flush=True)
-            while all(part.poll() is None for part in parts):
-                time.sleep(0.5)
-            raise PartEnded("the engine or the proxy exited; see above")
+            what = "test model: only digits" if model == EMBEDDED else Path(model).name
+            named = f"{settings.served_model_name} ({what})"
+            _serve(parts, log, named, url, needs_key=needs_key)
     except KeyboardInterrupt:
+        print("Stopped.")
         return 0
     except ValidationError as error:
         print(f"serve: {describe_errors(error)}", file=sys.stderr)

@@ -17,7 +17,7 @@ async def check_liveness() -> dict[str, str]:
 
 @router.get("/health")
 async def check_health(request: Request) -> JSONResponse:
-    """200 if requests can be served, otherwise 503 with the state of each component."""
+    """200 if every component is ready, otherwise 503; the body has the state of each."""
     parts = {"proxy": "ok"}
     for service in services_of(request):
         parts |= await service.check_health()

@@ -20,6 +20,11 @@ _AUTOMATIC = frozenset(
 _NUMBERED = re.compile(r"\[\d*\]\Z")
 
 
+def length_in_words(seconds: float) -> str:
+    """A length for messages: in seconds up to two minutes, then in minutes."""
+    return f"{seconds:g} seconds" if seconds <= 120 else f"{seconds / 60:g} minutes"
+
+
 def is_given(text: str) -> bool:
     """Whether `text` is a value; `undefined`, `null` and the like are not."""
     return len(text) > _LONGEST or text.strip().casefold() not in _NOT_GIVEN

@@ -1,6 +1,7 @@
 """Finds out from the engine's log why it failed."""
 
 import re
+import signal
 from collections.abc import Sequence
 from itertools import takewhile
 
@@ -8,6 +9,8 @@ _PREFIX = r"^(?:\([\w.: =-]+\) )?(?:(?:ERROR|CRITICAL) [\d:. -]+ \[[\w.:/-]+\] )
 """What vLLM prints before a line: the process, then the time and source of the log record."""
 _EXCEPTION = re.compile(_PREFIX + r"((?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit)): ?(.*)$")
 _USAGE = re.compile(r"^(?:[\w./-]+ )*[\w./-]+: error: (.*)$")
+_NO_ERROR = re.compile(r"^(?:\([\w.: =-]+\) )?(?:DEBUG|INFO|WARNING)\b")
+"""Log records of vLLM and uvicorn that are not errors."""
 _FOLLOWS = (
     "Engine core initialization failed",
     "WorkerProc initialization failed",
@@ -36,8 +39,21 @@ _KERNELS = re.compile(
 less."""
 
 
-def failure_reason(lines: Sequence[str]) -> str:
-    """The final error of the process that failed first, on one line."""
+def signal_name(code: int) -> str:
+    """The signal that killed a process with this exit code; empty if it exited by itself."""
+    number = -code if code < 0 else code - 128  # a shell reports 128 + the signal
+    return signal.Signals(number).name if number in signal.valid_signals() else ""
+
+
+def failure_reason(code: int, lines: Sequence[str]) -> str:
+    """The final error of the process that failed first, on one line.
+
+    Args:
+        code: the exit code of the process that answers requests.
+    """
+    killed = signal_name(code)
+    if killed == "SIGKILL":
+        return "killed by SIGKILL, perhaps because the machine ran out of memory"
     usage = [found[1] for line in lines if (found := _USAGE.match(line))]
     if usage:
         return usage[-1]
@@ -50,7 +66,10 @@ def failure_reason(lines: Sequence[str]) -> str:
         if "validation error" in found[2]:
             first = takewhile(lambda text: "For further" not in text, lines[at + 1 : at + 4])
             reason += "; " + " ".join(re.sub(_PREFIX, "", text).strip() for text in first)
-    return reason or next((line.strip() for line in reversed(lines) if line.strip()), "unknown")
+    if reason:
+        return reason
+    others = (line.strip() for line in reversed(lines) if not _NO_ERROR.match(line))
+    return next(filter(None, others), f"killed by {killed}" if killed else "unknown")
 
 
 def can_be_mended(code: int, lines: Sequence[str]) -> bool:
@@ -59,7 +78,7 @@ def can_be_mended(code: int, lines: Sequence[str]) -> bool:
     Args:
         code: the exit code; vLLM exits with 2 for unknown arguments.
     """
-    reason = failure_reason(lines)
+    reason = failure_reason(code, lines)
     if code == 2 or _BEYOND_MENDING.search(reason):
         return False
     return not _MISSING.search(reason) or bool(_KERNELS.search(reason))

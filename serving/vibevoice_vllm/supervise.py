@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from vibevoice_core.addresses import local_url, reachable
-from vibevoice_vllm.failure import can_be_mended, failure_reason
+from vibevoice_vllm.failure import can_be_mended, failure_reason, signal_name
 
 _SHOWN_LINES = 20
 """How many lines of the engine's log are repeated with the reason when it ends."""
@@ -36,16 +36,15 @@ class EngineEnded(EngineError):
     """The engine exited by itself."""
 
     def __init__(self, code: int, lines: Sequence[str], ready: bool) -> None:
-        self.reason = failure_reason(lines)
+        self.reason = failure_reason(code, lines)
         """The reason, on one line."""
         self.mendable = not ready and can_be_mended(code, lines)
         """Whether the engine might start with other defaults."""
         when = "" if ready else " before it was ready"
         shown = "\n".join(list(lines)[-_SHOWN_LINES:])
-        super().__init__(
-            f"the engine ended{when} with exit code {code}. Its last lines:\n{shown}\n"
-            f"Reason: {self.reason}"
-        )
+        name = signal_name(code)
+        how = f"was killed by {name}{when}" if name else f"ended{when} with exit code {code}"
+        super().__init__(f"the engine {how}. Its last lines:\n{shown}\nReason: {self.reason}")
 
 
 class _Engine:

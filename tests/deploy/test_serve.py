@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripts.serve import ready_text
+from scripts.serve import ready_text, waiting_text
 from scripts.stack import EMBEDDED, ROOT, PartEnded, free_port, stack
 
 SERVE = """
@@ -27,21 +28,28 @@ def used() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def serve(folder: Path, env_file: str, **environ: str) -> str:
-    """The error that `make serve` prints in a folder with this `.env`."""
+def start(folder: Path, env_file: str, **environ: str) -> subprocess.Popen[str]:
+    """`make serve` in a folder with this `.env`, where its logs are as well."""
     (folder / ".env").write_text(env_file)
     names = ("VIBEVOICE_", "API_", "ASR_", "TTS_", "MODEL_DIR")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    ran = subprocess.run(
+    inherited |= {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
+    return subprocess.Popen(
         [sys.executable, "-c", SERVE, folder],
-        env={**inherited, "PYTHONPATH": os.pathsep.join(sys.path), **environ},
+        env={**inherited, **environ},
         cwd=ROOT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
-    assert ran.returncode == 1 and ran.stdout == "", ran.stdout + ran.stderr
-    return ran.stderr
+
+
+def serve(folder: Path, env_file: str, **environ: str) -> str:
+    """The error that `make serve` prints in a folder with this `.env`; nothing is started."""
+    with start(folder, env_file, **environ) as ran:
+        printed, said = ran.communicate(timeout=300)
+    assert ran.returncode == 1 and printed == "", printed + said
+    return said
 
 
 def test_used_port(tmp_path: Path, used: int) -> None:
@@ -83,12 +91,47 @@ def test_model_of_the_env_file(tmp_path: Path) -> None:
     assert "./nowhere" in serve(tmp_path, f"{ports}MODEL_DIR=./nowhere\n")
 
 
-def test_ready_text() -> None:
-    """The example sends a key only if the server has keys."""
+def test_failed_engine(tmp_path: Path) -> None:
+    """The engine logs to a file; if it exits, the end of this log is printed."""
+    with start(tmp_path, f"API_PORT=0\nASR_PORT={free_port()}\nBATCH_SIZE=0\n") as ran:
+        printed, said = ran.communicate(timeout=300)
+    assert ran.returncode == 1
+    (log,) = tmp_path.glob("vibevoice-serve-*/engine.log")
+    assert printed == f"Starting the proxy and the engine (engine's log: {log}) …\n"
+    failure = f"serve: the engine exited with code 2. The end of its log, {log}:\nBATCH_SIZE: "
+    assert failure in said
+
+
+def test_stopped(tmp_path: Path) -> None:
+    """After SIGTERM, which is handled like Ctrl-C, the last line says that the server stopped."""
+    with start(tmp_path, f"API_PORT=0\nASR_PORT={free_port()}\n") as ran:
+        assert ran.stdout
+        assert ran.stdout.readline().startswith("Starting")
+        ran.send_signal(signal.SIGTERM)
+        printed, _ = ran.communicate(timeout=300)
+    assert (ran.returncode, printed) == (0, "Stopped.\n")
+
+
+def test_waiting_text() -> None:
+    """The text names what works while the engine is loading."""
     url = "http://127.0.0.1:8899"
-    assert "  curl -F file=" in ready_text("tiny-asr", url, needs_key=False)
+    states = {"proxy": "ok", "light": "ok", "asr": "The engine is not ready.", "hibari": "ok"}
+    assert waiting_text(states, url) == (
+        f"{url} is ready for the web page, transcription of English (whisper-1), and speech. "
+        "The engine is still loading."
+    )
+    del states["light"], states["hibari"]
+    assert waiting_text(states, url).startswith(f"{url} is ready for the web page. ")
+
+
+def test_ready_text() -> None:
+    """The text is the README's. The example sends a key only if the server has keys."""
+    url = "http://127.0.0.1:8899"
+    states = {"proxy": "ok", "light": "ok", "asr": "ok", "hibari": "ok"}
+    text = ready_text("vibevoice (test model: only digits)", states, url, needs_key=False)
+    assert f"$ make serve{text}```" in (ROOT / "README.md").read_text()
     assert '  curl -H "Authorization: Bearer $KEY" -F file=' in ready_text(
-        "tiny-asr", url, needs_key=True
+        "vibevoice (VibeVoice-ASR)", states, url, needs_key=True
     )
 
 

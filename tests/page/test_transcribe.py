@@ -376,6 +376,31 @@ def test_incomplete_known_speakers(open_page: OpenPage, page_engine: FakeEngine)
     expect(page.locator(".job .state")).to_have_text("Done")
 
 
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        (
+            ["light", "whisper-1", "vibevoice"],
+            re.compile("^Only English, .* only recognizes digits"),
+        ),
+        (["light", "whisper-1"], "Only English."),
+        (["vibevoice", "whisper-1"], ""),
+    ],
+)
+def test_models_are_explained(
+    names: list[str], hint: str | re.Pattern[str], open_page: OpenPage
+) -> None:
+    """The options say which models transcribe what, if there are different ones."""
+    page = open_page(light="off")
+    listed = {"data": [{"id": name} for name in names]}
+    page.route("**/v1/models", lambda route: route.fulfill(json=listed))
+    page.reload()
+    page.get_by_text("Options").click()
+    model = page.get_by_label("Model")
+    expect(model.locator("option")).to_have_text(["Default", *names])
+    expect(model).to_have_accessible_description(hint)
+
+
 def test_enrolled_speakers(open_page: OpenPage, page_engine: FakeEngine, tmp_path: Path) -> None:
     """Speakers that are enrolled on the server are recognized if the user wants it."""
     page_engine.split = 5000
@@ -480,10 +505,10 @@ def test_an_unclear_recording_is_not_silent(open_page: OpenPage) -> None:
     )
     page.get_by_role("button", name="Try a sample").click()
     expect(page.locator(".editor .note")).to_have_text(
-        "No transcript of 0:00–0:11 (unclear). By default, the light recognizer only supports "
-        "English."
+        "No transcript of 0:00–0:11 (the words were not clear). By default, the light recognizer "
+        "only supports English."
     )
-    expect(page.locator(".job .state")).to_have_text("Done")
+    expect(page.locator(".job .state")).to_have_text("Incomplete")
     expect(page.get_by_text("No speech was found")).to_be_hidden()
 
 

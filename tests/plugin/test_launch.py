@@ -627,6 +627,13 @@ def test_reports_when_the_engine_is_ready(port: int, capfd: pytest.CaptureFixtur
     assert f"the engine is ready at http://127.0.0.1:{port} after" in output.err
 
 
+def test_a_killed_engine_is_told(port: int) -> None:
+    """The message names the signal, and a log record that is no error is not the reason."""
+    argv = engine(port, after="print('INFO 1'); sys.stdout.flush(); os.kill(os.getpid(), 9)")
+    with pytest.raises(EngineError, match=r"(?s)killed by SIGKILL.*Reason: killed by SIGKILL, "):
+        run(argv, port)
+
+
 def test_dying_before_it_is_ready_is_told_with_the_reason(port: int) -> None:
     """The message contains the last lines of the engine's log."""
     argv = engine(port, before="raise ValueError('no such model')")
@@ -769,7 +776,7 @@ def test_the_engines_children_go_with_it(port: int, tmp_path: Path) -> None:
         server, child = map(int, note.read_text().split())
         os.kill(server, signal.SIGKILL)
         assert process.wait(SECONDS) == 1
-    assert "the engine ended with exit code -9" in "".join(lines)
+    assert "the engine was killed by SIGKILL" in "".join(lines)
     # It was killed, but may still be on its way out.
     with suppress(psutil.NoSuchProcess):
         gone = psutil.Process(child)

@@ -231,10 +231,14 @@ OUT_OF_MEMORY = [
         (["ImportError: libcudart.so.13: cannot open shared object file"], 1, "Imp", False),
         ([*VALIDATION[:1], VALIDATION[1].replace("FOO", "TRITON")], 1, "Validation", False),
         (["vllm serve: error: invalid choice: 'triton'"], 2, "invalid choice", False),
-        ([], -9, "unknown", True),
+        (["CRASH"], 1, "CRASH", True),
+        (["(APIServer pid=1) INFO 11-30 11:40:00 [l.py:1] Avg", "INFO:     x"], 1, "unknown", True),
+        (["(APIServer pid=1) INFO 11-30 11:40:00 [l.py:1] Avg"], -9, "killed by SIGKILL", True),
+        ([], 137, "killed by SIGKILL", True),
+        ([], -11, "killed by SIGSEGV", True),
     ],
 )
 def test_the_reason_is_found(lines: list[str], code: int, reason: str, mended: bool) -> None:
     """Of several processes, the one that failed is not the last to write to the log."""
-    assert failure_reason(lines).startswith(reason)
+    assert failure_reason(code, lines).startswith(reason)
     assert can_be_mended(code, lines) == mended

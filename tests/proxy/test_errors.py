@@ -102,12 +102,17 @@ def test_a_file_that_is_no_recording_is_a_400(
     assert fake_engine.requests == []
 
 
-def test_a_long_recording_is_a_400_with_the_limit(start_proxy: StartProxy) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "limit"), [(30.0, "30 seconds"), (60.0, "60 seconds"), (150.0, "2.5 minutes")]
+)
+def test_a_long_recording_is_a_400_with_the_limit(
+    seconds: float, limit: str, start_proxy: StartProxy
+) -> None:
     """A recording that is too long is the client's error; the message states the limit."""
-    with httpx2.Client(base_url=start_proxy(max_audio_seconds=60.0), timeout=60) as http:
-        answer = post(http, data=wav(tone(61.0)))
+    with httpx2.Client(base_url=start_proxy(max_audio_seconds=seconds), timeout=60) as http:
+        answer = post(http, data=wav(tone(seconds + 1.0)))
     assert answer.status_code == 400
-    assert "1 minutes" in error_of(answer)["message"]
+    assert f"longer than {limit}, the maximum" in error_of(answer)["message"]
 
 
 def field(name: str, value: bytes, more: bytes = b"") -> bytes:

@@ -230,11 +230,14 @@ def test_a_name_is_given_once_and_the_store_is_bounded(models_http: httpx2.Clien
 
 
 def test_storing_is_off_unless_allowed(start_proxy: StartProxy) -> None:
-    """The 403 names the setting and the alternative, before the upload is read."""
+    """The 403 names the setting, before the upload is read. Without a model that clones, it does
+    not recommend to send the recording with each request."""
     with httpx2.Client(base_url=start_proxy(), timeout=60) as http:
         for answer in (http.post(VOICES, content=b"x"), http.delete(f"{VOICES}/voice_0")):
             assert (answer.status_code, error_of(answer)["code"]) == (403, "voice_uploads_off")
-            assert "VIBEVOICE_VOICE_UPLOADS" in error_of(answer)["message"]
+            message = error_of(answer)["message"]
+            assert "VIBEVOICE_VOICE_UPLOADS" in message and "ref_audio" not in message
+            assert "No model served here can clone voices; " in message
 
 
 def test_storing_needs_a_model_that_clones(start_proxy: StartProxy, tmp_path: Path) -> None:

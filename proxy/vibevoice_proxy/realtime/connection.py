@@ -14,6 +14,7 @@ from vibevoice_proxy.errors import ProxyError
 from vibevoice_proxy.realtime.client_events import InvalidEvent
 from vibevoice_proxy.realtime.outbox import Outbox
 from vibevoice_proxy.realtime.sessions import Session
+from vibevoice_proxy.values import length_in_words
 
 GOING_AWAY, INTERNAL_ERROR, RESTART = 1001, 1011, 1012
 """Close codes (RFC 6455, 7.4.1, and IANA's registry)."""
@@ -170,9 +171,9 @@ class Connection:
 
     async def _expire(self) -> End:
         await asyncio.sleep(self._bounds.session_seconds)
-        minutes = f"{self._bounds.session_seconds / 60:g} minutes"
+        length = length_in_words(self._bounds.session_seconds)
         return _over(
-            "expired", f"The session reached its maximum length of {minutes}.", "session_expired"
+            "expired", f"The session reached its maximum length of {length}.", "session_expired"
         )
 
     async def _stop(self) -> End:

@@ -37,6 +37,12 @@ LARGE_REQUESTS = 8
 """Maximum speech requests of up to 16 MiB that are read and decoded at the same time."""
 ENCODERS = max(2, (os.cpu_count() or 1) // 2)
 """Threads that encode speech; more threads than processors would only delay the event loop."""
+_ABLE = [card for card in MODELS if card.clones]
+NO_CLONING = (
+    f"No model served here can clone voices; {' or '.join(card.name for card in _ABLE)} can "
+    f"(TTS_MODEL_TYPE={' or '.join([*(card.setting for card in _ABLE), 'both'])})."
+)
+"""Message for requests with a voice to clone, if none of the models can."""
 
 
 class SpeechService:
@@ -122,11 +128,7 @@ class SpeechService:
         can but is still loading for the first time."""
         cloning = [model for model in self.models if model.clones]
         if not cloning:
-            able = [card for card in MODELS if card.clones]
-            raise InvalidRequest(
-                f"No model served here can clone voices; {' or '.join(c.name for c in able)} can "
-                f"(TTS_MODEL_TYPE={' or '.join([*(c.setting for c in able), 'both'])})."
-            )
+            raise InvalidRequest(NO_CLONING)
         for model in cloning:
             if model.info is None:
                 raise UpstreamUnavailable(model.unready_message, code="speech_unavailable")

@@ -11,7 +11,7 @@ from anyio import to_thread
 from fastapi import APIRouter, Request
 
 from vibevoice_proxy.errors import Forbidden, InvalidRequest, VoiceNotFound
-from vibevoice_proxy.speech.service import SpeechService, speech_of
+from vibevoice_proxy.speech.service import NO_CLONING, SpeechService, speech_of
 from vibevoice_proxy.speech.voice_samples import MAX_BYTES, warning_of
 from vibevoice_proxy.speech.voice_store import MAX_CONSENT, MAX_NAME, StoredVoice, VoiceStore
 from vibevoice_proxy.upload import receive_form, text_field, uploaded_file
@@ -154,9 +154,11 @@ def _listing(key: str, items: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _store(service: SpeechService) -> VoiceStore:
     if service.samples.store is None:
+        alternative = "Send the recording with each speech request instead, as ref_audio."
+        clones = any(model.clones for model in service.models)
         raise Forbidden(
             "Storing voices is disabled on this server (VIBEVOICE_VOICE_UPLOADS). "
-            "Send the recording with each speech request instead, as ref_audio.",
+            + (alternative if clones else NO_CLONING),
             code="voice_uploads_off",
         )
     return service.samples.store

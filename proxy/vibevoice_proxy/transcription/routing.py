@@ -48,7 +48,9 @@ class Routing:
         names are not strict. Raises ModelNotFound for disabled and unknown models."""
         if not self.routes:
             raise ModelNotFound(
-                "Transcription is disabled on this server (ASR_API=off).", param="model"
+                "Transcription is disabled on this server (ASR_API=off). VIBEVOICE_LIGHT=on "
+                "enables the light recognizer.",
+                param="model",
             )
         if route := self._names.get(model or self.routes[0].name):
             return route

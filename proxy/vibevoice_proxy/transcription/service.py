@@ -35,6 +35,7 @@ from vibevoice_proxy.transcription.translator import Translator
 from vibevoice_proxy.transcription.voice_finder import VoiceFinder
 from vibevoice_proxy.transcription.voices import KnownSpeaker
 from vibevoice_proxy.upload import receive_form
+from vibevoice_proxy.values import length_in_words
 
 logger = logging.getLogger(__name__)
 
@@ -255,7 +256,7 @@ class TranscriptionService:
                 return self._encode(files, blocks, max_section_seconds)
             except AudioTooLong as error:
                 raise InvalidAudio(
-                    f"The recording is longer than {seconds / 60:g} minutes, "
+                    f"The recording is longer than {length_in_words(seconds)}, "
                     "the maximum for one request. Send it in shorter parts.",
                     code=error.code,
                 ) from error

@@ -16,6 +16,8 @@ export class KeyMissing extends ApiError {}
 export class Api {
   /** @type {Promise<string | null> | null} */
   #asking = null;
+  /** How often the user has answered the dialog, and whether the last answer was a key. */
+  #answers = { count: 0, isKey: false };
 
   /**
    * @param {URL} base folder of the page
@@ -46,10 +48,12 @@ export class Api {
    * @returns {Promise<Response>}
    */
   async request(path, init = {}, mayAsk = true) {
+    const { count } = this.#answers;
     const response = await this.#fetch(path, init);
     if (response.ok) return response;
     const error = errorOf(response.status, await received(response.text()));
-    if (response.status === 401 && mayAsk && (await this.#newKey(error.message))) return this.request(path, init);
+    const isRejected = response.status === 401 && mayAsk;
+    if (isRejected && (await this.#newKey(error.message, count))) return this.request(path, init);
     throw error;
   }
 
@@ -77,10 +81,11 @@ export class Api {
    * @param {AbortSignal} [signal]
    */
   async ensureKey(signal) {
+    const { count } = this.#answers;
     const response = await this.#fetch("metrics", signal ? { signal } : {});
     if (response.status !== 401) return;
     const { message } = errorOf(response.status, await received(response.text()));
-    if (!(await this.#newKey(message))) throw new KeyMissing(message);
+    if (!(await this.#newKey(message, count))) throw new KeyMissing(message);
     await this.ensureKey(signal);
   }
 
@@ -148,17 +153,28 @@ export class Api {
   }
 
   /**
-   * Opens one dialog, even if several requests need a key.
+   * Opens one dialog, even if several requests need a key, and one of them gets its response after the dialog.
+   * Returns whether there is a new key.
    * @param {string} why
+   * @param {number} count of answers when the request was sent
    */
-  async #newKey(why) {
-    this.#asking ??= this.askForKey(why).finally(() => {
+  async #newKey(why, count) {
+    if (count !== this.#answers.count) return this.#answers.isKey;
+    this.#asking ??= this.#ask(why);
+    return (await this.#asking) !== null;
+  }
+
+  /** @param {string} why */
+  async #ask(why) {
+    try {
+      const key = await this.askForKey(why);
+      if (key) sessionStorage.setItem(KEY, key);
+      this.#answers = { count: this.#answers.count + 1, isKey: key !== null };
+      this.onKey();
+      return key;
+    } finally {
       this.#asking = null;
-    });
-    const key = await this.#asking;
-    if (key) sessionStorage.setItem(KEY, key);
-    this.onKey();
-    return key !== null;
+    }
   }
 }
 

@@ -25,10 +25,10 @@ export class JobRow {
 
   /** @param {boolean} isSelected */
   update(isSelected) {
-    const { state, progress, sent, isRunning, isDone } = this.job;
+    const { state, progress, sent, isRunning, isDone, isIncomplete } = this.job;
     if (isSelected) this.open.setAttribute("aria-current", "true");
     else this.open.removeAttribute("aria-current");
-    this.#state.className = `state ${state}`;
+    this.#state.className = `state ${isIncomplete ? "incomplete" : state}`;
     this.#state.textContent = progress;
     this.#progress.hidden = state !== "running";
     if (sent < 1) this.#progress.value = sent;

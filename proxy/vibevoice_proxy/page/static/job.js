@@ -41,10 +41,16 @@ export class Job {
     return this.state === "done";
   }
 
+  /** Whether the transcription ended, but parts of the recording have no transcript. */
+  get isIncomplete() {
+    return this.isDone && this.transcript.missing.length > 0;
+  }
+
   /** The state as a text for the user. */
   get stage() {
     if (this.state === "running") return this.sent < 1 ? "Uploading…" : "Transcribing…";
-    return { waiting: "Waiting…", done: "Done", failed: "Failed", canceled: "Canceled" }[this.state];
+    const done = this.isIncomplete ? "Incomplete" : "Done";
+    return { waiting: "Waiting…", done, failed: "Failed", canceled: "Canceled" }[this.state];
   }
 
   /** Like `stage`, with the share of the file that was uploaded. Screen readers would announce each change. */

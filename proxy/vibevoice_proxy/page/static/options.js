@@ -3,8 +3,14 @@
 import { el, field, icon } from "./dom.js";
 import { KnownSpeakers } from "./known-speakers.js";
 
+/** Name of the light recognizer. */
+const LIGHT = "light";
+/** Names that start with it always select the engine. */
+const ENGINE = "vibevoice";
+
 export class Options {
   #model = el("select");
+  #modelHint = el("span");
   #hotwords = el("input", { placeholder: "VibeVoice, Anna Weiß, …", autocomplete: "off" });
   #language = el("input", { placeholder: "automatic", autocomplete: "off", maxlength: 64 });
   #width = number(42, 1000);
@@ -20,7 +26,7 @@ export class Options {
       el(
         "div",
         { class: "grid" },
-        field("Model", this.#model),
+        field("Model", this.#model, this.#modelHint),
         field("Language", this.#language, "A code such as en. Not every model uses it."),
         field("Words to expect", this.#hotwords, "Names and terms, separated by commas. Not every model uses them."),
       ),
@@ -53,6 +59,7 @@ export class Options {
     const models = listed.map((/** @type {string} */ name) => el("option", { value: name }, name));
     this.#model.replaceChildren(el("option", { value: "" }, "Default"), ...models);
     this.#model.value = listed.includes(chosen) ? chosen : "";
+    this.#modelHint.textContent = hint(listed);
     return listed.length > 0;
   }
 
@@ -77,6 +84,16 @@ export class Options {
     ];
     return [...fields.filter(([, value]) => value), ...(await this.#known.fields())];
   }
+}
+
+/**
+ * What the models are. Empty if the engine transcribes everything.
+ * @param {string[]} names
+ */
+function hint(names) {
+  if (!names.includes(LIGHT)) return "";
+  if (!names.some((name) => name.startsWith(ENGINE))) return "Only English.";
+  return `Only English, except for names that start with ${ENGINE}: they select the engine. The test model of “make serve” only recognizes digits.`;
 }
 
 /**

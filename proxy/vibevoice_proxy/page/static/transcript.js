@@ -9,6 +9,19 @@ const UNKNOWN = "unknown";
 /** Classes `speaker-0`, … of style.css. */
 const COLORS = 8;
 const UNCLEAR = "By default, the light recognizer only supports English.";
+/** @type {Record<string, string>} The API's reasons for missing parts, in words. */
+const REASONS = {
+  loop: "the model repeated itself",
+  length: "the model reached its length limit",
+  format: "the model's answer has no times",
+  no_transcript: "the model wrote nothing",
+  incomplete_file: "the file was cut off",
+  unclear: "the words were not clear",
+  refused_by_engine: "the engine rejected it",
+  upstream_timeout: "the engine took too long",
+  upstream_unavailable: "the engine could not be reached",
+  upstream_error: "the engine failed",
+};
 
 export class Transcript {
   /** @type {Segment[]} */
@@ -89,7 +102,9 @@ export class Transcript {
 
   /** A sentence about the parts without a transcript; empty if there are none. */
   get missingNote() {
-    const parts = this.missing.map(({ start, end, reason }) => `${clock(start)}–${clock(end)} (${reason})`);
+    const parts = this.missing.map(
+      ({ start, end, reason }) => `${clock(start)}–${clock(end)} (${REASONS[reason] ?? reason})`,
+    );
     if (parts.length === 0) return "";
     const hint = this.missing.some(({ reason }) => reason === "unclear") ? ` ${UNCLEAR}` : "";
     return `No transcript of ${parts.join(", ")}.${hint}`;
