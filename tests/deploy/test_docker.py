@@ -367,6 +367,28 @@ def test_open_webui_has_a_key_of_the_proxy(shell: dict[str, str], key: str) -> N
     assert set(keys.values()) == {key}
 
 
+@pytest.mark.parametrize(
+    ("shell", "key"),
+    [
+        pytest.param({}, "none", id="no keys"),
+        pytest.param({"VIBEVOICE_API_KEYS": "a"}, "a", id="one key"),
+        pytest.param({"VIBEVOICE_API_KEYS": "a,b", "PROXY_KEY": "b"}, "b", id="several"),
+    ],
+)
+def test_litellm_has_a_key_of_the_proxies(shell: dict[str, str], key: str) -> None:
+    """It sends this key to the proxies, and none to the engines, which do not check it."""
+    services = config("docker-compose.litellm.yml", **shell)
+    assert services["litellm"]["environment"]["PROXY_KEY"] == key
+    for name in ("proxy-1", "proxy-2"):
+        assert services[name]["environment"].get("VIBEVOICE_API_KEYS") == shell.get(
+            "VIBEVOICE_API_KEYS"
+        )
+    for model in yaml.safe_load((DOCKER / "litellm.yaml").read_text())["model_list"]:
+        params = model["litellm_params"]
+        to_engine = ":8006/" in params["api_base"]
+        assert params["api_key"] == ("none" if to_engine else "os.environ/PROXY_KEY")
+
+
 def test_variables_of_open_webui_are_documented() -> None:
     """The guide lists every variable of its Compose file."""
     text = (DOCKER / "docker-compose.with-openwebui.yml").read_text()
@@ -386,14 +408,15 @@ def test_downloads_stay_beside_the_prepared_model() -> None:
 
 
 def test_litellm_is_set_up_as_documented() -> None:
-    """docker/litellm.yaml differs from litellm/config.yaml only in the hosts."""
+    """docker/litellm.yaml differs from litellm/config.yaml only in hosts and keys."""
     ours = yaml.safe_load((DOCKER / "litellm.yaml").read_text())
     documented = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     models = ours.pop("model_list")
     expected = documented.pop("model_list")
     assert ours == documented
     for model in [*models, *expected]:
-        model["litellm_params"].pop("api_base")
+        for name in ("api_base", "api_key"):
+            model["litellm_params"].pop(name)
     assert [model for model in models if models.count(model) == 2]
     assert all(model in expected for model in models)
 
