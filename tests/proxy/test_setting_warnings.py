@@ -16,7 +16,7 @@ from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_vllm.settings import describe_launch_settings, describe_plugin_settings
 
-KEYS = {"api_keys": (SecretStr("k"),)}
+KEYS: dict[str, Any] = {"api_keys": (SecretStr("k"),)}
 
 
 @pytest.mark.parametrize(
