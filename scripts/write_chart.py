@@ -45,7 +45,7 @@ PROGRAMS: dict[str, tuple[Program, ...]] = {
     "speech": (_PROXY,),
 }
 """Parts of the chart and the programs that read their `settings`."""
-FIXED = {"API_HOST", "API_PORT", "ASR_HOST", "ASR_PORT", "VIBEVOICE_API_KEYS_FILE"}
+FIXED = {"API_BIND", "API_HOST", "API_PORT", "ASR_HOST", "ASR_PORT", "VIBEVOICE_API_KEYS_FILE"}
 """Settings that the images and templates set themselves."""
 _START, _END = "<!-- values, by `make settings` -->\n", "<!-- end -->\n"
 _PULL_POLICIES = ["Always", "IfNotPresent", "Never"]

@@ -2,9 +2,11 @@
 
 import argparse
 import logging
+import os
 import sys
 import textwrap
 
+from dotenv import dotenv_values
 from pydantic import ValidationError
 
 from vibevoice_core.distribution import add_version_option
@@ -12,6 +14,7 @@ from vibevoice_proxy.allocator import return_large_blocks
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.logs import configure_logging
 from vibevoice_proxy.server import serve
+from vibevoice_proxy.setting_warnings import warnings
 from vibevoice_proxy.settings import Settings
 from vibevoice_proxy.settings_table import describe_settings
 from vibevoice_proxy.startup import check_folders, describe_errors
@@ -42,6 +45,8 @@ def main() -> None:
         app = create_app(settings)
     except ValueError as error:
         sys.exit(f"Invalid settings: {error}")
+    for warning in warnings(settings, [*os.environ, *dotenv_values(".env")]):
+        logger.warning(warning)
     if settings.asr_api != "off":
         logger.info("engine expected at %s", settings.asr_url)
     serve(app, settings)

@@ -34,7 +34,7 @@ class CheckOrigin:
         self._app = app
         self._origins = origins
         self._hosts = {_host_name(origin.rpartition("://")[2]) for origin in origins}
-        self._is_local = _is_loopback(api_host)
+        self._is_local = is_loopback(api_host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reason = self._refuse(scope) if scope["type"] in ("http", "websocket") else None
@@ -52,7 +52,7 @@ class CheckOrigin:
             return None
         host = headers.get("host", "").lower()
         name = _host_name(host)
-        if self._is_local and not _is_loopback(name) and name not in self._hosts:
+        if self._is_local and not is_loopback(name) and name not in self._hosts:
             return (
                 f"Browsers may not use this server as {host[:200]!r}: it listens on a loopback "
                 "address and has no API keys. Add the origin of its pages to "
@@ -76,7 +76,7 @@ def _host_name(host: str) -> str:
         return ""
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
     """Whether `name` always means this machine (RFC 6761, 6.3)."""
     if name == "localhost" or name.endswith(".localhost"):
         return True

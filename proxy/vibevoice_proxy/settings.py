@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     """Address to listen on."""
     api_port: int = Field(default=8899, validation_alias=_named("API_PORT"), ge=0, le=65535)
     """Port to listen on."""
+    api_bind: Host = Field(default="", validation_alias=_named("API_BIND"))
+    """Address on which Docker Compose publishes the port. The proxy itself only uses it to decide
+    whether to warn that no API key is set."""
     asr_port: int = Field(default=8006, validation_alias=_named("ASR_PORT"), ge=1, le=65535)
     """Port of a speech-recognition engine on this machine."""
     asr_base_url: BaseUrl = Field(default="", validation_alias=_named("ASR_BASE_URL"))

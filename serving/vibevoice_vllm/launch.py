@@ -21,7 +21,7 @@ from vibevoice_vllm.command import Device, EngineCommand, engine_command, front_
 from vibevoice_vllm.cpu import cpu_settings, memory_of_machine
 from vibevoice_vllm.gpu import GpuError, find_card, find_device
 from vibevoice_vllm.memory_plan import Card, DoesNotFit, MemoryPlan
-from vibevoice_vllm.model_sizes import PUBLISHED, ModelSizes, model_sizes
+from vibevoice_vllm.model_sizes import PUBLISHED, ModelSizes, linear_bits, model_sizes
 from vibevoice_vllm.planner import Planner
 from vibevoice_vllm.settings import LaunchSettings, PluginSettings, describe_launch_settings
 from vibevoice_vllm.supervise import EngineEnded, EngineError, report, supervise
@@ -102,6 +102,11 @@ def prepare_start(
         if machine.device == "cpu":
             settings = cpu_settings(sizes, settings, machine.memory)
         elif machine.card:
+            if settings.quantization and linear_bits(settings.quantization) is None:
+                report(
+                    f"the memory plan does not know the quantization {settings.quantization!r} and "
+                    "uses the size of the checkpoint; vLLM decides whether it supports it"
+                )
             plan = Planner(sizes, machine.card, settings, plugin).plan()
             settings = plan.settings(settings)
         elif settings.gpu_memory_reserved:
@@ -118,6 +123,8 @@ def prepare_start(
 def _sizes(folder: Path) -> ModelSizes:
     """Sizes of the model in a folder, or of the published model if there is none yet."""
     if not (folder / "config.json").exists():
+        if folder.is_absolute():
+            report(f"{folder} has no config.json; the published 7B model is assumed")
         return model_sizes(PUBLISHED)
     config = read_json(folder / "config.json")
     try:

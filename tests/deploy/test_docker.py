@@ -196,8 +196,39 @@ def test_env_files_reach_the_programs(env: str, monkeypatch: pytest.MonkeyPatch)
     assert found == set(lines)
 
 
+@pytest.mark.parametrize("speech", ["", "VibeVoice-Realtime-0.5B", "VibeVoice-1.5B"])
+@pytest.mark.parametrize("env", ENV)
+def test_env_files_start_without_speech_models(
+    env: str, speech: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the guide's commands, MODEL_DIR has only the ASR model: the proxy speaks with hibari
+    and espeak. A speech model next to it is used."""
+    (tmp_path / "VibeVoice-ASR").mkdir()
+    (tmp_path / speech).mkdir(exist_ok=True)
+    use = USE.search((DOCKER / "env" / env).read_text())
+    assert use
+    environ = config(Path(use[3]).name, env)["proxy"]["environment"]
+    for key, value in (environ | {"MODEL_DIR": str(tmp_path)}).items():
+        if value is not None:
+            monkeypatch.setenv(key, value)
+    chosen = [card.folder for card in Settings().speech_models]
+    if "stt-only" in use[3]:
+        assert not chosen
+    elif speech:
+        assert chosen == [speech]
+    else:
+        assert chosen == ["", ""]
+
+
 SPEECH = {"0.5b": (1.9, 0.2), "1.5b": (5.1, 0.3)}
 """GiB for the weights of a speech model and for the cache of a request (docs/guides/docker.md)."""
+SPEAKS = {
+    "gpu-24gb.env": "0.5b",
+    "gpu-8gb.env": "1.5b",
+    "gpu-6gb.env": "0.5b",
+    "gpu-4gb.env": "0.5b",
+}
+"""The speech model for which each env file leaves memory."""
 PLANNED = {
     "gpu-24gb.env": {"3090": 24, "L4": 22.49},
     "gpu-24gb-stt.env": {"3090": 24, "L4": 22.49},
@@ -216,11 +247,11 @@ def lines_of(env: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
-def speech_gib(lines: dict[str, str]) -> float:
+def speech_gib(env: str) -> float:
     """GiB for the speech model of an env file: weights, cache (one of twenty or more layers exists
     twice while it grows), one step, and CUDA."""
-    weights, cache = SPEECH[lines["TTS_MODEL_TYPE"]]
-    return weights + 1.05 * int(lines["VIBEVOICE_TTS_BATCH_SIZE"]) * cache + 0.3 + 0.5
+    weights, cache = SPEECH[SPEAKS[env]]
+    return weights + 1.05 * int(lines_of(env)["VIBEVOICE_TTS_BATCH_SIZE"]) * cache + 0.3 + 0.5
 
 
 def test_every_env_file_is_planned() -> None:
@@ -234,12 +265,12 @@ def test_every_env_file_is_planned() -> None:
 def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine's plan has a margin of a quarter of a GiB, and the speech model fits into its
     share."""
-    lines, gib = lines_of(env), PLANNED[env][card]
+    gib = PLANNED[env][card]
     name = re.search(r"^#   .*-f docker/(\S+) ", (DOCKER / "env" / env).read_text(), re.M)
     assert name
     services = config(name[1], env)
     if "engine" not in services:
-        assert speech_gib(lines) <= Card.of(gib).total / GIB - 0.25
+        assert speech_gib(env) <= Card.of(gib).total / GIB - 0.25
         return
     environ = services["engine"]["environment"]
     for key, value in environ.items():
@@ -258,7 +289,7 @@ def test_env_files_fit_their_cards(env: str, card: str, monkeypatch: pytest.Monk
     shared = services["proxy"]["image"].startswith("vibevoice-speech")
     assert shared == (settings.gpu_memory_reserved > 0)
     if shared:
-        assert speech_gib(lines) <= settings.gpu_memory_reserved
+        assert speech_gib(env) <= settings.gpu_memory_reserved
 
 
 def test_the_engine_leaves_the_speech_models_their_part() -> None:
@@ -336,6 +367,28 @@ def test_open_webui_has_a_key_of_the_proxy(shell: dict[str, str], key: str) -> N
     assert set(keys.values()) == {key}
 
 
+@pytest.mark.parametrize(
+    ("shell", "key"),
+    [
+        pytest.param({}, "none", id="no keys"),
+        pytest.param({"VIBEVOICE_API_KEYS": "a"}, "a", id="one key"),
+        pytest.param({"VIBEVOICE_API_KEYS": "a,b", "PROXY_KEY": "b"}, "b", id="several"),
+    ],
+)
+def test_litellm_has_a_key_of_the_proxies(shell: dict[str, str], key: str) -> None:
+    """It sends this key to the proxies, and none to the engines, which do not check it."""
+    services = config("docker-compose.litellm.yml", **shell)
+    assert services["litellm"]["environment"]["PROXY_KEY"] == key
+    for name in ("proxy-1", "proxy-2"):
+        assert services[name]["environment"].get("VIBEVOICE_API_KEYS") == shell.get(
+            "VIBEVOICE_API_KEYS"
+        )
+    for model in yaml.safe_load((DOCKER / "litellm.yaml").read_text())["model_list"]:
+        params = model["litellm_params"]
+        to_engine = ":8006/" in params["api_base"]
+        assert params["api_key"] == ("none" if to_engine else "os.environ/PROXY_KEY")
+
+
 def test_variables_of_open_webui_are_documented() -> None:
     """The guide lists every variable of its Compose file."""
     text = (DOCKER / "docker-compose.with-openwebui.yml").read_text()
@@ -355,14 +408,15 @@ def test_downloads_stay_beside_the_prepared_model() -> None:
 
 
 def test_litellm_is_set_up_as_documented() -> None:
-    """docker/litellm.yaml differs from litellm/config.yaml only in the hosts."""
+    """docker/litellm.yaml differs from litellm/config.yaml only in hosts and keys."""
     ours = yaml.safe_load((DOCKER / "litellm.yaml").read_text())
     documented = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     models = ours.pop("model_list")
     expected = documented.pop("model_list")
     assert ours == documented
     for model in [*models, *expected]:
-        model["litellm_params"].pop("api_base")
+        for name in ("api_base", "api_key"):
+            model["litellm_params"].pop(name)
     assert [model for model in models if models.count(model) == 2]
     assert all(model in expected for model in models)
 

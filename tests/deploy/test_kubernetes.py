@@ -25,7 +25,10 @@ from vibevoice_core.worker_process import END_SECONDS
 from vibevoice_proxy.app import create_app
 from vibevoice_proxy.settings import Settings
 from vibevoice_vllm import supervise
-from vibevoice_vllm.settings import LaunchSettings
+from vibevoice_vllm.memory_plan import Card
+from vibevoice_vllm.model_sizes import PUBLISHED, model_sizes
+from vibevoice_vllm.planner import Planner
+from vibevoice_vllm.settings import LaunchSettings, PluginSettings
 
 NAMES = sorted(path.name for path in (CHART / "values").iterdir())
 DOCUMENTS: dict[str, list[dict[str, Any]]] = {
@@ -158,6 +161,28 @@ def test_the_programs_take_their_settings(
         assert isinstance(proxy := found["proxy"], Settings) and proxy.speaker_enrollment
         assert isinstance(speech := found["speech"], Settings) and speech.voice_uploads
         assert [card.name for card in speech.speech_models] == ["vibevoice-realtime-0.5b"]
+
+
+@pytest.mark.parametrize("name", ["gpu.yaml", "full.yaml"])
+def test_a_section_fits_a_card_with_24_gb(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the smallest card of the guide, an L4, the engine's context has room for a recording that
+    the proxies send in one section."""
+    minutes = seconds = 0.0
+    for document in of_kind(name, "Deployment"):
+        [container] = document["spec"]["template"]["spec"]["containers"]
+        part = component(document)
+        with monkeypatch.context() as patch:
+            for variable, value in environment(container).items():
+                if variable != "TTS_MODEL_TYPE":  # its folder does not exist here
+                    patch.setenv(variable, value)
+            if part == "engine":
+                planner = Planner(
+                    model_sizes(PUBLISHED), Card.of(22.49), LaunchSettings(), PluginSettings()
+                )
+                minutes = planner.plan().minutes
+            elif part == "proxy":
+                seconds = Settings().max_section_seconds
+    assert minutes * 60 >= seconds > 0
 
 
 @pytest.mark.parametrize("document", [d for d in PODS if "prepare" not in str(d.id)])

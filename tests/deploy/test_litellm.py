@@ -139,7 +139,7 @@ def _gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             )
         )
         groups = {
-            "vibevoice-asr": [recording],
+            "vibevoice-asr-chat": [recording],
             "asr": [recording],
             "other": [recording],
             "streamed": engines[:1],
@@ -201,7 +201,7 @@ def test_decoding_is_pinned_whatever_the_caller_sends(
     fields: dict[str, Any], gateway: Gateway
 ) -> None:
     """Requests reach the engine with the four pinned values."""
-    assert gateway.chat("vibevoice-asr", **fields).status_code == 200
+    assert gateway.chat("vibevoice-asr-chat", **fields).status_code == 200
     body = gateway.recorder.body
     assert {name: body[name] for name in PINNED} == PINNED
 
@@ -210,7 +210,7 @@ def test_decoding_is_pinned_whatever_the_caller_sends(
 def test_a_caller_cannot_make_an_engine_warmer(field: str, gateway: Gateway) -> None:
     """The header that raises the temperature is not passed on; others are."""
     headers = {"X-VibeVoice-Temperature": "0.6", "X-Other": "1"}
-    assert gateway.chat("vibevoice-asr", None, **{field: headers}).status_code == 200
+    assert gateway.chat("vibevoice-asr-chat", None, **{field: headers}).status_code == 200
     assert "x-vibevoice-temperature" not in gateway.recorder.headers
     assert gateway.recorder.headers["x-other"] == "1"
 
@@ -243,7 +243,7 @@ def test_the_callback_reads_the_operators_switch(switch: str, penalties: list[fl
 
 def test_penalties_are_neutral_beyond_five_minutes(gateway: Gateway) -> None:
     """They would break the JSON of a long answer in an engine without our plugin."""
-    gateway.chat("vibevoice-asr", user_text(301.0, ""), temperature=1.5, frequency_penalty=2)
+    gateway.chat("vibevoice-asr-chat", user_text(301.0, ""), temperature=1.5, frequency_penalty=2)
     body = gateway.recorder.body
     assert (body["temperature"], body["repetition_penalty"], body["frequency_penalty"]) == (0, 1, 0)
 
@@ -297,7 +297,7 @@ def test_prompt_and_hotwords_reach_the_model(
     fields: dict[str, Any], text: str | None, expected: str, gateway: Gateway
 ) -> None:
     """In a chat, they become the extra info that the model was trained with."""
-    assert gateway.chat("vibevoice-asr", text, **fields).status_code == 200
+    assert gateway.chat("vibevoice-asr-chat", text, **fields).status_code == 200
     body = gateway.recorder.body
     assert body["messages"][1]["content"][1] == {"type": "text", "text": expected}
     assert body["messages"][1]["content"][0]["audio_url"] == {"url": DATA_URL}
@@ -307,7 +307,7 @@ def test_prompt_and_hotwords_reach_the_model(
 @pytest.mark.parametrize("value", [7, [7], {"a": 1}])
 def test_hotwords_of_another_kind_are_a_400(value: Any, gateway: Gateway) -> None:
     """The message says what was expected."""
-    answer = gateway.chat("vibevoice-asr", hotwords=value)
+    answer = gateway.chat("vibevoice-asr-chat", hotwords=value)
     assert answer.status_code == 400
     assert "hotwords must be a string or a list of strings" in answer.json()["error"]["message"]
 
@@ -332,6 +332,7 @@ def test_words_to_expect_in_a_transcription_reach_the_engine(
 def test_the_mark_of_a_transcript_that_broke_off_comes_through(gateway: Gateway) -> None:
     """The header is passed on with LiteLLM's prefix for upstream headers."""
     for engine in gateway.engines:
+        engine.text = engine.text[:-6]  # within the last segment
         engine.finish_reason = "length"
     assert gateway.transcribe().headers["llm_provider-x-vibevoice-truncated"] == "length"
 
@@ -360,14 +361,23 @@ def test_a_chat_is_streamed_while_the_engine_generates(gateway: Gateway) -> None
     assert text == engine.text
 
 
-OTHER_GROUPS = {"vibevoice-asr", "gpt-realtime-whisper", "gpt-live-transcribe"}
-"""Names of the proxy that LiteLLM uses for chat and for realtime sessions."""
+OTHER_GROUPS = {"gpt-realtime-whisper", "gpt-live-transcribe"}
+"""Names of the proxy that LiteLLM uses for realtime sessions."""
 
 
 @pytest.mark.parametrize("model", sorted({"vibevoice", *Settings().model_aliases} - OTHER_GROUPS))
 def test_the_names_of_the_proxy_are_accepted(model: str, gateway: Gateway) -> None:
     """Clients keep the model names that they use with the proxy."""
     assert gateway.transcribe(model).status_code == 200
+
+
+@pytest.mark.parametrize("model", ["whisper-1", "gpt-4o-transcribe", "vibevoice"])
+def test_a_transcription_costs_nothing(model: str, gateway: Gateway) -> None:
+    """LiteLLM knows OpenAI's prices for these names, which do not apply here. It omits the header
+    if the cost is zero."""
+    answer = gateway.transcribe(model, response_format="verbose_json")
+    assert answer.status_code == 200
+    assert float(answer.headers.get("x-litellm-response-cost", 0)) == 0
 
 
 def test_a_fixed_recognizer_is_asked_for(gateway: Gateway) -> None:
@@ -394,6 +404,7 @@ def test_the_batch_client_works_through_it(gateway: Gateway, tmp_path: Path) -> 
 def test_the_batch_client_sees_what_is_missing(gateway: Gateway, tmp_path: Path) -> None:
     """LiteLLM drops `truncated` from the body but keeps the header."""
     for engine in gateway.engines:
+        engine.text = engine.text[:-6]  # within the last segment
         engine.finish_reason = "length"
     recording = tmp_path / "a.wav"
     recording.write_bytes(SPEECH)
@@ -525,7 +536,7 @@ def test_the_health_of_the_gateway_asks_no_model(gateway: Gateway) -> None:
 def test_without_the_key_nothing_is_done(headers: dict[str, str], gateway: Gateway) -> None:
     """LiteLLM checks the key; without a database, it reports a wrong key as a bad request."""
     gateway.recorder.body = {}
-    body = {"model": "vibevoice-asr", "messages": [{"role": "user", "content": "x"}]}
+    body = {"model": "vibevoice-asr-chat", "messages": [{"role": "user", "content": "x"}]}
     answer = httpx2.post(
         f"{gateway.url}/v1/chat/completions", json=body, headers=headers, timeout=60
     )
@@ -537,7 +548,7 @@ def test_the_models_are_listed_with_the_names_of_other_services(gateway: Gateway
     """Aliases are listed as well, for programs that choose from the list."""
     with gateway.client() as client:
         names = {model.id for model in client.models.list()}
-    assert names >= {"vibevoice-asr", "vibevoice-transcribe", "whisper-1", "tts-1", "tts-1-hd"}
+    assert names >= {"vibevoice-asr-chat", "vibevoice-transcribe", "whisper-1", "tts-1", "tts-1-hd"}
 
 
 async def test_a_realtime_session(gateway: Gateway) -> None:

@@ -52,7 +52,7 @@ def stack(engine_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             )
             for engine in engines
         ]
-        servers = {"vibevoice-asr": engines, "vibevoice-transcribe": proxies, "tts-1": proxies}
+        servers = {"vibevoice-asr-chat": engines, "vibevoice-transcribe": proxies, "tts-1": proxies}
         yield Stack(
             parts.enter_context(start_litellm(tmp_path_factory.mktemp("litellm"), servers)), engines
         )
@@ -130,7 +130,7 @@ def chat_request(stack: Stack, **fields: Any) -> dict[str, Any]:
     ]
     return {
         "url": f"{stack.url}/v1/chat/completions",
-        "json": {"model": "vibevoice-asr", "messages": messages, "max_tokens": 500, **fields},
+        "json": {"model": "vibevoice-asr-chat", "messages": messages, "max_tokens": 500, **fields},
         "headers": {"authorization": f"Bearer {KEY}"},
         "timeout": 120,
     }

@@ -42,12 +42,13 @@ COMMANDS = {
 """Console scripts of this project, with their packages."""
 SYSTEM = {
     *("arecord", "base64", "cd", "curl", "docker", "echo", "git", "head", "helm", "kubectl"),
-    *("open-webui", "openssl", "pip", "pre-commit", "printf", "set", "source", "ssh"),
+    *("cp", "hf", "mkdir", "nginx", "open-webui", "openssl", "pip", "pre-commit", "printf", "set"),
+    *("source", "ssh", "sudo"),
 }
 """System programs, and programs that the page installs."""
 CLIENT_VARIABLES = {"VIBEVOICE_BASE_URL", "VIBEVOICE_API_KEY"}
 """Variables read by the batch client and the live client."""
-YOURS = {"my-values.yaml"}
+YOURS = {".env", "my-values.yaml"}
 """Files that readers create."""
 _PREFIXES = ("VIBEVOICE_", "ASR_", "TTS_", "API_")
 _ROUTE = re.compile(r"http://127\.0\.0\.1:8899(/[\w/-]*)?")
@@ -211,9 +212,12 @@ def test_json(block: Snippet) -> None:
     assert json.loads(block.code)
 
 
-def test_helm_values() -> None:
+HELM_VALUES = [b for b in blocks("docs/guides/kubernetes.md") if b.language == "yaml"]
+
+
+@pytest.mark.parametrize("block", HELM_VALUES, ids=str)
+def test_helm_values(block: Snippet) -> None:
     """The values in the guide satisfy the chart's schema."""
-    (block,) = (b for b in blocks("docs/guides/kubernetes.md") if b.language == "yaml")
     chart = ROOT / "deploy" / "helm" / "vibevoice"
     values = yaml.safe_load((chart / "values.yaml").read_text())
     for part, changes in yaml.safe_load(block.code).items():

@@ -491,6 +491,26 @@ def test_plan_of_a_card_that_is_not_there(capsys: pytest.CaptureFixture[str]) ->
     assert "What would help: --quantization mxfp4" in shown.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["--quantization", "int4"], "quantization 'int4'", id="quantization"),
+        pytest.param(["--model-dir", "/nonexistent"], "/nonexistent has no config.json", id="path"),
+        pytest.param(["--quantization", "fp8"], "", id="known"),
+    ],
+)
+def test_a_dry_run_says_what_it_assumes(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name that the plan does not know, and a folder without a model, are reported."""
+    published = ["--model-dir", "microsoft/VibeVoice-ASR", "--device", "gpu", "--dry-run"]
+    assert main([*published, "--gpu-memory", "24", *arguments]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assumed = [line for line in lines if "assumed" in line or "does not know" in line]
+    assert len(assumed) == bool(said)
+    assert all(said in line for line in assumed)
+
+
 def test_a_shared_card_gets_a_cache_of_a_fixed_size(capsys: pytest.CaptureFixture[str]) -> None:
     """The size does not depend on what the speech worker allocates or frees in the meantime."""
     arguments = ["--model-dir", "a/b", "--device", "gpu", "--dry-run", "--gpu-memory", "80"]

@@ -64,8 +64,8 @@ def configuration(
     config = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     groups = {item["model_name"]: item for item in config["model_list"]}
     for group, model in models.items():
-        params = {**groups["vibevoice-asr"]["litellm_params"], "model": f"hosted_vllm/{model}"}
-        groups[group] = {**groups["vibevoice-asr"], "model_name": group, "litellm_params": params}
+        params = {**groups["vibevoice-asr-chat"]["litellm_params"], "model": f"hosted_vllm/{model}"}
+        groups[group] = {**groups["vibevoice-asr-chat"], "model_name": group, "litellm_params": params}
     config["model_list"] = [
         {
             **groups[group],
