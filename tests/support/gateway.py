@@ -63,9 +63,10 @@ def configuration(
     """
     config = yaml.safe_load((ROOT / "litellm" / "config.yaml").read_text())
     groups = {item["model_name"]: item for item in config["model_list"]}
+    chat = groups["vibevoice-asr-chat"]
     for group, model in models.items():
-        params = {**groups["vibevoice-asr-chat"]["litellm_params"], "model": f"hosted_vllm/{model}"}
-        groups[group] = {**groups["vibevoice-asr-chat"], "model_name": group, "litellm_params": params}
+        params = {**chat["litellm_params"], "model": f"hosted_vllm/{model}"}
+        groups[group] = {**chat, "model_name": group, "litellm_params": params}
     config["model_list"] = [
         {
             **groups[group],
