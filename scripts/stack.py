@@ -121,8 +121,10 @@ def _poll(
     pause: float = 0.3,
 ) -> None:
     deadline = time.monotonic() + seconds
-    while not is_ready():
+    while True:
         _check(*processes)
+        if is_ready():
+            return
         if time.monotonic() > deadline:
             raise PartEnded(f"{what} was not ready after {seconds:.0f} s")
         time.sleep(pause)

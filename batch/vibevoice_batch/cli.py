@@ -208,8 +208,9 @@ async def _until_stopped(
             task.cancel()
             return
         interrupted = True
-        requests = "1 request" if run.asking == 1 else f"{run.asking} requests"
-        report.say(f"Waiting for {requests} in flight; interrupt again to stop now.")
+        if run.asking:
+            requests = "1 request" if run.asking == 1 else f"{run.asking} requests"
+            report.say(f"Waiting for {requests} in flight; interrupt again to stop now.")
         run.stop()
 
     loop = asyncio.get_running_loop()

@@ -84,8 +84,9 @@ def _declared_end(
 
 
 def _matroska_end(container: InputContainer, stream: AudioStream) -> float | None:
-    """The end of the longest track, or of this one if it has a tag with its duration, which FFmpeg
-    writes before the audio. Without, this track might have gone on to the end."""
+    """The end of the longest track, or of this one if it has the tag DURATION. FFmpeg writes it
+    before the audio; despite its name, it is the time at which the track ends. Without it, this
+    track might have gone on to the end."""
     if container.duration is None:
         return None
     end = container.duration / av.time_base
@@ -93,5 +94,4 @@ def _matroska_end(container: InputContainer, stream: AudioStream) -> float | Non
     if tag is None:
         return end
     hours, minutes, seconds = map(float, tag.groups())
-    start = float((stream.start_time or 0) * (stream.time_base or 0))
-    return min(end, start + 3600 * hours + 60 * minutes + seconds)
+    return min(end, 3600 * hours + 60 * minutes + seconds)

@@ -53,6 +53,7 @@ class Resampler(Generic[Sample]):
         self._kind: tuple[str, str, int] | None = None
         self._resampler: AudioResampler | None = None
         self._mixer: Mixer | None = None
+        self._packer: AudioResampler | None = None
         self._batch: list[NDArray[np.float32]] = []
         self._batch_samples = 0
         self._rate = 0
@@ -72,7 +73,7 @@ class Resampler(Generic[Sample]):
         is_float = frame.format.name.startswith(("flt", "dbl"))
         if self._mixer is None and not is_float:
             return blocks + self._resample(frame)
-        samples = channels_of(frame)
+        samples = channels_of(_packed(frame, self._packer) if self._packer else frame)
         if is_float and not np.isfinite(samples).all():
             raise DecodeError(
                 "The recording contains samples that are not finite (NaN or infinity)."
@@ -105,6 +106,8 @@ class Resampler(Generic[Sample]):
         is_plain = len(channels) == 1 and not is_fine
         self._mixer = None if is_plain else Mixer(channels, rate)
         self._rate = rate
+        is_readable = _is_readable(frame)
+        self._packer = None if is_readable else AudioResampler("flt", frame.layout, rate)
         sample_format = _RESAMPLER_FORMATS[self._dtype] if is_plain else "flt"
         self._resampler = AudioResampler(format=sample_format, layout="mono", rate=SAMPLE_RATE)
 
@@ -140,10 +143,6 @@ class Resampler(Generic[Sample]):
 
 def channels_of(frame: AudioFrame) -> NDArray[np.float32]:
     """The samples of a frame as float32 with full scale 1.0, shape (channels, samples)."""
-    has_many_planes = frame.format.is_planar and frame.layout.nb_channels >= _PLANES
-    if has_many_planes or frame.format.packed.name == "s64":
-        # PyAV does not convert s64 to NumPy.
-        frame = _packed(frame)
     samples = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -154,11 +153,17 @@ def channels_of(frame: AudioFrame) -> NDArray[np.float32]:
     return converted
 
 
-def _packed(frame: AudioFrame) -> AudioFrame:
+def _is_readable(frame: AudioFrame) -> bool:
+    """Whether PyAV converts the samples of a frame to NumPy."""
+    has_many_planes = frame.format.is_planar and frame.layout.nb_channels >= _PLANES
+    return not has_many_planes and frame.format.packed.name != "s64"
+
+
+def _packed(frame: AudioFrame, packer: AudioResampler) -> AudioFrame:
     """The same samples as float32 in a single plane. Raises DecodeError."""
-    resampler = AudioResampler("flt", frame.layout, frame.sample_rate)
+    frame.pts = None  # the timeline handles positions
     try:
-        [packed] = resampler.resample(frame)
+        [packed] = packer.resample(frame)
     except (FFmpegError, ValueError) as error:
         raise undecodable() from error
     return packed

@@ -23,7 +23,8 @@ def warnings(settings: Settings, names: Iterable[str]) -> list[str]:
         names: names of all variables in the environment and in `.env`.
     """
     found = _misspelled(names, has_keys=_has_keys(settings))
-    if not _has_keys(settings) and not is_loopback(settings.api_bind or settings.api_host):
+    hosts = (settings.api_host, settings.api_bind or settings.api_host)
+    if not _has_keys(settings) and not any(map(is_loopback, hosts)):
         found.append(
             "VIBEVOICE_API_KEYS is not set: anyone who can reach this server over the network can "
             "use it"

@@ -42,7 +42,7 @@ less."""
 def signal_name(code: int) -> str:
     """The signal that killed a process with this exit code; empty if it exited by itself."""
     number = -code if code < 0 else code - 128  # a shell reports 128 + the signal
-    return signal.Signals(number).name if number in signal.valid_signals() else ""
+    return signal.Signals(number).name if number in set(signal.Signals) else ""
 
 
 def failure_reason(code: int, lines: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ import io
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from tests.support.containers import copied, tracks
@@ -216,6 +217,25 @@ def test_a_track_that_ends_before_the_film(tag: bytes, end: float) -> None:
     assert lengths(data)[1] == 0
     seconds, lost = lengths(cut(data, 0.5))
     assert seconds + lost == pytest.approx(end, abs=0.1)
+
+
+def test_a_track_that_starts_late() -> None:
+    """The tag is the time at which the track ends, not its length."""
+    sound = encoded("matroska", "aac", SECONDS)
+    late = io.BytesIO()
+    with av.open(io.BytesIO(sound)) as source, av.open(late, "w", format="matroska") as output:
+        track = output.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux():
+            if packet.pts is not None:
+                packet.pts += round(5 / packet.time_base)
+                packet.dts = packet.pts
+                packet.stream = track
+                output.mux(packet)
+    data = copied(late.getvalue(), "matroska", subtitles=SUBTITLES)
+    whole, none = lengths(data)
+    assert none == 0
+    seconds, lost = lengths(cut(data, 0.5))
+    assert seconds + lost == pytest.approx(whole, abs=0.1)
 
 
 @pytest.mark.parametrize("seconds", [(4.0, 8.0), (8.0, 4.0)], ids=str)

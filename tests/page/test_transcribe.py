@@ -379,11 +379,7 @@ def test_incomplete_known_speakers(open_page: OpenPage, page_engine: FakeEngine)
 @pytest.mark.parametrize(
     ("names", "hint"),
     [
-        (
-            ["light", "whisper-1", "vibevoice"],
-            re.compile("^Only English, .* only recognizes digits"),
-        ),
-        (["light", "whisper-1"], "Only English."),
+        (["light", "whisper-1", "vibevoice"], re.compile("^By default, “light” and .* English")),
         (["vibevoice", "whisper-1"], ""),
     ],
 )

@@ -29,3 +29,11 @@ def test_every_response_names_the_model(start_proxy: StartProxy) -> None:
             assert answer.headers["x-vibevoice-model"] == "vibevoice", more
             exposed = answer.headers["access-control-expose-headers"]
             assert "x-vibevoice-model" in exposed.replace(" ", "").split(",")
+
+
+def test_names_beyond_ascii(start_proxy: StartProxy) -> None:
+    """Headers are ASCII: other characters are percent-encoded."""
+    url = start_proxy(served_model_name="模型 1/a:b") + TRANSCRIPTIONS
+    for more in ({}, {"stream": "true"}):
+        answer = httpx2.post(url, data=more, files={"file": ("upload", SPEECH)}, timeout=60)
+        assert answer.headers["x-vibevoice-model"] == "%E6%A8%A1%E5%9E%8B 1/a:b"

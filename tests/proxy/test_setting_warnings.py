@@ -62,6 +62,7 @@ def test_the_clients_key_is_fine_on_a_server_with_keys() -> None:
         pytest.param({"api_host": "0.0.0.0", "api_keys_file": "f"}, False, id="with a file"),
         pytest.param({"api_host": "0.0.0.0", "api_bind": "127.0.0.1"}, False, id="Compose"),
         pytest.param({"api_host": "0.0.0.0", "api_bind": "0.0.0.0"}, True, id="published"),
+        pytest.param({"api_host": "127.0.0.1", "api_bind": "0.0.0.0"}, False, id="not in Compose"),
     ],
 )
 def test_an_open_server_is_reported(settings: dict[str, Any], warned: bool) -> None:

@@ -2,6 +2,8 @@
 
 from contextlib import AsyncExitStack
 from functools import partial
+from string import printable
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -34,7 +36,7 @@ async def create_transcription(request: Request) -> Response:
     async with AsyncExitStack() as cleanup:
         form = await cleanup.enter_async_context(service.receive(request))
         options = TranscriptionOptions.from_form(form, service.settings)
-        about = {headers.MODEL: service.check(options).name}
+        about = _about(service.check(options).name)
         results = service.transcribe(uploaded_file(form), options, request.state.request_id)
         if options.stream:
             interval = service.settings.ping_interval
@@ -62,9 +64,14 @@ async def create_translation(request: Request) -> Response:
     service.check_translation()
     async with service.receive(request) as form:
         options = TranslationOptions.from_form(form, service.settings)
-        about = {headers.MODEL: service.check(options).name}
+        about = _about(service.check(options).name)
         work = partial(service.translate, uploaded_file(form), options, request.state.request_id)
         return _respond(await until_disconnect(request, work), options, service, about)
+
+
+def _about(model: str) -> dict[str, str]:
+    """The header with the model's name. Headers are ASCII; other characters are percent-encoded."""
+    return {headers.MODEL: quote(model, safe=printable.strip() + " ")}
 
 
 def _respond(

@@ -5,8 +5,6 @@ import { KnownSpeakers } from "./known-speakers.js";
 
 /** Name of the light recognizer. */
 const LIGHT = "light";
-/** Names that start with it always select the engine. */
-const ENGINE = "vibevoice";
 
 export class Options {
   #model = el("select");
@@ -92,8 +90,7 @@ export class Options {
  */
 function hint(names) {
   if (!names.includes(LIGHT)) return "";
-  if (!names.some((name) => name.startsWith(ENGINE))) return "Only English.";
-  return `Only English, except for names that start with ${ENGINE}: they select the engine. The test model of “make serve” only recognizes digits.`;
+  return "By default, “light” and OpenAI’s model names only support English. Other names select the engine, if there is one.";
 }
 
 /**
