@@ -1,12 +1,12 @@
-"""Compares how the speech models' threads wait for each other on a CPU: how often they check before
+"""Compares how the speech models' threads wait for each other on a CPU: how long they spin before
 they sleep.
 
     python -m bench.speech_waiting
     python -m bench.speech_waiting --model longform --dtype bfloat16 --busy 0 1 2 4
 
-For each way, a process holds the same model of published size with random weights. They run in
-turns, alone and beside processes that use all the time of a core. Each round gives a ratio to
-torch's default, so load that lasts longer than a round affects all of them.
+For each setting, a process holds the same model of published size with random weights. The
+processes run in turns, alone and next to processes that keep a core busy. Each round compares every
+setting with torch's default, so load that lasts longer than a round affects all settings alike.
 """
 
 import argparse
@@ -31,13 +31,13 @@ WAYS = {
     "1,000 checks": {"GOMP_SPINCOUNT": "1000"},
     "no check": {"OMP_WAIT_POLICY": "PASSIVE"},
 }
-"""How threads wait → the variables of libgomp, the OpenMP library of torch's wheels for Linux."""
+"""How threads wait → variables for libgomp, the OpenMP library in torch's wheels for Linux."""
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 BUSY = "while True: pass"
 
 
 class Child:
-    """A process with a model, which runs whenever it is told to."""
+    """A process that holds a model and runs it on request."""
 
     def __init__(self, variables: Mapping[str, str], arguments: Sequence[str]) -> None:
         environ = {name: value for name, value in os.environ.items() if name not in VARIABLES}
@@ -74,7 +74,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 def serve(options: argparse.Namespace) -> None:
-    """Run a request for each line of the input."""
+    """Run one request for each line of stdin."""
     with tempfile.TemporaryDirectory() as folder:
         dtype = getattr(torch, options.dtype)
         build = MODELS[options.model]
@@ -85,7 +85,7 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def compare(children: Mapping[str, Child], rounds: int) -> None:
-    """Print the median and the fastest frame of each way, and the medians of its ratios to the
+    """Print each setting's median frame and fastest frame, and the medians of its ratios to the
     default."""
     timings: dict[str, list[Timing]] = {name: [] for name in children}
     names = list(children)

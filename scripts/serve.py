@@ -27,7 +27,7 @@ from vibevoice_proxy.startup import describe_errors
 from vibevoice_vllm.gpu import GpuError
 
 LOG_LINES = 30
-"""How many lines of the engine's log are printed if it fails: its last words and the reason."""
+"""How many of the last lines of the engine's log are printed if it fails; they show the reason."""
 
 
 def check_ports(addresses: Mapping[str, tuple[str, int]]) -> None:
@@ -102,14 +102,14 @@ def ready_text(model: str, states: Mapping[str, str], url: str, *, needs_key: bo
 
 
 def _listed(words: Sequence[str]) -> str:
-    """`words` as an enumeration in a sentence."""
+    """Join `words` for use in a sentence: `a, b, and c`."""
     *rest, last = words
     comma = "," if len(rest) > 1 else ""
     return f"{', '.join(rest)}{comma} and {last}" if rest else last
 
 
 def _serve(parts: Parts, log: Path, model: str, url: str, *, needs_key: bool) -> NoReturn:
-    """Say what is ready, and wait until one of the parts exits. Raises PartEnded."""
+    """Print what is ready, then wait until one of the parts exits. Raises PartEnded."""
     try:
         parts.wait_for_others()
         states = parts.states()

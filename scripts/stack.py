@@ -44,7 +44,7 @@ class Parts(NamedTuple):
     proxy_url: str
 
     def check(self) -> None:
-        """Raises PartEnded if one of them has exited."""
+        """Raises PartEnded if one of the processes has exited."""
         _check(self.engine, self.proxy)
 
     def states(self) -> dict[str, str]:
@@ -52,7 +52,7 @@ class Parts(NamedTuple):
         return _states(_get(f"{self.proxy_url}/health")[1])
 
     def wait_for_others(self) -> None:
-        """Wait until everything except the engine is ready, or the engine is. Raises PartEnded."""
+        """Wait until either the engine or everything else is ready. Raises PartEnded."""
 
         def are_ready() -> bool:
             states = self.states()
@@ -72,8 +72,8 @@ class Parts(NamedTuple):
 
 def free_port() -> int:
     """A port on which nothing listens, below those that the kernel gives to other programs (32768
-    and up on Linux): a server may take long to listen on it. For the same reason, processes of
-    pytest-xdist, and what they start, get different ports."""
+    and up on Linux): a server may take long to listen on it. For the same reason, pytest-xdist
+    workers and the processes they start get different ports."""
     first = 20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
     while True:
         port = random.randrange(first, 32_768, _WORKERS)
@@ -101,7 +101,8 @@ def _get(url: str) -> tuple[int, bytes]:
 
 
 def _states(health: bytes) -> dict[str, str]:
-    """The states in a response of the proxy's /health; empty if it is not one."""
+    """The states in `health`, a response from the proxy's /health; empty if it is not such a
+    response."""
     try:
         return json.loads(health)["parts"]
     except (ValueError, KeyError, TypeError):
@@ -178,7 +179,7 @@ def started(
     folder: Path,
 ) -> Iterator[Parts]:
     """Run the engine on `asr_port` and the proxy on `api_port` until the block exits. They may
-    not be ready when it begins.
+    not be ready when the block begins.
 
     Args:
         proxy_log: file for the proxy's output; None for the terminal.

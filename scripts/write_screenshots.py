@@ -3,8 +3,8 @@
     ASR_API=off .venv/bin/vibevoice-proxy &
     .venv/bin/python -m scripts.write_screenshots http://127.0.0.1:8899
 
-The proxy needs the light recognizer, espeak, and no API key. Chromium's microphone plays
-samples/conversation.flac.
+Run the proxy with the light recognizer and espeak, and without API keys. Chromium's microphone
+plays samples/conversation.flac.
 """
 
 import argparse
@@ -32,11 +32,11 @@ SCRIPT = (
 PATIENCE = 60_000
 """Milliseconds."""
 STEP, REAL_STEP = 3000, 250
-"""Milliseconds of the charts that pass in so many real ones. The view reads the metrics once in a
-step."""
+"""Milliseconds of each step, on the page's clock and in reality. The page reads the metrics once
+per step."""
 STEPS = 120
 CONVERSATIONS = {10: 1, 40: 2, 75: 3, 105: 1}
-"""How many requests begin at a step."""
+"""Step → number of requests that begin with it."""
 BAD_FILE_AT = 60
 
 
@@ -100,7 +100,7 @@ def _live(context: BrowserContext, url: str) -> None:
 
 
 def _speak(context: BrowserContext, url: str) -> None:
-    """A script with two voices and its speech."""
+    """A script with two voices, and the generated speech."""
     page = _open(context, f"{url}/#speak")
     page.get_by_label("Model").select_option("espeak")
     page.get_by_label("Text or script").fill(SCRIPT)
@@ -112,7 +112,7 @@ def _speak(context: BrowserContext, url: str) -> None:
 
 
 def _status(context: BrowserContext, url: str) -> None:
-    """Charts of a few minutes. The page's clock runs ahead of the real load."""
+    """Charts of a few minutes. The page's clock runs faster than real time."""
     page = context.new_page()
     page.set_viewport_size(DESKTOP)
     page.clock.install()
@@ -145,7 +145,8 @@ def _shoot(
     page: Page, name: str, *, scheme: Literal["light", "dark"] = "light", whole: bool = False
 ) -> None:
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-    page.evaluate("new Promise(requestAnimationFrame)")  # the waveform is drawn in other colors
+    # Wait until the waveform is redrawn in the new colors.
+    page.evaluate("new Promise(requestAnimationFrame)")
     page.screenshot(path=IMAGES / name, full_page=whole, animations="disabled")
 
 

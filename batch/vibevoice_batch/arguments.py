@@ -11,7 +11,8 @@ from vibevoice_core.distribution import add_version_option
 from vibevoice_core.penalties import Penalties, pinned_penalties
 
 DEFAULT_MODEL = "whisper-1"
-"""Model of online requests. Transcripts of another model have its name in the journal."""
+"""Model of online requests. If a transcript comes from another model, the journal records that
+model's name."""
 _ABOUT = """Transcribe folders of recordings with any server that supports diarized_json in OpenAI's
 audio API: this project's proxy, or LiteLLM in front of it. After an interruption, run the same
 command again: it continues where it stopped and transcribes nothing twice."""

@@ -31,7 +31,7 @@ ALL_DONE, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes; the last is the one that shells use for SIGINT."""
 CONTINUE = "Run the same command again to continue."
 CORRECT = "Correct this, then run the command again to continue."
-"""If the server rejects every request, the same command would end in the same way."""
+"""If the server rejects every request, rerunning the same command would fail again."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,8 +92,8 @@ def _client(options: argparse.Namespace, known: KnownSpeakers) -> Client:
 
 
 def _online_fields(options: argparse.Namespace, known: KnownSpeakers) -> dict[str, Any]:
-    """What identifies an online request besides the fields that all commands have. `read-batch`
-    does not know the model, so offline requests do not include it."""
+    """Fields that identify an online request, in addition to those that all commands have.
+    `read-batch` does not know the model, so offline requests do not include it."""
     fields: dict[str, Any] = {}
     if known.digests:
         fields[FIELD] = dict(known.digests)
@@ -105,8 +105,8 @@ def _online_fields(options: argparse.Namespace, known: KnownSpeakers) -> dict[st
 def _find(
     options: argparse.Namespace, files: set[Path], fields: dict[str, Any] | None = None
 ) -> Found:
-    """Find the recordings in the inputs, except for `files`. More `fields` are sent with each of
-    them. Raises InputError."""
+    """Find the recordings in the inputs, except for `files`. In addition to the options, `fields`
+    are sent with each recording. Raises InputError."""
     names = [*options.manifest, *("-" for given in options.input if given == "-")]
     defaults: dict[str, Any] = {
         key: value for key in ("language", "prompt", "hotwords") if (value := getattr(options, key))

@@ -120,7 +120,8 @@ class Client:
 
     async def _lost(self) -> Busy | ConnectionLost:
         """Classify a broken connection. If the server has never answered, send a request without a
-        recording: either the recording breaks the connection, or no HTTP server is ready there."""
+        recording. If that breaks the connection too, no HTTP server is ready there; if not, the
+        recording is the cause."""
         if not self._has_answered:
             try:
                 await self._http.get(self._url, timeout=_CHECK_SECONDS)

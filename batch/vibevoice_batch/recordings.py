@@ -23,7 +23,7 @@ class Recording:
     """Absolute."""
     fields: dict[str, Any] = field(default_factory=dict)
     """Sent to the server with the recording: the keys in manifests.FIELDS, the model unless it is
-    the default, and the hashes of known speakers instead of their references."""
+    the default, and known speakers (here, only the hashes of their references)."""
     metadata: dict[str, Any] = field(default_factory=dict)
     """All other keys of its line in the manifest."""
 

@@ -14,7 +14,7 @@ from vibevoice_batch.recordings import EXTENSIONS
 MAX_BYTES = 9 * 1024 * 1024
 """Maximum size of all references: the proxy accepts 12 MiB of text, and base64 adds a third."""
 _PLACE = re.compile(r"\b(?:reference|name) (\d+) of known_speaker_(?:reference|name)s\b")
-"""How the proxy names one of several references or names, counted from 1."""
+"""Matches the number (from 1) of the reference or name that the proxy's error message is about."""
 FIELD = "speakers"
 """Name of the references among the fields of a recording in the journal."""
 
@@ -29,10 +29,10 @@ class KnownSpeakers:
     """Name → SHA-256 of the reference. If it changes, recordings are transcribed again."""
 
     files: tuple[Path, ...] = ()
-    """The recording of each reference."""
+    """The file from which each reference was read."""
 
     def rejected(self, message: str) -> str:
-        """The server's `message` about the speakers, with the file that it is about, if known."""
+        """The server's `message` about the speakers, with the file it refers to, if known."""
         place = _PLACE.search(message)
         if place is None or not 1 <= int(place[1]) <= len(self.files):
             return f"the server rejected the speakers: {message}"

@@ -25,8 +25,8 @@ class Plan:
     before: list[Recording] = field(default_factory=list)
     """Already transcribed."""
     again: int = 0
-    """How many of `pending` have a transcript, but changed since, or were transcribed with other
-    options."""
+    """How many of `pending` already have a transcript, but the file or an option has changed
+    since."""
 
 
 def plan(
@@ -97,14 +97,14 @@ def _left_out(found: Found) -> Iterator[tuple[Sequence[object], str, str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What is wrong with the recordings after a run, including what earlier runs left."""
+    """What is wrong with the recordings after a run, including problems from earlier runs."""
 
     failures: dict[str, str]
     """Reasons by name."""
     incomplete: dict[str, str]
     """Reasons by name, for transcripts with missing parts."""
     rejected: int
-    """How many of the failed recordings later runs skip."""
+    """Number of failed recordings that later runs skip."""
 
 
 def standing(report: Report, recordings: list[Recording], journal: Journal) -> Standing:

@@ -1,7 +1,7 @@
 """Finds out how much is lost at the end of a file that was cut off.
 
-Its structure says whether it was cut off, and its header how long it was. Ogg, AAC, MPEG-TS, and
-others have neither, so a file that was cut off cannot be told from a complete one.
+The file's structure shows whether it was cut off; its header shows how long it was. Ogg, AAC,
+MPEG-TS, and others have neither, so a file that was cut off looks like a complete one.
 """
 
 import re
@@ -17,12 +17,12 @@ from vibevoice_core.structure import FLAC, MATROSKA, MP4, find_cut
 
 TOLERANCE = 0.5
 """Seconds by which a complete file may be shorter than its header says. Encoders' delays and
-padding, and rounded times, are less than 0.3 s: 5 frames of MP3 at 8 kHz take 0.36 s."""
+padding, and rounded times, are less than 0.4 s: 5 frames of MP3 at 8 kHz take 0.36 s."""
 UNKNOWN = 1.0
-"""Seconds that count as lost if a file was cut off, but does not declare how long it was."""
+"""Seconds that count as lost if a file was cut off but does not declare its original length."""
 
 _PROPORTIONAL = ("wav", "aiff")
-"""Demuxers of files in which the length of the audio is proportional to its bytes."""
+"""Demuxers of formats in which the length of the audio is proportional to its size in bytes."""
 
 
 @dataclass
@@ -46,7 +46,7 @@ def lost_seconds(
     source: BinaryIO, container: InputContainer, stream: AudioStream, reached: Reached
 ) -> float:
     """Seconds that are lost at the end of `stream`, which has been read to its end; 0 if the file
-    is complete or its structure does not tell. `source` is the file of `container`."""
+    is complete or its structure cannot show it. `source` is the file of `container`."""
     name = container.format.name
     packet = reached.last_packet if name == FLAC else None
     cut = find_cut(source, name, b"" if packet is None else bytes(packet))

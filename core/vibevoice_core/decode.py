@@ -71,9 +71,9 @@ def decode(
     Raises:
         AudioTooLong: there is more than `max_seconds` of audio.
         AudioTooComplex: decoding took longer than `timeout`.
-        DecodeError: there is no audio, the file was cut off before it, most of it is corrupt, the
-            sampling rate is implausible, or samples are NaN or infinite (which would corrupt other
-            requests in the engine).
+        DecodeError: there is no audio, the file was cut off before the audio begins, most of the
+            audio is corrupt, the sampling rate is implausible, or samples are NaN or infinite
+            (which would corrupt other requests in the engine).
     """
     deadline = time.monotonic() + timeout
 
@@ -157,7 +157,7 @@ def _track_blocks(
     report: Report,
     check: Callable[[], None],
 ) -> Iterator[NDArray[Sample]]:
-    """The samples of a track; then what is lost at its end is known."""
+    """The samples of a track. After the last block, `report` has the seconds lost at its end."""
     reached = Reached()
     yield from placer.blocks(_frames(container, stream, check, reached))
     reached.decoded = placer.seconds

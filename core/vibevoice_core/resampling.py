@@ -22,7 +22,7 @@ _SCALES = {"u8": (2.0**-7, 128), "s16": (2.0**-15, 0), "s32": (2.0**-31, 0), "s6
 """Scale and offset of FFmpeg's integer formats."""
 _PLANES = 8
 """FFmpeg's AV_NUM_DATA_POINTERS. PyAV takes the first null pointer for the end of a frame's planes.
-A frame with this many planes has none, so PyAV would read other memory, and crash."""
+A frame with this many planes has no null pointer, so PyAV would read past the end and crash."""
 _RESAMPLER_FORMATS = {np.int16: "s16", np.float32: "flt"}
 
 Sample = TypeVar("Sample", np.int16, np.float32)

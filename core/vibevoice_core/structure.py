@@ -1,8 +1,8 @@
 """Finds out from a file's own structure whether its end is missing.
 
 Many containers begin a part with its size in bytes, and FLAC ends every frame with a checksum. A
-file is cut off if such a part is not all there. Declared lengths of the audio do not count: tools
-that trim or join files may leave them wrong.
+file was cut off if such a part is incomplete. Declared audio lengths are ignored: tools that trim
+or join files may leave them wrong.
 """
 
 import io
@@ -17,19 +17,19 @@ MATROSKA = "matroska,webm"
 
 _MAX_CHUNKS = 100
 _MAX_BOXES = 100_000
-"""A fragmented MP4 has four boxes every two seconds: 57,600 in 8 hours. All take 0.1 s."""
+"""A fragmented MP4 has four boxes every two seconds: 57,600 in 8 hours, read in 0.1 s."""
 _MAX_TAGS = 10
 _MAX_ELEMENTS = 10
 _MAX_FLAC_FRAME = 4 << 20
 """Bytes. A frame has at most 65,535 samples in 8 channels of 32 bits: 2 MiB."""
 
 _LONG = 0xFFFF_FFFF
-"""In RF64 and BW64: the size is in the chunk `ds64`."""
+"""In RF64 and BW64, this means that the size is in the chunk `ds64`."""
 _MAX_LONG = 2**48
-"""Larger than any file: a long size above it stands for an unknown one."""
+"""Larger than any file: a 64-bit size above this means that the size is unknown."""
 _STREAMED = 2_000_000_000
 """Programs that write to a pipe do not know the size. They write 0, 2 GB, 2 GiB, 4 GiB, or a little
-less, such as 0x7F000000 (sox). No size from here on is believed."""
+less, such as 0x7F000000 (sox). Sizes from this one on are ignored."""
 
 _AUDIO_BOXES = (b"moov", b"moof", b"mdat")
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -48,7 +48,7 @@ class Cut:
     missing: float = 0.0
     """Missing bytes per byte that is present; 0 if unknown."""
     is_fragmented: bool = False
-    """It has parts that declare only their own length, so any number of them may be missing."""
+    """The file has parts that declare only their own length: any number of them may be missing."""
 
 
 _Part = tuple[int, int, bool]
@@ -56,7 +56,7 @@ _Part = tuple[int, int, bool]
 
 
 def find_cut(source: BinaryIO, demuxer: str, last_packet: bytes) -> Cut | None:
-    """How `source` was cut off; None if it is complete, or if its structure does not tell.
+    """How `source` was cut off; None if it is complete or its structure cannot show it.
 
     Args:
         source: a seekable file.
@@ -81,7 +81,7 @@ def _read(source: BinaryIO, at: int, size: int) -> bytes:
 
 
 def _chunk(source: BinaryIO, size: int) -> _Part | None:
-    """The samples of a WAV or AIFF file, whose samples are in one chunk."""
+    """The chunk that contains the samples of a WAV or AIFF file."""
     kind = _read(source, 0, 4)
     size_format, wanted = (">I", b"SSND") if kind == b"FORM" else ("<I", b"data")
     long_size = 0
@@ -103,7 +103,7 @@ def _chunk(source: BinaryIO, size: int) -> _Part | None:
 
 
 def _box(source: BinaryIO, size: int) -> _Part | None:
-    """An MP4 file, if a box that the audio needs is cut off; other boxes do not count."""
+    """An MP4 file, if a box that the audio needs is cut off; other boxes are ignored."""
     at, is_fragmented = 0, False
     for _ in range(_MAX_BOXES):
         if at + 8 > size:
@@ -112,7 +112,7 @@ def _box(source: BinaryIO, size: int) -> _Part | None:
         (length,), name = struct.unpack_from(">I", header), header[4:8]
         if length == 1 and len(header) == 16:
             (length,) = struct.unpack_from(">Q", header, 8)
-        if length < 8:  # 0: it reaches to the end of the file
+        if length < 8:  # 0: the box extends to the end of the file
             return None
         is_fragmented = is_fragmented or name == b"moof"
         at += length
@@ -168,7 +168,7 @@ def _xing(source: BinaryIO, size: int) -> _Part | None:
 
 def _is_whole_frame(packet: bytes) -> bool:
     """Whether a FLAC frame ends with its checksum (RFC 9639, section 9.3); any ID3v1 or APE tags
-    after it do not count."""
+    after it are ignored."""
     if packet[-128:-125] == b"TAG":
         packet = packet[:-128]
     packet = packet.partition(b"APETAGEX")[0]
@@ -176,7 +176,7 @@ def _is_whole_frame(packet: bytes) -> bool:
 
 
 def _crc16(data: bytes) -> int:
-    """The CRC-16 of FLAC: 0 for data that ends with its own."""
+    """FLAC's CRC-16 of `data`: 0 if `data` ends with its own CRC."""
     crc = 0
     for byte in data:
         crc = (crc << 8 & 0xFFFF) ^ _CRC16[crc >> 8 ^ byte]

@@ -150,7 +150,7 @@ class WorkerProcess:
             self.wanted -= 1
 
     def serves(self, exchange: Exchange) -> bool:
-        """Whether the request is in flight in the process that runs now."""
+        """Whether the request is in flight in the worker's current process."""
         return exchange.number in self._in_flight
 
     def write(self, message: Message) -> None:

@@ -39,7 +39,7 @@ class AudioDecoder:
     ) -> tuple[T, float]:
         """Call `consume` in a thread with the audio of `source`. The audio comes in blocks of mono
         24 kHz samples, shape (samples,), at most `max_seconds` in total. Return the result of
-        `consume` and the seconds that the file declares after its end, if it was cut off.
+        `consume` and the seconds missing at the end of the file; 0 unless it was cut off.
 
         A very quiet recording with more than 16 bits is decoded again with gain, and `consume` is
         called a second time. `consume` sees DecodeErrors and may raise its own error for them; any

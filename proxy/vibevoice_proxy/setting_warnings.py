@@ -11,8 +11,8 @@ _PREFIX = "VIBEVOICE_"
 _CLIENTS_KEY = "VIBEVOICE_API_KEY"
 """Read by the clients, so it may be set on a server that has keys of its own."""
 _SIMILARITY = 0.88
-"""Minimum ratio of difflib: one or two wrong letters. The names of the engine's settings, which may
-be in the same environment, are less similar to the proxy's; a test compares them."""
+"""Minimum difflib ratio: allows one or two wrong letters. The names of the engine's settings, which
+may be in the same environment, are less similar to the proxy's; a test compares them."""
 
 
 def warnings(settings: Settings, names: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ _NUMBERED = re.compile(r"\[\d*\]\Z")
 
 
 def length_in_words(seconds: float) -> str:
-    """A length for messages: in seconds up to two minutes, then in minutes."""
+    """A duration for messages: in seconds up to two minutes, above that in minutes."""
     return f"{seconds:g} seconds" if seconds <= 120 else f"{seconds / 60:g} minutes"
 
 

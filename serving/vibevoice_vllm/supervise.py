@@ -57,7 +57,7 @@ class _Engine:
         self.stopping: signal.Signals | None = None
 
     def start(self, argv: list[str], environ: Mapping[str, str]) -> None:
-        """Start the process. Raises EngineError if there is no such program."""
+        """Start the process. Raises EngineError if the program does not exist."""
         try:
             self._process = subprocess.Popen(
                 argv,
@@ -78,7 +78,7 @@ class _Engine:
 
     @property
     def process(self) -> subprocess.Popen[str]:
-        """The process, once it was started."""
+        """The process, once started."""
         assert self._process is not None
         return self._process
 

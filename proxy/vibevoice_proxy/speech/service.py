@@ -42,7 +42,7 @@ NO_CLONING = (
     f"No model served here can clone voices; {' or '.join(card.name for card in _ABLE)} can "
     f"(TTS_MODEL_TYPE={' or '.join([*(card.setting for card in _ABLE), 'both'])})."
 )
-"""Message for requests with a voice to clone, if none of the models can."""
+"""Message for requests to clone a voice when no served model can."""
 
 
 class SpeechService:

@@ -73,8 +73,8 @@ async def list_voices(request: Request, model: str = "") -> dict[str, Any]:
 @router.get("/audio/models", include_in_schema=False)
 async def list_speech_models(request: Request) -> dict[str, Any]:
     """List the speech models, and their aliases with the model that each one selects. Each has
-    `voice_cloning`, whether it accepts `ref_audio`, and `voice_uploads`, whether clients can store
-    voices for it."""
+    `voice_cloning` (whether it accepts `ref_audio`) and `voice_uploads` (whether clients can store
+    voices for it)."""
     service = speech_of(request)
     has_store = service.samples.store is not None
     listed: list[dict[str, Any]] = []

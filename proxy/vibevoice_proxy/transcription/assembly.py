@@ -216,7 +216,7 @@ def _moved(parts: tuple[Missing, ...], start: float) -> tuple[Missing, ...]:
 
 
 def _cut_off(recording: Recording) -> Iterator[Missing]:
-    """The part after the end of a file that was cut off."""
+    """The missing part at the end of a file that was cut off."""
     if recording.lost_seconds:
         end = recording.duration + recording.lost_seconds
         yield Missing(round(recording.duration, 3), round(end, 3), INCOMPLETE_FILE)

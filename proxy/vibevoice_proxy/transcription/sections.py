@@ -52,7 +52,7 @@ class Recording:
 
     sections: tuple[Section, ...]
     lost_seconds: float = 0.0
-    """Seconds that the file declares after its end, if it was cut off."""
+    """Seconds missing at the end of the file; 0 unless it was cut off."""
 
     @property
     def size(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 INCOMPLETE_FILE = "incomplete_file"
-"""Why a part is missing: the uploaded file ends before the length that its header declares."""
+"""Why a part is missing: the uploaded file is shorter than its header declares."""
 MIN_REST_SECONDS = 0.25
 """Shorter than most words."""
 _NON_SPEECH = re.compile(r"\[[^\[\]]+\]")
@@ -90,8 +90,8 @@ class Missing:
 
 
 def missing_rest(start: float, end: float, reason: str) -> tuple[Missing, ...]:
-    """The rest of a section that is transcribed up to `start` seconds; nothing if the rest is too
-    short for a word."""
+    """The untranscribed rest of a section, from `start` seconds on; empty if it is too short for a
+    word."""
     if start and end - start < MIN_REST_SECONDS:
         return ()
     return (Missing(round(start, 3), round(end, 3), reason),)

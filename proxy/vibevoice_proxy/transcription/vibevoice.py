@@ -133,7 +133,7 @@ class _Answer:
         self.end = 0.0
         """End of the kept segments, in seconds of the section."""
         self.cut_from = math.inf
-        """Start of a last segment that is not complete, in seconds of the section."""
+        """Start of the last segment if it is incomplete, in seconds of the section."""
         self.kept_tokens = 0
         """Minimum number of this attempt's tokens in them."""
         self.is_looping = False
