@@ -223,7 +223,7 @@ def test_a_track_that_starts_late() -> None:
     """The tag is the time at which the track ends, not its length."""
     sound = encoded("matroska", "aac", SECONDS)
     late = io.BytesIO()
-    with av.open(io.BytesIO(sound)) as source, av.open(late, "w", format="matroska") as output:
+    with av.open(io.BytesIO(sound), "r") as source, av.open(late, "w", format="matroska") as output:
         track = output.add_stream_from_template(source.streams.audio[0])
         for packet in source.demux():
             if packet.pts is not None:
